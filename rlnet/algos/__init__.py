@@ -1,0 +1,25 @@
+"""The algorithms: one small file each, holding its loss and a record `ALGORITHM`."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from rlnet.algos.contract import Algorithm, Setting
+from rlnet.config import ConfigError
+
+__all__ = ["Algorithm", "Setting", "load", "names"]
+
+
+def names() -> list[str]:
+    """The algorithms that there are: the files of this folder."""
+    return sorted(module.name for module in iter_modules(__path__) if module.name != "contract")
+
+
+def load(name: str) -> Algorithm:
+    """The record of an algorithm.
+
+    Raises:
+        ConfigError: there is no file of this name.
+    """
+    if name not in names():
+        raise ConfigError(f"algo.name={name}: allowed are {', '.join(names())}")
+    return import_module(f"rlnet.algos.{name}").ALGORITHM

@@ -1,0 +1,38 @@
+"""One-step actor-critic (S&B section 13.5)."""
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.contract import (
+    POLICY_HYPER,
+    Algorithm,
+    Hyper,
+    Metrics,
+    Params,
+    Setting,
+    by_policy,
+    ends,
+    policy_gradient,
+    regression,
+)
+from rlnet.data import Rollout
+from rlnet.returns import td_target
+
+
+def loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """−γ^t·δ·log π(A|S) + c·½·δ² with δ = R + γ·V(S') − V(S)."""
+    with torch.no_grad():
+        next_value = setting.v(target_params, batch.next_obs)
+        target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
+    v = setting.v(params, batch.obs)
+    value_loss, error = regression(target, v, batch.weight)
+    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, (target - v).detach(), batch.weight)
+    metrics["loss/td_error"] = error
+    return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
+
+
+ALGORITHM = Algorithm(
+    roles=("pi", "v"), act=by_policy, loss=loss, judged="behaviour", source="S&B section 13.5", hyper=POLICY_HYPER
+)

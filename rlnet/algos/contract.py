@@ -1,0 +1,169 @@
+"""The contract between algorithms and the rest: what an algorithm is, and what it is given to work with."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rlnet.data import Rollout
+from rlnet.explore import Behaviour
+from rlnet.nets import Network
+from rlnet.returns import Boundaries, boundaries, monte_carlo_return
+
+Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
+Hyper = Mapping[str, Tensor]  # name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own
+Metrics = dict[str, Tensor]  # name → [M]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays fixed during a run, as an algorithm sees it. Observations are [..., M, N(, F)]."""
+
+    networks: Mapping[str, Network]  # by role: q, v, pi
+    available: Tensor | None = None  # bool [S, A], None where every action is always available
+    behaviour: Behaviour | None = None  # how action values become the probabilities of acting
+    given_policy: Tensor | None = None  # [S, A], for prediction
+
+    def v(self, params: Params, obs: Tensor) -> Tensor:
+        """V(s): [..., M, N]."""
+        return self.networks["v"].apply(params["v"], obs).squeeze(-1)
+
+    def q(self, params: Params, obs: Tensor) -> Tensor:
+        """Q(s, ·): [..., M, N, A], −inf where an action is not available."""
+        return self._masked(self.networks["q"].apply(params["q"], obs), obs)
+
+    def logits(self, params: Params, obs: Tensor) -> Tensor:
+        """Preferences of the policy: [..., M, N, A], −inf where an action is not available."""
+        return self._masked(self.networks["pi"].apply(params["pi"], obs), obs)
+
+    def _masked(self, x: Tensor, obs: Tensor) -> Tensor:
+        return x if self.available is None else x.masked_fill(~self.available[obs], -math.inf)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A record of functions and facts; it has no state.
+
+    `loss(setting, params, target_params, batch, hyper)` returns the loss [M] and metrics [M]. No gradient flows
+    through `target_params`. `act(setting, params, obs, explore)` returns the probabilities [..., M, N, A] of the
+    policy that gathers data; `explore` [M, 1] is the exploration's ε or τ.
+    """
+
+    roles: tuple[str, ...]  # the networks that it needs: q, v, pi
+    act: Callable[[Setting, Params, Tensor, Tensor], Tensor]
+    loss: Callable[[Setting, Params, Params, Rollout, Hyper], tuple[Tensor, Metrics]]
+    judged: str  # whose values are learned: "given", "behaviour" or "greedy" (optimal control)
+    source: str  # where the method is described
+    whole_episodes: bool = False  # a rollout is one episode per environment, from its start
+    lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
+    hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # its own numbers and their ranges
+
+    @property
+    def explores(self) -> bool:
+        """Whether it acts on action values, by an exploration that can be chosen."""
+        return self.act is by_values
+
+
+# ---------------------------------------------------------------------------------------------- ways of acting
+
+
+def by_values(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
+    """Explore around the action values: ε-greedy, softmax, ... [..., M, N, A]."""
+    return setting.behaviour(setting.q(params, obs), explore.unsqueeze(-1))
+
+
+def by_policy(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
+    """Follow the learned policy π(a|s) = softmax of its preferences (S&B eq. 13.2): [..., M, N, A]."""
+    return torch.softmax(setting.logits(params, obs), dim=-1)
+
+
+def by_given(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
+    """Follow the policy whose value is to be predicted: [..., M, N, A]."""
+    return setting.given_policy[obs]
+
+
+# ---------------------------------------------------------------------------------------------- parts of losses
+
+
+def ends(batch: Rollout, hyper: Hyper, lambda_: float) -> Boundaries:
+    """`returns.boundaries` of a rollout."""
+    gamma = hyper["gamma"]
+    trace = torch.full_like(gamma, lambda_)
+    return boundaries(gamma, trace, batch.terminated, batch.truncated, batch.valid)
+
+
+def take(values: Tensor, action: Tensor) -> Tensor:
+    """values[..., action]: [..., A], int64 [...] → [...]."""
+    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def expectation(probabilities: Tensor, values: Tensor) -> Tensor:
+    """Σ_a π(a)·x(a) over the actions with π(a) > 0, [..., A] → [...]; an unavailable action has x = −inf, π = 0."""
+    return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)
+
+
+def total(x: Tensor, weight: Tensor) -> Tensor:
+    """Σ_{t,n} weight·x per member: [T, M, N] → [M].
+
+    Raises:
+        ValueError: the shapes differ; a broadcast here would mix members or environments.
+    """
+    if x.shape != weight.shape:
+        raise ValueError(f"a per-step quantity of shape {tuple(x.shape)} meets weights of shape {tuple(weight.shape)}")
+    return (x * weight).sum(dim=(0, 2))
+
+
+def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """½·Σ weight·(target − estimate)², whose gradient step is the semi-gradient update w += α·δ·∇v (S&B eq. 9.7).
+
+    Returns:
+        The loss [M], and the root mean square of the errors [M] for the log.
+    """
+    squares = total((target.detach() - estimate).square(), weight)
+    return 0.5 * squares, (squares.detach() / weight.sum(dim=(0, 2)).clamp(min=1e-12)).sqrt()
+
+
+# A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets
+# Monte Carlo methods learn in tasks that never end; the bias is at most this number times the largest |V|.
+COMPLETE = 1e-3
+
+
+def complete_returns(batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor, Tensor]:
+    """Sampled returns, and weights that leave out those that the sample cut short.
+
+    Returns:
+        ret [T, M, N], weight [T, M, N], and the share of the rows that were complete [M].
+    """
+    discount, trace = ends(batch, hyper, lambda_=1.0)
+    ret, missing = monte_carlo_return(batch.reward, discount, trace)
+    weight = batch.weight * (missing <= COMPLETE)
+    share = weight.sum(dim=(0, 2)) / batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
+    return ret, weight, share
+
+
+# state_discount κ weighs a step t of an episode by γ^(κ·t): 1 is the gradient of J(π) (S&B's boxes), 0 the usual
+# practice, which is biased for γ < 1 (Nota & Thomas 2020).
+POLICY_HYPER = {
+    "value_coefficient": (0.0, math.inf),
+    "entropy_coefficient": (0.0, math.inf),
+    "state_discount": (0.0, 1.0),
+}
+
+
+def policy_gradient(
+    setting: Setting, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
+) -> tuple[Tensor, Metrics]:
+    """−Σ weight·γ^t·Â·log π(A|S) − c·entropy; its gradient is minus the sampled policy gradient (S&B eq. 13.8).
+
+    Args:
+        advantage: [T, M, N], detached.
+        weight: [T, M, N].
+    """
+    log_pi = torch.log_softmax(setting.logits(params, batch.obs), dim=-1)
+    entropy = -expectation(log_pi.exp(), log_pi)
+    early = batch.start_discount ** hyper["state_discount"]
+    gain = early * (advantage * take(log_pi, batch.action) + hyper["entropy_coefficient"] * entropy)
+    mean = weight.sum(dim=(0, 2)).clamp(min=1e-12)
+    return -total(gain, weight), {"explore/entropy": total(entropy.detach(), weight) / mean}

@@ -1,0 +1,40 @@
+"""Sarsa: learn Q of the policy that acts, from the action that it took next (S&B section 6.4; Rummery & Niranjan 1994).
+
+A row waits for its next action, which is in the next row (`lookback=1`). At a truncation there is no next action; the
+expectation over the one that would have been drawn stands in for it.
+"""
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.contract import (
+    Algorithm,
+    Hyper,
+    Metrics,
+    Params,
+    Setting,
+    by_values,
+    ends,
+    expectation,
+    regression,
+    take,
+)
+from rlnet.data import Rollout
+from rlnet.returns import td_target
+
+
+def loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """½·(R + γ·Q(S', A') − Q(S, A))², S&B eq. 6.7."""
+    with torch.no_grad():
+        next_q = setting.q(target_params, batch.next_obs)
+        next_action = batch.action.roll(-1, dims=0)  # the last row has weight 0 unless its episode ended
+        expected = expectation(by_values(setting, target_params, batch.next_obs, hyper["explore"]), next_q)
+        next_value = torch.where(batch.terminated | batch.truncated, expected, take(next_q, next_action))
+        target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
+    loss, error = regression(target, take(setting.q(params, batch.obs), batch.action), batch.weight)
+    return loss, {"loss/td_error": error}
+
+
+ALGORITHM = Algorithm(roles=("q",), act=by_values, loss=loss, judged="behaviour", source="S&B section 6.4", lookback=1)

@@ -1,0 +1,163 @@
+"""From a checked config to the objects of a run; what does not fit together is refused here, before anything starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet import algos
+from rlnet.algos import Algorithm, Setting
+from rlnet.algos.contract import COMPLETE
+from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY
+from rlnet.config import Config, ConfigError, PredictionConfig, require
+from rlnet.envs import Environment, make
+from rlnet.explore import BEHAVIOURS
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, evaluate, solve
+from rlnet.nets import Inputs, make_network
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is learned, on what, and the truth about it."""
+
+    environment: Environment
+    algorithm: Algorithm
+    setting: Setting
+    solutions: list[Solution] | None  # [M], at each member's γ; None without a finite model
+    against: str  # which exact values the learner is compared with
+
+
+def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: object) -> Solution:
+    """`mdp.solve`, with a ConfigError that names the key where the problem has no finite solution at this γ."""
+    try:
+        return solve(mdp, gamma, **options)
+    except (ImproperPolicyError, UnboundedValueError) as error:
+        raise ConfigError(
+            f"gamma={gamma}: env={env} has no finite values without discount ({error}); use gamma < 1"
+        ) from error
+
+
+def build(config: Config) -> Problem:
+    """Everything of a run that does not change.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+    """
+    algorithm = algos.load(config.algo.name)
+    _check_algorithm(config, algorithm)
+    environment = make(config.env)
+    mdp = environment.mdp
+    solutions, given = None, None
+    if mdp is not None:
+        solutions = [exact_solution(mdp, config.gamma, config.env.name)] * config.seeds
+    if algorithm.judged == "given":
+        given = _given_policy(config, mdp, solutions)
+    _check_returns(config, algorithm, mdp)
+    device = _device(config.device)
+    features = environment.features
+    size = None if environment.n_states is not None else int(np.prod(environment.observation_shape))
+    inputs = Inputs(
+        env=config.env.name,
+        n_states=environment.n_states,
+        features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
+        size=size,
+    )
+    outputs = {"q": environment.n_actions, "pi": environment.n_actions, "v": 1}
+    setting = Setting(
+        networks={role: make_network(config.network, inputs, outputs[role]) for role in algorithm.roles},
+        available=None if mdp is None else _available(mdp, device),
+        behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
+        given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device),
+    )
+    against = AGAINST_OPTIMAL if algorithm.judged == "greedy" else AGAINST_POLICY
+    return Problem(environment, algorithm, setting, solutions, against)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    known = device is not None and device.type in ("cpu", "cuda")
+    require(known, "device", name, "must be cpu, cuda or cuda:N")
+    require(
+        device.type == "cpu" or torch.cuda.is_available(), "device", name, "this machine offers no such device to torch"
+    )
+    return device
+
+
+def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
+    name, exploration = config.algo.name, config.exploration.name
+    if algorithm.explores:
+        require(
+            exploration in BEHAVIOURS, "exploration", exploration, f"algo={name} needs one of {', '.join(BEHAVIOURS)}"
+        )
+    else:
+        require(
+            exploration == "none", "exploration", exploration, f"algo={name} acts by a policy of its own: only none"
+        )
+    _check_hyper(config.algo.hyper, algorithm, name)
+
+
+def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) -> None:
+    known = ", ".join(algorithm.hyper) or "none"
+    for key, value in hyper.items():
+        require(key in algorithm.hyper, f"algo.hyper.{key}", value, f"algo={name} has no such number; it has: {known}")
+        low, high = algorithm.hyper[key]
+        require(low <= value <= high, f"algo.hyper.{key}", value, f"must be in [{low:g}, {high:g}]")
+    for key in algorithm.hyper:
+        require(key in hyper, f"algo.hyper.{key}", "missing", f"algo={name} needs it")
+
+
+def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) -> None:
+    """Refuse to wait for complete returns that can never come."""
+    if not algorithm.whole_episodes or mdp is None or mdp.terminated.any():
+        return
+    limit = min(config.algo.rollout, config.env.max_episode_steps or config.algo.rollout)
+    need = f"env={config.env.name} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"
+    advice = "use a smaller gamma, a longer algo.rollout and env.max_episode_steps, or a TD method"
+    require(config.gamma**limit <= COMPLETE, "gamma", config.gamma, f"{need}; {limit} steps are too few: {advice}")
+
+
+def _given_policy(config: Config, mdp: FiniteMDP | None, solutions: list[Solution] | None) -> np.ndarray:
+    """The policy to be predicted, as probabilities [S, A]."""
+    if mdp is None or not isinstance(config.algo, PredictionConfig):
+        raise ConfigError(f"algo={config.algo.name}: predicts the value of a given policy, which needs a finite model")
+    source = config.algo.policy
+    if source == "uniform":
+        policy = mdp.available / np.maximum(mdp.available.sum(1, keepdims=True), 1)
+    elif source == "optimal":
+        policy = solutions[0].policy
+    else:
+        policy = _saved_policy(Path(source), mdp)
+    try:
+        evaluate(mdp, policy, config.gamma)
+    except ImproperPolicyError as error:
+        raise ConfigError(f"gamma={config.gamma}: algo.policy={source} has no finite value here ({error})") from error
+    except ValueError as error:
+        raise ConfigError(f"algo.policy={source}: is not a policy of env={config.env.name} ({error})") from error
+    return policy
+
+
+def _saved_policy(path: Path, mdp: FiniteMDP) -> np.ndarray:
+    allowed = "must be uniform, optimal, or a values.npz or solution.npz"
+    require(path.is_file(), "algo.policy", path, f"{allowed}; there is no such file")
+    try:
+        with np.load(path) as arrays:
+            found = {name: arrays[name] for name in ("pi", "policy") if name in arrays}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"algo.policy={path}: {allowed}; cannot be read ({error})") from error
+    require(bool(found), "algo.policy", path, f"{allowed}; it holds no policy")
+    policy = found["pi"][0] if "pi" in found else found["policy"]
+    wanted = (mdp.n_states, mdp.n_actions)
+    require(policy.shape == wanted, "algo.policy", path, f"holds a policy of shape {policy.shape}, not {wanted}")
+    return policy
+
+
+def _available(mdp: FiniteMDP, device: torch.device) -> Tensor | None:
+    """bool [S, A], or None where nothing is ever masked. Terminal states, whose values never count, mask nothing."""
+    available = mdp.available | mdp.terminal[:, None]
+    return None if available.all() else torch.as_tensor(available, device=device)

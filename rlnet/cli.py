@@ -1,0 +1,117 @@
+"""From the command line to a checked config, and from an error to one sentence and an exit code.
+
+Exit codes: 0 done, 1 the run failed, 2 the input cannot be used, 130 interrupted.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlnet.config import ConfigError, register
+from rlnet.validate import from_hydra
+
+
+class KeepRuns(Callback):
+    """Refuses an output folder that already holds a run, before Hydra writes anything into it."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called with the composed config of a single run."""
+        _refuse_used(Path(config.hydra.run.dir), "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called with the composed config of a sweep."""
+        _refuse_used(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+
+
+def _refuse_used(folder: Path, key: str) -> None:
+    if any(folder.glob("**/.hydra")):
+        raise ConfigError(f"{key}={folder}: already holds a run; choose another folder")
+
+
+def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
+    """Compose `configs/NAME.yaml` with the overrides of the command line and do the job.
+
+    Args:
+        name: the primary config.
+        configs: the folder of the configs.
+        job: called with the checked config and the output folder; in a sweep (-m) once for each combination.
+
+    Returns:
+        The exit code.
+    """
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
+
+    def checked(composed: DictConfig) -> None:
+        job(from_hydra(composed), Path(HydraConfig.get().runtime.output_dir))
+
+    try:
+        sys.argv[1:] = _with_stored_overrides(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
+    except ConfigError as error:
+        return _fail(str(error), 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(explain(error, sys.argv[1:]), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return code
+
+
+def _with_stored_overrides(argv: list[str]) -> list[str]:
+    """`resume=DIR` stands for the overrides that DIR was started with, too."""
+    for argument in argv:
+        if argument.startswith("resume=") and argument != "resume=null":
+            folder = Path(argument.removeprefix("resume="))
+            path = folder / ".hydra" / "overrides.yaml"
+            if not path.is_file():
+                raise ConfigError(f"{argument}: must be the folder of a run; it holds no .hydra/overrides.yaml")
+            stored = [item for item in OmegaConf.load(path) if not item.startswith("resume=")]
+            given = {item.split("=")[0] for item in argv}
+            return [item for item in stored if item.split("=")[0] not in given] + argv
+    return argv
+
+
+def explain(error: Exception, argv: list[str]) -> str:
+    """One sentence for an error of Hydra or OmegaConf: which key, what it was, what is allowed."""
+    text = str(error)
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if found := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        group, option = found.groups()
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return f"{group}={option}: allowed are {', '.join(options)}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found.group(1)
+        given = next((item for item in argv if item.lstrip("+~").startswith(key)), key)
+        return f"{given}: there is no such key; {_alternatives(key, cause)}"
+    if found := re.search(r"Error merging override (\S+)\n(.+)", text):
+        return f"{found.group(1)}: {found.group(2)}"
+    if found := re.search(r"Multiple values for (\S+)\.", text):
+        return f"{found.group(1)}: is given more than once; give it once"
+    return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
+
+
+def _alternatives(key: str, cause: BaseException | None) -> str:
+    """What may have been meant by an unknown key: the names that its parent has."""
+    parent = getattr(cause, "parent_node", None)
+    names = sorted(str(name) for name in parent) if isinstance(parent, DictConfig) else []
+    prefix, _, last = key.rpartition(".")
+    close = difflib.get_close_matches(last, names, n=1)
+    if close:
+        return f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
+    return f"allowed here are {', '.join(names)}" if names else "see rlnet/config.py for the keys that there are"

@@ -1,0 +1,181 @@
+"""Rollouts from vector environments, and the bookkeeping of episodes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rlnet.data import Rollout
+from rlnet.explore import sample
+from rlnet.rng import Streams
+
+
+class Simulation(Protocol):
+    """M × N environments that step together; see `rlnet.envs` for what the fields of a step mean."""
+
+    def reset(self, seeds: Sequence[int] | None = None) -> Tensor: ...
+
+    def step(self, action: Tensor) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid", "start_discount")
+
+
+class Collector:
+    """Steps a simulation with a policy into preallocated [T, M, N] tensors.
+
+    Args:
+        simulation: M × N environments.
+        seeds: the M member seeds.
+        envs: N.
+        rollout: T, new steps in each rollout; with `whole_episodes` the most steps that an episode may have.
+        gamma: [M, 1], for discounted returns.
+        lookback: old rows kept at the front of each rollout, for targets that wait for later steps. A row is
+            learned from in the rollout in which its target becomes known, and only in that one.
+        whole_episodes: every rollout starts all environments afresh and plays one episode in each. A row's weight is
+            then 1/N, so that a loss is a sum over the episode; otherwise it is 1/(T·N), a mean over steps. Episodes
+            that happen to end inside a running window would be too short on average: hence the fresh start.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        seeds: Sequence[int],
+        envs: int,
+        rollout: int,
+        gamma: Tensor,
+        *,
+        lookback: int = 0,
+        whole_episodes: bool = False,
+    ) -> None:
+        device = gamma.device
+        self._simulation, self._gamma = simulation, gamma
+        self._rollout, self._lookback, self._whole = rollout, lookback, whole_episodes
+        self._uniforms = Streams(seeds, "behaviour", device)
+        self._reset_seeds = Streams(seeds, "reset", device)
+        members = len(seeds)
+        self._obs = simulation.reset(self._draw_seeds())  # [M, N, ...]
+        self._discount = torch.ones(members, envs, device=device)  # γ^t of the running episodes
+        self._sums = torch.zeros(3, members, envs, device=device)  # return, discounted return, length so far
+        self._finished = torch.zeros(4, members, device=device)  # the same over finished episodes, and their number
+        length = lookback + rollout
+        flags = {
+            name: torch.zeros(length, members, envs, dtype=torch.bool, device=device)
+            for name in ("terminated", "truncated", "valid")
+        }
+        observations = {name: self._obs.new_zeros(length, *self._obs.shape) for name in ("obs", "next_obs")}
+        numbers = {name: torch.zeros(length, members, envs, device=device) for name in ("reward", "start_discount")}
+        action = torch.zeros(length, members, envs, dtype=torch.int64, device=device)
+        self._rows: dict[str, Tensor] = {**flags, **observations, **numbers, "action": action}
+
+    def _draw_seeds(self) -> list[int]:
+        return self._reset_seeds.integers(2**31, 1).squeeze(1).tolist()
+
+    @torch.no_grad()
+    def collect(self, act: Callable[[Tensor], Tensor]) -> Rollout:
+        """The next rollout.
+
+        Args:
+            act: obs [M, N, ...] → probabilities [M, N, A] of the behaviour policy.
+        """
+        rows, keep = self._rows, self._lookback
+        if keep:
+            for tensor in rows.values():
+                tensor[:keep] = tensor[-keep:].clone()
+        running = None
+        if self._whole:
+            self._restart()
+            running = torch.ones_like(self._discount, dtype=torch.bool)
+        uniform = self._uniforms.uniform(self._rollout, *self._discount.shape[1:])  # [M, T, N]
+        for t in range(self._rollout):
+            action = sample(act(self._obs), uniform[:, t])
+            step = self._simulation.step(action)
+            valid, truncated = step.valid, step.truncated
+            if running is not None:
+                valid = valid & running
+                if t == self._rollout - 1:  # the cap on an episode's length is a time limit
+                    truncated = truncated | ~step.terminated
+            ended = (step.terminated | truncated) & valid
+            values = (self._obs, action, step.reward, step.next_obs, step.terminated, truncated, valid)
+            for name, value in zip(FIELDS, (*values, self._discount), strict=True):
+                rows[name][keep + t] = value
+            self._book(step.reward, valid, ended)
+            self._obs = step.obs
+            if running is not None:
+                running &= ~ended
+                if not running.any():
+                    return self._view(t + 1)
+        return self._view(self._rollout)
+
+    def _restart(self) -> None:
+        # The environments get new seeds from each member's own stream: how long other members' episodes were
+        # must not decide which numbers come next.
+        self._obs = self._simulation.reset(self._draw_seeds())
+        self._discount.fill_(1.0)
+        self._sums.zero_()
+
+    def _book(self, reward: Tensor, valid: Tensor, ended: Tensor) -> None:
+        """Add a step to the running episodes, and those that ended to the finished ones."""
+        gain = reward * valid
+        self._sums += torch.stack((gain, gain * self._discount, valid))
+        self._finished[:3] += (self._sums * ended).sum(-1)
+        self._finished[3] += ended.sum(-1)
+        self._sums *= ~ended
+        # An invalid row is a reset: what follows begins an episode.
+        self._discount = torch.where(ended | ~valid, 1.0, self._discount * self._gamma)
+
+    def _view(self, length: int) -> Rollout:
+        total = self._lookback + length
+        rows = {name: self._rows[name][:total] for name in FIELDS}
+        if self._whole:
+            weight = rows["valid"] / rows["valid"].shape[-1]
+        else:
+            weight = self._due(rows) / (self._rollout * rows["valid"].shape[-1])
+        return Rollout(**rows, weight=weight)
+
+    def _due(self, rows: dict[str, Tensor]) -> Tensor:
+        """The rows whose target is known now and was not before: bool [T, M, N]."""
+        keep = self._lookback
+        if keep == 0:
+            return rows["valid"]
+        ended = (rows["terminated"] | rows["truncated"]) & rows["valid"]
+        known = _later(ended)
+        known[: len(known) - keep] = True
+        known[:keep] &= ~_later(ended[:keep])
+        return known & rows["valid"]
+
+    def new_steps(self, rollout: Rollout) -> Tensor:
+        """Transitions that the rollout added, per member: [M]."""
+        return rollout.valid[self._lookback :].sum(dim=(0, 2))
+
+    def episodes(self) -> dict[str, Tensor]:
+        """Means over the episodes that ended since the last call, [M]; NaN for a member without any."""
+        names = ("return/mean", "return/discounted", "episode/length")
+        means = dict(zip(names, self._finished[:3] / self._finished[3], strict=True))
+        means["episode/count"] = self._finished[3].clone()
+        self._finished.zero_()
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on with the same next rollout."""
+        tensors = {"obs": self._obs, "discount": self._discount, "sums": self._sums, "finished": self._finished}
+        streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
+        return {**tensors, **streams, "rows": self._rows, "simulation": self._simulation.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self._obs, self._discount = state["obs"], state["discount"]
+        self._sums, self._finished, self._rows = state["sums"], state["finished"], state["rows"]
+        self._uniforms.load_state_dict(state["uniforms"])
+        self._reset_seeds.load_state_dict(state["reset_seeds"])
+        self._simulation.load_state_dict(state["simulation"])
+
+
+def _later(ended: Tensor) -> Tensor:
+    """Whether an episode ends at row t or a later one: bool [T, M, N]."""
+    return ended.flip(0).cummax(0).values.flip(0)

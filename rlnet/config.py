@@ -1,0 +1,258 @@
+"""The structured configs: what can be set, and of which type.
+
+The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types; `rlnet.validate`
+checks ranges and hands out objects whose attributes can be set only once. A number that may differ between the members
+of a population is marked `PER_MEMBER`; everything else decides a shape or the course of the program and is shared.
+"""
+
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+PER_MEMBER = {"per_member": True}
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. The message is one sentence that names the key, the value and what is allowed."""
+
+
+def require(condition: bool, key: str, value: Any, allowed: str) -> None:
+    """Raise ConfigError 'key=value: allowed' unless `condition` holds (NaN never does)."""
+    if not condition:
+        raise ConfigError(f"{key}={value}: {allowed}")
+
+
+class Settings:
+    """Base of all config dataclasses: an attribute can be set once, by the constructor.
+
+    `dataclass(frozen=True)` would say the same, but OmegaConf makes such schemas read-only for overrides too.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__:
+            raise FrozenInstanceError(f"cannot assign to {name!r}: settings do not change after validation")
+        object.__setattr__(self, name, value)
+
+
+# ---------------------------------------------------------------------------------------------- environments
+
+
+@dataclass
+class CellConfig(Settings):
+    """What a letter of a gridworld map means."""
+
+    reward: float | None = None  # on entering the cell, in place of env.step_reward
+    wall: bool = False
+    start: bool = False  # episodes begin in one of the start cells, each equally likely
+    terminal: bool = False  # entering ends the episode
+    send_to: str | None = None  # entering moves the agent on, in the same step, to the one cell with this letter
+    jump_to: str | None = None  # every action taken here leads to the one cell with this letter
+    jump_reward: float = 0.0  # the reward of that jump
+
+
+@dataclass
+class EnvConfig(Settings):
+    """Common to all environments."""
+
+    name: str = MISSING
+    gamma: float = MISSING  # the discount of the setting in which the problem is usually stated
+    max_episode_steps: int | None = None  # a time limit: truncates, never terminates
+
+
+@dataclass
+class GridworldConfig(EnvConfig):
+    """A map of characters: '#' wall, '.' free, 'S' start, 'G' goal; `cells` says what further letters mean."""
+
+    map: str = MISSING
+    cells: dict[str, CellConfig] = field(default_factory=dict)
+    step_reward: float = 0.0  # reward of every step, unless the entered cell has its own
+    bump_reward: float | None = None  # reward of a step off the map or into a wall; null: the same as step_reward
+    slip: float = 0.0  # probability of moving at a right angle to the chosen direction (half of it to each side)
+    wind: list[int] = field(default_factory=list)  # cells that a step from each column is blown upwards
+    diagonal: bool = False  # eight moves instead of four
+
+
+@dataclass
+class RandomWalkConfig(EnvConfig):
+    """States in a row with an exit at each end; actions left and right, of 1 to `jump` states, equally likely."""
+
+    length: int = 19
+    jump: int = 1
+    left_reward: float = -1.0
+    right_reward: float = 1.0
+    groups: int | None = None  # features: neighbours aggregated into so many groups; null: 10, or `length` if less
+
+
+@dataclass
+class GymnasiumConfig(EnvConfig):
+    """Any registered Gymnasium environment; its finite model is used where it has one."""
+
+    id: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def check_env(env: EnvConfig) -> None:
+    """Raise ConfigError where a number of an environment is out of range."""
+    limit = env.max_episode_steps
+    require(limit is None or limit >= 1, "env.max_episode_steps", limit, "must be at least 1, or null for no limit")
+    if isinstance(env, GridworldConfig):
+        require(0 <= env.slip <= 1, "env.slip", env.slip, "must be a probability in [0, 1]")
+    if isinstance(env, RandomWalkConfig):
+        require(env.length >= 1, "env.length", env.length, "must be at least 1")
+        require(1 <= env.jump <= env.length, "env.jump", env.jump, f"must be in [1, env.length={env.length}]")
+        allowed = f"must be in [1, env.length={env.length}], or null"
+        require(env.groups is None or 1 <= env.groups <= env.length, "env.groups", env.groups, allowed)
+
+
+# ---------------------------------------------------------------------------------------------- learning
+
+
+@dataclass
+class AlgoConfig(Settings):
+    """An algorithm of `rlnet/algos/` and the data that one update sees."""
+
+    name: str = MISSING
+    envs: int = MISSING  # N, environments per member
+    rollout: int = MISSING  # T, steps per update; for whole episodes: the most steps an episode may have
+    hyper: dict[str, float] = field(default_factory=dict)  # the algorithm's own numbers; all of them per member
+
+
+@dataclass
+class PredictionConfig(AlgoConfig):
+    """An algorithm that learns the value of a given policy."""
+
+    policy: str = "uniform"  # uniform, optimal, or the path of a values.npz or solution.npz
+
+
+@dataclass
+class NetworkConfig(Settings):
+    """Common to all function classes."""
+
+    name: str = MISSING
+
+
+@dataclass
+class TabularConfig(NetworkConfig):
+    """One free number per state and output: a one-hot input without a hidden layer."""
+
+    initial_value: float = 0.0
+
+
+@dataclass
+class LinearConfig(NetworkConfig):
+    """Linear in the environment's features, with a bias; weights start at zero."""
+
+
+@dataclass
+class MlpConfig(NetworkConfig):
+    """A multi-layer perceptron."""
+
+    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    activation: str = "relu"
+    input: str = "one_hot"  # of finite environments: one_hot, or the environment's features
+
+
+@dataclass
+class ScheduleConfig(Settings):
+    """A number as a function of the share of the run that is done."""
+
+    name: str = MISSING
+
+
+@dataclass
+class ConstantConfig(ScheduleConfig):
+    """Always `value`."""
+
+    value: float = field(default=MISSING, metadata=PER_MEMBER)
+
+
+@dataclass
+class RampConfig(ScheduleConfig):
+    """From `start` to `end` over the first `fraction` of the run, then `end`: linear or exponential."""
+
+    start: float = field(default=MISSING, metadata=PER_MEMBER)
+    end: float = field(default=MISSING, metadata=PER_MEMBER)
+    fraction: float = field(default=1.0, metadata=PER_MEMBER)
+
+
+@dataclass
+class ExplorationConfig(Settings):
+    """How actions are chosen from action values; `none` where the algorithm has a policy of its own."""
+
+    name: str = MISSING
+
+
+@dataclass
+class OptimizerConfig(Settings):
+    """Stochastic gradient descent; `schedule` is a factor on the learning rate."""
+
+    name: str = MISSING
+    learning_rate: float = field(default=MISSING, metadata=PER_MEMBER)
+    max_grad_norm: float | None = None  # each member's own gradient is clipped to this norm
+    schedule: ScheduleConfig = MISSING
+
+
+@dataclass
+class Config(Settings):
+    """Everything that decides a run."""
+
+    env: EnvConfig = MISSING
+    algo: AlgoConfig = MISSING
+    network: NetworkConfig = MISSING
+    exploration: ExplorationConfig = MISSING
+    schedule: ScheduleConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    gamma: float = field(default=MISSING, metadata=PER_MEMBER)
+    steps: int = MISSING  # environment steps of each member
+    seed: int = 0  # of the first member
+    seeds: int = 1  # M, members, seeded seed, seed + 1, ...
+    device: str = "cpu"
+    threads: int = 1  # of torch: one is fastest for small networks
+    log_every: int = MISSING  # steps between rows of metrics.csv
+    compare_every: int = MISSING  # steps between comparisons with the exact solution
+    checkpoint_every: int = MISSING  # steps between checkpoints
+    resume: str | None = None  # the folder of a run to go on with
+
+    @property
+    def member_seeds(self) -> list[int]:
+        """The M seeds."""
+        return list(range(self.seed, self.seed + self.seeds))
+
+
+@dataclass
+class SolveConfig(Settings):
+    """Everything that decides an exact solution."""
+
+    env: EnvConfig = MISSING
+    gamma: float = MISSING
+    method: str = "auto"
+    tol: float = 1e-8
+
+
+SCHEMAS: dict[str, type] = {
+    "train": Config,
+    "solve": SolveConfig,
+    "env/gridworld": GridworldConfig,
+    "env/random_walk": RandomWalkConfig,
+    "env/gymnasium": GymnasiumConfig,
+    "algo/control": AlgoConfig,
+    "algo/prediction": PredictionConfig,
+    "network/tabular": TabularConfig,
+    "network/linear": LinearConfig,
+    "network/mlp": MlpConfig,
+    "exploration/any": ExplorationConfig,
+    "schedule/none": ScheduleConfig,
+    "schedule/constant": ConstantConfig,
+    "schedule/ramp": RampConfig,
+    "optimizer/any": OptimizerConfig,
+}
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, as `schema/...`."""
+    store = ConfigStore.instance()
+    for path, schema in SCHEMAS.items():
+        group, _, name = path.rpartition("/")
+        store.store(group=f"schema/{group}" if group else "schema", name=name, node=schema)

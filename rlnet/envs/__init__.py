@@ -1,0 +1,46 @@
+"""Environments that carry their finite model, their simulation for many members at once, and making any of them.
+
+Importing this registers `rlnet/Gridworld-v0` and `rlnet/RandomWalk-v0` with Gymnasium.
+"""
+
+import gymnasium
+
+from rlnet.envs.adapter import GymnasiumSimulation
+from rlnet.envs.gridworld import build_gridworld, grid_features
+from rlnet.envs.make import Environment, Simulation, make
+from rlnet.envs.presets import preset, preset_names
+from rlnet.envs.random_walk import build_random_walk, group_features
+from rlnet.envs.simulate import Sampler, Step, TabularSimulation
+from rlnet.envs.single import GridworldEnv, RandomWalkEnv, TabularEnv
+from rlnet.envs.vector import TabularVectorEnv
+
+__all__ = [
+    "Environment",
+    "GridworldEnv",
+    "GymnasiumSimulation",
+    "RandomWalkEnv",
+    "Sampler",
+    "Simulation",
+    "Step",
+    "TabularEnv",
+    "TabularSimulation",
+    "TabularVectorEnv",
+    "build_gridworld",
+    "build_random_walk",
+    "grid_features",
+    "group_features",
+    "make",
+    "preset",
+    "preset_names",
+]
+
+for _id, _single, _vector in (
+    ("rlnet/Gridworld-v0", "GridworldEnv", "gridworld_vector"),
+    ("rlnet/RandomWalk-v0", "RandomWalkEnv", "random_walk_vector"),
+):
+    if _id not in gymnasium.registry:  # already there when the package is reloaded
+        gymnasium.register(
+            _id,
+            entry_point=f"rlnet.envs.single:{_single}",
+            vector_entry_point=f"rlnet.envs.vector:{_vector}",
+        )

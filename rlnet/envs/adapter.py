@@ -1,0 +1,159 @@
+"""Any Gymnasium vector environment, in any autoreset mode, as M members × N environments of torch tensors."""
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import CloudpickleWrapper
+from torch import Tensor
+
+from rlnet.envs.simulate import Step
+from rlnet.rng import derive_seed
+
+
+def observation_shape(space: spaces.Space) -> tuple[int, ...]:
+    """The shape of one observation as a tensor: () for an index, (F,) for numbers.
+
+    Raises:
+        ValueError: the space is neither Discrete nor Box.
+    """
+    if isinstance(space, spaces.Discrete):
+        return ()
+    if isinstance(space, spaces.Box):
+        return (max(1, int(np.prod(space.shape))),)
+    raise ValueError(f"observations of {space} are not supported, only Discrete and Box")
+
+
+class GymnasiumSimulation:
+    """M Gymnasium vector environments of N sub-environments each, one for every member.
+
+    A vector environment may have one random stream for all its sub-environments, so members never share one: member m
+    is seeded from seeds[m] alone. The three autoreset modes become:
+
+    - NEXT_STEP: the step after an end is a reset; it has `valid` False and reward 0.
+    - SAME_STEP: `next_obs` is `infos["final_obs"]` where an episode ended.
+    - DISABLED: ended sub-environments are reset at once, by `reset_mask`.
+
+    Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened.
+
+    Args:
+        vectors: M vector environments with Discrete actions.
+        seeds: the M member seeds.
+        device: where the tensors live; the environments themselves run on the CPU.
+
+    Raises:
+        ValueError: numbers or spaces that do not fit, or an environment that does not say how it resets.
+    """
+
+    def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        if len(vectors) != len(seeds) or not seeds:
+            raise ValueError(f"{len(vectors)} vector environments for {len(seeds)} seeds: one for each is needed")
+        first = vectors[0]
+        if not isinstance(first.single_action_space, spaces.Discrete):
+            raise ValueError(f"actions of {first.single_action_space} are not supported, only Discrete")
+        self._mode = first.metadata.get("autoreset_mode")
+        if not isinstance(self._mode, AutoresetMode):
+            raise ValueError(f"{first}: metadata['autoreset_mode']={self._mode!r} is no gymnasium.vector.AutoresetMode")
+        self.members, self.envs, self.device = len(seeds), first.num_envs, torch.device(device)
+        self.observation_shape = observation_shape(first.single_observation_space)
+        self._space = first.single_observation_space
+        self._first_action = int(first.single_action_space.start)
+        self._vectors, self._seeds = list(vectors), list(seeds)
+        self._started = False
+        self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
+
+    def reset(self, seeds: Sequence[int] | None = None) -> Tensor:
+        """Begin a new episode everywhere; with M `seeds` start the members' streams again. Returns obs [M, N, ...]."""
+        if seeds is None and not self._started:
+            seeds = self._seeds
+        if seeds is None:
+            numbers = [None] * self.members
+        else:
+            # 31 bits: some environments hand their seed to libraries that take no more.
+            numbers = [derive_seed(seed, "environment") % 2**31 for seed in seeds]
+        self._started = True
+        self._pending[:] = False
+        fresh = [vector.reset(seed=n)[0] for vector, n in zip(self._vectors, numbers, strict=True)]
+        return self._observation(fresh)
+
+    def step(self, action: Tensor) -> Step:
+        """Take `action` [M, N] int64, in 0 .. A − 1, everywhere."""
+        actions = action.cpu().numpy() + self._first_action
+        parts = [self._step(m, actions[m]) for m in range(self.members)]
+        next_obs, reward, terminated, truncated, valid, obs = zip(*parts, strict=True)
+        terminated, truncated, valid = (np.stack(x).astype(bool) for x in (terminated, truncated, valid))
+        truncated &= ~terminated
+        self._pending = (terminated | truncated) & valid
+        flags = (torch.from_numpy(x).to(self.device) for x in (terminated, truncated, valid))
+        reward = torch.from_numpy(np.stack(reward).astype(np.float32)).to(self.device)
+        return Step(self._observation(next_obs), reward, *flags, self._observation(obs))
+
+    def _step(self, m: int, action: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One member's (next_obs, reward, terminated, truncated, valid, obs)."""
+        vector = self._vectors[m]
+        obs, reward, terminated, truncated, infos = vector.step(action)
+        valid = ~self._pending[m]
+        if self._mode is AutoresetMode.NEXT_STEP:
+            return obs, reward * valid, terminated & valid, truncated & valid, valid, obs
+        valid = np.ones_like(valid)
+        ended = terminated | truncated
+        if not ended.any():
+            return obs, reward, terminated, truncated, valid, obs
+        if self._mode is AutoresetMode.SAME_STEP:
+            final = np.array(obs)
+            for n in np.flatnonzero(ended):
+                final[n] = _final_observation(infos, n)
+            return final, reward, terminated, truncated, valid, obs
+        final = np.array(obs)  # a copy: the reset may write into the environment's own array
+        fresh, _ = vector.reset(options={"reset_mask": ended})
+        obs = np.array(final)
+        obs[ended] = np.asarray(fresh)[ended]
+        return final, reward, terminated, truncated, valid, obs
+
+    def _observation(self, parts: Sequence[np.ndarray]) -> Tensor:
+        obs = np.stack(parts)
+        if self.observation_shape == ():
+            obs = obs.astype(np.int64) - int(self._space.start)
+        else:
+            obs = obs.reshape(self.members, self.envs, -1).astype(np.float32)
+        return torch.from_numpy(obs).to(self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on with exactly the same steps: the environments, pickled.
+
+        Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
+        """
+        state = {"started": self._started, "pending": self._pending.copy(), "environments": None, "reason": None}
+        try:
+            saved = pickle.dumps(CloudpickleWrapper(self._vectors))
+        except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
+            state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
+            warnings.warn(f"{state['reason']}; a run with it cannot be resumed", RuntimeWarning, stacklevel=2)
+        else:
+            state["environments"] = torch.frombuffer(bytearray(saved), dtype=torch.uint8)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`. Unpickles: load only what you saved. RuntimeError where nothing could be saved."""
+        if state["environments"] is None:
+            raise RuntimeError(state["reason"])
+        self.close()
+        self._vectors = pickle.loads(state["environments"].cpu().numpy().tobytes()).fn
+        self._started, self._pending = state["started"], state["pending"].copy()
+
+    def close(self) -> None:
+        """Close the environments."""
+        for vector in self._vectors:
+            vector.close()
+
+
+def _final_observation(infos: dict[str, Any], n: int) -> Any:
+    final = infos.get("final_obs")
+    if final is None or final[n] is None:
+        raise RuntimeError(f"sub-environment {n} ended under SAME_STEP autoreset without infos['final_obs']")
+    return final[n]

@@ -1,0 +1,281 @@
+"""Gridworlds: from a map of characters to the finite model.
+
+Built from whole arrays, one pass per direction: the number of cells decides the memory, not a Python loop.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlnet.config import CellConfig, ConfigError, GridworldConfig, check_env, require
+from rlnet.mdp import FiniteMDP
+
+# What a letter means before `env.cells` adds to it. A built-in letter keeps its nature: a goal stays terminal.
+BUILT_IN = {
+    "#": CellConfig(wall=True),
+    ".": CellConfig(),
+    "S": CellConfig(start=True),
+    "G": CellConfig(terminal=True, reward=1.0),
+}
+ACTION_LABELS = ("↑", "→", "↓", "←", "↗", "↘", "↙", "↖")
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))  # (rows, columns)
+LABELLED_STATES = 10_000  # names are for error messages and small tables; millions of strings would cost gigabytes
+
+
+@dataclass(frozen=True)
+class Letters:
+    """A map, read: the letter of every cell, and what each letter means."""
+
+    shape: tuple[int, int]  # (rows, columns)
+    letters: tuple[str, ...]  # [L], the different letters of the map
+    meanings: tuple[CellConfig, ...]  # [L]
+    kind: np.ndarray  # int [rows · columns], index into `letters`
+
+    def table(self, values: list, dtype: type = bool) -> np.ndarray:
+        """One value per letter [L] as one value per cell [rows · columns]."""
+        return np.array(values, dtype=dtype)[self.kind]
+
+    def only_cell(self, letter: str, key: str) -> int:
+        """The flat index of the one cell with this letter; ConfigError naming `key` if there is none, or several."""
+        if letter not in self.letters:
+            raise ConfigError(f"{key}={letter}: no cell of the map has this letter")
+        cells = np.flatnonzero(self.kind == self.letters.index(letter))
+        if len(cells) > 1:
+            raise ConfigError(f"{key}={letter}: {len(cells)} cells of the map have this letter, it must be one")
+        return int(cells[0])
+
+    def text(self) -> list[list[str]]:
+        """The letters as rows of one-character strings."""
+        return np.array(self.letters)[self.kind].reshape(self.shape).tolist()
+
+
+def read_map(config: GridworldConfig) -> Letters:
+    """The map and the meaning of its letters.
+
+    Blank lines around the map and spaces around its rows do not count. `cells` adds to the built-in meaning of
+    '#', '.', 'S' and 'G' (a goal pays +1 unless it is given another reward) and defines all other letters.
+
+    Raises:
+        ConfigError: no cells, rows of different lengths, a letter without a meaning, a meaning without a cell, or a
+            meaning that contradicts itself.
+    """
+    rows = [row.strip() for row in config.map.strip().splitlines()]
+    if not rows:
+        raise ConfigError("env.map: has no cells; write rows of letters such as S..G")
+    columns = len(rows[0])
+    for number, row in enumerate(rows):
+        if len(row) != columns:
+            raise ConfigError(f"env.map: row {number} has {len(row)} cells, row 0 has {columns}; all must be as long")
+    codes = np.frombuffer("".join(rows).encode("utf-32-le"), dtype=np.uint32)
+    present = np.flatnonzero(np.bincount(codes))
+    index = np.zeros(present[-1] + 1, dtype=np.int16)
+    index[present] = np.arange(len(present))
+    kind, letters = index[codes], tuple(chr(code) for code in present)
+    for letter in config.cells:
+        if letter not in letters:
+            raise ConfigError(f"env.cells.{letter}: no cell of the map has this letter")
+    for number, letter in enumerate(letters):
+        if letter not in BUILT_IN and letter not in config.cells:
+            row, column = divmod(int((kind == number).argmax()), columns)
+            where = f"row {row}, column {column}"
+            raise ConfigError(f"env.map: the letter {letter!r} ({where}) has no meaning; give it one in env.cells")
+    return Letters((len(rows), columns), letters, tuple(_meaning(letter, config.cells) for letter in letters), kind)
+
+
+def _meaning(letter: str, cells: dict[str, CellConfig]) -> CellConfig:
+    base, own = BUILT_IN.get(letter, CellConfig()), cells.get(letter, CellConfig())
+    cell = CellConfig(
+        reward=base.reward if own.reward is None else own.reward,
+        wall=base.wall or own.wall,
+        start=base.start or own.start,
+        terminal=base.terminal or own.terminal,
+        send_to=own.send_to,
+        jump_to=own.jump_to,
+        jump_reward=own.jump_reward,
+    )
+    key = f"env.cells.{letter}"
+    said = [name for name in ("start", "terminal", "send_to", "jump_to") if getattr(cell, name) not in (None, False)]
+    if cell.wall and (said or cell.reward is not None):
+        raise ConfigError(f"{key}.wall=True: a wall cannot be entered, so it has no {(said or ['reward'])[0]}")
+    if len(said) > 1 and said != ["start", "jump_to"]:
+        raise ConfigError(f"{key}: a cell can have only one of {' and '.join(said)}")
+    if cell.jump_to is None:
+        require(cell.jump_reward == 0, f"{key}.jump_reward", cell.jump_reward, f"needs {key}.jump_to")
+    for name in ("reward", "jump_reward"):
+        _require_finite(f"{key}.{name}", getattr(cell, name))
+    return cell
+
+
+def _require_finite(key: str, value: float | None) -> None:
+    require(value is None or np.isfinite(value), key, value, "must be a finite number")
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """What happens in each cell: arrays over the flat cells."""
+
+    wall: np.ndarray  # bool
+    terminal: np.ndarray  # bool
+    reward: np.ndarray  # float, on entering
+    lands: np.ndarray  # int, where an agent that enters comes to stand
+    jump: np.ndarray  # int, where every action leads; −1: actions move
+    jump_reward: np.ndarray  # float
+    state: np.ndarray  # int, the number of the state; −1: nobody can stand there (walls, cells with send_to)
+
+
+def _read_cells(letters: Letters, step_reward: float) -> _Cells:
+    meanings = letters.meanings
+    wall = letters.table([cell.wall for cell in meanings])
+    sends = letters.table([cell.send_to is not None for cell in meanings])
+    occupied = ~(wall | sends)
+    state = np.where(occupied, np.cumsum(occupied) - 1, -1)
+    lands = np.arange(len(wall))
+    target = {"send_to": [-1] * len(meanings), "jump_to": [-1] * len(meanings)}
+    for number, (letter, cell) in enumerate(zip(letters.letters, meanings, strict=True)):
+        for name in target:
+            if getattr(cell, name) is not None:
+                target[name][number] = _target(letters, letter, name)
+    sent = letters.table(target["send_to"], np.int64)
+    return _Cells(
+        wall=wall,
+        terminal=letters.table([cell.terminal for cell in meanings]),
+        reward=letters.table([step_reward if cell.reward is None else cell.reward for cell in meanings], float),
+        lands=np.where(sends, sent, lands),
+        jump=letters.table(target["jump_to"], np.int64),
+        jump_reward=letters.table([cell.jump_reward for cell in meanings], float),
+        state=state,
+    )
+
+
+def _target(letters: Letters, letter: str, name: str) -> int:
+    """The cell that `letter` sends or jumps to, checked to be one where an agent can stand."""
+    key, to = f"env.cells.{letter}.{name}", getattr(letters.meanings[letters.letters.index(letter)], name)
+    cell = letters.only_cell(to, key)
+    there = letters.meanings[letters.kind[cell]]
+    require(not there.wall, key, to, "leads into a wall")
+    require(there.send_to is None, key, to, "leads to a cell that sends on; name the cell where it ends")
+    require(not (name == "send_to" and there.terminal), key, to, "leads to a terminal cell; make the cell terminal")
+    return cell
+
+
+def _slips(n_actions: int, slip: float) -> tuple[np.ndarray, np.ndarray]:
+    """(moves int [A, K], probability [K]): action a makes move moves[a, k] with probability[k]."""
+    straight = np.arange(n_actions)
+    first = straight // 4 * 4  # moves 0-3 and 4-7 both go clockwise: a right angle is one further, or one back
+    sides = [first + (straight - first + turn) % 4 for turn in (1, -1)]
+    moves, probability = np.stack([straight, *sides], axis=1), np.array([1 - slip, slip / 2, slip / 2])
+    return moves[:, probability > 0], probability[probability > 0]
+
+
+def _land(
+    config: GridworldConfig, cells: _Cells, shape: tuple[int, int], at: np.ndarray, move: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(cell [n], reward [n]) of one move from each of the flat cells `at` [n], without slipping."""
+    rows, columns = shape
+    row, column = at // columns, at % columns
+    to_row, to_column = row + move[0], column + move[1]
+    off = (to_row < 0) | (to_row >= rows) | (to_column < 0) | (to_column >= columns)
+    stays = off
+    if config.wind:
+        # Example 6.5: wind and move add up, and who would leave the map comes to stand at its edge.
+        wind = np.array(config.wind, dtype=np.int64)[column]
+        to_row, to_column = np.clip(to_row - wind, 0, rows - 1), np.clip(to_column, 0, columns - 1)
+        stays = off & (wind == 0)
+    entered = np.where(stays, at, to_row * columns + to_column)
+    bumped = off | cells.wall[entered]
+    entered = np.where(cells.wall[entered], at, entered)
+    bump_reward = config.step_reward if config.bump_reward is None else config.bump_reward
+    reward = np.where(bumped & (entered == at), bump_reward, cells.reward[entered])
+    return cells.lands[entered], reward
+
+
+def build_gridworld(config: GridworldConfig) -> FiniteMDP:
+    """The model of a gridworld.
+
+    States are the cells where an agent can stand, row by row: walls and cells with `send_to` have none, terminal cells
+    are states without actions. Actions are up, right, down, left (0-3) and, with `diagonal`, ↗ ↘ ↙ ↖ (4-7).
+
+    - A move succeeds with probability 1 − slip; with slip/2 each it goes to one of the two sides at a right angle.
+    - Entering a cell pays its `reward`, else `step_reward`. A move off the map or into a wall leaves the agent where
+      it is and pays `bump_reward` (null: `step_reward`). A diagonal move may pass between two walls.
+    - `wind[c]` carries every move from column c that many rows up (negative: down), at most to the edge of the map
+      (S&B Example 6.5).
+    - `send_to`: entering pays and moves on to the target in the same step (Example 6.6).
+    - `jump_to`: every action leads to the target and pays `jump_reward` (Example 3.5).
+    - Episodes begin in a start cell, each equally likely; without one in any cell that is not terminal.
+
+    Raises:
+        ConfigError: see `read_map`; also a range, a target that is missing, ambiguous or not to be stood on, a
+            wind that does not fit the map, or no cell to start from.
+    """
+    check_env(config)
+    for name in ("step_reward", "bump_reward"):
+        _require_finite(f"env.{name}", getattr(config, name))
+    letters = read_map(config)
+    columns = letters.shape[1]
+    allowed = f"needs one number per column of the map ({columns}), or none"
+    require(len(config.wind) in (0, columns), "env.wind", config.wind, allowed)
+    cells = _read_cells(letters, config.step_reward)
+    stand = np.flatnonzero(cells.state >= 0)
+    start = letters.table([cell.start for cell in letters.meanings], float)[stand]
+    if not start.any():
+        start = (~cells.terminal[stand]).astype(float)
+    if not start.any():
+        raise ConfigError("env.map: has no cell to start from; a free cell is written '.', a start 'S'")
+    few = len(stand) <= LABELLED_STATES
+    n_actions = 8 if config.diagonal else 4
+    return FiniteMDP(
+        **_outcomes(config, cells, letters.shape, n_actions),
+        start=start / start.sum(),
+        n_actions=n_actions,
+        labels=tuple(f"row {c // columns}, column {c % columns}" for c in stand.tolist()) if few else None,
+        shape=letters.shape,
+        cell=stand,
+        action_labels=ACTION_LABELS[:n_actions],
+    )
+
+
+def _outcomes(config: GridworldConfig, cells: _Cells, shape: tuple[int, int], n_actions: int) -> dict[str, np.ndarray]:
+    """The arrays of the model from `pair_ptr` to `terminated`, in their order: every state has every action."""
+    at = np.flatnonzero((cells.state >= 0) & ~cells.terminal)  # [n] cells with actions
+    moves, chance = _slips(n_actions, config.slip)  # [A, K], [K]
+    shape_out = (len(at), *moves.shape)  # [n, A, K]
+    landed, reward = np.empty(shape_out, dtype=np.int64), np.empty(shape_out)
+    probability = np.broadcast_to(chance, shape_out).copy()
+    for move in range(n_actions):
+        cell, gain = _land(config, cells, shape, at, MOVES[move])
+        for action, outcome in np.argwhere(moves == move):
+            landed[:, action, outcome], reward[:, action, outcome] = cell, gain
+    jumps = cells.jump[at] >= 0
+    landed[jumps], reward[jumps] = cells.jump[at][jumps, None, None], cells.jump_reward[at][jumps, None, None]
+    _merge(landed, reward, probability)
+    kept = probability > 0
+    landed = landed[kept]
+    actions = np.where((cells.state >= 0) & ~cells.terminal, n_actions, 0)[cells.state >= 0]
+    return {
+        "pair_ptr": np.concatenate([[0], np.cumsum(actions)]),
+        "pair_action": np.tile(np.arange(n_actions), len(at)),
+        "outcome_ptr": np.concatenate([[0], np.cumsum(kept.sum(axis=2))]),
+        "next_state": cells.state[landed],
+        "probability": probability[kept],
+        "reward": reward[kept],
+        "terminated": cells.terminal[landed],
+    }
+
+
+def _merge(landed: np.ndarray, reward: np.ndarray, probability: np.ndarray) -> None:
+    """Add up equal outcomes of a pair, in place: all of [n, A, K]; the later one is left with probability 0."""
+    outcomes = landed.shape[2]
+    for later in range(1, outcomes):
+        for earlier in range(later):
+            same = (landed[..., later] == landed[..., earlier]) & (reward[..., later] == reward[..., earlier])
+            probability[..., earlier] += np.where(same, probability[..., later], 0.0)
+            probability[..., later] = np.where(same, 0.0, probability[..., later])
+
+
+def grid_features(mdp: FiniteMDP) -> np.ndarray:
+    """x, y, x², xy, y² of each state's cell, float32 [S, 5], with x and y in [−1, 1] (S&B 9.5.1). Needs `mdp.shape`."""
+    cell = np.arange(mdp.n_states) if mdp.cell is None else mdp.cell
+    rows, columns = mdp.shape
+    x, y = (2.0 * i / max(n - 1, 1) - (n > 1) for i, n in ((cell % columns, columns), (cell // columns, rows)))
+    return np.stack([x, y, x * x, x * y, y * y], axis=1).astype(np.float32)

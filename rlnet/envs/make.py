@@ -1,0 +1,137 @@
+"""From the config of an environment to what the rest of the program needs of it."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from rlnet.config import ConfigError, EnvConfig, GridworldConfig, GymnasiumConfig, RandomWalkConfig, check_env, require
+from rlnet.envs.adapter import GymnasiumSimulation, observation_shape
+from rlnet.envs.gridworld import build_gridworld, grid_features
+from rlnet.envs.random_walk import build_random_walk, group_features
+from rlnet.envs.simulate import TabularSimulation
+from rlnet.mdp import FiniteMDP, NoModelError
+
+Simulation = TabularSimulation | GymnasiumSimulation
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Environment:
+    """What an environment is, apart from being stepped. S states, A actions, F features."""
+
+    name: str
+    mdp: FiniteMDP | None = field(repr=False)  # the finite model, where there is one
+    n_actions: int  # A
+    n_states: int | None  # S, where observations are state indices
+    observation_shape: tuple[int, ...]  # of one observation: () for an index, else (F,)
+    features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
+    max_steps: int | None  # the time limit of an episode
+    _build: Callable[[Sequence[int], int, torch.device | str], Simulation] = field(repr=False)
+
+    def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str = "cpu") -> Simulation:
+        """M = len(seeds) members × N = `envs` environments, ready for `reset`."""
+        return self._build(seeds, envs, device)
+
+
+def make(config: EnvConfig) -> Environment:
+    """The environment that `config` describes.
+
+    A Gymnasium environment with Discrete observations whose model `FiniteMDP.from_env` finds is simulated from that
+    model, with the time limit of its registration; any other by its own code, in `GymnasiumSimulation`. The limit
+    `config.max_episode_steps` replaces that of the registration.
+
+    Raises:
+        ConfigError: a value that cannot be used, an id that is not registered, a dependency that is not installed, or
+            spaces that are not supported.
+        TypeError: `config` is of no known kind.
+    """
+    check_env(config)
+    if isinstance(config, GridworldConfig):
+        mdp = build_gridworld(config)
+        return _tabular(config.name, mdp, grid_features(mdp), config.max_episode_steps)
+    if isinstance(config, RandomWalkConfig):
+        return _tabular(config.name, build_random_walk(config), group_features(config), config.max_episode_steps)
+    if isinstance(config, GymnasiumConfig):
+        return _gymnasium(config)
+    raise TypeError(f"no environment is made from a {type(config).__name__}")
+
+
+def _tabular(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps: int | None) -> Environment:
+    def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
+        return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
+
+    return Environment(name, mdp, mdp.n_actions, mdp.n_states, (), features, max_steps, build)
+
+
+def _gymnasium(config: GymnasiumConfig) -> Environment:
+    env = _made(config)
+    key = "env.id"
+    try:
+        actions, observations = env.action_space, env.observation_space
+        require(isinstance(actions, spaces.Discrete), key, config.id, f"has actions {actions}, only Discrete will do")
+        try:
+            shape = observation_shape(observations)
+        except ValueError as error:
+            raise ConfigError(f"{key}={config.id}: {error}") from error
+        max_steps = config.max_episode_steps
+        if max_steps is None:
+            limits = (env.spec.max_episode_steps, getattr(env.unwrapped, "max_episode_steps", None))
+            max_steps = min((limit for limit in limits if limit is not None), default=None)
+        mdp = _model(env, config.id) if isinstance(observations, spaces.Discrete) else None
+    finally:
+        env.close()
+    if mdp is not None:
+        return _tabular(config.name, mdp, None if mdp.shape is None else grid_features(mdp), max_steps)
+    whole = env.spec.vector_entry_point is not None and not env.spec.additional_wrappers
+
+    def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
+        return GymnasiumSimulation([_vector(config, envs, whole) for _ in seeds], seeds, device)
+
+    n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
+    return Environment(config.name, None, int(actions.n), n_states, shape, None, max_steps, build)
+
+
+def _made(config: GymnasiumConfig) -> gymnasium.Env:
+    """One environment, every reason why there is none as a ConfigError."""
+    require("max_episode_steps" not in config.kwargs, "env.kwargs", config.kwargs, "give env.max_episode_steps instead")
+    try:
+        return gymnasium.make(config.id, **config.kwargs)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ConfigError(f"env.id={config.id}: {_sentence(error)}") from error
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        if not config.kwargs:
+            raise
+        raise ConfigError(
+            f"env.kwargs={config.kwargs}: {config.id} refuses them: {type(error).__name__}: {_sentence(error)}"
+        ) from error
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def _model(env: gymnasium.Env, name: str) -> FiniteMDP | None:
+    try:
+        return FiniteMDP.from_env(env)
+    except NoModelError as error:
+        _log.info("%s is simulated by its own code: %s", name, error)
+        return None
+
+
+def _vector(config: GymnasiumConfig, envs: int, whole: bool) -> VectorEnv:
+    """N sub-environments: the environment's own vector form if it has one (`whole`), else one after the other."""
+    options: dict[str, Any] = dict(config.kwargs)
+    if config.max_episode_steps is not None:
+        options["max_episode_steps"] = config.max_episode_steps
+    if whole:
+        return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
+    # Without reset steps in between, every step is a transition.
+    vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    return gymnasium.make_vec(config.id, envs, vectorization_mode="sync", vector_kwargs=vector_kwargs, **options)

@@ -1,0 +1,83 @@
+"""Environment configs by name or from keyword arguments, for use without Hydra: `gymnasium.make`, notebooks, tests.
+
+The files of `configs/env/` are the one place where a preset is defined.
+"""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+import rlnet
+from rlnet.config import SCHEMAS, ConfigError, EnvConfig, GridworldConfig, RandomWalkConfig
+
+_ROOT = Path(rlnet.__file__).parent
+# Installed as data of the package, else the source tree.
+_FOLDERS = (_ROOT / "configs" / "env", _ROOT.parent / "configs" / "env")
+# Of the learner and of the run, not of the environment itself.
+_NOT_BUILT_FROM = ("name", "gamma", "max_episode_steps")
+
+
+def preset_names() -> list[str]:
+    """The names that `env=` and `preset=` know."""
+    return sorted(path.stem for folder in _FOLDERS[: _found()] for path in folder.glob("*.yaml"))
+
+
+def _found() -> int:
+    """How many of the folders to look into: up to the first that exists."""
+    return next((number for number, folder in enumerate(_FOLDERS, 1) if folder.is_dir()), len(_FOLDERS))
+
+
+def preset(name: str, **overrides: Any) -> EnvConfig:
+    """The config of `configs/env/<name>.yaml`, with some of its values replaced.
+
+    Raises:
+        ConfigError: an unknown name, or a key or type that the config does not have.
+    """
+    path = next((f / f"{name}.yaml" for f in _FOLDERS if (f / f"{name}.yaml").is_file()), None)
+    if path is None:
+        raise ConfigError(f"preset={name}: allowed are {', '.join(preset_names()) or 'none: configs/env is missing'}")
+    composed = OmegaConf.load(path)
+    schema, _, _ = composed.pop("defaults")[0].removeprefix("/schema/").partition("@")
+    return build(SCHEMAS[schema], composed, overrides)
+
+
+def build(schema: type, *parts: Any) -> Any:
+    """The settings of class `schema` from dictionaries, later ones first; key and type errors as ConfigError."""
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), *parts))
+    except OmegaConfBaseException as error:
+        key = f"env.{error.full_key}" if error.full_key else "env"
+        reason = str(error).split("\n")[0]
+        if isinstance(error, ConfigKeyError) and is_dataclass(error.object_type):
+            reason += f", allowed are {', '.join(item.name for item in fields(error.object_type))}"
+        raise ConfigError(f"{key}: {reason}") from error
+
+
+def gridworld_config(preset_name: str | None, options: dict[str, Any]) -> GridworldConfig:
+    """What `gymnasium.make("rlnet/Gridworld-v0", ...)` was asked for: a preset, changed by fields of GridworldConfig.
+
+    Without a preset: the fields alone if there is a map among them, else the preset `gridworld`.
+    """
+    _require_fields(GridworldConfig, options)
+    if preset_name is None and "map" in options:
+        return build(GridworldConfig, {"name": "custom", "gamma": 1.0}, options)
+    config = preset(preset_name or "gridworld", **options)
+    if not isinstance(config, GridworldConfig):
+        raise ConfigError(f"preset={preset_name}: is a {type(config).__name__}, no gridworld")
+    return config
+
+
+def random_walk_config(options: dict[str, Any]) -> RandomWalkConfig:
+    """What `gymnasium.make("rlnet/RandomWalk-v0", ...)` was asked for: fields of RandomWalkConfig."""
+    _require_fields(RandomWalkConfig, options)
+    return build(RandomWalkConfig, {"name": "random_walk", "gamma": 1.0}, options)
+
+
+def _require_fields(schema: type, options: dict[str, Any]) -> None:
+    allowed = [item.name for item in fields(schema) if item.name not in _NOT_BUILT_FROM]
+    for name in options:
+        if name not in allowed:
+            raise ConfigError(f"{name}={options[name]}: no such setting; allowed are {', '.join(allowed)}")

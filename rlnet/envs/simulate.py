@@ -1,0 +1,216 @@
+"""Sampling a finite model for M members × N environments at once, in torch, on any device."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.mdp import FiniteMDP
+from rlnet.rng import BlockUniform, Streams
+
+
+class Step(NamedTuple):
+    """One step of M × N environments. Read-only: some of the tensors are the same at every step."""
+
+    next_obs: Tensor  # [M, N, ...], the true successor S_{t+1}; at an end the final observation
+    reward: Tensor  # [M, N] float32, R_{t+1}
+    terminated: Tensor  # [M, N] bool, the MDP ended
+    truncated: Tensor  # [M, N] bool, the time limit cut the episode; never where terminated
+    valid: Tensor  # [M, N] bool, False where this was no transition: nothing may be learned from it or counted
+    obs: Tensor  # [M, N, ...], to act on next: of the new episode where one ended
+
+
+class Sampler:
+    """The transition function of a finite model, as lookups in flat tables.
+
+    The outcomes of all pairs stand in one array of keys, pair + cumulative probability within the pair, which rises
+    from 0 to P. The outcome of (pair, u) is then one binary search for pair + u. The sum is rounded to a multiple of
+    2⁻⁵² · P, which shifts a probability by no more than that.
+
+    Raises:
+        ValueError: episodes would begin in a terminal state.
+    """
+
+    def __init__(self, mdp: FiniteMDP, device: torch.device | str = "cpu") -> None:
+        bad = np.flatnonzero((mdp.start > 0) & mdp.terminal)
+        if len(bad):
+            name = f" ({mdp.labels[bad[0]]})" if mdp.labels is not None else ""
+            raise ValueError(f"start: state {bad[0]}{name} is terminal, an episode cannot begin there")
+        self.n_actions = mdp.n_actions
+        # Outcomes of probability 0 go: the clamp to a pair's last outcome must find one that can happen.
+        kept = np.flatnonzero(mdp.probability > 0)
+        ptr = np.searchsorted(kept, mdp.outcome_ptr)
+        keys = _cumulative(mdp.probability[kept], ptr) + np.repeat(np.arange(mdp.n_pairs), np.diff(ptr))
+        begin = np.flatnonzero(mdp.start > 0)
+        start = np.cumsum(mdp.start[begin])
+        # Where every state has every action or none, pair_ptr[s] + a is the pair.
+        self.regular = bool(np.isin(np.diff(mdp.pair_ptr), (0, mdp.n_actions)).all())
+        pairs = mdp.pair_ptr[:-1] if self.regular else mdp.pair_index.reshape(-1)
+        tables = {
+            "pairs": pairs.astype(np.int64),
+            "keys": keys,
+            "last": ptr[1:] - 1,
+            "next_state": mdp.next_state[kept].astype(np.int64),
+            "reward": mdp.reward[kept].astype(np.float32),
+            "terminated": np.array(mdp.terminated[kept]),
+            "begin": begin,
+            "start": start / start[-1],
+        }
+        for name, table in tables.items():
+            setattr(self, name, torch.from_numpy(np.ascontiguousarray(table)).to(device))
+        self.deterministic = len(kept) == mdp.n_pairs
+
+    def pair(self, state: Tensor, action: Tensor) -> Tensor:
+        """The pair of each (state, action), int64 like both; −1 where the action is not available.
+
+        Actions must lie in 0 .. A − 1: this is not checked. With `regular` models, states must not be terminal.
+        """
+        if self.regular:
+            return self.pairs.take(state) + action
+        return self.pairs.take(state * self.n_actions + action)
+
+    def outcome(self, pair: Tensor, u: Tensor) -> Tensor:
+        """The outcome of each pair that the uniform number u ∈ [0, 1) (float64) selects, int64 like `pair`."""
+        if self.deterministic:
+            return pair
+        index = torch.searchsorted(self.keys, pair + u, right=True)
+        # pair + u may have been rounded to pair + 1, which is where the next pair begins.
+        return torch.minimum(index, self.last.take(pair))
+
+    def first_state(self, u: Tensor) -> Tensor:
+        """The state in which an episode begins that the uniform number u ∈ [0, 1) (float64) selects, int64 like u."""
+        if len(self.begin) == 1:
+            return self.begin.expand(u.shape)
+        return self.begin.take(torch.searchsorted(self.start, u.contiguous(), right=True))
+
+
+def _cumulative(probability: np.ndarray, ptr: np.ndarray) -> np.ndarray:
+    """Cumulative sums within the rows `ptr`, the last one of each row exactly 1."""
+    if len(probability) == len(ptr) - 1:
+        return np.ones_like(probability)
+    total = np.cumsum(probability)
+    before = np.concatenate([[0.0], total])[ptr[:-1]]
+    total -= np.repeat(before, np.diff(ptr))
+    np.minimum(total, 1.0, out=total)
+    total[ptr[1:] - 1] = 1.0
+    return total
+
+
+class TabularSimulation:
+    """M × N environments that sample one finite model.
+
+    Member m draws from its own stream, seeded by seeds[m]: it does what it would do alone. An environment whose
+    episode ended is in a new one at the next step (`Step.obs`), so every step is a transition.
+
+    Args:
+        mdp: the model.
+        seeds: the M member seeds.
+        envs: N, environments per member.
+        max_steps: an episode is truncated after so many steps; None: never.
+        device: where everything happens.
+
+    Raises:
+        ValueError: episodes would begin in a terminal state, or a size or limit below 1.
+    """
+
+    def __init__(
+        self,
+        mdp: FiniteMDP,
+        seeds: Sequence[int],
+        envs: int,
+        *,
+        max_steps: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        for name, value in (("seeds", len(seeds)), ("envs", envs), ("max_steps", max_steps)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1")
+        self.mdp, self.members, self.envs, self.max_steps = mdp, len(seeds), envs, max_steps
+        self.device = torch.device(device)
+        self.sampler = Sampler(mdp, self.device)
+        self._numbers = BlockUniform(Streams(seeds, "environment", self.device), (2, envs))
+        shape = (self.members, envs)
+        self._none = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        self._all = torch.ones(shape, dtype=torch.bool, device=self.device)
+        self.state: Tensor | None = None  # [M, N] int64, the observation to act on
+        self.age = torch.zeros(shape, dtype=torch.int64, device=self.device)  # [M, N] steps of the running episode
+
+    def reset(self, seeds: Sequence[int] | None = None, where: Tensor | None = None) -> Tensor:
+        """Begin a new episode everywhere, or only `where` (bool [M, N]).
+
+        Args:
+            seeds: M seeds to start the members' streams from again; None: go on with the streams as they are.
+            where: environments to reset; the others go on.
+
+        Returns:
+            obs [M, N] int64.
+        """
+        if seeds is not None:
+            self._numbers.reseed(seeds)
+        first = self.sampler.first_state(self._numbers.next().select(1, 1))
+        if where is None or self.state is None:
+            self.state, self.age = first.contiguous(), torch.zeros_like(self.age)
+        else:
+            self.state, self.age = torch.where(where, first, self.state), self.age * ~where
+        return self.state
+
+    def step(self, action: Tensor, hold: Tensor | None = None) -> Step:
+        """Take `action` [M, N] int64 everywhere.
+
+        Args:
+            action: must be in 0 .. A − 1. Where the model has states with fewer actions, this is checked.
+            hold: bool [M, N], environments that ignore the action and stay as they are: not a transition (`valid`
+                is False), reward 0.
+
+        Raises:
+            RuntimeError: before the first `reset`.
+            ValueError: an action that is not available, naming member, environment, state and allowed actions.
+        """
+        if self.state is None:
+            raise RuntimeError("step before the first reset")
+        state = self.state
+        pair = self.sampler.pair(state, action)
+        if not self.sampler.regular:
+            self._check(pair, action, hold)
+        for_outcome, for_start = self._numbers.next().unbind(1)
+        sampler, outcome = self.sampler, self.sampler.outcome(pair, for_outcome)
+        next_state, reward = sampler.next_state.take(outcome), sampler.reward.take(outcome)
+        terminated, truncated, valid = sampler.terminated.take(outcome), self._none, self._all
+        if hold is not None:
+            valid = ~hold
+            next_state, reward = torch.where(hold, state, next_state), reward.masked_fill(hold, 0.0)
+            terminated = terminated & valid
+        ended = terminated
+        if self.max_steps is not None:
+            age = self.age + 1 if hold is None else self.age + valid
+            late = age >= self.max_steps
+            truncated = late > terminated  # late and not terminated
+            ended = late | terminated
+            self.age = age.masked_fill_(ended, 0)
+        self.state = torch.where(ended, sampler.first_state(for_start), next_state)
+        return Step(next_state, reward, terminated, truncated, valid, self.state)
+
+    def _check(self, pair: Tensor, action: Tensor, hold: Tensor | None) -> None:
+        bad = pair < 0 if hold is None else (pair < 0) & ~hold
+        if bad.any():
+            m, n = bad.nonzero()[0].tolist()
+            state = int(self.state[m, n])
+            allowed = np.flatnonzero(self.mdp.available[state]).tolist()
+            raise ValueError(
+                f"member {m}, environment {n}: action {int(action[m, n])} is not available in state {state}, "
+                f"allowed are {allowed}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on with exactly the same steps."""
+        return {"state": self.state, "age": self.age, "numbers": self._numbers.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.state, self.age = state["state"], state["age"]
+        self._numbers.load_state_dict(state["numbers"])
+
+    def close(self) -> None:
+        """Nothing to release; here because other simulations have something."""

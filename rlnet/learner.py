@@ -1,0 +1,119 @@
+"""One optimiser step for all members: sum of losses, one backward pass, per-member clip, per-member learning rate."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlnet.algos import Algorithm, Setting
+from rlnet.algos.contract import Hyper, Metrics
+from rlnet.config import ConfigError, OptimizerConfig
+from rlnet.data import Rollout
+from rlnet.nets import Layout
+from rlnet.rng import Streams
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Two functions over theta [M, P] and a state of tensors."""
+
+    init: Callable[[Tensor], State]
+    step: Callable[[Tensor, Tensor, Tensor, State], None]  # (theta, gradient, learning_rate [M, 1], state), in place
+
+
+def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
+    """θ ← θ − α·g."""
+    theta.addcmul_(grad, rate, value=-1)
+
+
+def _adam_init(theta: Tensor) -> State:
+    return {
+        "mean": torch.zeros_like(theta),
+        "square": torch.zeros_like(theta),
+        "steps": torch.zeros(theta.shape[0], 1, device=theta.device),
+    }
+
+
+def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
+    """Adam (Kingma & Ba 2015, algorithm 1) with β = (0.9, 0.999), ε = 1e-8, and a learning rate for each member."""
+    mean, square, steps = state["mean"], state["square"], state["steps"]
+    steps += 1
+    mean.lerp_(grad, 0.1)
+    square.mul_(0.999).addcmul_(grad, grad, value=0.001)
+    scale = (square / (1 - 0.999**steps)).sqrt_().add_(1e-8)
+    theta.addcdiv_(mean * (rate / (1 - 0.9**steps)), scale, value=-1)
+
+
+OPTIMIZERS = {
+    "sgd": Optimizer(lambda theta: {}, _sgd_step),
+    "adam": Optimizer(_adam_init, _adam_step),
+}
+
+
+class Learner:
+    """The parameters of a population, and how they change.
+
+    Args:
+        algorithm: what is learned.
+        setting: what it is learned with.
+        config: the optimiser.
+        seeds: the M member seeds; each draws its own first parameters.
+        device: where parameters live.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        setting: Setting,
+        config: OptimizerConfig,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if config.name not in OPTIMIZERS:
+            raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
+        self.algorithm, self.setting = algorithm, setting
+        self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
+        self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
+        self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]
+        self._state = self._optimizer.init(self.theta)
+
+    @property
+    def params(self) -> dict[str, dict[str, Tensor]]:
+        """The current parameters by role and name, without gradient: views that follow every step."""
+        return self.layout.unpack(self.theta)
+
+    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Metrics:
+        """One gradient step of every member on its own loss.
+
+        Args:
+            batch: a rollout [T, M, N].
+            hyper: [M, 1] each.
+            learning_rate: [M, 1]; 0 leaves a member's parameters as they are.
+
+        Returns:
+            Metrics [M], among them the loss and the norm of the gradient before clipping.
+        """
+        theta = self.theta.detach().requires_grad_()
+        loss, metrics = self.algorithm.loss(self.setting, self.layout.unpack(theta), self.params, batch, hyper)
+        if loss.shape != (theta.shape[0],):
+            raise ValueError(f"an algorithm's loss must be one number per member [{theta.shape[0]}], not {loss.shape}")
+        (grad,) = torch.autograd.grad(loss.sum(), theta)
+        norm = grad.norm(dim=1, keepdim=True)
+        if self._max_norm is not None:
+            grad = grad * (self._max_norm / norm.clamp(min=self._max_norm))
+        self._optimizer.step(self.theta, grad, learning_rate, self._state)
+        return metrics | {"loss/total": loss.detach(), "loss/grad_norm": norm.squeeze(1)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and optimiser state."""
+        return {"theta": self.theta, "optimizer": self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.theta.copy_(state["theta"])
+        for name, tensor in self._state.items():
+            tensor.copy_(state["optimizer"][name])

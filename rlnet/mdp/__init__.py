@@ -1,0 +1,26 @@
+"""Finite Markov decision processes and their exact solution by dynamic programming. Knows no network, no learner."""
+
+from rlnet.mdp.errors import (
+    ImproperPolicyError,
+    InvalidMDPError,
+    NoModelError,
+    ToleranceWarning,
+    UnboundedValueError,
+)
+from rlnet.mdp.evaluation import evaluate, occupancy
+from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.solution import Solution
+from rlnet.mdp.solving import solve
+
+__all__ = [
+    "FiniteMDP",
+    "ImproperPolicyError",
+    "InvalidMDPError",
+    "NoModelError",
+    "Solution",
+    "ToleranceWarning",
+    "UnboundedValueError",
+    "evaluate",
+    "occupancy",
+    "solve",
+]

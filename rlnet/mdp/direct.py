@@ -1,0 +1,212 @@
+"""Policy iteration with exact evaluations (S&B ch. 4.3), its bounds, and which of the tied actions to report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
+from rlnet.mdp.linear import DiscountedSystem
+from rlnet.mdp.structure import end_components, row_min, steps_to_end, sure_to_end
+from rlnet.mdp.system import EPS, System, quotient
+
+MAX_IMPROVEMENTS = 10_000
+
+
+class UnboundedLoopError(Exception):
+    """Policy iteration at γ = 1 found a loop that pays; `states` (int) are those it goes round."""
+
+    def __init__(self, states: np.ndarray) -> None:
+        super().__init__(f"a loop pays in states {states}")
+        self.states = states
+
+
+def policy_iteration(
+    system: System, gamma: float, pairs: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(v [n], the pair of each state that has any, int [m], evaluations).
+
+    At γ = 1 `pairs`, the first policy, must end from everywhere; then so does every later one, unless a loop pays: where
+    an improvement makes a policy that never ends, its mean reward in the loop is the mean improvement there, which is
+    positive. That is UnboundedLoopError. (Bertsekas & Tsitsiklis 1991, prop. 2-3.)
+    """
+    states, begin = system.first_pairs()
+    v = np.zeros(system.n)
+    if len(states) == 0:
+        return v, begin, 0
+    if pairs is None:
+        pairs = _best(system.reward, begin)
+    for count in range(1, MAX_IMPROVEMENTS + 1):
+        p = system.transition[pairs][:, states]
+        if gamma == 1.0:
+            _check_ends(p, system.ends[pairs], states)
+        solver = DiscountedSystem(p, gamma)
+        x = solver.solve(system.reward[pairs])
+        residual = system.reward[pairs] - (x - gamma * (p @ x))
+        x += solver.solve(residual)
+        v[states] = x
+        q = system.q(v, gamma)
+        # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
+        slack = 2.0 * system.rounding(v) + 2.0 * float(np.abs(q[pairs] - x).max())
+        best = _best(q, begin)
+        better = q[best] > q[pairs] + slack
+        if not better.any():
+            break
+        pairs = np.where(better, best, pairs)
+    return v, pairs, count
+
+
+def _best(q: np.ndarray, begin: np.ndarray) -> np.ndarray:
+    """The first pair of largest q in each segment."""
+    top = np.maximum.reduceat(q, begin)
+    lengths = np.diff(np.append(begin, len(q)))
+    hit = np.flatnonzero(q == np.repeat(top, lengths))
+    owner = np.repeat(np.arange(len(begin)), lengths)[hit]
+    return hit[np.searchsorted(owner, np.arange(len(begin)))]
+
+
+def _check_ends(p: sp.csr_matrix, ends: np.ndarray, states: np.ndarray) -> None:
+    stuck = ~np.isfinite(steps_to_end(np.arange(len(states)), p, ends, np.ones(len(states), dtype=bool)))
+    if stuck.any():
+        raise UnboundedLoopError(states[stuck])
+
+
+def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
+    """(safe bool [n], pair int [m] of each state with pairs): a policy that ends from every safe state.
+
+    Breadth-first from the end: the chosen pair may bring each state one step nearer to it, and never leaves safety.
+    """
+    states, begin = system.first_pairs()
+    has_pairs = np.zeros(system.n, dtype=bool)
+    has_pairs[states] = True
+    safe, steps, use = sure_to_end(system.pair_state, system.transition, system.ends)
+    nearest = row_min(system.transition, steps[system.transition.indices])
+    nearest[system.ends] = 0.0
+    nearest[~use] = np.inf
+    return safe | ~has_pairs, _best(-nearest, begin)
+
+
+def solve_undiscounted(system: System) -> tuple[np.ndarray, float, int]:
+    """(v* [n], bound, evaluations) at γ = 1.
+
+    Loops without reward are merged into one state each, which may also stay for ever at 0; what is left has a policy
+    that ends from everywhere, or nothing can save some states, and policy iteration starts from one that ends.
+    Raises ImproperPolicyError or UnboundedValueError with the states.
+    """
+    free = (system.reward == 0.0) & ~system.ends
+    component, inside = end_components(system.pair_state, system.transition, free)
+    smaller, of, _ = quotient(system, component, inside)
+    members = lambda classes: np.flatnonzero(np.isin(of, classes))  # noqa: E731
+    safe, pairs = proper_policy(smaller)
+    try:
+        if not safe.all():
+            _explain_unsafe(smaller, ~safe, members)
+        v, pairs, count = policy_iteration(smaller, 1.0, pairs)
+    except UnboundedLoopError as loop:
+        raise UnboundedValueError(members(loop.states)) from None
+    return v[of], undiscounted_bound(smaller, v, pairs), count
+
+
+def _explain_unsafe(system: System, unsafe: np.ndarray, members) -> None:
+    """Nothing ends for sure from `unsafe`: a paying loop (value +∞), or only loops that cost. Always raises."""
+    states = np.flatnonzero(unsafe)
+    n = system.n
+    order = np.argsort(np.concatenate([system.pair_state, states]), kind="stable")
+    zero = np.zeros(len(states))
+    # With a way out for 0 added everywhere unsafe, the value is infinite exactly where a loop pays.
+    escape = System(
+        np.concatenate([system.pair_state, states])[order],
+        np.concatenate([system.reward, zero])[order],
+        np.concatenate([system.magnitude, zero])[order],
+        sp.vstack([system.transition, sp.csr_matrix((len(states), n))], format="csr")[order],
+        np.concatenate([system.ends, np.ones(len(states), dtype=bool)])[order],
+    )
+    _, pairs = proper_policy(escape)
+    policy_iteration(escape, 1.0, pairs)
+    raise ImproperPolicyError(members(states))
+
+
+def discounted_bound(system: System, v: np.ndarray, gamma: float) -> float:
+    """max |v − v*| ≤ (‖Tv − v‖ + rounding) / (1 − γ), T the optimal backup, a γ-contraction."""
+    states, begin = system.first_pairs()
+    if len(states) == 0:
+        return 0.0
+    residual = np.maximum.reduceat(system.q(v, gamma), begin) - v[states]
+    contraction = gamma * (1.0 + 1e-14)  # rows are rescaled to sum to 1 up to rounding
+    top = float(np.abs(residual).max()) + system.rounding(v)
+    return top / (1.0 - contraction) if contraction < 1.0 else np.inf
+
+
+def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray) -> float:
+    """max |v − v*| at γ = 1 from a value below and one above.
+
+    Below: the policy's own value, v − c w with w its expected steps. Above: any u with Tu ≤ u, since then V^π ≤ u for
+    every policy that ends. Such a u solves the problem whose every step pays θ more, if θ exceeds what rounding and
+    residual take away; the inequality is checked. Infinite where none was found (a loop whose rewards cancel).
+    """
+    states, begin = system.first_pairs()
+    if len(states) == 0:
+        return 0.0
+    p = system.transition[pairs][:, states]
+    steps = np.zeros(system.n)
+    steps[states] = DiscountedSystem(p, 1.0).solve(np.ones(len(states)))
+    slack = system.rounding(v)
+    margin = steps[states] - p @ steps[states]
+    width = 2 * (int(np.diff(p.indptr).max(initial=0)) + 8)
+    least = float(margin.min()) - width * EPS * float(steps.max())
+    if least <= 0 or steps.min() < 0:
+        return np.inf
+    residual = v[states] - (system.reward[pairs] + p @ v[states])
+    below = (float(residual.max()) + slack) / least * float(steps.max())
+    theta = 4.0 * (float(np.abs(residual).max()) + slack) + np.finfo(float).tiny
+    for _ in range(4):
+        u = v + theta * steps
+        if not _is_above(system, u, states, begin):
+            try:
+                u, _, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs)
+            except UnboundedLoopError:
+                return np.inf
+        if _is_above(system, u, states, begin):
+            return max(below, float((u - v).max()), 0.0)
+        theta *= 16.0
+    return np.inf
+
+
+def _is_above(system: System, u: np.ndarray, states: np.ndarray, begin: np.ndarray) -> bool:
+    """Whether Tu ≤ u, rounding included."""
+    backup = np.maximum.reduceat(system.q(u, 1.0), begin)
+    return bool((backup + system.rounding(u) <= u[states]).all())
+
+
+def optimal_pairs(system: System, v: np.ndarray, q: np.ndarray, gamma: float, bound: float) -> np.ndarray:
+    """bool [P]: the optimal pairs, within twice the error bound; at γ = 1 only those that lead out of loops.
+
+    Loops of tied pairs are end components. Where such a loop is free and worth 0, staying is optimal and everything in
+    it stands; elsewhere a pair inside stands if it may bring the state nearer to a way out, so that whichever of the
+    reported actions are taken, the loop is left with probability 1.
+    """
+    states, begin = system.first_pairs()
+    if len(states) == 0:
+        return np.zeros(0, dtype=bool)
+    top = np.repeat(np.maximum.reduceat(q, begin), np.diff(np.append(begin, len(q))))
+    # The bound of v, twice: once for each of the two actions. A bound that failed leaves rounding alone.
+    tolerance = system.rounding(v) + (2.0 * bound if np.isfinite(bound) else 0.0)
+    optimal = q >= top - tolerance
+    if gamma < 1.0:
+        return optimal
+    component, inside = end_components(system.pair_state, system.transition, optimal & ~system.ends)
+    if not inside.any():
+        return optimal
+    count = component.max() + 1
+    restless = np.zeros(count, dtype=bool)
+    restless[component[system.pair_state[inside & (system.reward != 0.0)]]] = True
+    valued = component >= 0
+    restless[component[valued & (np.abs(v) > tolerance)]] = True
+    busy = np.zeros(system.n, dtype=bool)
+    busy[valued] = restless[component[valued]]
+    leaving = optimal & ~inside & busy[system.pair_state]
+    steps = steps_to_end(system.pair_state, system.transition, leaving, inside | leaving)
+    nearer = row_min(system.transition, steps[system.transition.indices]) < steps[system.pair_state]
+    return optimal & (~inside | ~busy[system.pair_state] | nearer)

@@ -1,0 +1,183 @@
+"""V^π, Q^π and the occupancy of a policy (S&B ch. 4.1)."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from rlnet.mdp.checks import check_gamma
+from rlnet.mdp.errors import ImproperPolicyError, ToleranceWarning, name_states
+from rlnet.mdp.linear import DiscountedSystem
+from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.solution import Solution
+from rlnet.mdp.structure import row_any
+from rlnet.mdp.system import EPS, System, system_of
+
+POLICY_TOLERANCE = 1e-5  # of a row's sum: policies come from float32 networks; rows are rescaled to sum to 1
+
+
+def policy_matrix(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
+    """A policy as float64 [S, A]: given so, or as one action per state, int [S].
+
+    Raises ValueError naming the state, the action and the number: a row that is no distribution (sum within 1e-5 of 1,
+    which float32 networks meet; it is then rescaled), or a probability for an action that is not available. Rows of
+    terminal states are not read.
+    """
+    policy = np.asarray(policy)
+    acts = ~mdp.terminal
+    if policy.shape == (mdp.n_states,) and policy.dtype.kind in "iu":
+        wrong = acts & ((policy < 0) | (policy >= mdp.n_actions))
+        wrong |= acts & ~mdp.available[np.arange(mdp.n_states), np.where(wrong, 0, policy) * acts]
+        if wrong.any():
+            s = int(wrong.argmax())
+            raise ValueError(f"policy: action {policy[s]} is not available in state {s}")
+        matrix = np.zeros((mdp.n_states, mdp.n_actions))
+        matrix[np.flatnonzero(acts), policy[acts]] = 1.0
+        return matrix
+    if policy.shape != (mdp.n_states, mdp.n_actions):
+        raise ValueError(
+            f"policy must be float [S, A] = ({mdp.n_states}, {mdp.n_actions}) or int [S], not {policy.dtype} {policy.shape}"
+        )
+    matrix = np.where(acts[:, None], policy, 0.0).astype(np.float64)
+    bad = ~(matrix >= 0) | (~mdp.available & (matrix != 0))
+    if bad.any():
+        s, a = np.argwhere(bad)[0]
+        what = "negative or not a number" if mdp.available[s, a] else "given to an action that is not available"
+        raise ValueError(f"policy: state {s}, action {a}: probability {matrix[s, a]} is {what}")
+    total = matrix.sum(axis=1)
+    off = acts & ~(np.abs(total - 1.0) <= POLICY_TOLERANCE)
+    if off.any():
+        s = int(off.argmax())
+        raise ValueError(f"policy: probabilities in state {s} sum to {total[s]:.9g}, not 1")
+    matrix /= np.where(acts, total, 1.0)[:, None]
+    return matrix
+
+
+def evaluate(mdp: FiniteMDP, policy: np.ndarray, gamma: float, *, tol: float = 1e-8) -> Solution:
+    """V^π and Q^π of `policy`, float [S, A] or int [S]: v = r_π + γ P_π v (S&B eq. 4.3-4.4), by an LU solve.
+
+    At γ = 1 a policy that goes on for ever in states without reward is worth 0 there; where reward is collected on the
+    way round it has no value: ImproperPolicyError names the states. Raises ValueError for γ outside [0, 1] or a policy
+    that is none. Warns (ToleranceWarning) where `error_bound` exceeds `tol`.
+    """
+    began = time.perf_counter()
+    gamma = check_gamma(gamma)
+    matrix = policy_matrix(mdp, policy)
+    system = system_of(mdp)
+    weight = matrix[mdp.pair_state, mdp.pair_action]
+    r, p, ends = chain(system, mdp.pair_ptr, weight)
+    live = None if gamma < 1.0 else _settles(r, p, ends, mdp)
+    v, bound, dense = chain_values(r, p, gamma, live, system.rounding)
+    q = np.full((mdp.n_states, mdp.n_actions), -np.inf)
+    q[mdp.pair_state, mdp.pair_action] = system.q(v, gamma)
+    met = report_tolerance(bound, tol)
+    method = "dense LU" if dense else "sparse LU"
+    return Solution(v, q, matrix, bound, 1, time.perf_counter() - began, method, gamma, met)
+
+
+def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
+    """float64 [S]: where the policy is, discounted: Σ_t γ^t Pr(S_t = s | S_0 ~ start, π), scaled to sum to 1.
+
+    At γ = 1: the expected visits until the end; ImproperPolicyError if from some reachable state the policy never ends.
+    Terminal states weigh 0. (S&B p. 199, with discounting as in ch. 13.)
+    """
+    gamma = check_gamma(gamma)
+    matrix = policy_matrix(mdp, policy)
+    begin = np.where(mdp.terminal, 0.0, mdp.start)
+    if begin.sum() == 0.0:
+        raise ValueError("occupancy: every episode starts in a terminal state")
+    _, p, ends = chain(system_of(mdp), mdp.pair_ptr, matrix[mdp.pair_state, mdp.pair_action])
+    live = np.flatnonzero(_reachable(p, begin > 0) & ~mdp.terminal)
+    p = p[live][:, live]
+    if gamma == 1.0:
+        stuck = ~_reachable(p.T.tocsr(), ends[live])
+        if stuck.any():
+            names = name_states(live[stuck], mdp.labels)
+            raise ImproperPolicyError(f"occupancy at gamma=1: the policy never ends from states {names}")
+    visits = np.zeros(mdp.n_states)
+    visits[live] = np.maximum(DiscountedSystem(p, gamma).solve(begin[live], transposed=True), 0.0)
+    return visits / visits.sum()
+
+
+def chain(system: System, pair_ptr: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, sp.csr_matrix, np.ndarray]:
+    """(r_π [n], P_π csr [n, n], ends bool [n]) of the policy with probability `weight` [P] on each pair."""
+    used = np.flatnonzero(weight)
+    ptr = np.searchsorted(used, pair_ptr)
+    mix = sp.csr_matrix((weight[used], used, ptr), shape=(len(pair_ptr) - 1, len(weight)))
+    return mix @ system.reward, (mix @ system.transition).tocsr(), row_any(mix, system.ends[used])
+
+
+def chain_values(r, p, gamma, live, rounding) -> tuple[np.ndarray, float, bool]:
+    """(v [n], bound, whether dense): v = r + γ P v on the states in `live` (None: all), 0 elsewhere.
+
+    The bound is the residual times ‖(I − γP)⁻¹‖∞. With w ≥ 0 and w − γPw ≥ c > 0, which is checked, that norm is at
+    most max w / c; w is the expected (discounted) number of steps to the end, a second right-hand side.
+    """
+    index = slice(None) if live is None or live.all() else np.flatnonzero(live)
+    if not isinstance(index, slice):
+        p, r_live = p[index][:, index], r[index]
+    else:
+        r_live = r
+    v = np.zeros(len(r))
+    if len(r_live) == 0:
+        return v, 0.0, True
+    solver = DiscountedSystem(p, gamma)
+    x = solver.solve(np.stack([r_live, np.ones(len(r_live))], axis=1))
+    x += solver.solve(np.stack([r_live, np.ones(len(r_live))], axis=1) - (x - gamma * (p @ x)))
+    values, steps = x[:, 0], x[:, 1]
+    slack = rounding(values)
+    residual = float(np.abs(r_live + gamma * (p @ values) - values).max()) + slack
+    width = 2 * (int(np.diff(p.indptr).max(initial=0)) + 8)
+    margin = float((steps - gamma * (p @ steps)).min()) - width * EPS * float(np.abs(steps).max())
+    v[index] = values
+    bound = residual * float(steps.max()) / margin if margin > 0 and steps.min() >= 0 else np.inf
+    return v, bound, solver.dense
+
+
+def report_tolerance(bound: float, tol: float) -> bool:
+    """Whether the bound meets the tolerance; warns if it does not."""
+    if bound <= tol:
+        return True
+    warnings.warn(f"tolerance {tol:g} was not reached: the values are certified to {bound:g}", ToleranceWarning, 3)
+    return False
+
+
+def _reachable(graph: sp.csr_matrix, start: np.ndarray) -> np.ndarray:
+    """bool [n]: the states that paths of the graph reach from `start` (bool [n]), itself included."""
+    n = graph.shape[0]
+    sources = np.flatnonzero(start)
+    ptr = np.append(graph.indptr, graph.nnz + len(sources))
+    wider = sp.csr_matrix(
+        (np.ones(graph.nnz + len(sources)), np.concatenate([graph.indices, sources]), ptr), shape=(n + 1, n + 1)
+    )
+    order = breadth_first_order(wider, n, return_predecessors=False)
+    reached = np.zeros(n + 1, dtype=bool)
+    reached[order] = True
+    return reached[:n]
+
+
+def _settles(r: np.ndarray, p: sp.csr_matrix, ends: np.ndarray, mdp: FiniteMDP) -> np.ndarray:
+    """bool [S]: the states outside the free loops (v = 0 there). ImproperPolicyError where a loop collects reward."""
+    stuck = ~_reachable(p.T.tocsr(), ends) & ~mdp.terminal
+    if not stuck.any():
+        return ~mdp.terminal
+    # Inside `stuck`, which is closed, the classes without a way out are the loops that go on for ever.
+    _, label = connected_components(p, connection="strong")
+    source = np.repeat(np.arange(len(r)), np.diff(p.indptr))
+    leaves = np.zeros(label.max() + 1, dtype=bool)
+    leaves[label[source[label[source] != label[p.indices]]]] = True
+    loop = stuck & ~leaves[label]
+    costly = np.zeros(label.max() + 1, dtype=bool)
+    costly[label[loop & (r != 0)]] = True
+    bad = loop & costly[label]
+    if bad.any():
+        lost = np.flatnonzero(_reachable(p.T.tocsr(), bad))
+        raise ImproperPolicyError(
+            f"gamma=1: the policy goes round states {name_states(np.flatnonzero(bad), mdp.labels)} for ever and "
+            f"collects reward there, so it has no value in states {name_states(lost, mdp.labels)}"
+        )
+    return ~mdp.terminal & ~loop

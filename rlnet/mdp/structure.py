@@ -1,0 +1,85 @@
+"""The graph of a model: who reaches the end, which loops exist. Needed at γ = 1, where the discount ends nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components, dijkstra
+
+
+def state_graph(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.ndarray) -> sp.csr_matrix:
+    """csr [S, S] with an edge s → s' for every successor of the pairs in `use` (bool [P])."""
+    counts = np.diff(successors.indptr)
+    edge = np.repeat(use, counts)
+    source = np.repeat(pair_state, counts)[edge]
+    n = successors.shape[1]
+    graph = sp.csr_matrix((np.ones(len(source), dtype=np.int8), (source, successors.indices[edge])), shape=(n, n))
+    graph.data[:] = 1
+    return graph
+
+
+def steps_to_end(pair_state: np.ndarray, successors: sp.csr_matrix, ends: np.ndarray, use: np.ndarray) -> np.ndarray:
+    """float [S]: the fewest steps in which the pairs in `use` can end from s with positive probability, inf if never.
+
+    `ends` bool [P]: the pairs that may end at once.
+    """
+    n = successors.shape[1]
+    graph = state_graph(pair_state, successors, use).tocoo()
+    exits = np.unique(pair_state[ends & use])
+    rows = np.concatenate([graph.col, np.full(len(exits), n)])
+    columns = np.concatenate([graph.row, exits])
+    backward = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n + 1, n + 1))
+    return dijkstra(backward, indices=n, unweighted=True)[:n]
+
+
+def row_any(matrix: sp.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
+    """bool [rows]: whether any stored entry of the row has `per_entry` (bool [nnz]) set."""
+    hits = np.concatenate([[0], np.cumsum(per_entry)])
+    return hits[matrix.indptr[1:]] > hits[matrix.indptr[:-1]]
+
+
+def row_min(matrix: sp.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
+    """float [rows]: the least of `per_entry` (float [nnz]) over the row's stored entries, inf where there is none."""
+    out = np.full(matrix.shape[0], np.inf)
+    filled = np.flatnonzero(np.diff(matrix.indptr))
+    if len(filled):
+        out[filled] = np.minimum.reduceat(per_entry, matrix.indptr[:-1][filled])
+    return out
+
+
+def sure_to_end(
+    pair_state: np.ndarray, successors: sp.csr_matrix, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(safe bool [S], steps float [S], use bool [P]): the states from which some policy ends with probability 1.
+
+    The greatest set that can be left towards the end while no action used can fall out of it; `use` are the pairs that
+    stay inside it, `steps` the fewest steps to the end by them.
+    """
+    n = successors.shape[1]
+    safe, use = np.ones(n, dtype=bool), np.ones(len(pair_state), dtype=bool)
+    while True:
+        steps = steps_to_end(pair_state, successors, ends, use)
+        reached = np.isfinite(steps)
+        if (reached == safe).all():
+            return safe, steps, use
+        safe = reached
+        use = safe[pair_state] & ~row_any(successors, ~safe[successors.indices])
+
+
+def end_components(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(component int [S], −1 outside; inside bool [P]): the maximal end components of the pairs in `use`.
+
+    An end component is a set of states with actions by which a policy stays in it for ever and gets from each of its
+    states to each other. `use` must hold no pair that may end the episode. (de Alfaro 1997, ch. 3.)
+    """
+    inside = use.copy()
+    source = np.repeat(pair_state, np.diff(successors.indptr))
+    while inside.any():
+        _, label = connected_components(state_graph(pair_state, successors, inside), connection="strong")
+        leaves = inside & row_any(successors, label[successors.indices] != label[source])
+        if not leaves.any():
+            member = np.zeros(successors.shape[1], dtype=bool)
+            member[pair_state[inside]] = True
+            return np.where(member, label, -1), inside
+        inside &= ~leaves
+    return np.full(successors.shape[1], -1), inside

@@ -1,0 +1,5 @@
+"""Figures and tables, in the terminal and as pictures. Importing this loads neither rich nor matplotlib."""
+
+from rlnet.report.panels import ERROR, VALUE, Panel
+
+__all__ = ["ERROR", "VALUE", "Panel"]

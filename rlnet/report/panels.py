@@ -1,0 +1,178 @@
+"""What terminal and figures share: the panel, where a state is drawn, which arrows, one scale and one unit per kind.
+
+S states, A actions. Terminal states are left out of scales and units: their value is 0 by definition and a network is
+never asked about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rlnet.mdp import FiniteMDP
+
+VALUE, ERROR = "value", "error"
+
+# Where an arrow points, as (rows down, columns right); the dot stays where it is.
+DIRECTIONS: dict[str, tuple[int, int]] = {
+    "↑": (-1, 0),
+    "→": (0, 1),
+    "↓": (1, 0),
+    "←": (0, -1),
+    "↗": (-1, 1),
+    "↘": (1, 1),
+    "↙": (1, -1),
+    "↖": (-1, -1),
+    "·": (0, 0),
+}
+# Probabilities closer than this to the largest count as a tie: nobody can see or means a smaller preference.
+TIE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One quantity over all states, to be drawn beside others.
+
+    Panels of kind "value" share one colour scale and one unit; those of kind "error" share another, centred on 0.
+
+    Raises:
+        ValueError: the kind is unknown, or an array has the wrong rank or length.
+    """
+
+    title: str
+    v: np.ndarray  # float [S]
+    policy: np.ndarray | None = None  # float [S, A] probabilities; the most probable actions are drawn
+    kind: str = VALUE
+
+    def __post_init__(self) -> None:
+        if self.kind not in (VALUE, ERROR):
+            raise ValueError(f"panel {self.title!r}: kind={self.kind!r}, allowed are {VALUE!r}, {ERROR!r}")
+        object.__setattr__(self, "v", np.asarray(self.v, dtype=np.float64))
+        if self.v.ndim != 1:
+            raise ValueError(f"panel {self.title!r}: v has shape {self.v.shape}, it must be [S]")
+        if self.policy is not None:
+            object.__setattr__(self, "policy", np.asarray(self.policy, dtype=np.float64))
+            if self.policy.ndim != 2 or len(self.policy) != len(self.v):
+                raise ValueError(f"panel {self.title!r}: policy has shape {self.policy.shape}, it must be [S, A]")
+
+
+def check_panels(mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
+    """Raises ValueError where there is no panel, or one does not fit the model."""
+    if not panels:
+        raise ValueError("no panels to show")
+    for panel in panels:
+        if len(panel.v) != mdp.n_states:
+            raise ValueError(f"panel {panel.title!r}: {len(panel.v)} values, the model has {mdp.n_states} states")
+        if panel.policy is not None and panel.policy.shape[1] != mdp.n_actions:
+            raise ValueError(
+                f"panel {panel.title!r}: policy over {panel.policy.shape[1]} actions, the model has {mdp.n_actions}"
+            )
+
+
+def grid_states(mdp: FiniteMDP) -> np.ndarray | None:
+    """int [rows, cols]: the state of each cell, −1 for a wall; row 0 is the top. None for a model without a shape."""
+    if mdp.shape is None:
+        return None
+    grid = np.full(mdp.shape[0] * mdp.shape[1], -1)
+    grid[np.arange(mdp.n_states) if mdp.cell is None else mdp.cell] = np.arange(mdp.n_states)
+    return grid.reshape(mdp.shape)
+
+
+def chosen_actions(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
+    """bool [S, A]: the most probable available actions of each state, ties included; none in terminal states."""
+    probability = np.where(mdp.available, np.nan_to_num(policy, nan=0.0), 0.0)
+    best = probability.max(axis=1, keepdims=True, initial=0.0)
+    return mdp.available & (probability > 0) & (probability >= best - TIE)
+
+
+def has_arrows(mdp: FiniteMDP) -> bool:
+    """Whether every action has a direction, so that a policy can be drawn on a grid."""
+    return mdp.action_labels is not None and all(label in DIRECTIONS for label in mdp.action_labels)
+
+
+def action_names(mdp: FiniteMDP) -> list[str]:
+    """One name per action: its label, or its number."""
+    return list(mdp.action_labels) if mdp.action_labels is not None else [str(a) for a in range(mdp.n_actions)]
+
+
+def state_names(mdp: FiniteMDP) -> list[str]:
+    """One name per state: its label, or its number."""
+    return list(mdp.labels) if mdp.labels is not None else [str(s) for s in range(mdp.n_states)]
+
+
+def few_starts(mdp: FiniteMDP, start: np.ndarray | None = None) -> np.ndarray:
+    """The states worth marking as start: those of `start` float [S] (default: the model's), unless they are most."""
+    states = np.flatnonzero((mdp.start if start is None else np.asarray(start)) > 0)
+    return states if 2 * len(states) < max(mdp.n_states, 3) else states[:0]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The numbers that the ends of a colour map stand for."""
+
+    low: float
+    high: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether there is only one number to show."""
+        return self.low == self.high
+
+    def fraction(self, value: float) -> float:
+        """Where a finite value lies on the map, in [0, 1]; 0.5 on a flat scale."""
+        return 0.5 if self.flat else float(np.clip((value - self.low) / (self.high - self.low), 0.0, 1.0))
+
+
+def finite_values(mdp: FiniteMDP, panels: Sequence[Panel], kind: str) -> np.ndarray:
+    """All finite values of the non-terminal states in the panels of a kind, float [n]."""
+    parts = [panel.v[~mdp.terminal] for panel in panels if panel.kind == kind]
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    return values[np.isfinite(values)]
+
+
+def scale_of(mdp: FiniteMDP, panels: Sequence[Panel], kind: str) -> Scale:
+    """The scale that all panels of a kind share: from least to largest, for errors symmetric about 0."""
+    values = finite_values(mdp, panels, kind)
+    if kind == ERROR:
+        largest = float(np.abs(values).max(initial=0.0))
+        return Scale(-largest, largest)
+    return Scale(float(values.min()), float(values.max())) if len(values) else Scale(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How the numbers of a kind are written: in units of 10^exponent, with a fixed number of decimals."""
+
+    exponent: int
+    decimals: int
+    signed: bool
+
+    def text(self, value: float) -> str:
+        """The number, or nan, inf, -inf. What rounds to 0 has no sign."""
+        if not np.isfinite(value):
+            return f"{value:+}" if self.signed and not np.isnan(value) else str(float(value))
+        scaled = float(value) / 10.0**self.exponent
+        text = f"{scaled:{'+' if self.signed else ''}.{self.decimals}f}"
+        return text if text.strip("+-0.") else f"{0:.{self.decimals}f}"
+
+    @property
+    def suffix(self) -> str:
+        """What a title needs besides: "", or ", in 10⁻⁴"."""
+        superscript = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+        return f", in 10{str(self.exponent).translate(superscript)}" if self.exponent else ""
+
+
+def unit_of(mdp: FiniteMDP, panels: Sequence[Panel], kind: str) -> Unit:
+    """The unit that all panels of a kind share: about three digits of what distinguishes the states."""
+    values = finite_values(mdp, panels, kind)
+    largest = float(np.abs(values).max(initial=0.0))
+    exponent = int(np.floor(np.log10(largest))) if largest > 0 and not 1e-2 <= largest < 1e5 else 0
+    exponent = max(exponent, -307)  # below, 10^exponent is no longer a normal number
+    spread = (2 * largest if kind == ERROR else float(np.ptp(values)) if len(values) else 0.0) / 10.0**exponent
+    spread = spread if spread > 1e-4 else 1.0
+    decimals = int(np.clip(np.floor(2.5 - np.log10(spread)), 0, 4))
+    return Unit(exponent, decimals, signed=kind == ERROR)

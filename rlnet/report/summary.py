@@ -1,0 +1,102 @@
+"""What the scripts print at their end: made from the files that a run left, so that it can be printed again."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from rlnet.build import Problem
+from rlnet.compare import AGAINST_OPTIMAL
+from rlnet.exact import Solved
+from rlnet.report.panels import ERROR, Panel
+from rlnet.report.terminal import show_files, show_scores, show_values
+from rlnet.verdict import JUDGED, Rescored, rescore
+
+MAIN_SCORES = (
+    "exact/return",
+    "exact/optimal_return",
+    "exact/regret",
+    "exact/optimal_action_rate",
+    "exact/v_rmse",
+    "exact/v_max",
+    "exact/q_rmse",
+    "exact/q_bias",
+    "exact/bellman_residual",
+    "exact/coverage",
+)
+
+
+def panels(problem: Problem, v: np.ndarray, policy: np.ndarray, v_exact: np.ndarray) -> list[Panel]:
+    """Learned values with the judged policy, exact values with the optimal one (or again the judged), and the error.
+
+    Args:
+        v, v_exact: [S].
+        policy: [S, A].
+    """
+    optimal = problem.against == AGAINST_OPTIMAL
+    exact_policy = problem.solutions[0].policy if optimal else policy
+    return [
+        Panel("learned V", v, policy),
+        Panel("exact V*" if optimal else "exact V^π", v_exact, exact_policy),
+        Panel("error (learned − exact)", v - v_exact, None, ERROR),
+    ]
+
+
+def show_run(folder: Path, files: list[Path]) -> None:
+    """Scores, values beside the truth, and the paths of the files of a finished run."""
+    console = Console()
+    if (folder / "values.npz").is_file():
+        _show_exact(console, rescore(folder))
+    else:
+        _show_last_row(console, folder)
+    show_files(console, files)
+
+
+def show_rescored(result: Rescored, folder: Path) -> None:
+    """The scores of a finished run, computed again, and whether they are those in comparison.json."""
+    console = Console()
+    _show_exact(console, result)
+    console.print(
+        f"Scored again from {folder}: the largest relative difference from comparison.json is {result.difference:.1e}.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def show_solution(solved: Solved) -> None:
+    """The exact values and optimal actions of every state, how they were found, and where they are."""
+    console, solution, config = Console(), solved.solution, solved.config
+    show_values(console, solved.mdp, [Panel("exact V*", solution.v, solution.policy)])
+    console.print(
+        f"env={config.env.name} gamma={solution.gamma:g}: J* = {solved.mdp.start @ solution.v:.6g}; every V* within "
+        f"{solution.error_bound:.1e}, by {solution.method} in {1e3 * solution.seconds:.1f} ms",
+        soft_wrap=True,
+        highlight=False,
+    )
+    show_files(console, [solved.file])
+
+
+def _show_exact(console: Console, result: Rescored) -> None:
+    config, problem, values = result.config, result.problem, result.values
+    shown = panels(problem, values["v"][0], values["pi"][0], values["v_exact"][0])
+    many = "" if config.seeds == 1 else f", seed {config.seed} of {config.seeds}"
+    shown[0] = Panel(f"learned V{many}", shown[0].v, shown[0].policy)
+    show_values(console, problem.environment.mdp, shown)
+    reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
+    title = f"{config.algo.name} on {config.env.name}, γ = {config.gamma:g}, against the exact {reference}"
+    notes = {"π": JUDGED[problem.algorithm.judged]}
+    scores = {name: result.scalars[name] for name in MAIN_SCORES if name in result.scalars}
+    show_scores(console, title, scores, notes)
+
+
+def _show_last_row(console: Console, folder: Path) -> None:
+    """For an environment without a finite model: the last logged numbers."""
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    last = [row for row in rows if row["step"] == rows[-1]["step"]]
+    names = [name for name in last[0] if name not in ("step", "member", "seed")]
+    scores = {name: [float(row[name] or "nan") for row in last] for name in names}
+    show_scores(
+        console, f"after {last[0]['step']} steps", scores, {"no finite model": "there is nothing exact to compare with"}
+    )

@@ -1,0 +1,208 @@
+"""What a run says in the terminal: scores, values against the exact ones, the files it wrote, its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlnet.report.live import Progress, progress
+from rlnet.report.panels import (
+    ERROR,
+    VALUE,
+    Panel,
+    action_names,
+    check_panels,
+    chosen_actions,
+    state_names,
+    unit_of,
+)
+from rlnet.report.text import fit, print_text, say
+from rlnet.report.text_grid import show_grid
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlnet.mdp import FiniteMDP
+
+__all__ = ["Panel", "Progress", "progress", "show_files", "show_scores", "show_values"]
+
+MAX_STATES = 20  # rows of a table of states
+MAX_CHAIN = 60  # a grid of one row or column with more cells than this is shown as a table
+
+MEANINGS = {
+    "exact/v_rmse": "typical error of V, weighted by the states that the policy visits",
+    "exact/v_rmse_uniform": "typical error of V, every reachable state counting the same",
+    "exact/v_max": "largest error of V in any reachable state",
+    "exact/q_rmse": "typical error of Q, weighted by the states that the policy visits",
+    "exact/q_rmse_uniform": "typical error of Q, every reachable state counting the same",
+    "exact/q_max": "largest error of Q for any reachable state and action",
+    "exact/q_bias": "mean error of Q: above 0 is over-estimation",
+    "exact/bellman_residual": "largest violation of the Bellman equation",
+    "exact/return": "J(π): expected discounted return of the policy, computed, not sampled",
+    "exact/optimal_return": "J*: the best expected return that any policy reaches",
+    "exact/regret": "J* − J(π): what the policy loses",
+    "exact/optimal_action_rate": "how often the policy takes an optimal action where it goes",
+    "exact/coverage": "share of the reachable (state, action) pairs that were tried",
+    "return/mean": "mean return of the episodes in training, with exploration",
+    "return/discounted": "mean discounted return of the episodes in training",
+    "episode/length": "mean number of steps per episode",
+    "time/steps_per_second": "environment steps per second, all members together",
+}
+RATES = ("exact/optimal_action_rate", "exact/coverage")
+FILES = {
+    "config.yaml": "the composed configuration",
+    "metrics.csv": "every logged number, a row per step and member",
+    "comparison.json": "the final scores against the exact solution",
+    "values.npz": "learned and exact V, Q and π of every state",
+    "solution.npz": "the exact V, Q and optimal policy",
+    "checkpoint.pt": "everything needed to resume",
+    "report.html": "the whole run on one page",
+    "values.png": "values against the exact ones, as a picture",
+    "curves.png": "learning curves",
+}
+
+
+def show_scores(
+    console: Console,
+    title: str,
+    scores: Mapping[str, Sequence[float]],
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Print a table of scores with their meaning.
+
+    Args:
+        console: where to.
+        title: the heading.
+        scores: by name, one value per member [M]; with M > 1 mean, least and largest are shown.
+        notes: by score name, a remark that follows its meaning; any other key becomes a line below the table.
+
+    Raises:
+        ValueError: a score has no value, or the scores differ in their number of members.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    notes = notes or {}
+    members = {len(np.atleast_1d(values)) for values in scores.values()}
+    if len(members) > 1 or members == {0}:
+        raise ValueError(f"every score needs one value per member, there are {sorted(members)} values")
+    many = max(members, default=1) > 1
+    table = Table(title=fit(console, title), box=box.SIMPLE, title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column("score", no_wrap=True)
+    for heading in ("mean", "min", "max") if many else ("value",):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("meaning")
+    strange = []
+    for name, values in scores.items():
+        values = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        meaning = "; ".join(filter(None, (MEANINGS.get(name, ""), notes.get(name, ""))))
+        cells = [_score(name, x) for x in (_spread(values) if many else values)]
+        style = None if np.isfinite(values).all() else "bold red"
+        table.add_row(name, *(Text(cell, style=style or "") for cell in cells), Text(fit(console, meaning)))
+        if many and not np.isfinite(values).all():
+            strange.append(f"{name}: not finite for {int((~np.isfinite(values)).sum())} of {len(values)} members")
+    console.print(table)
+    if many:
+        say(console, f"Mean, least and largest over {max(members)} members.")
+    for line in [*strange, *(f"{key}: {note}" for key, note in notes.items() if key not in scores)]:
+        say(console, line)
+
+
+def _spread(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, least and largest; infinities of both signs have no mean."""
+    with np.errstate(invalid="ignore"):
+        return float(values.mean()), float(values.min()), float(values.max())
+
+
+def _score(name: str, value: float) -> str:
+    if not np.isfinite(value):
+        return str(float(value))
+    if name in RATES:
+        return f"{100 * value:.1f} %"
+    if 0 < abs(value) < 1e-9:
+        return "≈ 0"  # rounding of an exact solution, not a result
+    return f"{value:.4g}"
+
+
+def show_values(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
+    """Print values of all states: grids with arrows where the model has a shape, otherwise a table of states.
+
+    Args:
+        console: where to; its width decides what stands side by side.
+        mdp: the model; S states.
+        panels: e.g. learned V, exact V* and their difference, each v [S] and perhaps a policy [S, A].
+
+    Raises:
+        ValueError: no panels, or one does not fit the model.
+    """
+    check_panels(mdp, panels)
+    if mdp.shape is None or (min(mdp.shape) == 1 and max(mdp.shape) > MAX_CHAIN):
+        _show_table(console, mdp, panels)
+    else:
+        show_grid(console, mdp, panels)
+
+
+def _show_table(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    units = {kind: unit_of(mdp, panels, kind) for kind in (VALUE, ERROR)}
+    states, which = _rows_to_show(mdp, panels)
+    labels, actions = state_names(mdp), action_names(mdp)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("state")
+    for panel in panels:
+        table.add_column(fit(console, panel.title + units[panel.kind].suffix), justify="right")
+        if panel.policy is not None:
+            table.add_column("action")
+    for s in states:
+        cells = [labels[s]]
+        for panel in panels:
+            cells.append("end" if mdp.terminal[s] else units[panel.kind].text(panel.v[s]))
+            if panel.policy is not None:
+                cells.append(_join(actions, np.flatnonzero(chosen_actions(mdp, panel.policy)[s])))
+        table.add_row(*(Text(fit(console, cell)) for cell in cells))
+    console.print(table)
+    if len(states) < mdp.n_states:
+        say(console, f"The {len(states)} {which} of {mdp.n_states} states.")
+
+
+def _rows_to_show(mdp: FiniteMDP, panels: Sequence[Panel]) -> tuple[np.ndarray, str]:
+    """All states in their order, or those of largest error (what is no number first), or the first."""
+    if mdp.n_states <= MAX_STATES:
+        return np.arange(mdp.n_states), ""
+    errors = [np.where(mdp.terminal, -1.0, np.nan_to_num(np.abs(p.v), nan=np.inf)) for p in panels if p.kind == ERROR]
+    if not errors:
+        return np.arange(MAX_STATES), "first"
+    return np.argsort(-np.max(errors, axis=0), kind="stable")[:MAX_STATES], "with the largest error"
+
+
+def _join(names: Sequence[str], chosen: np.ndarray, most: int = 4) -> str:
+    shown = " ".join(names[a] for a in chosen[:most])
+    return shown if len(chosen) <= most else f"{shown} … ({len(chosen)})"
+
+
+def show_files(console: Console, paths: Iterable[Path | str]) -> None:
+    """Print the files that were written and what each is; a missing one is said to be missing."""
+    from rich.text import Text
+
+    paths = [Path(path) for path in paths]
+    if not paths:
+        return
+    width = max(len(str(path)) for path in paths)
+    print_text(console, Text("Written:", style="bold"))
+    for path in paths:
+        line = Text(f"  {str(path).ljust(width)}  ")
+        line.append(_describe(path) if path.exists() else "missing", style="dim")
+        console.print(line, soft_wrap=True)  # a path that a terminal broke in two cannot be copied
+
+
+def _describe(path: Path) -> str:
+    if path.name.startswith("events.out.tfevents"):
+        return f"for TensorBoard: tensorboard --logdir {path.parent}"
+    return FILES.get(path.name, "a picture" if path.suffix == ".png" else "")

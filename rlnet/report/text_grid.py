@@ -1,0 +1,250 @@
+"""Grids of values in the terminal: a number over arrows in every cell, panels side by side where they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlnet.report.colours import NEUTRAL, colour_at, style_on
+from rlnet.report.panels import (
+    ERROR,
+    VALUE,
+    Panel,
+    Scale,
+    Unit,
+    chosen_actions,
+    few_starts,
+    finite_values,
+    grid_states,
+    has_arrows,
+    scale_of,
+    unit_of,
+)
+from rlnet.report.text import coloured, print_text, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from rlnet.mdp import FiniteMDP
+
+GAP = 2  # columns between panels
+MAX_ROWS = 20  # more rows of cells than this do not get numbers
+MAX_SMALL_ROWS = 50
+WALL_STYLE, END_STYLE = "#3a3a3a", "#000000 on #d0d0d0"
+# Several arrows in one character: lines towards each of them.
+COMBINED = {
+    "↑↓": "│", "→←": "─", "↑→": "└", "↑←": "┘", "→↓": "┌", "↓←": "┐",
+    "↑→↓": "├", "↑↓←": "┤", "↑→←": "┴", "→↓←": "┬", "↑→↓←": "┼",
+}  # fmt: skip
+MANY = "*"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the cells are laid out, chosen once for all panels."""
+
+    numbers: bool  # a number and a line of arrows; otherwise one glyph on the colour
+    widths: dict[str, int]  # characters per cell, by kind of panel
+    rows: slice
+    blocks: tuple[slice, ...]  # of columns, drawn below each other
+    remark: str  # what is not shown; empty where everything is
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What the cells of all panels are drawn from."""
+
+    mdp: FiniteMDP
+    grid: np.ndarray  # int [rows, cols], -1 for walls
+    plan: Plan
+    scales: dict[str, Scale]
+    units: dict[str, Unit]
+    starts: frozenset[int]
+
+
+def show_grid(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
+    """Print the panels of a model with a shape. The panels must fit the model (`check_panels`)."""
+    grid = grid_states(mdp)
+    units, widths = _units_and_widths(console, mdp, panels)
+    plan = _plan(console, mdp, grid, panels, widths)
+    scales = {kind: scale_of(mdp, panels, kind) for kind in (VALUE, ERROR)}
+    sheet = Sheet(mdp, grid, plan, scales, units, frozenset(few_starts(mdp).tolist()))
+    for block in plan.blocks:
+        if len(plan.blocks) > 1:
+            say(console, f"Columns {block.start}–{block.stop - 1}:")
+        _print_beside(console, [_panel_lines(sheet, panel, block) for panel in panels])
+    _print_legend(console, sheet, panels)
+
+
+def _units_and_widths(
+    console: Console, mdp: FiniteMDP, panels: Sequence[Panel]
+) -> tuple[dict[str, Unit], dict[str, int]]:
+    """The unit and the characters per cell of each kind; with a decimal less if that puts all panels side by side."""
+    units = {kind: unit_of(mdp, panels, kind) for kind in (VALUE, ERROR)}
+    shorter = {kind: replace(unit, decimals=max(unit.decimals - 1, 1)) for kind, unit in units.items()}
+    shorter = {kind: min(unit, units[kind], key=lambda u: u.decimals) for kind, unit in shorter.items()}
+    options = [units, units | {ERROR: shorter[ERROR]}, shorter]
+    measured = [(option, _widths(mdp, panels, option)) for option in options]
+    for option, widths in measured:
+        line = sum(mdp.shape[1] * widths[panel.kind] for panel in panels) + GAP * (len(panels) - 1)
+        if line <= console.width:
+            return option, widths
+    return measured[0]
+
+
+def _widths(mdp: FiniteMDP, panels: Sequence[Panel], units: dict[str, Unit]) -> dict[str, int]:
+    return {
+        kind: 1 + max([len(unit.text(x)) for p in panels if p.kind == kind for x in p.v[~mdp.terminal]] + [len("end")])
+        for kind, unit in units.items()
+    }
+
+
+def _plan(console: Console, mdp: FiniteMDP, grid: np.ndarray, panels: Sequence[Panel], widths: dict[str, int]) -> Plan:
+    """Numbers where they fit; else one glyph per cell, which needs colours to say anything; else a window."""
+    rows, cols = grid.shape
+    size = f"The grid has {rows} × {cols} cells"
+    small = (dict.fromkeys(widths, 2), MAX_SMALL_ROWS, f"{size}, too many for numbers here.")
+    for cells, most_rows, remark in ((widths, MAX_ROWS, ""), small):
+        if cells is not widths and not coloured(console):
+            continue
+        n_blocks = -(-cols // max(1, console.width // max(cells.values())))
+        if rows * n_blocks <= (most_rows if n_blocks == 1 else MAX_ROWS):
+            step = -(-cols // n_blocks)
+            blocks = tuple(slice(at, min(at + step, cols)) for at in range(0, cols, step))
+            return Plan(cells is widths, cells, slice(0, rows), blocks, remark)
+    centre, name = _interesting_cell(mdp, grid, panels)
+    row = _window(rows, MAX_ROWS, centre[0])
+    col = _window(cols, max(1, console.width // max(widths.values())), centre[1])
+    remark = (
+        f"{size}. Shown are rows {row.start}–{row.stop - 1} and columns {col.start}–{col.stop - 1}, around {name}; "
+        "scales are those of the whole grid."
+    )
+    return Plan(True, widths, row, (col,), remark)
+
+
+def _interesting_cell(mdp: FiniteMDP, grid: np.ndarray, panels: Sequence[Panel]) -> tuple[tuple[int, int], str]:
+    """The cell that a window should show: where an error is largest, or else the likeliest start."""
+    errors = [np.where(mdp.terminal | ~np.isfinite(p.v), 0.0, np.abs(p.v)) for p in panels if p.kind == ERROR]
+    state = int(np.argmax(np.max(errors, axis=0) if errors else mdp.start))
+    row, col = (int(x[0]) for x in np.nonzero(grid == state))
+    return (row, col), "the largest error" if errors else "the start"
+
+
+def _window(size: int, most: int, centre: int) -> slice:
+    first = int(np.clip(centre - most // 2, 0, max(size - most, 0)))
+    return slice(first, min(first + most, size))
+
+
+def _panel_lines(sheet: Sheet, panel: Panel, block: slice) -> list[Text]:
+    """The lines of one panel over some columns, title first, all of one width."""
+    from rich.text import Text
+
+    cells = sheet.grid[sheet.plan.rows, block]
+    width = sheet.plan.widths[panel.kind] * cells.shape[1]
+    chosen = chosen_actions(sheet.mdp, panel.policy) if shows_policy(sheet.mdp, panel) else None
+    lines = [Text(line, style="bold") for line in _wrap(panel.title + sheet.units[panel.kind].suffix, width)]
+    for row in cells:
+        pieces = [_cell(sheet, panel, int(state), chosen) for state in row]
+        for line in range(2 if sheet.plan.numbers else 1):
+            lines.append(Text.assemble(*((text[line], style) for text, style in pieces)))
+    return lines
+
+
+def _wrap(title: str, width: int) -> list[str]:
+    from textwrap import wrap
+
+    return [line.ljust(width) for line in wrap(title, width)] or [" " * width]
+
+
+def _cell(sheet: Sheet, panel: Panel, state: int, chosen: np.ndarray | None) -> tuple[tuple[str, str], str]:
+    """The two lines (with numbers; else the first alone counts) and the style of one cell."""
+    width, small = sheet.plan.widths[panel.kind], not sheet.plan.numbers
+    if state < 0:
+        return ("█" * width,) * 2, WALL_STYLE
+    if sheet.mdp.terminal[state]:
+        return ("T".center(width) if small else "end".center(width), " " * width), END_STYLE
+    value = panel.v[state]
+    scale, unit = sheet.scales[panel.kind], sheet.units[panel.kind]
+    colour = colour_at(panel.kind, scale.fraction(value)) if np.isfinite(value) else NEUTRAL
+    arrows = "" if chosen is None else "".join(np.array(sheet.mdp.action_labels)[chosen[state]])
+    if small:
+        glyph = arrows if len(arrows) <= 1 else COMBINED.get("".join(sorted(arrows, key="↑→↓←".find)), MANY)
+        if panel.kind == ERROR and not glyph:
+            glyph = "+" if value > 0 else "-" if value < 0 else " "
+        return (glyph.center(width), ""), style_on(colour)
+    mark = "S" if state in sheet.starts else ""
+    arrows = arrows if len(mark + arrows) <= width else MANY
+    return (unit.text(value).center(width), (mark + arrows).center(width)), style_on(colour)
+
+
+def _print_beside(console: Console, panels: list[list[Text]]) -> None:
+    """Print blocks of lines next to each other, as many as the width takes, the rest below."""
+    from rich.text import Text
+
+    line: list[list[Text]] = []
+    for panel in [*panels, None]:
+        group = line if panel is None else [*line, panel]
+        fits = sum(lines[-1].cell_len + GAP for lines in group) - GAP <= console.width
+        if line and (panel is None or not fits):
+            # Titles may take different numbers of lines; the grids line up at the bottom.
+            height = max(map(len, line))
+            padded = [[Text(" " * lines[-1].cell_len)] * (height - len(lines)) + lines for lines in line]
+            for parts in zip(*padded, strict=True):
+                print_text(console, Text(" " * GAP).join(parts))
+            console.print()
+            line = []
+        if panel is not None:
+            line.append(panel)
+
+
+def _print_legend(console: Console, sheet: Sheet, panels: Sequence[Panel]) -> None:
+    for kind in (VALUE, ERROR):
+        of_kind = [panel for panel in panels if panel.kind == kind]
+        if of_kind and len(finite_values(sheet.mdp, of_kind, kind)):
+            _print_scale(console, kind, sheet.scales[kind], sheet.units[kind], len(of_kind))
+    visible = sheet.grid[sheet.plan.rows, sheet.plan.blocks[0].start : sheet.plan.blocks[-1].stop]
+    states = visible[visible >= 0]
+    key = []
+    if sheet.plan.numbers and sheet.starts & set(states.tolist()):
+        key.append("S start")
+    if sheet.mdp.terminal[states].any():
+        key.append("end terminal" if sheet.plan.numbers else "T terminal")
+    if (visible < 0).any():
+        key.append("█ wall")
+    with_policy = [panel for panel in panels if panel.policy is not None]
+    if any(shows_policy(sheet.mdp, panel) for panel in with_policy):
+        key.append("arrows: most probable actions")
+        key.append(f"{MANY} many of them" if sheet.plan.numbers else f"lines and {MANY}: several")
+    if key:
+        say(console, ", ".join(key))
+    if sheet.plan.remark:
+        say(console, sheet.plan.remark)
+    if with_policy and not has_arrows(sheet.mdp):
+        say(console, "The policy is not drawn: the actions have no directions.")
+
+
+def _print_scale(console: Console, kind: str, scale: Scale, unit: Unit, n_panels: int) -> None:
+    from rich.text import Text
+
+    name = ("error" if kind == ERROR else "value") + unit.suffix
+    line = Text(f"{name}: {unit.text(scale.low)} ")
+    if not scale.flat:
+        if coloured(console):
+            for step in range(16):
+                red, green, blue = colour_at(kind, step / 15)
+                line.append(" ", f"on #{red:02x}{green:02x}{blue:02x}")
+        else:
+            line.append("to")
+        line.append(f" {unit.text(scale.high)}")
+    if n_panels > 1 and coloured(console):
+        line.append(" (one scale for all)")
+    print_text(console, line)
+
+
+def shows_policy(mdp: FiniteMDP, panel: Panel) -> bool:
+    """Whether a panel's policy can be drawn as arrows."""
+    return panel.policy is not None and has_arrows(mdp)

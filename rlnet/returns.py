@@ -1,0 +1,99 @@
+"""Targets: what a value estimate is pulled towards. Pure functions on time-first tensors; imports torch alone.
+
+Ends of episodes enter the mathematics once, in `boundaries`, as numbers; no other function ever sees a flag.
+All per-step arguments have the shape [T, M, N] (or any [T, ...]); index t stands for the transition
+S_t, A_t → R_{t+1}, S_{t+1}. Hyperparameters are [M, 1] and broadcast over environments.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Boundaries(NamedTuple):
+    """How far a target looks, step by step."""
+
+    discount: Tensor  # [T, M, N] weight of the successor's value: γ, or 0 where the MDP ended
+    trace: Tensor  # [T, M, N] weight of the sampled continuation against the bootstrap: λ, or 0 where it is not there
+
+
+def boundaries(gamma: Tensor, lambda_: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor) -> Boundaries:
+    """discount = γ·(1 − terminated), trace = λ·(1 − (terminated | truncated | segment end)).
+
+    A terminated step has no successor value. A truncated one has (that of its final observation), but no sampled
+    continuation: the next row belongs to another episode. The same holds for the last row of the segment, and for a
+    row whose next row is not a transition.
+
+    Args:
+        gamma: [M, 1] discount factors.
+        lambda_: [M, 1] trace decays; 0 gives one-step targets, 1 Monte Carlo ones.
+        terminated, truncated, valid: bool [T, M, N].
+    """
+    continues = ~(terminated | truncated)
+    continues[:-1] &= valid[1:]
+    continues[-1] = False
+    return Boundaries(discount=gamma * ~terminated, trace=lambda_ * continues)
+
+
+def scan(constant: Tensor, factor: Tensor) -> Tensor:
+    """x_t = b_t + a_t · x_{t+1}, backwards from x_T = 0.
+
+    Args:
+        constant: b, [T, ...].
+        factor: a, [T, ...] of the same shape.
+
+    Raises:
+        ValueError: the shapes differ (broadcasting here would hide a lost axis).
+    """
+    if constant.shape != factor.shape:
+        raise ValueError(f"constant {tuple(constant.shape)} and factor {tuple(factor.shape)} must have the same shape")
+    out = torch.empty_like(constant)
+    x = torch.zeros_like(constant[0])
+    for t in range(constant.shape[0] - 1, -1, -1):
+        x = torch.addcmul(constant[t], factor[t], x, out=out[t])
+    return out
+
+
+def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
+    """R_{t+1} + γ_{t+1}·v(S_{t+1}), the one-step bootstrapped target (S&B eq. 6.2).
+
+    `next_value` decides the method: V(S') for TD(0), Q(S', A') for Sarsa, Σ_a π(a|S')·Q(S', a) for Expected Sarsa,
+    max_a Q(S', a) for Q-learning.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if not reward.shape == discount.shape == next_value.shape:
+        shapes = [tuple(x.shape) for x in (reward, discount, next_value)]
+        raise ValueError(f"reward, discount and next_value must have one shape, not {shapes}")
+    return reward + discount * next_value
+
+
+def lambda_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor) -> Tensor:
+    """G_t = R_{t+1} + γ_{t+1}·((1 − λ_{t+1})·v(S_{t+1}) + λ_{t+1}·G_{t+1})   (S&B eq. 12.20, state-based).
+
+    With trace 0 it is `td_target`; with trace 1 the Monte Carlo return, bootstrapped where the sample was cut.
+
+    Args:
+        reward, discount, trace, next_value: [T, M, N]; `next_value[t]` is v(S_{t+1}), at a truncation the value of
+            the final observation.
+    """
+    return scan(td_target(reward, discount * (1 - trace), next_value), discount * trace)
+
+
+def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple[Tensor, Tensor]:
+    """The sampled return G_t = R_{t+1} + γ·G_{t+1} (S&B eq. 3.9), and how much of it the sample lacks.
+
+    Args:
+        reward, discount, trace: [T, M, N], from `boundaries` with λ = 1.
+
+    Returns:
+        ret: [T, M, N], the discounted sum of the rewards up to the end of the episode or of the sample.
+        missing: [T, M, N], the discount weight of what follows the cut: 0 where the episode terminated. The true
+            return is ret + missing·G(cut), so a row is a complete sample only where `missing` is (nearly) 0.
+    """
+    nothing = torch.zeros_like(reward)
+    ret = lambda_return(reward, discount, trace, nothing)
+    missing = lambda_return(nothing, discount, trace, torch.ones_like(reward))
+    return ret, missing

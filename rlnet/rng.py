@@ -1,0 +1,109 @@
+"""Random numbers: every member of a population has streams of its own.
+
+A stream is named by (member seed, purpose). Member k of a population therefore draws what it would draw alone,
+and a change in how one part of the program uses randomness does not shift the numbers of another.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_PURPOSES = ("network", "environment", "behaviour", "replay", "reset")
+# A uniform number of exactly 1 − 2⁻⁵³ can round up to the end of a cumulative sum; this keeps every draw inside.
+_BELOW_ONE = 1.0 - 1e-12
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """The 63-bit seed of the stream (seed, purpose).
+
+    Raises ValueError for a purpose that is not one of the program's streams, or a negative seed.
+    """
+    if purpose not in _PURPOSES:
+        raise ValueError(f"purpose={purpose!r}: allowed are {', '.join(_PURPOSES)}")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: must be a non-negative integer")
+    words = np.random.SeedSequence([seed, _PURPOSES.index(purpose)]).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+class Streams:
+    """One torch.Generator per member, for one purpose.
+
+    Args:
+        seeds: the M member seeds.
+        purpose: what the numbers are for; see `derive_seed`.
+        device: where the numbers are drawn and live.
+    """
+
+    def __init__(self, seeds: Sequence[int], purpose: str, device: torch.device | str = "cpu") -> None:
+        self.purpose = purpose
+        self.device = torch.device(device)
+        self.generators = [torch.Generator(self.device) for _ in seeds]
+        self.reseed(seeds)
+
+    @property
+    def members(self) -> int:
+        """M."""
+        return len(self.generators)
+
+    def reseed(self, seeds: Sequence[int]) -> None:
+        """Start every member's stream again, from a new seed each."""
+        for generator, seed in zip(self.generators, seeds, strict=True):
+            generator.manual_seed(derive_seed(seed, self.purpose))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) as float64 [M, *shape]; member m's slice depends on its own stream alone."""
+        out = torch.empty((self.members, *shape), dtype=torch.float64, device=self.device)
+        for row, generator in zip(out, self.generators, strict=True):
+            row.uniform_(generator=generator)
+        return out.clamp_(max=_BELOW_ONE)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Uniform integers in [0, high) as int64 [M, *shape]."""
+        return (self.uniform(*shape) * high).long()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on with the same numbers."""
+        return {"generators": [generator.get_state() for generator in self.generators]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(saved)
+
+
+class BlockUniform:
+    """An endless sequence of float64 [M, *shape] uniforms, drawn `block` at a time.
+
+    Drawing costs a Python loop over members; a block pays it once for many steps.
+    """
+
+    def __init__(self, streams: Streams, shape: tuple[int, ...], block: int = 64) -> None:
+        self.streams, self.shape, self.block = streams, shape, block
+        self._numbers: Tensor | None = None  # [M, block, *shape]
+        self._next = block
+
+    def next(self) -> Tensor:
+        """The next [M, *shape] uniforms."""
+        if self._next == self.block:
+            self._numbers = self.streams.uniform(self.block, *self.shape)
+            self._next = 0
+        self._next += 1
+        return self._numbers[:, self._next - 1]
+
+    def reseed(self, seeds: Sequence[int]) -> None:
+        """Forget what is left of the block and start every member's stream again."""
+        self.streams.reseed(seeds)
+        self._next = self.block
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on with the same numbers."""
+        return {"streams": self.streams.state_dict(), "numbers": self._numbers, "next": self._next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.streams.load_state_dict(state["streams"])
+        self._numbers, self._next = state["numbers"], state["next"]

@@ -1,0 +1,133 @@
+"""The state of a run between two updates, and what it can be asked."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.build import Problem
+from rlnet.collect import Collector
+from rlnet.compare import Comparison, Tables, score_population
+from rlnet.config import Config, ConfigError
+from rlnet.data import Rollout
+from rlnet.explore import greedy, scheduled
+from rlnet.learner import Learner
+
+# What may be set anew when a run goes on: nothing of it changes what is learned.
+RESUMABLE = ("steps", "log_every", "compare_every", "checkpoint_every", "threads", "resume")
+
+
+class Run:
+    """The state of a run between two updates.
+
+    Args:
+        config: a checked config.
+        problem: what `build` made of it.
+    """
+
+    def __init__(self, config: Config, problem: Problem) -> None:
+        self.config, self.problem = config, problem
+        algorithm, seeds, device = problem.algorithm, config.member_seeds, config.device
+        self.learner = Learner(algorithm, problem.setting, config.optimizer, seeds, device)
+        self.gamma = torch.full((len(seeds), 1), config.gamma, device=device)
+        self.collector = Collector(
+            problem.environment.simulate(seeds, config.algo.envs, device=device),
+            seeds,
+            config.algo.envs,
+            config.algo.rollout,
+            self.gamma,
+            lookback=algorithm.lookback,
+            whole_episodes=algorithm.whole_episodes,
+        )
+        self.steps = torch.zeros(len(seeds), dtype=torch.int64, device=device)  # [M]
+        mdp, sizes = problem.environment.mdp, (len(seeds), problem.environment.n_states, problem.environment.n_actions)
+        self.visits = None if mdp is None else torch.zeros(sizes, dtype=torch.int64, device=device)
+        self._own = {name: torch.full_like(self.gamma, value) for name, value in config.algo.hyper.items()}
+
+    @property
+    def explore(self) -> Tensor:
+        """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
+        if self.config.schedule.name == "none":
+            return torch.zeros_like(self.gamma)
+        return scheduled(self.config.schedule, self._done()).unsqueeze(-1)
+
+    @property
+    def learning_rate(self) -> Tensor:
+        """[M, 1]; 0 for a member that has done its steps while others have not."""
+        optimizer = self.config.optimizer
+        rate = optimizer.learning_rate * scheduled(optimizer.schedule, self._done())
+        return (rate * (self.steps < self.config.steps)).unsqueeze(-1)
+
+    def _done(self) -> Tensor:
+        return (self.steps / self.config.steps).clamp(max=1.0)
+
+    def collect(self) -> Rollout:
+        """The next rollout, by the current parameters and exploration."""
+        algorithm, setting = self.problem.algorithm, self.problem.setting
+        params, explore = self.learner.params, self.explore
+        return self.collector.collect(lambda obs: algorithm.act(setting, params, obs, explore))
+
+    def hyper(self) -> dict[str, Tensor]:
+        """The numbers that a loss may use, now: [M, 1] each."""
+        return {"gamma": self.gamma, "explore": self.explore, **self._own}
+
+    def count(self, rollout: Rollout) -> None:
+        """Book the steps and the visits of a rollout."""
+        self.steps += self.collector.new_steps(rollout)
+        if self.visits is not None:
+            new = slice(self.problem.algorithm.lookback, None)
+            _count(self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new])
+
+    @torch.no_grad()
+    def tables(self) -> Tables:
+        """What the networks say of every state, and the policy that each member stands for now."""
+        problem, params = self.problem, self.learner.params
+        mdp, algorithm = problem.environment.mdp, problem.algorithm
+        states = torch.arange(mdp.n_states, device=self.gamma.device).expand(len(self.steps), -1)  # [M, S]
+        q = problem.setting.q(params, states) if "q" in algorithm.roles else None
+        v = problem.setting.v(params, states) if "v" in algorithm.roles else None
+        if algorithm.judged == "greedy":
+            policy = greedy(q)
+        else:
+            policy = algorithm.act(problem.setting, params, states, self.explore)
+        policy = policy.double().cpu().numpy() * mdp.available
+        policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
+        return Tables(policy, *(None if x is None else x.double().cpu().numpy() for x in (v, q)))
+
+    def compare(self) -> tuple[Tables, Comparison]:
+        """Score the networks, as they are, against the exact solution."""
+        tables, problem = self.tables(), self.problem
+        visits = self.visits.cpu().numpy()
+        return tables, score_population(problem.environment.mdp, problem.solutions, tables, problem.against, visits)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly where it stopped."""
+        parts = {"learner": self.learner.state_dict(), "collector": self.collector.state_dict()}
+        return {**parts, "steps": self.steps, "visits": self.visits, "config": asdict(self.config)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`.
+
+        Raises:
+            ConfigError: the state belongs to other settings.
+        """
+        for key, value in asdict(self.config).items():
+            if key not in RESUMABLE and state["config"][key] != value:
+                allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-1])} may change"
+                raise ConfigError(f"{key}={value}: {allowed} (it was {state['config'][key]})")
+        self.learner.load_state_dict(state["learner"])
+        self.collector.load_state_dict(state["collector"])
+        self.steps.copy_(state["steps"])
+        if self.visits is not None:
+            self.visits.copy_(state["visits"])
+
+
+def _count(visits: Tensor, obs: Tensor, action: Tensor, valid: Tensor) -> None:
+    """Add the valid (member, state, action) of [T, M, N] rows to visits [M, S, A]."""
+    members, states, actions = visits.shape
+    member = torch.arange(members, device=obs.device).unsqueeze(-1)
+    index = (member * states + obs) * actions + action
+    visits.view(-1).scatter_add_(0, index.reshape(-1), valid.reshape(-1).long())

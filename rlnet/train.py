@@ -1,0 +1,166 @@
+"""The loop: collect → update → log → compare → checkpoint; and going on from a checkpoint."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.build import build
+from rlnet.compare import Comparison, Tables
+from rlnet.config import Config, ConfigError
+from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
+from rlnet.report.terminal import progress
+from rlnet.run import Run
+from rlnet.verdict import arrays, document
+
+
+class DivergedError(RuntimeError):
+    """The parameters of a member are no longer finite."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ends with."""
+
+    run: Run
+    tables: Tables | None  # None without a finite model, like the comparison
+    comparison: Comparison | None
+    scalars: dict[str, np.ndarray]  # the last row of the log, [M] each
+    files: list[Path]
+
+
+def run(config: Config, folder: Path) -> Result:
+    """Train, and leave the record of it in a folder.
+
+    Args:
+        config: a checked config.
+        folder: where the files go; must not hold a run yet.
+
+    Raises:
+        ConfigError: settings that do not fit together, or a folder that holds a run.
+        DivergedError: a member's parameters became infinite or NaN.
+    """
+    torch.set_num_threads(config.threads)
+    state = Run(config, build(config))
+    record = Record(folder, config)
+    try:
+        if config.resume is not None:
+            _resume(state, record, Path(config.resume))
+        scalars = _loop(state, record)
+        return _finish(state, record, scalars)
+    finally:
+        record.close()
+
+
+def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
+    """Update until every member has done its steps; the last row of the log."""
+    config, learner = state.config, state.learner
+    exact = state.problem.solutions is not None
+    step = int(state.steps.max())
+    log, compare, save = (
+        _Cadence(every, step) for every in (config.log_every, config.compare_every, config.checkpoint_every)
+    )
+    scores = state.compare()[1].scalars if exact else {}
+    clock, before = time.perf_counter(), int(state.steps.sum())
+    row: dict[str, np.ndarray] = {}
+    with progress(config.steps, done=step) as display:
+        while int(state.steps.min()) < config.steps:
+            rollout = state.collect()
+            metrics = learner.step(rollout, state.hyper(), state.learning_rate)
+            state.count(rollout)
+            step = int(state.steps.max())
+            done = int(state.steps.min()) >= config.steps
+            if exact and (compare.due(step) or done):
+                scores = state.compare()[1].scalars
+            if log.due(step) or done:
+                _check_finite(state)
+                row = _row(state, metrics, clock, before) | scores
+                record.row(state.steps.cpu().numpy(), row)
+                display.update(step, **_shown(row))
+                clock, before = time.perf_counter(), int(state.steps.sum())
+            if save.due(step) or done:
+                write_checkpoint(record.folder / "checkpoint.pt", state.state_dict())
+    return row
+
+
+class _Cadence:
+    """Whether another `every` steps have gone by."""
+
+    def __init__(self, every: int, step: int) -> None:
+        self._every, self._next = every, (step // every + 1) * every
+
+    def due(self, step: int) -> bool:
+        if step < self._next:
+            return False
+        self._next = (step // self._every + 1) * self._every
+        return True
+
+
+def _row(state: Run, metrics: Mapping[str, Tensor], since: float, steps_before: int) -> dict[str, np.ndarray]:
+    """One row of the log: episodes, losses, exploration, learning rate, speed; [M] each."""
+    tensors = state.collector.episodes() | dict(metrics)
+    name = {"epsilon_greedy": "explore/epsilon", "softmax": "explore/temperature"}.get(state.config.exploration.name)
+    if name is not None:
+        tensors[name] = state.explore.squeeze(-1)
+    tensors["optimizer/learning_rate"] = state.learning_rate.squeeze(-1)
+    row = {name: tensor.double().cpu().numpy() for name, tensor in tensors.items()}
+    speed = (int(state.steps.sum()) - steps_before) / max(time.perf_counter() - since, 1e-9)
+    return row | {"time/steps_per_second": np.full(len(state.steps), speed)}
+
+
+def _shown(row: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """What the live display shows: means over members."""
+    names = {"ret": "return/mean", "regret": "exact/regret", "value_error": "exact/v_rmse"}
+    return {short: float(np.mean(row[name])) for short, name in names.items() if name in row}
+
+
+def _check_finite(state: Run) -> None:
+    finite = state.learner.theta.isfinite().all(1)
+    if not finite.all():
+        member = int((~finite).nonzero()[0])
+        raise DivergedError(
+            f"member {member} (seed {state.config.member_seeds[member]}) diverged: its parameters are no longer finite "
+            f"at step {int(state.steps[member])}; a smaller optimizer.learning_rate or max_grad_norm may help"
+        )
+
+
+def _resume(state: Run, record: Record, source: Path) -> None:
+    path = source / "checkpoint.pt"
+    if not path.is_file():
+        raise ConfigError(f"resume={source}: must be the folder of a run; it holds no checkpoint.pt")
+    state.load_state_dict(torch.load(path, map_location=state.config.device, weights_only=True))
+    record.replay(source / "metrics.csv", until=int(state.steps.max()))
+
+
+def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Result:
+    """The final comparison, the pictures and the table of settings."""
+    config, folder = state.config, record.folder
+    files = [folder / "metrics.csv", folder / "checkpoint.pt"]
+    tables = comparison = None
+    if state.problem.solutions is not None:
+        tables, comparison = state.compare()
+        scalars = scalars | comparison.scalars
+        visits = state.visits.cpu().numpy()
+        write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
+        steps = state.steps.cpu().numpy()
+        write_json(folder / "comparison.json", document(config, state.problem, steps, comparison.scalars))
+        files += [folder / "values.npz", folder / "comparison.json"]
+        _picture(state, record, tables, comparison)
+    settings = flat({key: value for key, value in asdict(config).items() if key != "resume"})
+    record.hparams(settings, {f"final/{name}": float(np.mean(values)) for name, values in scalars.items()})
+    return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
+
+
+def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison) -> None:
+    """Learned values, exact values and the error of the first member, to TensorBoard."""
+    from rlnet.report.figures import image_array, values_figure
+    from rlnet.report.summary import panels
+
+    problem = state.problem
+    shown = panels(problem, comparison.v[0], tables.policy[0], comparison.v_exact[0])
+    figure = values_figure(problem.environment.mdp, shown)
+    record.image("values", image_array(figure), int(state.steps.max()))

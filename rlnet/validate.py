@@ -1,0 +1,114 @@
+"""From composed or stored YAML to checked configs. Every range is checked here, once."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rlnet.config import SCHEMAS, Config, ConfigError, MlpConfig, ScheduleConfig, check_env, require
+
+
+def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
+    bounds = f"must be in [{low:g}, {high:g}]" if high < float("inf") else f"must be at least {low:g}"
+    for item in fields(schedule):
+        value = getattr(schedule, item.name)
+        if item.name == "fraction":
+            require(0 < value <= 1, f"{key}.fraction", value, "must be a share of the run in (0, 1]")
+        elif item.metadata.get("per_member"):
+            require(low <= value <= high, f"{key}.{item.name}", value, f"{meaning} {bounds}")
+    if schedule.name == "exponential":
+        for name in ("start", "end"):
+            value = getattr(schedule, name)
+            require(value > 0, f"{key}.{name}", value, "an exponential schedule needs numbers above 0")
+
+
+def _check_exploration(config: Config) -> None:
+    name, schedule = config.exploration.name, config.schedule
+    if name in ("greedy", "none"):
+        require(schedule.name == "none", "schedule", schedule.name, f"exploration={name} has nothing to schedule")
+        return
+    allowed = f"exploration={name} needs a schedule: constant, linear or exponential"
+    require(schedule.name != "none", "schedule", schedule.name, allowed)
+    if name == "epsilon_greedy":
+        _check_schedule(schedule, "schedule", 0.0, 1.0, "ε of exploration=epsilon_greedy")
+    else:
+        _check_schedule(schedule, "schedule", 1e-6, float("inf"), "the temperature of exploration=softmax")
+
+
+def _check_train(config: Config) -> None:
+    for key in ("steps", "seeds", "threads", "log_every", "compare_every", "checkpoint_every"):
+        require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
+    require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
+    for key in ("envs", "rollout"):
+        require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")
+    if isinstance(config.network, MlpConfig):
+        network = config.network
+        require(all(width >= 1 for width in network.hidden), "network.hidden", network.hidden, "widths of at least 1")
+        activations = ("relu", "tanh", "silu")
+        allowed = f"allowed are {', '.join(activations)}"
+        require(network.activation in activations, "network.activation", network.activation, allowed)
+        allowed = "allowed are one_hot, features"
+        require(network.input in ("one_hot", "features"), "network.input", network.input, allowed)
+    optimizer = config.optimizer
+    rate, norm = optimizer.learning_rate, optimizer.max_grad_norm
+    require(0 <= rate < float("inf"), "optimizer.learning_rate", rate, "must be at least 0")
+    require(norm is None or norm > 0, "optimizer.max_grad_norm", norm, "must be above 0, or null for no clipping")
+    require(optimizer.schedule.name != "none", "optimizer.schedule", "none", "use constant, linear or exponential")
+    _check_schedule(optimizer.schedule, "optimizer.schedule", 0.0, float("inf"), "the factor on the learning rate")
+    _check_exploration(config)
+
+
+def check(config: Any) -> Any:
+    """The same `Config` or `SolveConfig`, if all its numbers are in range.
+
+    Raises:
+        ConfigError: the first number that is not.
+    """
+    require(0 <= config.gamma <= 1, "gamma", config.gamma, "must be in [0, 1]")
+    check_env(config.env)
+    if isinstance(config, Config):
+        _check_train(config)
+    else:
+        require(config.tol > 0, "tol", config.tol, "must be above 0")
+    return config
+
+
+def from_hydra(composed: DictConfig) -> Any:
+    """The composed config as a checked `Config` or `SolveConfig`.
+
+    Raises:
+        ConfigError: a value is missing or out of range.
+        omegaconf.errors.OmegaConfBaseException: an interpolation does not resolve.
+    """
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError(f"{missing[0]}: has no value; give one as {missing[0]}=...")
+    return check(OmegaConf.to_object(composed))
+
+
+def from_stored(path: Path) -> Config:
+    """The checked config of a finished run, from its .hydra/config.yaml.
+
+    The file holds plain values; which schema a group had is told by its keys.
+
+    Raises:
+        ConfigError: there is no such file, or it is not the config of a run.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; name the folder of a run")
+    stored = OmegaConf.load(path)
+    typed = OmegaConf.structured(Config)
+    for group in ("env", "algo", "network", "exploration", "schedule", "optimizer"):
+        if group not in stored:
+            raise ConfigError(f"{path}: is not the config of a run: it has no {group}")
+        typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
+    typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
+    return from_hydra(OmegaConf.merge(typed, stored))
+
+
+def _schema_of(node: DictConfig, group: str) -> type:
+    for path, schema in SCHEMAS.items():
+        if path.startswith(f"{group}/") and {item.name for item in fields(schema)} == set(node):
+            return schema
+    raise ConfigError(f"{group}: no schema has exactly the keys {', '.join(node)}")

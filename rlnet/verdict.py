@@ -1,0 +1,112 @@
+"""The final comparison as files: what `train` writes, and scoring a finished run again from what it left."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlnet.build import Problem, build
+from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables, score_population
+from rlnet.config import Config, ConfigError
+from rlnet.record import aggregate
+from rlnet.validate import from_stored
+
+JUDGED = {
+    "given": "the given policy",
+    "behaviour": "the policy that acts, with its exploration as it was at the end",
+    "greedy": "the greedy policy of the learned Q",
+}
+
+
+def arrays(
+    config: Config, problem: Problem, tables: Tables, comparison: Comparison, visits: np.ndarray
+) -> dict[str, Any]:
+    """The content of values.npz: learned and exact values side by side, [M, S] and [M, S, A]."""
+    mdp, members = problem.environment.mdp, config.seeds
+    return {
+        "state": np.arange(mdp.n_states),
+        "v": comparison.v,
+        "v_exact": comparison.v_exact,
+        "q": tables.q,
+        "q_exact": comparison.q_exact,
+        "pi": tables.policy,
+        "pi_exact": np.stack([solution.policy for solution in problem.solutions]),
+        "visits": visits,
+        "gamma": np.full(members, config.gamma),
+    }
+
+
+def document(config: Config, problem: Problem, steps: np.ndarray, scalars: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The content of comparison.json.
+
+    Args:
+        steps: [M], environment steps of each member.
+        scalars: the final scores, [M] each.
+    """
+    optimal = problem.against == AGAINST_OPTIMAL
+    exact = problem.solutions[0]
+    return {
+        "env": config.env.name,
+        "algo": config.algo.name,
+        "network": config.network.name,
+        "gamma": config.gamma,
+        "judged_policy": JUDGED[problem.algorithm.judged],
+        "compared_with": "V*, Q*" if optimal else "V^pi, Q^pi of the judged policy",
+        "weights": "*_rmse: discounted visitation of the judged policy; *_uniform: all states that can be reached",
+        "exact": {"method": exact.method, "error_bound": exact.error_bound, "seconds": exact.seconds},
+        "members": [
+            {
+                "member": m,
+                "seed": seed,
+                "step": steps[m],
+                "scores": {name: values[m] for name, values in scalars.items()},
+            }
+            for m, seed in enumerate(config.member_seeds)
+        ],
+        "aggregate": aggregate(scalars),
+    }
+
+
+class Rescored(NamedTuple):
+    """What `rescore` returns."""
+
+    config: Config
+    problem: Problem
+    scalars: dict[str, np.ndarray]  # scored now, [M] each
+    values: dict[str, np.ndarray]  # values.npz
+    difference: float  # largest relative difference from the scores in comparison.json
+
+
+def rescore(folder: Path) -> Rescored:
+    """Score a finished run again from its config and its values.npz.
+
+    Raises:
+        ConfigError: the folder is not that of a finished run with a finite model.
+    """
+    config = from_stored(folder / ".hydra" / "config.yaml")
+    problem = build(config)
+    if problem.environment.mdp is None:
+        raise ConfigError(
+            f"{folder}: env={config.env.name} has no finite model, so there is nothing exact to compare with"
+        )
+    for name in ("values.npz", "comparison.json"):
+        if not (folder / name).is_file():
+            raise ConfigError(f"{folder}: holds no {name}; the run has not finished")
+    with np.load(folder / "values.npz") as stored:
+        values = dict(stored)
+    learned_v = values["v"] if "v" in problem.algorithm.roles else None
+    tables = Tables(values["pi"], learned_v, values.get("q"))
+    scalars = score_population(
+        problem.environment.mdp, problem.solutions, tables, problem.against, values["visits"]
+    ).scalars
+    members = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["members"]
+    before = {name: np.array([float(member["scores"][name]) for member in members]) for name in scalars}
+    difference = max(_difference(scalars[name], before[name]) for name in scalars)
+    return Rescored(config, problem, scalars, values, difference)
+
+
+def _difference(now: np.ndarray, before: np.ndarray) -> float:
+    """Largest relative difference; 0 where both are the same infinity."""
+    apart = now != before
+    return float((np.abs(now - before) / np.maximum(np.abs(before), 1.0))[apart].max(initial=0.0))

@@ -1,0 +1,31 @@
+"""Score a finished run again from its files: python scripts/compare.py RUN_DIR"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rlnet.config import ConfigError
+
+# Files hold the numbers in full, so only the order of floating-point sums may differ.
+TOLERANCE = 1e-9
+
+
+def main() -> int:
+    """Exit code 0 where the final scores are reproduced, 1 where they differ, 2 for a folder that is no run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path, help="the output folder of scripts/train.py")
+    folder = parser.parse_args().run_dir
+    try:
+        from rlnet.report.summary import show_rescored
+        from rlnet.verdict import rescore
+
+        result = rescore(folder)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show_rescored(result, folder)
+    return 0 if result.difference <= TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

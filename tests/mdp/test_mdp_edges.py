@@ -1,0 +1,201 @@
+"""Edge cases of DP: ends, loops at γ = 1, availability, duplicates, ties, scales."""
+
+import numpy as np
+import pytest
+from mdp_problems import random_mdp
+
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, ToleranceWarning, UnboundedValueError, evaluate, occupancy, solve
+
+
+def model(outcomes, **options):
+    return FiniteMDP.from_outcomes(outcomes, **options)
+
+
+def loop(pays, leaving):
+    """One state: action 0 goes round and pays, action 1 leaves."""
+    return model({0: {0: [(1.0, 0, pays, False)], 1: [(1.0, 0, leaving, True)]}})
+
+
+def test_a_costly_loop_is_left_at_once():
+    solution = solve(loop(-1, -5), 1.0)
+    assert solution.v[0] == pytest.approx(-5)
+    np.testing.assert_array_equal(solution.policy[0], [0, 1])
+
+
+def test_a_paying_loop_is_unbounded_and_named():
+    with pytest.raises(UnboundedValueError, match=r"states 0"):
+        solve(loop(1, -5), 1.0)
+
+
+def test_a_free_loop_must_be_left_for_a_reward():
+    solution = solve(loop(0, 1), 1.0)
+    assert solution.v[0] == pytest.approx(1)
+    np.testing.assert_array_equal(solution.policy[0], [0, 1])
+    np.testing.assert_allclose(solution.q[0], [1, 1])
+
+
+def test_a_free_loop_is_kept_where_leaving_costs():
+    solution = solve(loop(0, -1), 1.0)
+    assert solution.v[0] == pytest.approx(0)
+    np.testing.assert_array_equal(solution.policy[0], [1, 0])
+
+
+def test_free_loop_of_several_states():
+    # 0 ↔ 1 freely, 1 may go to 2, which pays 3 and ends: every state must find its way out.
+    mdp = model(
+        {
+            0: {0: [(1.0, 1, 0, False)], 1: [(1.0, 0, 0, False)]},
+            1: {0: [(1.0, 0, 0, False)], 1: [(1.0, 2, 0, False)]},
+            2: {0: [(1.0, 2, 3, True)], 1: [(1.0, 0, 0, False)]},
+        }
+    )
+    solution = solve(mdp, 1.0)
+    np.testing.assert_allclose(solution.v, 3)
+    np.testing.assert_array_equal(solution.policy.argmax(axis=1), [0, 1, 0])
+    np.testing.assert_allclose(evaluate(mdp, solution.policy, 1.0).v, 3)
+
+
+def test_a_loop_whose_rewards_cancel_is_no_gain():
+    mdp = model({0: {0: [(1.0, 1, 1, False)], 1: [(1.0, 0, 0, True)]}, 1: {0: [(1.0, 0, -1, False)]}})
+    with pytest.warns(ToleranceWarning):  # no value lies strictly above: the certificate is given up, and said so
+        solution = solve(mdp, 1.0)
+    np.testing.assert_allclose(solution.v, [0, -1])
+    np.testing.assert_array_equal(solution.policy[0], [0, 1])
+    assert not solution.converged
+
+
+def test_a_positive_step_inside_a_costly_loop_is_bounded():
+    mdp = model({0: {0: [(1.0, 1, 1, False)], 1: [(1.0, 0, 0, True)]}, 1: {0: [(1.0, 0, -2, False)], 1: [(1, 1, 0, 1)]}})
+    solution = solve(mdp, 1.0)
+    np.testing.assert_allclose(solution.v, [1, 0])
+    assert solution.error_bound < 1e-9
+
+
+def test_states_that_nothing_can_save_are_named():
+    mdp = model({0: {0: [(0.5, 1, 0, True), (0.5, 1, 0, False)]}, 1: {0: [(1.0, 1, -1, False)]}, 2: {0: [(1, 2, 0, 1)]}})
+    with pytest.raises(ImproperPolicyError, match=r"states 0, 1"):
+        solve(mdp, 1.0)
+    with pytest.raises(ImproperPolicyError, match=r"round states 1 .* in states 0, 1"):
+        evaluate(mdp, np.zeros(3, dtype=int), 1.0)
+
+
+def test_a_paying_loop_without_exit_is_unbounded():
+    with pytest.raises(UnboundedValueError, match=r"states 1"):
+        solve(model({0: {0: [(1.0, 0, 0, True)], 1: [(1, 1, 0, 0)]}, 1: {0: [(1.0, 1, 2, False)]}}), 1.0)
+
+
+def test_evaluate_in_a_free_loop_is_zero_and_costly_is_refused():
+    np.testing.assert_allclose(evaluate(loop(0, 1), np.array([0]), 1.0).v, 0)
+    np.testing.assert_allclose(evaluate(loop(0, 1), np.array([[0.5, 0.5]]), 1.0).v, 1)
+    with pytest.raises(ImproperPolicyError, match="states 0"):
+        evaluate(loop(-1, 1), np.array([0]), 1.0)
+    with pytest.raises(ImproperPolicyError, match="states 0"):
+        occupancy(loop(0, 1), np.array([0]), 1.0)
+
+
+def test_terminated_into_an_earning_state_stops_there():
+    mdp = model({0: {0: [(1.0, 1, 0, True)]}, 1: {0: [(1.0, 1, 1, False)]}})
+    np.testing.assert_allclose(solve(mdp, 0.9).v, [0, 10])
+    np.testing.assert_allclose(evaluate(mdp, np.zeros(2, dtype=int), 0.9).v, [0, 10])
+
+
+def test_successors_listed_twice_accumulate():
+    mdp = model({0: {0: [(0.5, 1, 2, False), (0.5, 1, 2, False)]}, 1: {0: [(1.0, 1, 1, False)]}})
+    np.testing.assert_allclose(solve(mdp, 0.9).v, [11, 10])
+    assert mdp.n_outcomes == 2
+
+
+def test_unavailable_action():
+    mdp = FiniteMDP.from_arrays(np.ones((1, 2, 1)), np.array([[1.0, 9.0]]), available=np.array([[True, False]]))
+    solution = solve(mdp, 0.9)
+    assert solution.q[0, 1] == -np.inf
+    np.testing.assert_array_equal(solution.policy, [[1, 0]])
+    assert solution.v[0] == pytest.approx(10)
+
+
+def test_no_action_is_terminal():
+    mdp = FiniteMDP.from_arrays(
+        np.ones((2, 1, 2)) / 2, np.ones((2, 1)), available=np.array([[True], [False]]), start=np.array([1.0, 0])
+    )
+    solution = solve(mdp, 0.9)
+    np.testing.assert_allclose(solution.v, [1 / (1 - 0.45), 0])
+    np.testing.assert_array_equal(solution.policy[1], [0])
+    np.testing.assert_array_equal(mdp.terminal, [False, True])
+
+
+def test_only_terminal_states():
+    mdp = model({0: {}}, n_actions=2)
+    for gamma in (0.0, 0.5, 1.0):
+        assert solve(mdp, gamma).v[0] == 0
+        assert evaluate(mdp, np.zeros(1, dtype=int), gamma).v[0] == 0
+
+
+def test_exact_ties_are_all_reported_and_policy_iteration_ends():
+    mdp = FiniteMDP.from_arrays(np.full((3, 4, 3), 1 / 3), np.full((3, 4), 0.1))
+    np.testing.assert_array_equal(solve(mdp, 0.99).policy, 0.25)
+
+
+def test_gamma_zero_and_range():
+    mdp = loop(2, 1)
+    np.testing.assert_allclose(solve(mdp, 0.0).v, 2)
+    for gamma in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="gamma"):
+            solve(mdp, gamma)
+        with pytest.raises(ValueError, match="gamma"):
+            evaluate(mdp, np.array([0]), gamma)
+
+
+def test_rewards_of_very_different_scale():
+    mdp = model({0: {0: [(1.0, 1, 1e12, False)]}, 1: {0: [(1.0, 1, 1e-12, True)], 1: [(1.0, 1, 0, True)]}})
+    with pytest.warns(ToleranceWarning, match="not reached"):
+        solution = solve(mdp, 0.9, tol=1e-8)
+    assert not solution.converged
+    assert solution.error_bound > 1e-8
+    np.testing.assert_allclose(solution.v, [1e12, 1e-12], rtol=1e-12)
+
+
+def test_long_chain_of_single_actions():
+    n = 3000
+    i = np.arange(n)
+    mdp = FiniteMDP.from_coo(i, 0 * i, np.minimum(i + 1, n - 1), np.ones(n), -np.ones(n), i == n - 1)
+    solution = solve(mdp, 1.0)
+    np.testing.assert_allclose(solution.v, i - n, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (np.array([[0.5, 0.6]]), r"state 0 sum to 1\.1"),
+        (np.array([[1.5, -0.5]]), r"state 0, action 1: probability -0\.5"),
+        (np.array([[np.nan, 1]]), r"state 0, action 0"),
+        (np.array([2]), r"action 2 is not available in state 0"),
+        (np.array([[1.0, 0.0, 0.0]]), r"must be float"),
+    ],
+)
+def test_policies_that_are_none(policy, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(loop(0, 1), policy, 0.9)
+
+
+def test_policy_on_an_unavailable_action():
+    mdp = FiniteMDP.from_arrays(np.ones((1, 2, 1)), np.ones((1, 2)), available=np.array([[True, False]]))
+    with pytest.raises(ValueError, match=r"state 0, action 1: probability 0\.5 is given to an action"):
+        evaluate(mdp, np.array([[0.5, 0.5]]), 0.9)
+    with pytest.raises(ValueError, match="action 1 is not available in state 0"):
+        evaluate(mdp, np.array([1]), 0.9)
+
+
+def test_the_optimal_policy_attains_the_optimal_value_at_gamma_one():
+    rng, kept = np.random.default_rng(5), 0
+    for _ in range(150):
+        mdp = random_mdp(rng, ends=0.3)
+        try:
+            best = solve(mdp, 1.0)
+        except (ImproperPolicyError, UnboundedValueError):
+            continue
+        if not best.converged:
+            continue
+        kept += 1
+        for policy in (best.policy, best.policy.argmax(axis=1)):
+            np.testing.assert_allclose(evaluate(mdp, policy, 1.0).v, best.v, atol=1e-7)
+    assert kept > 50
