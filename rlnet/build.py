@@ -134,7 +134,7 @@ def _given_policy(config: Config, mdp: FiniteMDP | None, solutions: list[Solutio
     else:
         policy = _saved_policy(Path(source), mdp)
     try:
-        evaluate(mdp, policy, config.gamma)
+        evaluate(mdp, policy, config.gamma, tol=np.inf)  # only whether it can be evaluated
     except ImproperPolicyError as error:
         raise ConfigError(f"gamma={config.gamma}: algo.policy={source} has no finite value here ({error})") from error
     except ValueError as error:

@@ -14,29 +14,23 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlnet.config import ConfigError, register
+from rlnet.config import ConfigError, RunFailed, register
 from rlnet.validate import from_hydra
 
-
-class KeepRuns(Callback):
-    """Refuses an output folder that already holds a run, before Hydra writes anything into it."""
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called with the composed config of a single run."""
-        _refuse_used(Path(config.hydra.run.dir), "hydra.run.dir")
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called with the composed config of a sweep."""
-        _refuse_used(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+RESULTS = ("metrics.csv", "solution.npz")  # a folder that holds one of them must not be written into
 
 
-def _refuse_used(folder: Path, key: str) -> None:
-    if any(folder.glob("**/.hydra")):
-        raise ConfigError(f"{key}={folder}: already holds a run; choose another folder")
+def _refuse_used(argv: list[str]) -> None:
+    """Refuse an output folder that holds a run before Hydra writes into it; default folders are named by the time."""
+    for argument in argv:
+        key, _, folder = argument.partition("=")
+        if key in ("hydra.run.dir", "hydra.sweep.dir"):
+            for name in RESULTS:
+                if any(Path(folder).glob(f"**/{name}")):
+                    raise ConfigError(f"{argument}: already holds a run; choose another folder")
 
 
 def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
@@ -53,18 +47,28 @@ def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
 
+    failures: list[tuple[Exception, int]] = []
+
     def checked(composed: DictConfig) -> None:
-        job(from_hydra(composed), Path(HydraConfig.get().runtime.output_dir))
+        if failures:  # of an earlier job of the sweep
+            return
+        try:
+            job(from_hydra(composed), Path(HydraConfig.get().runtime.output_dir))
+        except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
+            failures.append((error, 2 if isinstance(error, ConfigError) else 1))
 
     try:
+        _refuse_used(sys.argv[1:])
         sys.argv[1:] = _with_stored_overrides(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
     except ConfigError as error:
-        return _fail(str(error), 2)
+        failures.append((error, 2))
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(explain(error, sys.argv[1:]), 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    for error, code in failures:
+        return _fail(str(error), code)
     return 0
 
 
@@ -99,8 +103,8 @@ def explain(error: Exception, argv: list[str]) -> str:
         key = found.group(1)
         given = next((item for item in argv if item.lstrip("+~").startswith(key)), key)
         return f"{given}: there is no such key; {_alternatives(key, cause)}"
-    if found := re.search(r"Error merging override (\S+)\n(.+)", text):
-        return f"{found.group(1)}: {found.group(2)}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        return f"{found.group(1)}: {str(cause).splitlines()[0]}"
     if found := re.search(r"Multiple values for (\S+)\.", text):
         return f"{found.group(1)}: is given more than once; give it once"
     return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())

@@ -35,6 +35,7 @@ class Judged:
     v: np.ndarray  # [S]
     q: np.ndarray  # [S, A]
     value: float  # J(π); −inf or inf where it never terminates at γ = 1
+    error_bound: float  # on v, certified
     weights: np.ndarray  # [S] discounted state visitation from the start, sums to 1
 
 
@@ -49,20 +50,22 @@ def judge_policy(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> Judge
     gamma = optimal.gamma
     reached = reachable(mdp, policy)
     try:
-        exact = evaluate(mdp, policy, gamma)
+        exact = evaluate(mdp, policy, gamma, tol=np.inf)  # its bound is reported
     except ImproperPolicyError:
         policy = np.where(reached[:, None], policy, optimal.policy)
         try:
-            exact = evaluate(mdp, policy, gamma)
+            exact = evaluate(mdp, policy, gamma, tol=np.inf)
         except ImproperPolicyError:
             # Almost without discount the endless loop outweighs everything else: its sign is that of the return.
             value = np.copysign(np.inf, mdp.start @ evaluate(mdp, policy, 1 - 1e-9, tol=np.inf).v)
-            return Judged(policy, optimal.v, optimal.q, float(value), _uniform(reached & ~mdp.terminal))
+            return Judged(
+                policy, optimal.v, optimal.q, float(value), optimal.error_bound, _uniform(reached & ~mdp.terminal)
+            )
     try:
         weights = occupancy(mdp, policy, gamma)
     except ImproperPolicyError:  # at γ = 1, a loop without reward: a value, but no limit to the visits
         weights = _uniform(reached & ~mdp.terminal)
-    return Judged(policy, exact.v, exact.q, float(mdp.start @ exact.v), weights)
+    return Judged(policy, exact.v, exact.q, float(mdp.start @ exact.v), exact.error_bound, weights)
 
 
 def _uniform(states: np.ndarray) -> np.ndarray:
@@ -190,6 +193,7 @@ def score(
         "exact/optimal_return": best,
         "exact/regret": best - judged.value,
         "exact/optimal_action_rate": float(judged.weights @ right),
+        "exact/error_bound": max(optimal.error_bound, judged.error_bound),
     }
     if visits is not None:
         pairs = mdp.available & reach[:, None]

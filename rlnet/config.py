@@ -18,6 +18,10 @@ class ConfigError(ValueError):
     """A setting that cannot be used. The message is one sentence that names the key, the value and what is allowed."""
 
 
+class RunFailed(RuntimeError):
+    """A run that began could not be finished. The message is one sentence that says why and what may help."""
+
+
 def require(condition: bool, key: str, value: Any, allowed: str) -> None:
     """Raise ConfigError 'key=value: allowed' unless `condition` holds (NaN never does)."""
     if not condition:

@@ -34,7 +34,7 @@ def _adam_init(theta: Tensor) -> State:
     return {
         "mean": torch.zeros_like(theta),
         "square": torch.zeros_like(theta),
-        "steps": torch.zeros(theta.shape[0], 1, device=theta.device),
+        "steps": torch.zeros(theta.shape[0], 1, device=theta.device, dtype=torch.float64),
     }
 
 
@@ -44,8 +44,10 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     steps += 1
     mean.lerp_(grad, 0.1)
     square.mul_(0.999).addcmul_(grad, grad, value=0.001)
-    scale = (square / (1 - 0.999**steps)).sqrt_().add_(1e-8)
-    theta.addcdiv_(mean * (rate / (1 - 0.9**steps)), scale, value=-1)
+    # In double: 1 − 0.999^n loses five digits in single precision.
+    root = (1 - 0.999**steps).sqrt().to(theta.dtype)
+    size = (rate / (1 - 0.9**steps)).to(theta.dtype)
+    theta.addcdiv_(mean * size, square.sqrt().div_(root).add_(1e-8), value=-1)
 
 
 OPTIMIZERS = {

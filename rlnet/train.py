@@ -11,14 +11,14 @@ from torch import Tensor
 
 from rlnet.build import build
 from rlnet.compare import Comparison, Tables
-from rlnet.config import Config, ConfigError
+from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
 from rlnet.report.terminal import progress
 from rlnet.run import Run
 from rlnet.verdict import arrays, document
 
 
-class DivergedError(RuntimeError):
+class DivergedError(RunFailed):
     """The parameters of a member are no longer finite."""
 
 
@@ -157,10 +157,11 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Resul
 
 def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison) -> None:
     """Learned values, exact values and the error of the first member, to TensorBoard."""
-    from rlnet.report.figures import image_array, values_figure
-    from rlnet.report.summary import panels
+    from rlnet.report.figures import image_array, values_figure  # matplotlib takes a moment to import
+    from rlnet.report.panels import learned_and_exact
 
     problem = state.problem
-    shown = panels(problem, comparison.v[0], tables.policy[0], comparison.v_exact[0])
-    figure = values_figure(problem.environment.mdp, shown)
+    policies = tables.policy[0], problem.solutions[0].policy
+    panels = learned_and_exact(comparison.v[0], comparison.v_exact[0], *policies, problem.against)
+    figure = values_figure(problem.environment.mdp, panels)
     record.image("values", image_array(figure), int(state.steps.max()))

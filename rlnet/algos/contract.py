@@ -121,7 +121,9 @@ def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor
     Returns:
         The loss [M], and the root mean square of the errors [M] for the log.
     """
-    squares = total((target.detach() - estimate).square(), weight)
+    # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil the sum.
+    error = torch.where(weight > 0, target.detach() - estimate, 0.0)
+    squares = total(error.square(), weight)
     return 0.5 * squares, (squares.detach() / weight.sum(dim=(0, 2)).clamp(min=1e-12)).sqrt()
 
 

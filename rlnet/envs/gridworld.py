@@ -128,20 +128,20 @@ def _read_cells(letters: Letters, step_reward: float) -> _Cells:
     wall = letters.table([cell.wall for cell in meanings])
     sends = letters.table([cell.send_to is not None for cell in meanings])
     occupied = ~(wall | sends)
-    state = np.where(occupied, np.cumsum(occupied) - 1, -1)
-    lands = np.arange(len(wall))
+    state = np.where(occupied, np.cumsum(occupied, dtype=np.int32) - 1, -1)
+    lands = np.arange(len(wall), dtype=np.int32)
     target = {"send_to": [-1] * len(meanings), "jump_to": [-1] * len(meanings)}
     for number, (letter, cell) in enumerate(zip(letters.letters, meanings, strict=True)):
         for name in target:
             if getattr(cell, name) is not None:
                 target[name][number] = _target(letters, letter, name)
-    sent = letters.table(target["send_to"], np.int64)
+    sent = letters.table(target["send_to"], np.int32)
     return _Cells(
         wall=wall,
         terminal=letters.table([cell.terminal for cell in meanings]),
         reward=letters.table([step_reward if cell.reward is None else cell.reward for cell in meanings], float),
         lands=np.where(sends, sent, lands),
-        jump=letters.table(target["jump_to"], np.int64),
+        jump=letters.table(target["jump_to"], np.int32),
         jump_reward=letters.table([cell.jump_reward for cell in meanings], float),
         state=state,
     )
@@ -178,7 +178,7 @@ def _land(
     stays = off
     if config.wind:
         # Example 6.5: wind and move add up, and who would leave the map comes to stand at its edge.
-        wind = np.array(config.wind, dtype=np.int64)[column]
+        wind = np.array(config.wind, dtype=np.int32)[column]
         to_row, to_column = np.clip(to_row - wind, 0, rows - 1), np.clip(to_column, 0, columns - 1)
         stays = off & (wind == 0)
     entered = np.where(stays, at, to_row * columns + to_column)
@@ -237,17 +237,17 @@ def build_gridworld(config: GridworldConfig) -> FiniteMDP:
 
 def _outcomes(config: GridworldConfig, cells: _Cells, shape: tuple[int, int], n_actions: int) -> dict[str, np.ndarray]:
     """The arrays of the model from `pair_ptr` to `terminated`, in their order: every state has every action."""
-    at = np.flatnonzero((cells.state >= 0) & ~cells.terminal)  # [n] cells with actions
+    at = np.flatnonzero((cells.state >= 0) & ~cells.terminal).astype(np.int32)  # [n] cells with actions
     moves, chance = _slips(n_actions, config.slip)  # [A, K], [K]
     shape_out = (len(at), *moves.shape)  # [n, A, K]
-    landed, reward = np.empty(shape_out, dtype=np.int64), np.empty(shape_out)
+    landed, reward = np.empty(shape_out, dtype=np.int32), np.empty(shape_out)
     probability = np.broadcast_to(chance, shape_out).copy()
     for move in range(n_actions):
         cell, gain = _land(config, cells, shape, at, MOVES[move])
         for action, outcome in np.argwhere(moves == move):
             landed[:, action, outcome], reward[:, action, outcome] = cell, gain
-    jumps = cells.jump[at] >= 0
-    landed[jumps], reward[jumps] = cells.jump[at][jumps, None, None], cells.jump_reward[at][jumps, None, None]
+    jumps = np.flatnonzero(cells.jump[at] >= 0)
+    landed[jumps], reward[jumps] = cells.jump[at[jumps], None, None], cells.jump_reward[at[jumps], None, None]
     _merge(landed, reward, probability)
     kept = probability > 0
     landed = landed[kept]

@@ -13,21 +13,16 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 import rlnet
 from rlnet.config import SCHEMAS, ConfigError, EnvConfig, GridworldConfig, RandomWalkConfig
 
-_ROOT = Path(rlnet.__file__).parent
 # Installed as data of the package, else the source tree.
-_FOLDERS = (_ROOT / "configs" / "env", _ROOT.parent / "configs" / "env")
+_CANDIDATES = (Path(rlnet.__file__).parent / "configs" / "env", Path(rlnet.__file__).parents[1] / "configs" / "env")
+_FOLDER = next((folder for folder in _CANDIDATES if folder.is_dir()), _CANDIDATES[-1])
 # Of the learner and of the run, not of the environment itself.
 _NOT_BUILT_FROM = ("name", "gamma", "max_episode_steps")
 
 
 def preset_names() -> list[str]:
     """The names that `env=` and `preset=` know."""
-    return sorted(path.stem for folder in _FOLDERS[: _found()] for path in folder.glob("*.yaml"))
-
-
-def _found() -> int:
-    """How many of the folders to look into: up to the first that exists."""
-    return next((number for number, folder in enumerate(_FOLDERS, 1) if folder.is_dir()), len(_FOLDERS))
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def preset(name: str, **overrides: Any) -> EnvConfig:
@@ -36,10 +31,9 @@ def preset(name: str, **overrides: Any) -> EnvConfig:
     Raises:
         ConfigError: an unknown name, or a key or type that the config does not have.
     """
-    path = next((f / f"{name}.yaml" for f in _FOLDERS if (f / f"{name}.yaml").is_file()), None)
-    if path is None:
-        raise ConfigError(f"preset={name}: allowed are {', '.join(preset_names()) or 'none: configs/env is missing'}")
-    composed = OmegaConf.load(path)
+    if name not in preset_names():
+        raise ConfigError(f"preset={name}: allowed are {', '.join(preset_names()) or f'none, {_FOLDER} is missing'}")
+    composed = OmegaConf.load(_FOLDER / f"{name}.yaml")
     schema, _, _ = composed.pop("defaults")[0].removeprefix("/schema/").partition("@")
     return build(SCHEMAS[schema], composed, overrides)
 

@@ -52,7 +52,9 @@ class TabularEnv(gymnasium.Env[int, int]):
         self._age = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """Begin an episode. There are no `options`."""
+        """Begin an episode. There are no `options`: ValueError if some are given."""
+        if options:
+            raise ValueError(f"options={options}: there are none")
         super().reset(seed=seed)
         u = self.np_random.random() * self._start[-1]
         self.state = self._drawn = int(np.searchsorted(self._start, u, side="right"))

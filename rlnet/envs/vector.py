@@ -66,8 +66,12 @@ class TabularVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Begin a new episode everywhere, or only where `options["reset_mask"]` (bool [n]) says so.
 
         Raises:
-            TypeError: the seed is not one integer. ValueError: the mask is no bool [n].
+            TypeError: the seed is not one integer.
+            ValueError: another option, or a mask that is no bool [n].
         """
+        unknown = set(options or ()) - {"reset_mask"}
+        if unknown:
+            raise ValueError(f"options={options}: allowed is reset_mask")
         if seed is not None and not isinstance(seed, int | np.integer):
             raise TypeError(f"seed={seed}: must be one integer, the environments share a random stream")
         super().reset(seed=seed)

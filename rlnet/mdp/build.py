@@ -11,6 +11,9 @@ from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model import FiniteMDP
 
 
+COMPILED_OUTCOMES = 300_000  # from here on a compiled pass merges duplicates, without sorting
+
+
 def from_coo(
     state: np.ndarray,
     action: np.ndarray,
@@ -265,6 +268,8 @@ def _leads_to_terminal(next_state, counts, terminal, name, outcome_ptr) -> np.nd
 def _merged(outcome_ptr: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Exact duplicates within a pair added up. Order is kept where there is nothing to merge."""
     next_state, probability, reward, terminated = columns
+    if len(next_state) > COMPILED_OUTCOMES and np.diff(outcome_ptr).max() <= 64:  # the pass is quadratic in a row
+        return _merged_compiled(outcome_ptr, columns)
     pair = np.repeat(np.arange(len(outcome_ptr) - 1), np.diff(outcome_ptr))
     order = np.lexsort((terminated, reward, next_state, pair))
     keys = [x[order] for x in (pair, next_state, reward, terminated)]
@@ -276,6 +281,16 @@ def _merged(outcome_ptr: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndar
     probability = np.add.reduceat(probability[order], begin)
     ptr = np.concatenate([[0], np.cumsum(np.bincount(keys[0][begin], minlength=len(outcome_ptr) - 1))])
     return ptr, [keys[1][begin], probability, keys[2][begin], keys[3][begin]]
+
+
+def _merged_compiled(outcome_ptr: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    from rlnet.mdp.kernels import merge_duplicates
+
+    # The kernel compacts in place, so it needs arrays of its own.
+    next_state, probability, reward, terminated = (np.array(x) for x in columns)
+    ptr = np.zeros(len(outcome_ptr), dtype=np.int64)
+    count = merge_duplicates(outcome_ptr.astype(np.int64), next_state, probability, reward, terminated, ptr)
+    return ptr, [x[:count] for x in (next_state, probability, reward, terminated)]
 
 
 def _rescaled(outcome_ptr: np.ndarray, probability: np.ndarray) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
+from rlnet.mdp.iterate import Progress
 from rlnet.mdp.linear import DiscountedSystem
+from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.structure import end_components, row_min, steps_to_end, sure_to_end
 from rlnet.mdp.system import EPS, System, quotient
 
@@ -24,38 +26,42 @@ class UnboundedLoopError(Exception):
 
 
 def policy_iteration(
-    system: System, gamma: float, pairs: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(v [n], the pair of each state that has any, int [m], evaluations).
+    system: System, gamma: float, pairs: np.ndarray | None = None, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(v [n], the pair of each state that has any, int [m]), from the policy `pairs` or the one greedy for rewards.
 
-    At γ = 1 `pairs`, the first policy, must end from everywhere; then so does every later one, unless a loop pays: where
-    an improvement makes a policy that never ends, its mean reward in the loop is the mean improvement there, which is
-    positive. That is UnboundedLoopError. (Bertsekas & Tsitsiklis 1991, prop. 2-3.)
+    At γ = 1 `pairs` must end from everywhere; then so does every later policy, unless a loop pays: where an improvement
+    makes a policy that never ends, its mean reward in the loop is the mean improvement there, which is positive. That is
+    UnboundedLoopError. (Bertsekas & Tsitsiklis 1991, prop. 2-3.)
     """
     states, begin = system.first_pairs()
     v = np.zeros(system.n)
+    progress = Progress() if progress is None else progress
     if len(states) == 0:
-        return v, begin, 0
-    if pairs is None:
-        pairs = _best(system.reward, begin)
-    for count in range(1, MAX_IMPROVEMENTS + 1):
-        p = system.transition[pairs][:, states]
-        if gamma == 1.0:
-            _check_ends(p, system.ends[pairs], states)
-        solver = DiscountedSystem(p, gamma)
-        x = solver.solve(system.reward[pairs])
-        residual = system.reward[pairs] - (x - gamma * (p @ x))
-        x += solver.solve(residual)
-        v[states] = x
-        q = system.q(v, gamma)
-        # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
-        slack = 2.0 * system.rounding(v) + 2.0 * float(np.abs(q[pairs] - x).max())
-        best = _best(q, begin)
-        better = q[best] > q[pairs] + slack
-        if not better.any():
-            break
-        pairs = np.where(better, best, pairs)
-    return v, pairs, count
+        return v, begin
+    pairs = _best(system.reward, begin) if pairs is None else pairs
+    try:
+        for _ in range(MAX_IMPROVEMENTS):
+            p = system.transition[pairs][:, states]
+            if gamma == 1.0:
+                _check_ends(p, system.ends[pairs], states)
+            solver = DiscountedSystem(p, gamma)
+            x = solver.solve(system.reward[pairs])
+            x += solver.solve(system.reward[pairs] - (x - gamma * (p @ x)))
+            v[states] = x
+            progress.sweeps += 1
+            progress.report(np.inf)
+            q = system.q(v, gamma)
+            # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
+            slack = 2.0 * system.rounding(v) + 2.0 * float(np.abs(q[pairs] - x).max())
+            best = _best(q, begin)
+            better = q[best] > q[pairs] + slack
+            if not better.any() or progress.exhausted:
+                break
+            pairs = np.where(better, best, pairs)
+    except KeyboardInterrupt:
+        progress.interrupted = True
+    return v, pairs
 
 
 def _best(q: np.ndarray, begin: np.ndarray) -> np.ndarray:
@@ -88,25 +94,38 @@ def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
     return safe | ~has_pairs, _best(-nearest, begin)
 
 
-def solve_undiscounted(system: System) -> tuple[np.ndarray, float, int]:
-    """(v* [n], bound, evaluations) at γ = 1.
+@dataclass(frozen=True, eq=False)
+class Proper:
+    """A problem at γ = 1 made well-posed: free loops merged, and a policy that ends from everywhere."""
 
-    Loops without reward are merged into one state each, which may also stay for ever at 0; what is left has a policy
-    that ends from everywhere, or nothing can save some states, and policy iteration starts from one that ends.
-    Raises ImproperPolicyError or UnboundedValueError with the states.
+    system: System
+    of: np.ndarray  # int [n], the merged state of each state
+    pairs: np.ndarray  # int [m], the pair of each merged state that has any, in their order
+
+    def members(self, states: np.ndarray) -> np.ndarray:
+        """The original states behind merged ones."""
+        return np.flatnonzero(np.isin(self.of, states))
+
+
+def made_proper(system: System) -> Proper:
+    """Loops without reward become one state each, which may also stay for ever at 0.
+
+    Raises ImproperPolicyError or UnboundedValueError with the states (args[0]) from which no policy ends.
     """
     free = (system.reward == 0.0) & ~system.ends
     component, inside = end_components(system.pair_state, system.transition, free)
-    smaller, of, _ = quotient(system, component, inside)
-    members = lambda classes: np.flatnonzero(np.isin(of, classes))  # noqa: E731
+    if inside.any():
+        smaller, of, _ = quotient(system, component, inside)
+    else:
+        smaller, of = system, np.arange(system.n)
     safe, pairs = proper_policy(smaller)
-    try:
-        if not safe.all():
-            _explain_unsafe(smaller, ~safe, members)
-        v, pairs, count = policy_iteration(smaller, 1.0, pairs)
-    except UnboundedLoopError as loop:
-        raise UnboundedValueError(members(loop.states)) from None
-    return v[of], undiscounted_bound(smaller, v, pairs), count
+    proper = Proper(smaller, of, pairs)
+    if not safe.all():
+        try:
+            _explain_unsafe(smaller, ~safe, proper.members)
+        except UnboundedLoopError as loop:
+            raise UnboundedValueError(proper.members(loop.states)) from None
+    return proper
 
 
 def _explain_unsafe(system: System, unsafe: np.ndarray, members) -> None:
@@ -122,6 +141,7 @@ def _explain_unsafe(system: System, unsafe: np.ndarray, members) -> None:
         np.concatenate([system.magnitude, zero])[order],
         sp.vstack([system.transition, sp.csr_matrix((len(states), n))], format="csr")[order],
         np.concatenate([system.ends, np.ones(len(states), dtype=bool)])[order],
+        system.terms,
     )
     _, pairs = proper_policy(escape)
     policy_iteration(escape, 1.0, pairs)
@@ -165,7 +185,7 @@ def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray) -> floa
         u = v + theta * steps
         if not _is_above(system, u, states, begin):
             try:
-                u, _, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs)
+                u, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs)
             except UnboundedLoopError:
                 return np.inf
         if _is_above(system, u, states, begin):
@@ -180,27 +200,31 @@ def _is_above(system: System, u: np.ndarray, states: np.ndarray, begin: np.ndarr
     return bool((backup + system.rounding(u) <= u[states]).all())
 
 
-def optimal_pairs(system: System, v: np.ndarray, q: np.ndarray, gamma: float, bound: float) -> np.ndarray:
+def optimal_pairs(
+    mdp: FiniteMDP, system: System | None, v: np.ndarray, q: np.ndarray, gamma: float, bound: float
+) -> np.ndarray:
     """bool [P]: the optimal pairs, within twice the error bound; at γ = 1 only those that lead out of loops.
 
     Loops of tied pairs are end components. Where such a loop is free and worth 0, staying is optimal and everything in
     it stands; elsewhere a pair inside stands if it may bring the state nearer to a way out, so that whichever of the
-    reported actions are taken, the loop is left with probability 1.
+    reported actions are taken, the loop is left with probability 1. `system` is needed at γ = 1 only.
     """
-    states, begin = system.first_pairs()
-    if len(states) == 0:
+    if len(q) == 0:
         return np.zeros(0, dtype=bool)
-    top = np.repeat(np.maximum.reduceat(q, begin), np.diff(np.append(begin, len(q))))
-    # The bound of v, twice: once for each of the two actions. A bound that failed leaves rounding alone.
-    tolerance = system.rounding(v) + (2.0 * bound if np.isfinite(bound) else 0.0)
+    acts = np.flatnonzero(~mdp.terminal)
+    top = np.repeat(np.maximum.reduceat(q, mdp.pair_ptr[:-1][acts]), np.diff(mdp.pair_ptr)[acts])
+    # q inherits the error of v, on both sides of the comparison; a bound that failed leaves rounding alone.
+    scale = float(np.abs(v).max()) + float(np.abs(top).max())
+    tolerance = 16.0 * EPS * scale + (2.0 * gamma * bound if np.isfinite(bound) else 0.0)
     optimal = q >= top - tolerance
-    if gamma < 1.0:
-        return optimal
+    return optimal if gamma < 1.0 else _out_of_loops(system, v, optimal, tolerance)
+
+
+def _out_of_loops(system: System, v: np.ndarray, optimal: np.ndarray, tolerance: float) -> np.ndarray:
     component, inside = end_components(system.pair_state, system.transition, optimal & ~system.ends)
     if not inside.any():
         return optimal
-    count = component.max() + 1
-    restless = np.zeros(count, dtype=bool)
+    restless = np.zeros(component.max() + 1, dtype=bool)
     restless[component[system.pair_state[inside & (system.reward != 0.0)]]] = True
     valued = component >= 0
     restless[component[valued & (np.abs(v) > tolerance)]] = True

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-import warnings
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from rlnet.mdp.checks import check_gamma
-from rlnet.mdp.errors import ImproperPolicyError, ToleranceWarning, name_states
+from rlnet.mdp.errors import ImproperPolicyError, name_states
+from rlnet.mdp.iterate import Progress, certify, discounted
 from rlnet.mdp.linear import DiscountedSystem
 from rlnet.mdp.model import FiniteMDP
-from rlnet.mdp.solution import Solution
+from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.structure import row_any
 from rlnet.mdp.system import EPS, System, system_of
+from rlnet.mdp.variants import entropy, finite_horizon
+from rlnet.mdp.verification import verified_chain
 
+LU_STATES = 20_000
 POLICY_TOLERANCE = 1e-5  # of a row's sum: policies come from float32 networks; rows are rescaled to sum to 1
 
 
@@ -57,8 +61,21 @@ def policy_matrix(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def evaluate(mdp: FiniteMDP, policy: np.ndarray, gamma: float, *, tol: float = 1e-8) -> Solution:
-    """V^π and Q^π of `policy`, float [S, A] or int [S]: v = r_π + γ P_π v (S&B eq. 4.3-4.4), by an LU solve.
+def evaluate(
+    mdp: FiniteMDP,
+    policy: np.ndarray,
+    gamma: float,
+    *,
+    tol: float = 1e-8,
+    temperature: float = 0.0,
+    horizon: int | None = None,
+    verify: bool = False,
+    callback: Callable[[int, float, float], None] | None = None,
+) -> Solution:
+    """V^π and Q^π of `policy`, float [S, A] or int [S]: v = r_π + γ P_π v (S&B eq. 4.3-4.4).
+
+    By an LU solve up to 20,000 states, by compiled sweeps beyond. The other options are those of `solve`:
+    `temperature` τ adds τ H(π(·|s)) to every reward; with a `horizon` H the policy may also be [H, S, A] or int [H, S].
 
     At γ = 1 a policy that goes on for ever in states without reward is worth 0 there; where reward is collected on the
     way round it has no value: ImproperPolicyError names the states. Raises ValueError for γ outside [0, 1] or a policy
@@ -66,17 +83,64 @@ def evaluate(mdp: FiniteMDP, policy: np.ndarray, gamma: float, *, tol: float = 1
     """
     began = time.perf_counter()
     gamma = check_gamma(gamma)
+    if not (np.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"temperature must be ≥ 0, not {temperature}")
+    if horizon is not None:
+        matrices = _policies_in_time(mdp, policy, horizon)
+        return finite_horizon(mdp, gamma, horizon, temperature, matrices, tol, began)
     matrix = policy_matrix(mdp, policy)
     system = system_of(mdp)
-    weight = matrix[mdp.pair_state, mdp.pair_action]
-    r, p, ends = chain(system, mdp.pair_ptr, weight)
+    r, p, ends = chain(system, mdp.pair_ptr, matrix[mdp.pair_state, mdp.pair_action])
+    if temperature > 0.0:
+        r = r + temperature * entropy(matrix)
     live = None if gamma < 1.0 else _settles(r, p, ends, mdp)
-    v, bound, dense = chain_values(r, p, gamma, live, system.rounding)
+    progress = Progress(callback, began)
+    if mdp.n_states <= LU_STATES:
+        v, bound, dense = chain_values(r, p, gamma, live, system.rounding)
+        done = "dense LU" if dense else "sparse LU"
+        progress.sweeps = 1
+    else:
+        v, bound, done = _swept_chain(system, r, p, ends, gamma, live, tol, progress)
     q = np.full((mdp.n_states, mdp.n_actions), -np.inf)
     q[mdp.pair_state, mdp.pair_action] = system.q(v, gamma)
-    met = report_tolerance(bound, tol)
-    method = "dense LU" if dense else "sparse LU"
-    return Solution(v, q, matrix, bound, 1, time.perf_counter() - began, method, gamma, met)
+    if verify:
+        verified_chain(mdp, matrix, v, gamma, bound, temperature * entropy(matrix))
+    met = report_tolerance(bound, tol, progress.interrupted)
+    seconds = time.perf_counter() - began
+    return Solution(v, q, matrix, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
+
+
+def _policies_in_time(mdp: FiniteMDP, policy: np.ndarray, horizon: int) -> np.ndarray:
+    policy = np.asarray(policy)
+    deterministic = policy.dtype.kind in "iu"
+    if policy.ndim == (1 if deterministic else 2):
+        return np.broadcast_to(policy_matrix(mdp, policy), (horizon, mdp.n_states, mdp.n_actions))
+    if policy.ndim != (2 if deterministic else 3) or len(policy) != horizon:
+        raise ValueError(f"policy must be [S, A], [S], [H, S, A] or int [H, S] with H = {horizon}, not {policy.shape}")
+    return np.array([policy_matrix(mdp, at) for at in policy]).reshape(horizon, mdp.n_states, mdp.n_actions)
+
+
+def _swept_chain(system, r, p, ends, gamma, live, tol, progress) -> tuple[np.ndarray, float, str]:
+    """The same by sweeps: a model with one action per state."""
+    from rlnet.mdp.packed import PackedSweeps
+    from rlnet.mdp.undiscounted import undiscounted
+
+    index = np.arange(len(r)) if live is None else np.flatnonzero(live)
+    inner = p[index][:, index]
+    leaks = ends[index] | (np.diff(inner.indptr) < np.diff(p[index].indptr))
+    size = np.full(len(index), float(system.magnitude.max(initial=0.0)) + float(np.abs(r).max(initial=0.0)))
+    one = System(np.arange(len(index)), r[index], size, inner, leaks, system.terms + int(np.diff(p.indptr).max()))
+    v, sweeps = np.zeros(len(r)), PackedSweeps(one, gamma)
+    try:
+        if gamma < 1.0:
+            bound, done = discounted(sweeps, tol, "modified_policy_iteration", progress)
+        else:
+            bound, done = undiscounted(sweeps, tol, "modified_policy_iteration", progress, np.arange(len(index)), 1000)
+    except KeyboardInterrupt:
+        progress.interrupted = True
+        bound, done = certify(sweeps) if gamma < 1.0 else np.inf, "interrupted"
+    v[index] = sweeps.values()
+    return v, bound, done.replace("modified_policy_iteration", "sweeps")
 
 
 def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
@@ -136,14 +200,6 @@ def chain_values(r, p, gamma, live, rounding) -> tuple[np.ndarray, float, bool]:
     v[index] = values
     bound = residual * float(steps.max()) / margin if margin > 0 and steps.min() >= 0 else np.inf
     return v, bound, solver.dense
-
-
-def report_tolerance(bound: float, tol: float) -> bool:
-    """Whether the bound meets the tolerance; warns if it does not."""
-    if bound <= tol:
-        return True
-    warnings.warn(f"tolerance {tol:g} was not reached: the values are certified to {bound:g}", ToleranceWarning, 3)
-    return False
 
 
 def _reachable(graph: sp.csr_matrix, start: np.ndarray) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+
+from rlnet.mdp.errors import ToleranceWarning
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,3 +28,13 @@ class Solution:
     method: str  # what was done, e.g. "policy_iteration (sparse LU)"
     gamma: float
     converged: bool = True  # error_bound ≤ the requested tol
+    interrupted: bool = False  # KeyboardInterrupt ended the iteration early
+
+
+def report_tolerance(bound: float, tol: float, interrupted: bool = False) -> bool:
+    """Whether the bound meets the tolerance; warns (ToleranceWarning) if it does not."""
+    if bound <= tol:
+        return True
+    why = "the solve was interrupted" if interrupted else f"tolerance {tol:g} was not reached"
+    warnings.warn(f"{why}: the values are certified to {bound:g}", ToleranceWarning, stacklevel=4)
+    return False

@@ -1,57 +1,209 @@
-"""V*, Q* and the optimal actions (S&B ch. 4)."""
+"""V*, Q* and the optimal actions (S&B ch. 4): picks a method, runs it, and bounds what it found."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from rlnet.mdp.checks import check_gamma
-from rlnet.mdp.direct import discounted_bound, optimal_pairs, policy_iteration, solve_undiscounted
+from rlnet.mdp.direct import (
+    UnboundedLoopError,
+    discounted_bound,
+    made_proper,
+    optimal_pairs,
+    policy_iteration,
+    proper_policy,
+    undiscounted_bound,
+)
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
-from rlnet.mdp.evaluation import report_tolerance
+from rlnet.mdp.iterate import Progress, certify, discounted
+from rlnet.mdp.linear_program import linear_programme
 from rlnet.mdp.model import FiniteMDP
-from rlnet.mdp.solution import Solution
-from rlnet.mdp.system import system_of
+from rlnet.mdp.solution import Solution, report_tolerance
+from rlnet.mdp.structure import end_components, steps_to_end
+from rlnet.mdp.system import System, system_of
+from rlnet.mdp.variants import finite_horizon, soft_solution
+from rlnet.mdp.verification import verified
 
-METHODS = ("auto", "policy_iteration")
+ITERATIVE = ("value_iteration", "gauss_seidel", "modified_policy_iteration")
+METHODS = ("auto", *ITERATIVE, "policy_iteration", "linear_programming")
+DIRECT_STATES = 3000  # up to here auto solves by LU, and numba is neither imported nor compiled
 
 
-def solve(mdp: FiniteMDP, gamma: float, *, tol: float = 1e-8, method: str = "auto") -> Solution:
+def solve(
+    mdp: FiniteMDP,
+    gamma: float,
+    *,
+    tol: float = 1e-8,
+    method: str = "auto",
+    temperature: float = 0.0,
+    horizon: int | None = None,
+    device: str = "cpu",
+    verify: bool = False,
+    max_sweeps: int | None = None,
+    callback: Callable[[int, float, float], None] | None = None,
+) -> Solution:
     """The optimal value: v*(s) = max_a q*(s, a), q* = r + γ P v* (S&B eq. 3.19-3.20), with all optimal actions.
 
+    - `tol`: the largest |v − v*| asked for. `Solution.error_bound` is proved; where it exceeds `tol`, `converged` is
+      False and a ToleranceWarning says so.
+    - `method`: "policy_iteration" (LU evaluations), "modified_policy_iteration", "value_iteration", "gauss_seidel"
+      (compiled sweeps), "linear_programming" (HiGHS, for small problems), or "auto": policy iteration up to some
+      thousand states, modified policy iteration beyond. `Solution.method` says what was done.
+    - `temperature` τ > 0 maximises Σ γ^t (R + τ H(π(·|S_t))): v = τ log Σ_a exp(q/τ), and the policy is softmax(q/τ).
+    - `horizon` H: at most H steps are left. Then v is [H + 1, S] (v[t]: at time t; v[H] = 0), q and policy [H, S, A].
+    - `device`: "cpu", or "cuda" for torch sweeps on the GPU (γ < 1).
+    - `verify`: recompute the residual from the model's own arrays in extended precision, and raise ArithmeticError
+      if it contradicts the bound.
+    - `callback(sweeps, bound, seconds)` is called between sweeps with the bound so far (inf before there is one).
+      KeyboardInterrupt, also out of the callback, ends an iterative method with the best values and their bound.
+
     At γ = 1, v* is the best that policies reach which end, or go on for ever without reward. Raises ImproperPolicyError
-    where no such policy exists from some states, UnboundedValueError where a loop pays, ValueError for γ outside [0, 1]
-    or an unknown method. Warns (ToleranceWarning) where `error_bound` exceeds `tol`.
+    where no such policy exists from some states, UnboundedValueError where a loop pays, ValueError for an argument out
+    of its range.
     """
     began = time.perf_counter()
-    gamma = check_gamma(gamma)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    gamma = _checked(gamma, tol, method, temperature, horizon, device)
+    if horizon is not None:
+        return finite_horizon(mdp, gamma, horizon, temperature, None, tol, began)
+    if temperature > 0.0:
+        return soft_solution(mdp, gamma, temperature, tol, began)
+    progress = Progress(callback, began, max_sweeps)
+    if method == "auto":
+        small = mdp.n_states <= DIRECT_STATES and device == "cpu"
+        method = "policy_iteration" if small else "modified_policy_iteration"
+    try:
+        if gamma == 1.0:
+            v, q, bound, done, system = _at_one(mdp, tol, method, progress)
+        elif method in ITERATIVE:
+            v, q, bound, done, system = _swept(mdp, gamma, tol, method, progress, device)
+        else:
+            v, q, bound, done, system = _direct(mdp, gamma, method, progress)
+    except (ImproperPolicyError, UnboundedValueError) as error:
+        raise _with_names(error, mdp) from None
+    best = optimal_pairs(mdp, system, v, q, gamma, bound)
+    if verify:
+        verified(mdp, v, gamma, bound)
+    return _solution(mdp, gamma, tol, v, q, best, bound, done, progress)
+
+
+def _direct(mdp: FiniteMDP, gamma: float, method: str, progress: Progress):
     system = system_of(mdp)
-    if gamma < 1.0:
-        v, _, count = policy_iteration(system, gamma)
-        bound = discounted_bound(system, v, gamma)
+    first = linear_programme(system, gamma) if method == "linear_programming" and mdp.n_pairs else None
+    v, _ = policy_iteration(system, gamma, first, progress)
+    done = f"{method} ({'HiGHS, then ' if first is not None else ''}LU)"
+    return v, system.q(v, gamma), discounted_bound(system, v, gamma), done, system
+
+
+def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str):
+    if device == "cpu":
+        from rlnet.mdp.packed import PackedSweeps
+
+        sweeps = PackedSweeps(mdp, gamma)
     else:
-        try:
-            v, bound, count = solve_undiscounted(system)
-        except ImproperPolicyError as error:
-            names = name_states(error.args[0], mdp.labels)
-            raise ImproperPolicyError(
-                f"gamma=1: no policy ends, or stops collecting reward, from states {names}; use gamma < 1"
-            ) from None
-        except UnboundedValueError as error:
-            names = name_states(error.args[0], mdp.labels)
-            raise UnboundedValueError(
-                f"gamma=1: a policy collects unbounded reward in states {names}; use gamma < 1"
-            ) from None
-    q = system.q(v, gamma)
-    best = optimal_pairs(system, v, q, gamma, bound)
+        from rlnet.mdp.torch_sweeps import TorchSweeps
+
+        sweeps = TorchSweeps(mdp, gamma, device)
+    try:
+        bound, done = discounted(sweeps, tol, method, progress)
+    except KeyboardInterrupt:
+        progress.interrupted = True
+        bound, done = certify(sweeps), f"{method}, interrupted"
+    return sweeps.values(), sweeps.action_values(), bound, done, None
+
+
+def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress):
+    system = system_of(mdp)
+    proper = made_proper(system)
+    smaller, pairs = proper.system, proper.pairs
+    try:
+        if method in ITERATIVE:
+            v, bound, done = _swept_at_one(smaller, pairs, tol, method, progress)
+        else:
+            if method == "linear_programming" and len(pairs):
+                first = linear_programme(smaller, 1.0)
+                pairs = pairs if first is None else _proper_or(smaller, first, pairs)
+            v, pairs = policy_iteration(smaller, 1.0, pairs, progress)
+            bound, done = undiscounted_bound(smaller, v, pairs), f"{method} (LU)"
+    except UnboundedLoopError as loop:
+        raise UnboundedValueError(proper.members(loop.states)) from None
+    v = v[proper.of]
+    return v, system.q(v, 1.0), bound, done, system
+
+
+def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress):
+    from rlnet.mdp.packed import PackedSweeps
+    from rlnet.mdp.undiscounted import undiscounted
+
+    sweeps = PackedSweeps(system, 1.0)
+    first = np.full(system.n, -1, dtype=np.int64)
+    first[system.first_pairs()[0]] = pairs
+    try:
+        bound, done = undiscounted(sweeps, tol, method, progress, first, _patience(system, method))
+    except KeyboardInterrupt:
+        progress.interrupted = True
+        return sweeps.v, np.inf, f"{method}, interrupted"
+    if not np.isfinite(bound) and not progress.exhausted:
+        # Sweeping did not settle: exact policy iteration finds the loop that pays, or the value if there is one.
+        v, pairs = policy_iteration(system, 1.0, proper_policy(system)[1], progress)
+        return v, undiscounted_bound(system, v, pairs), f"{method}, then policy_iteration (LU)"
+    return sweeps.v, bound, done
+
+
+def _patience(system: System, method: str) -> int:
+    """Rounds without progress before sweeping is given up. Without a reward inside a loop, sweeping must settle (however
+    long a path it has to walk); with one, the loop may pay, or cancel out, and exact policy iteration has to decide."""
+    suspects = (system.reward > 0.0) & ~system.ends
+    if suspects.any():
+        _, inside = end_components(system.pair_state, system.transition, ~system.ends)
+        if (suspects & inside).any():
+            return 200 if method == "value_iteration" else 10
+    return 100_000 if method == "value_iteration" else 1000
+
+
+def _proper_or(system: System, pairs: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`pairs` if that policy ends from everywhere, else `other`."""
+    use = np.zeros(len(system.pair_state), dtype=bool)
+    use[pairs] = True
+    steps = steps_to_end(system.pair_state, system.transition, system.ends, use)
+    return pairs if np.isfinite(steps[system.first_pairs()[0]]).all() else other
+
+
+def _solution(mdp, gamma, tol, v, q, best, bound, done, progress) -> Solution:
     table = np.full((mdp.n_states, mdp.n_actions), -np.inf)
     table[mdp.pair_state, mdp.pair_action] = q
     policy = np.zeros((mdp.n_states, mdp.n_actions))
     policy[mdp.pair_state[best], mdp.pair_action[best]] = 1.0
     policy /= np.maximum(policy.sum(axis=1, keepdims=True), 1.0)
-    met = report_tolerance(bound, tol)
-    seconds = time.perf_counter() - began
-    return Solution(v, table, policy, bound, count, seconds, "policy_iteration (LU)", gamma, met)
+    met = report_tolerance(bound, tol, progress.interrupted)
+    seconds = time.perf_counter() - progress.began
+    return Solution(v, table, policy, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
+
+
+def _checked(gamma, tol, method, temperature, horizon, device) -> float:
+    gamma = check_gamma(gamma)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    if not tol > 0:
+        raise ValueError(f"tol must be positive, not {tol}")
+    if not (np.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"temperature must be ≥ 0, not {temperature}")
+    if horizon is not None and (horizon != int(horizon) or horizon < 0):
+        raise ValueError(f"horizon must be a whole number ≥ 0, not {horizon}")
+    special = "horizon" if horizon is not None else "temperature" if temperature > 0 else None
+    if special and (method != "auto" or device != "cpu"):
+        raise ValueError(f"{special} is solved by its own method on the CPU: leave method and device at their defaults")
+    if device != "cpu" and (gamma == 1.0 or method not in ("auto", *ITERATIVE)):
+        raise ValueError(f"device={device!r} sweeps (auto, {', '.join(ITERATIVE)}) at gamma < 1 only")
+    return gamma
+
+
+def _with_names(error: ValueError, mdp: FiniteMDP) -> ValueError:
+    names = name_states(np.asarray(error.args[0]), mdp.labels)
+    if isinstance(error, UnboundedValueError):
+        return UnboundedValueError(f"gamma=1: a policy collects unbounded reward in states {names}; use gamma < 1")
+    return ImproperPolicyError(
+        f"gamma=1: no policy ends, or stops collecting reward, from states {names}; use gamma < 1"
+    )

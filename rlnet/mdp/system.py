@@ -8,7 +8,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from rlnet.mdp.model import FiniteMDP
-from rlnet.mdp.structure import row_any
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -22,6 +21,7 @@ class System:
     magnitude: np.ndarray  # float64 [P], Σ p |r|: the scale of the rounding error of `reward`
     transition: sp.csr_matrix  # [P, n], the mass that goes on
     ends: np.ndarray  # bool [P], whether the pair may end the episode
+    terms: int  # the most outcomes of any pair
 
     @property
     def n(self) -> int:
@@ -41,12 +41,11 @@ class System:
     def rounding(self, v: np.ndarray) -> float:
         """An upper bound on the rounding error of one entry of `q` (and of q − v), for these values.
 
-        A sum of k products is off by at most (k + 1) ε Σ|terms| (Higham 2002, ch. 3); the rows sum to at most 1 + 1e-15 k,
-        hence the generous constant.
+        A sum of k products is off by at most (k + 1) u Σ|terms|, u = ε/2 (Higham 2002, ch. 3); k counts outcomes, those
+        that were added up included, and the rows sum to 1 up to rounding.
         """
-        width = int(np.diff(self.transition.indptr).max(initial=0)) + 8
-        scale = float(np.abs(v).max(initial=0.0)) + float(self.magnitude.max(initial=0.0))
-        return 2.0 * width * EPS * scale
+        scale = float(self.magnitude.max(initial=0.0)) + 2.0 * float(np.abs(v).max(initial=0.0))
+        return 0.5 * (self.terms + 6) * EPS * scale
 
 
 def system_of(mdp: FiniteMDP) -> System:
@@ -58,7 +57,7 @@ def system_of(mdp: FiniteMDP) -> System:
     reward = mdp.expected_reward
     # A mean of rewards that cancel is 0, not their rounding error: whether a loop is free depends on it at γ = 1.
     reward = np.where(np.abs(reward) <= 4 * EPS * magnitude, 0.0, reward)
-    return System(mdp.pair_state, reward, magnitude, mdp.transition, ends)
+    return System(mdp.pair_state, reward, magnitude, mdp.transition, ends, int(np.diff(mdp.outcome_ptr).max(initial=0)))
 
 
 def quotient(system: System, component: np.ndarray, inside: np.ndarray) -> tuple[System, np.ndarray, np.ndarray]:
@@ -83,10 +82,6 @@ def quotient(system: System, component: np.ndarray, inside: np.ndarray) -> tuple
         np.concatenate([system.magnitude[kept], nothing])[order],
         rows[order],
         np.concatenate([system.ends[kept], np.ones(len(stays), dtype=bool)])[order],
+        system.terms,
     )
     return smaller, of, np.concatenate([kept, np.full(len(stays), -1)])[order]
-
-
-def touches(system: System, states: np.ndarray) -> np.ndarray:
-    """bool [P]: the pairs with a successor in `states` (bool [n])."""
-    return row_any(system.transition, states[system.transition.indices])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REFRESH = 0.1  # seconds between two pictures of the live line
 PLAIN = 5.0  # seconds between two plain lines
+LEAST_BAR = 4  # columns
 RECENT = 50  # refreshes over which the speed is measured
 NAMES = {"ret": "return", "value_error": "V error"}
 
@@ -36,6 +37,7 @@ class Progress:
         self.total, self.step = total_steps, done
         self.console = console or Console()
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.drawn: int | None = None  # the step that was last drawn
         self.numbers: dict[str, float] = {}
         self.clock = clock or time.monotonic
         self.first = (self.clock(), done)
@@ -49,7 +51,8 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.draw(final=True)
+        if self.bar is not None or self.drawn != self.step:
+            self.draw(final=True)
         if self.bar is not None:
             self.bar.stop()
 
@@ -67,24 +70,33 @@ class Progress:
 
     def draw(self, final: bool = False) -> None:
         """Draw now, whatever the time."""
-        now = self.clock()
+        now, self.drawn = self.clock(), self.step
         self.recent.append((now, self.step))
         start = self.first if final or not self.live else self.recent[0]
         speed = (self.step - start[1]) / max(now - start[0], 1e-9)
         left = (self.total - self.step) / speed if speed > 0 else np.inf
         self.due = now + (REFRESH if self.live else PLAIN)
-        fields = {"speed": f"{_short(speed)} steps/s", "numbers": "  ".join(self._pieces())}
-        remaining = "" if final else f"{_duration(left)} left"
+        rate = f"{_short(speed)} steps/s"
+        remaining = "" if self.step >= self.total or final else f"{_duration(left)} left"
         if self.bar is not None:
             task = self.bar.tasks[0].id
-            self.bar.update(task, completed=self.step, left=remaining, **fields)
+            steps = f"{_short(self.step)}/{_short(self.total)}"
+            numbers = self._pieces()
+            room = self.console.width - sum(len(part) + 1 for part in (steps, rate, remaining)) - LEAST_BAR - 1
+            while numbers and len(" ".join(numbers)) > room:
+                numbers.pop()
+            self.bar.update(
+                task, completed=self.step, steps=steps, speed=rate, numbers=" ".join(numbers), left=remaining
+            )
             self.bar.refresh()
             return
-        parts = [f"{self.step}/{self.total} steps", fields["speed"], *self._pieces(), remaining]
+        parts = [f"{self.step}/{self.total} steps", rate, *self._pieces(), remaining]
         self.console.print(", ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
 
     def _pieces(self) -> list[str]:
-        return [f"{NAMES.get(name, name)} {value:.3g}" for name, value in self.numbers.items()]
+        # What is below 1e-9 is the rounding of an exact 0.
+        shown = {NAMES.get(name, name): 0.0 if abs(value) < 1e-9 else value for name, value in self.numbers.items()}
+        return [f"{name} {value:.3g}" for name, value in shown.items()]
 
 
 def progress(total_steps: int, console: Console | None = None, done: int = 0) -> Progress:
@@ -97,25 +109,24 @@ def progress(total_steps: int, console: Console | None = None, done: int = 0) ->
 
 
 def _bar(console: Console, total: int, done: int) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as RichProgress
     from rich.table import Column
 
-    def column(field: str, **options: Any) -> TextColumn:
-        return TextColumn(f"{{task.fields[{field}]}}", markup=False, table_column=Column(no_wrap=True, **options))
+    def column(field: str) -> TextColumn:
+        return TextColumn(f"{{task.fields[{field}]}}", markup=False, table_column=Column(no_wrap=True))
 
-    # The bar gives way first, then the numbers: steps and time left are always whole.
     bar = RichProgress(
-        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=LEAST_BAR)),
+        column("steps"),
         column("speed"),
-        column("numbers", overflow="ellipsis"),
+        column("numbers"),
         column("left"),
         console=console,
         auto_refresh=False,
         expand=True,
     )
-    bar.add_task("", total=total, completed=done, speed="", numbers="", left="")
+    bar.add_task("", total=total, completed=done, steps="", speed="", numbers="", left="")
     return bar
 
 

@@ -31,6 +31,7 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
 }
 # Probabilities closer than this to the largest count as a tie: nobody can see or means a smaller preference.
 TIE = 1e-3
+MAX_CHAIN = 60  # a grid of one row or column with more cells than this is too long to be drawn as one
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,25 @@ class Panel:
                 raise ValueError(f"panel {self.title!r}: policy has shape {self.policy.shape}, it must be [S, A]")
 
 
+def learned_and_exact(
+    v: np.ndarray, v_exact: np.ndarray, policy: np.ndarray, optimal_policy: np.ndarray, against: str, note: str = ""
+) -> list[Panel]:
+    """The three panels of a comparison: learned values with the judged policy, exact values, and their difference.
+
+    Args:
+        v, v_exact: [S].
+        policy, optimal_policy: [S, A]; the exact panel shows the policy whose values it holds.
+        against: "optimal" or "policy", as in `rlnet.compare`.
+        note: added to the first title.
+    """
+    optimal = against == "optimal"
+    return [
+        Panel(f"learned V{note}", v, policy),
+        Panel("exact V*" if optimal else "exact V^π", v_exact, optimal_policy if optimal else policy),
+        Panel("error (learned − exact)", v - v_exact, None, ERROR),
+    ]
+
+
 def check_panels(mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
     """Raises ValueError where there is no panel, or one does not fit the model."""
     if not panels:
@@ -82,11 +102,16 @@ def grid_states(mdp: FiniteMDP) -> np.ndarray | None:
     return grid.reshape(mdp.shape)
 
 
+def as_chain(mdp: FiniteMDP) -> bool:
+    """Whether the grid is one long row or column, better shown as a list of states or as a curve."""
+    return mdp.shape is not None and min(mdp.shape) == 1 and max(mdp.shape) > MAX_CHAIN
+
+
 def chosen_actions(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
     """bool [S, A]: the most probable available actions of each state, ties included; none in terminal states."""
     probability = np.where(mdp.available, np.nan_to_num(policy, nan=0.0), 0.0)
     best = probability.max(axis=1, keepdims=True, initial=0.0)
-    return mdp.available & (probability > 0) & (probability >= best - TIE)
+    return (probability > 0) & (probability >= best - TIE)
 
 
 def has_arrows(mdp: FiniteMDP) -> bool:

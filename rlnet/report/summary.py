@@ -3,13 +3,11 @@
 import csv
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
-from rlnet.build import Problem
 from rlnet.compare import AGAINST_OPTIMAL
 from rlnet.exact import Solved
-from rlnet.report.panels import ERROR, Panel
+from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
 from rlnet.verdict import JUDGED, Rescored, rescore
 
@@ -25,22 +23,6 @@ MAIN_SCORES = (
     "exact/bellman_residual",
     "exact/coverage",
 )
-
-
-def panels(problem: Problem, v: np.ndarray, policy: np.ndarray, v_exact: np.ndarray) -> list[Panel]:
-    """Learned values with the judged policy, exact values with the optimal one (or again the judged), and the error.
-
-    Args:
-        v, v_exact: [S].
-        policy: [S, A].
-    """
-    optimal = problem.against == AGAINST_OPTIMAL
-    exact_policy = problem.solutions[0].policy if optimal else policy
-    return [
-        Panel("learned V", v, policy),
-        Panel("exact V*" if optimal else "exact V^π", v_exact, exact_policy),
-        Panel("error (learned − exact)", v - v_exact, None, ERROR),
-    ]
 
 
 def show_run(folder: Path, files: list[Path]) -> None:
@@ -79,10 +61,9 @@ def show_solution(solved: Solved) -> None:
 
 def _show_exact(console: Console, result: Rescored) -> None:
     config, problem, values = result.config, result.problem, result.values
-    shown = panels(problem, values["v"][0], values["pi"][0], values["v_exact"][0])
-    many = "" if config.seeds == 1 else f", seed {config.seed} of {config.seeds}"
-    shown[0] = Panel(f"learned V{many}", shown[0].v, shown[0].policy)
-    show_values(console, problem.environment.mdp, shown)
+    note = "" if config.seeds == 1 else f", seed {config.seed} of {config.seeds}"
+    first = (values[name][0] for name in ("v", "v_exact", "pi", "pi_exact"))
+    show_values(console, problem.environment.mdp, learned_and_exact(*first, problem.against, note))
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
     title = f"{config.algo.name} on {config.env.name}, γ = {config.gamma:g}, against the exact {reference}"
     notes = {"π": JUDGED[problem.algorithm.judged]}

@@ -14,6 +14,7 @@ from rlnet.report.panels import (
     VALUE,
     Panel,
     action_names,
+    as_chain,
     check_panels,
     chosen_actions,
     state_names,
@@ -30,26 +31,25 @@ if TYPE_CHECKING:
 __all__ = ["Panel", "Progress", "progress", "show_files", "show_scores", "show_values"]
 
 MAX_STATES = 20  # rows of a table of states
-MAX_CHAIN = 60  # a grid of one row or column with more cells than this is shown as a table
 
-MEANINGS = {
-    "exact/v_rmse": "typical error of V, weighted by the states that the policy visits",
-    "exact/v_rmse_uniform": "typical error of V, every reachable state counting the same",
-    "exact/v_max": "largest error of V in any reachable state",
-    "exact/q_rmse": "typical error of Q, weighted by the states that the policy visits",
-    "exact/q_rmse_uniform": "typical error of Q, every reachable state counting the same",
-    "exact/q_max": "largest error of Q for any reachable state and action",
-    "exact/q_bias": "mean error of Q: above 0 is over-estimation",
-    "exact/bellman_residual": "largest violation of the Bellman equation",
-    "exact/return": "J(π): expected discounted return of the policy, computed, not sampled",
-    "exact/optimal_return": "J*: the best expected return that any policy reaches",
-    "exact/regret": "J* − J(π): what the policy loses",
-    "exact/optimal_action_rate": "how often the policy takes an optimal action where it goes",
-    "exact/coverage": "share of the reachable (state, action) pairs that were tried",
-    "return/mean": "mean return of the episodes in training, with exploration",
-    "return/discounted": "mean discounted return of the episodes in training",
+MEANINGS = {  # short enough for one line beside a value on 80 columns
+    "exact/v_rmse": "typical error of V where the policy goes",
+    "exact/v_rmse_uniform": "typical error of V, all states alike",
+    "exact/v_max": "largest error of V in a reachable state",
+    "exact/q_rmse": "typical error of Q where the policy goes",
+    "exact/q_rmse_uniform": "typical error of Q, all states alike",
+    "exact/q_max": "largest error of Q for a reachable pair",
+    "exact/q_bias": "mean error of Q (> 0: over-estimated)",
+    "exact/bellman_residual": "largest violation of Bellman's equation",
+    "exact/return": "J(π), expected return, not sampled",
+    "exact/optimal_return": "J*, the best that any policy can expect",
+    "exact/regret": "J* − J(π), what the policy loses",
+    "exact/optimal_action_rate": "how often π acts optimally where it goes",
+    "exact/coverage": "share of reachable (s, a) pairs tried",
+    "return/mean": "mean return of the episodes in training",
+    "return/discounted": "mean discounted return in training",
     "episode/length": "mean number of steps per episode",
-    "time/steps_per_second": "environment steps per second, all members together",
+    "time/steps_per_second": "environment steps per second",
 }
 RATES = ("exact/optimal_action_rate", "exact/coverage")
 FILES = {
@@ -91,7 +91,8 @@ def show_scores(
     if len(members) > 1 or members == {0}:
         raise ValueError(f"every score needs one value per member, there are {sorted(members)} values")
     many = max(members, default=1) > 1
-    table = Table(title=fit(console, title), box=box.SIMPLE, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=fit(console, title), box=box.SIMPLE, title_justify="left", title_style="bold")
+    table.pad_edge, table.padding = False, (0, 1, 0, 0)
     table.add_column("score", no_wrap=True)
     for heading in ("mean", "min", "max") if many else ("value",):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -125,7 +126,7 @@ def _score(name: str, value: float) -> str:
         return f"{100 * value:.1f} %"
     if 0 < abs(value) < 1e-9:
         return "≈ 0"  # rounding of an exact solution, not a result
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def show_values(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
@@ -140,7 +141,7 @@ def show_values(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> No
         ValueError: no panels, or one does not fit the model.
     """
     check_panels(mdp, panels)
-    if mdp.shape is None or (min(mdp.shape) == 1 and max(mdp.shape) > MAX_CHAIN):
+    if mdp.shape is None or as_chain(mdp):
         _show_table(console, mdp, panels)
     else:
         show_grid(console, mdp, panels)
@@ -160,16 +161,17 @@ def _show_table(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> No
         table.add_column(fit(console, panel.title + units[panel.kind].suffix), justify="right")
         if panel.policy is not None:
             table.add_column("action")
+    chosen = {id(p): chosen_actions(mdp, p.policy) for p in panels if p.policy is not None}
     for s in states:
         cells = [labels[s]]
         for panel in panels:
             cells.append("end" if mdp.terminal[s] else units[panel.kind].text(panel.v[s]))
             if panel.policy is not None:
-                cells.append(_join(actions, np.flatnonzero(chosen_actions(mdp, panel.policy)[s])))
+                cells.append(_join(actions, np.flatnonzero(chosen[id(panel)][s])))
         table.add_row(*(Text(fit(console, cell)) for cell in cells))
     console.print(table)
-    if len(states) < mdp.n_states:
-        say(console, f"The {len(states)} {which} of {mdp.n_states} states.")
+    if which:
+        say(console, f"The {len(states)} {which}, of {mdp.n_states}.")
 
 
 def _rows_to_show(mdp: FiniteMDP, panels: Sequence[Panel]) -> tuple[np.ndarray, str]:
@@ -178,12 +180,13 @@ def _rows_to_show(mdp: FiniteMDP, panels: Sequence[Panel]) -> tuple[np.ndarray, 
         return np.arange(mdp.n_states), ""
     errors = [np.where(mdp.terminal, -1.0, np.nan_to_num(np.abs(p.v), nan=np.inf)) for p in panels if p.kind == ERROR]
     if not errors:
-        return np.arange(MAX_STATES), "first"
-    return np.argsort(-np.max(errors, axis=0), kind="stable")[:MAX_STATES], "with the largest error"
+        return np.arange(MAX_STATES), "first states"
+    return np.argsort(-np.max(errors, axis=0), kind="stable")[:MAX_STATES], "states with the largest error"
 
 
 def _join(names: Sequence[str], chosen: np.ndarray, most: int = 4) -> str:
-    shown = " ".join(names[a] for a in chosen[:most])
+    between = " " if max(map(len, names)) == 1 else ", "
+    shown = between.join(names[a] for a in chosen[:most])
     return shown if len(chosen) <= most else f"{shown} … ({len(chosen)})"
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 GAP = 2  # columns between panels
 MAX_ROWS = 20  # more rows of cells than this do not get numbers
-MAX_SMALL_ROWS = 50
+MAX_SMALL_ROWS = 40
+WINDOW_ROWS = 11  # of a grid that does not fit at all
 WALL_STYLE, END_STYLE = "#3a3a3a", "#000000 on #d0d0d0"
 # Several arrows in one character: lines towards each of them.
 COMBINED = {
@@ -64,6 +65,11 @@ class Sheet:
     scales: dict[str, Scale]
     units: dict[str, Unit]
     starts: frozenset[int]
+    apart: int  # characters that keep the arrows of neighbouring cells apart, where no colours do
+
+    def room(self, kind: str) -> int:
+        """How many characters the arrows of a cell may take."""
+        return self.plan.widths[kind] - self.apart if self.plan.numbers else 1
 
 
 def show_grid(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
@@ -72,11 +78,12 @@ def show_grid(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None
     units, widths = _units_and_widths(console, mdp, panels)
     plan = _plan(console, mdp, grid, panels, widths)
     scales = {kind: scale_of(mdp, panels, kind) for kind in (VALUE, ERROR)}
-    sheet = Sheet(mdp, grid, plan, scales, units, frozenset(few_starts(mdp).tolist()))
+    sheet = Sheet(mdp, grid, plan, scales, units, frozenset(few_starts(mdp).tolist()), int(not coloured(console)))
     for block in plan.blocks:
         if len(plan.blocks) > 1:
             say(console, f"Columns {block.start}–{block.stop - 1}:")
-        _print_beside(console, [_panel_lines(sheet, panel, block) for panel in panels])
+        for group in _groups(console, sheet, panels, block):
+            _print_group(console, sheet, group, block)
     _print_legend(console, sheet, panels)
 
 
@@ -117,7 +124,7 @@ def _plan(console: Console, mdp: FiniteMDP, grid: np.ndarray, panels: Sequence[P
             blocks = tuple(slice(at, min(at + step, cols)) for at in range(0, cols, step))
             return Plan(cells is widths, cells, slice(0, rows), blocks, remark)
     centre, name = _interesting_cell(mdp, grid, panels)
-    row = _window(rows, MAX_ROWS, centre[0])
+    row = _window(rows, WINDOW_ROWS, centre[0])
     col = _window(cols, max(1, console.width // max(widths.values())), centre[1])
     remark = (
         f"{size}. Shown are rows {row.start}–{row.stop - 1} and columns {col.start}–{col.stop - 1}, around {name}; "
@@ -139,29 +146,56 @@ def _window(size: int, most: int, centre: int) -> slice:
     return slice(first, min(first + most, size))
 
 
-def _panel_lines(sheet: Sheet, panel: Panel, block: slice) -> list[Text]:
-    """The lines of one panel over some columns, title first, all of one width."""
+def _groups(console: Console, sheet: Sheet, panels: Sequence[Panel], block: slice) -> list[list[Panel]]:
+    """The panels that stand side by side: as many as the width takes, the rest below."""
+    groups: list[list[Panel]] = []
+    left = 0
+    for panel in panels:
+        width = sheet.plan.widths[panel.kind] * (block.stop - block.start)
+        if not groups or width + GAP > left:
+            groups.append([])
+            left = console.width + GAP
+        groups[-1].append(panel)
+        left -= width + GAP
+    return groups
+
+
+def _print_group(console: Console, sheet: Sheet, group: Sequence[Panel], block: slice) -> None:
+    from textwrap import wrap
+
     from rich.text import Text
 
-    cells = sheet.grid[sheet.plan.rows, block]
-    width = sheet.plan.widths[panel.kind] * cells.shape[1]
+    # A second line per row of cells is for arrows, so only where a panel of the group has some.
+    height = 2 if sheet.plan.numbers and any(shows_policy(sheet.mdp, panel) for panel in group) else 1
+    widths = [sheet.plan.widths[panel.kind] * (block.stop - block.start) for panel in group]
+    titles = [
+        wrap(panel.title + sheet.units[panel.kind].suffix, width) for panel, width in zip(group, widths, strict=True)
+    ]
+    most = max(map(len, titles))
+    columns = []
+    for panel, title, width in zip(group, titles, widths, strict=True):
+        head = [Text(line.ljust(width), style="bold") for line in [""] * (most - len(title)) + title]
+        columns.append(head + _body(sheet, panel, block, height))
+    for parts in zip(*columns, strict=True):
+        print_text(console, Text(" " * GAP).join(parts))
+    console.print()
+
+
+def _body(sheet: Sheet, panel: Panel, block: slice, height: int) -> list[Text]:
+    """The lines of one panel's cells over some columns, `height` per row of cells."""
+    from rich.text import Text
+
     chosen = chosen_actions(sheet.mdp, panel.policy) if shows_policy(sheet.mdp, panel) else None
-    lines = [Text(line, style="bold") for line in _wrap(panel.title + sheet.units[panel.kind].suffix, width)]
-    for row in cells:
-        pieces = [_cell(sheet, panel, int(state), chosen) for state in row]
-        for line in range(2 if sheet.plan.numbers else 1):
-            lines.append(Text.assemble(*((text[line], style) for text, style in pieces)))
+    lines = []
+    for row in sheet.grid[sheet.plan.rows, block]:
+        cells = [_cell(sheet, panel, int(state), chosen) for state in row]
+        for line in range(height):
+            lines.append(Text.assemble(*((text[line], style) for text, style in cells)))
     return lines
 
 
-def _wrap(title: str, width: int) -> list[str]:
-    from textwrap import wrap
-
-    return [line.ljust(width) for line in wrap(title, width)] or [" " * width]
-
-
 def _cell(sheet: Sheet, panel: Panel, state: int, chosen: np.ndarray | None) -> tuple[tuple[str, str], str]:
-    """The two lines (with numbers; else the first alone counts) and the style of one cell."""
+    """The two lines (not both are always drawn) and the style of one cell."""
     width, small = sheet.plan.widths[panel.kind], not sheet.plan.numbers
     if state < 0:
         return ("█" * width,) * 2, WALL_STYLE
@@ -177,28 +211,8 @@ def _cell(sheet: Sheet, panel: Panel, state: int, chosen: np.ndarray | None) -> 
             glyph = "+" if value > 0 else "-" if value < 0 else " "
         return (glyph.center(width), ""), style_on(colour)
     mark = "S" if state in sheet.starts else ""
-    arrows = arrows if len(mark + arrows) <= width else MANY
+    arrows = arrows if len(mark + arrows) <= sheet.room(panel.kind) else MANY
     return (unit.text(value).center(width), (mark + arrows).center(width)), style_on(colour)
-
-
-def _print_beside(console: Console, panels: list[list[Text]]) -> None:
-    """Print blocks of lines next to each other, as many as the width takes, the rest below."""
-    from rich.text import Text
-
-    line: list[list[Text]] = []
-    for panel in [*panels, None]:
-        group = line if panel is None else [*line, panel]
-        fits = sum(lines[-1].cell_len + GAP for lines in group) - GAP <= console.width
-        if line and (panel is None or not fits):
-            # Titles may take different numbers of lines; the grids line up at the bottom.
-            height = max(map(len, line))
-            padded = [[Text(" " * lines[-1].cell_len)] * (height - len(lines)) + lines for lines in line]
-            for parts in zip(*padded, strict=True):
-                print_text(console, Text(" " * GAP).join(parts))
-            console.print()
-            line = []
-        if panel is not None:
-            line.append(panel)
 
 
 def _print_legend(console: Console, sheet: Sheet, panels: Sequence[Panel]) -> None:
@@ -206,33 +220,49 @@ def _print_legend(console: Console, sheet: Sheet, panels: Sequence[Panel]) -> No
         of_kind = [panel for panel in panels if panel.kind == kind]
         if of_kind and len(finite_values(sheet.mdp, of_kind, kind)):
             _print_scale(console, kind, sheet.scales[kind], sheet.units[kind], len(of_kind))
-    visible = sheet.grid[sheet.plan.rows, sheet.plan.blocks[0].start : sheet.plan.blocks[-1].stop]
-    states = visible[visible >= 0]
-    key = []
-    if sheet.plan.numbers and sheet.starts & set(states.tolist()):
-        key.append("S start")
-    if sheet.mdp.terminal[states].any():
-        key.append("end terminal" if sheet.plan.numbers else "T terminal")
-    if (visible < 0).any():
-        key.append("█ wall")
-    with_policy = [panel for panel in panels if panel.policy is not None]
-    if any(shows_policy(sheet.mdp, panel) for panel in with_policy):
-        key.append("arrows: most probable actions")
-        key.append(f"{MANY} many of them" if sheet.plan.numbers else f"lines and {MANY}: several")
-    if key:
-        say(console, ", ".join(key))
+    _print_key(console, sheet, panels)
     if sheet.plan.remark:
         say(console, sheet.plan.remark)
-    if with_policy and not has_arrows(sheet.mdp):
+    if not has_arrows(sheet.mdp) and any(panel.policy is not None for panel in panels):
         say(console, "The policy is not drawn: the actions have no directions.")
+
+
+def _print_key(console: Console, sheet: Sheet, panels: Sequence[Panel]) -> None:
+    """What the marks mean, as far as they occur."""
+    from rich.text import Text
+
+    visible = sheet.grid[sheet.plan.rows, sheet.plan.blocks[0].start : sheet.plan.blocks[-1].stop]
+    states = visible[visible >= 0]
+    with_arrows = [panel for panel in panels if shows_policy(sheet.mdp, panel)]
+    key: list[Text] = []
+    if sheet.plan.numbers and with_arrows and sheet.starts & set(states.tolist()):
+        key.append(Text("S start"))
+    if sheet.mdp.terminal[states].any():
+        key.append(Text("end terminal" if sheet.plan.numbers else "T terminal"))
+    if (visible < 0).any():
+        key.append(Text.assemble(("██", WALL_STYLE), " wall"))
+    if with_arrows:
+        key.append(Text("arrows: most probable actions"))
+        if _crowded(sheet, with_arrows, states):
+            key.append(Text(f"{MANY} more than fit" if sheet.plan.numbers else f"lines and {MANY}: several"))
+    if key:
+        print_text(console, Text(", ").join(key), wrap=True)
+
+
+def _crowded(sheet: Sheet, panels: Sequence[Panel], states: np.ndarray) -> bool:
+    """Whether some cell of the states int [n] has more arrows than it can hold."""
+    marks = np.isin(states, list(sheet.starts)) & sheet.plan.numbers
+    counts = [(chosen_actions(sheet.mdp, panel.policy)[states].sum(axis=1), panel.kind) for panel in panels]
+    return any(bool((count + marks > sheet.room(kind)).any()) for count, kind in counts)
 
 
 def _print_scale(console: Console, kind: str, scale: Scale, unit: Unit, n_panels: int) -> None:
     from rich.text import Text
 
     name = ("error" if kind == ERROR else "value") + unit.suffix
-    line = Text(f"{name}: {unit.text(scale.low)} ")
+    line = Text(f"{name}: {unit.text(scale.low)}")
     if not scale.flat:
+        line.append(" ")
         if coloured(console):
             for step in range(16):
                 red, green, blue = colour_at(kind, step / 15)

@@ -56,7 +56,9 @@ def test_layout_and_masks():
 
 
 def test_different_rewards_stay_apart_and_zero_probability_goes():
-    mdp = FiniteMDP.from_outcomes({0: {0: [(0.25, 0, 1, False), (0.5, 0, 2, False), (0.25, 0, 1, False), (0, 0, 9, 0)]}})
+    mdp = FiniteMDP.from_outcomes(
+        {0: {0: [(0.25, 0, 1, False), (0.5, 0, 2, False), (0.25, 0, 1, False), (0, 0, 9, 0)]}}
+    )
     assert mdp.n_outcomes == 2
     assert dict(zip(mdp.reward, mdp.probability, strict=True)) == {1.0: 0.5, 2.0: 0.5}
     assert mdp.transition.nnz == 1

@@ -65,14 +65,18 @@ def test_a_loop_whose_rewards_cancel_is_no_gain():
 
 
 def test_a_positive_step_inside_a_costly_loop_is_bounded():
-    mdp = model({0: {0: [(1.0, 1, 1, False)], 1: [(1.0, 0, 0, True)]}, 1: {0: [(1.0, 0, -2, False)], 1: [(1, 1, 0, 1)]}})
+    mdp = model(
+        {0: {0: [(1.0, 1, 1, False)], 1: [(1.0, 0, 0, True)]}, 1: {0: [(1.0, 0, -2, False)], 1: [(1, 1, 0, 1)]}}
+    )
     solution = solve(mdp, 1.0)
     np.testing.assert_allclose(solution.v, [1, 0])
     assert solution.error_bound < 1e-9
 
 
 def test_states_that_nothing_can_save_are_named():
-    mdp = model({0: {0: [(0.5, 1, 0, True), (0.5, 1, 0, False)]}, 1: {0: [(1.0, 1, -1, False)]}, 2: {0: [(1, 2, 0, 1)]}})
+    mdp = model(
+        {0: {0: [(0.5, 1, 0, True), (0.5, 1, 0, False)]}, 1: {0: [(1.0, 1, -1, False)]}, 2: {0: [(1, 2, 0, 1)]}}
+    )
     with pytest.raises(ImproperPolicyError, match=r"states 0, 1"):
         solve(mdp, 1.0)
     with pytest.raises(ImproperPolicyError, match=r"round states 1 .* in states 0, 1"):

@@ -1,0 +1,157 @@
+"""Sweeping until the bound is met: value iteration, Gauss-Seidel and modified policy iteration, for γ < 1."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+Callback = Callable[[int, float, float], None]
+
+FAST_MIXING = 0.75  # contraction of the span per Jacobi sweep below which extrapolated Jacobi sweeps win
+INNER_GOAL = 0.1  # policy sweeps go on until their change is this fraction of the last improvement's
+INNER_LIMIT = 15
+RELAXATION = 1.4  # of Gauss-Seidel policy sweeps: halves their number on grids; given up where it does not converge
+PROBES = 4
+PATIENCE = 60  # certified backups without progress near the rounding floor before the tolerance is given up
+
+
+class Sweeps(Protocol):
+    """What the iterations need of a device: see `rlnet.mdp.packed.PackedSweeps`."""
+
+    gamma: float
+    leaks: bool  # an episode can end
+    far: bool  # successors lie all over the index, so that in-place sweeps carry nothing along
+    n: int
+    v: np.ndarray
+
+    def backup(self, bonus: float = 0.0) -> tuple[float, float]: ...
+    def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float: ...
+    def follow(self, bonus: float = 0.0) -> tuple[float, float]: ...
+    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0, relax: float = 1.0) -> float: ...
+    def shift(self, by: float) -> None: ...
+    def rounding(self) -> float: ...
+
+
+@dataclass
+class Progress:
+    """Counts sweeps, reports them, and remembers why the iteration stopped."""
+
+    callback: Callback | None = None
+    began: float = 0.0
+    max_sweeps: int | None = None
+    sweeps: int = 0
+    bound: float = np.inf
+    interrupted: bool = False
+    relax: float = RELAXATION
+
+    def report(self, bound: float) -> None:
+        """Hand (sweeps, bound, seconds) to the caller."""
+        self.bound = bound
+        if self.callback is not None:
+            self.callback(self.sweeps, bound, time.perf_counter() - self.began)
+
+    @property
+    def exhausted(self) -> bool:
+        return self.max_sweeps is not None and self.sweeps >= self.max_sweeps
+
+
+def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> tuple[float, str]:
+    """Iterate until the values are within `tol` of v*: (bound, what was done). The values are left in `sweeps`.
+
+    `method`: "value_iteration" (Jacobi), "gauss_seidel" or "modified_policy_iteration", which probes whether extrapolated
+    Jacobi sweeps or Gauss-Seidel sweeps suit the problem. Every bound comes from a Jacobi backup, see `_certified`.
+    """
+    best, stale, spans, jacobi = np.inf, 0, [], method == "value_iteration"
+    probes = PROBES if method == "modified_policy_iteration" and sweeps.far else 1
+    while True:
+        low, high, bound, floor = _certified(sweeps)
+        progress.sweeps += 1
+        progress.report(bound)
+        spans.append(high - low)
+        stale = 0 if bound < 0.99 * best else stale + 1
+        best = min(best, bound)
+        stuck = stale >= PATIENCE and bound < 1e3 * floor
+        if bound <= tol or bound <= 1.1 * floor or stuck or progress.exhausted:
+            break
+        if len(spans) < probes or method == "value_iteration":
+            continue
+        if len(spans) == probes > 1:
+            jacobi = spans[-1] <= FAST_MIXING**2 * spans[-3]
+        if jacobi:
+            jacobi = _follow(sweeps, high - low, progress)
+        else:
+            # What the certificate will ask of the change, with room for Jacobi finding more than Gauss-Seidel leaves.
+            goal = max(0.5 * (tol - floor) * (1.0 - sweeps.gamma), 0.1 * floor * (1.0 - sweeps.gamma))
+            in_place(sweeps, min(goal, 0.1 * (high - low)), method == "gauss_seidel", progress)
+    sweeps.shift(sweeps.gamma / (1.0 - sweeps.gamma) * (low + high) / 2.0)
+    return bound, _named(method, jacobi)
+
+
+def certify(sweeps: Sweeps) -> float:
+    """One backup and the bound on what it leaves; the values are moved to the middle."""
+    low, high, bound, _ = _certified(sweeps)
+    sweeps.shift(sweeps.gamma / (1.0 - sweeps.gamma) * (low + high) / 2.0)
+    return bound
+
+
+def _certified(sweeps: Sweeps) -> tuple[float, float, float, float]:
+    """A Jacobi backup: (lo, hi, bound, the part of the bound that rounding makes).
+
+    With lo ≤ Tv − v ≤ hi, v* − Tv lies between γ/(1−γ) lo and γ/(1−γ) hi, where lo ≤ 0 ≤ hi are forced if episodes can
+    end. Only the *span* of the change counts, which contracts with the mixing of the chain and not with γ.
+    (MacQueen 1966; Puterman 1994, th. 6.6.2.)
+    """
+    low, high = sweeps.backup()
+    if sweeps.leaks:
+        low, high = min(low, 0.0), max(high, 0.0)
+    gamma = sweeps.gamma
+    floor = 2.0 * sweeps.rounding() / (1.0 - gamma)
+    return low, high, gamma * (high - low) / (2.0 * (1.0 - gamma)) * (1.0 + 1e-12) + floor, floor
+
+
+def in_place(
+    sweeps: Sweeps, goal: float, only_improve: bool, progress: Progress, bonus: float = 0.0, limit: int = 1000
+) -> None:
+    """Gauss-Seidel improvements, at most `limit`, each followed by sweeps of its policy, until one changes ≤ `goal`.
+
+    Improving in place matters: a Jacobi improvement carries a new value one step, and the policy sweeps between cannot
+    carry it beyond, since the policy out there is still arbitrary.
+    """
+    ignore, best, worse = 0.05 * goal, np.inf, 0
+    for _ in range(limit):
+        change = sweeps.backup_in_place(bonus, ignore)
+        progress.sweeps += 1
+        if change <= goal or progress.exhausted:
+            return
+        worse = worse + 1 if change > best else 0
+        best = min(best, change)
+        if worse >= 8 and progress.relax > 1.0:
+            progress.relax = 1.0
+        progress.report(progress.bound)
+        for k in range(0 if only_improve else INNER_LIMIT):
+            last = sweeps.follow_in_place(bonus, ignore, progress.relax)
+            progress.sweeps += 1
+            if last <= INNER_GOAL * change:
+                break
+            if k > 2 and last > 4.0 * change:  # over-relaxation diverges here
+                progress.relax = 1.0
+
+
+def _follow(sweeps: Sweeps, span: float, progress: Progress) -> bool:
+    """Jacobi sweeps of the greedy policy until the span of the change is a fraction of `span`; whether it got there."""
+    for _ in range(INNER_LIMIT):
+        low, high = sweeps.follow()
+        progress.sweeps += 1
+        if high - low <= INNER_GOAL * span:
+            return True
+    return False
+
+
+def _named(method: str, jacobi: bool) -> str:
+    if method == "modified_policy_iteration":
+        return f"{method} ({'Jacobi, span' if jacobi else 'Gauss-Seidel'})"
+    return method

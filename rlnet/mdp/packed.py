@@ -1,0 +1,212 @@
+"""A model laid out for sweeping, and the sweeps over it, split over threads where that pays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
+
+import numpy as np
+
+from rlnet.mdp.model import FiniteMDP, index_dtype
+from rlnet.mdp.system import System
+
+THREAD_STATES = 30_000  # states of a sweep from which a second thread repays its dispatch
+PADDING = 1.5  # padded rows are used up to this many times the memory of ragged ones
+
+
+@lru_cache(maxsize=1)
+def _threads() -> tuple[int, ThreadPoolExecutor]:
+    count = min(len(os.sched_getaffinity(0)), 16) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return count, ThreadPoolExecutor(count, thread_name_prefix="rlnet-mdp")
+
+
+class PackedSweeps:
+    """v and the sweeps that improve it. n states, P pairs, K outcomes per pair (0: ragged).
+
+    The results of a sweep do not depend on timing: Jacobi sweeps write elsewhere, and Gauss-Seidel sweeps run on
+    alternate blocks that no other running block reads.
+    """
+
+    def __init__(self, model: FiniteMDP | System, gamma: float) -> None:
+        from rlnet.mdp import kernels
+
+        self.gamma = gamma
+        pair_ptr, outcome_ptr, columns = _source(model)
+        self.n, n_pairs = len(pair_ptr) - 1, len(outcome_ptr) - 1
+        widest, total = int(np.diff(outcome_ptr).max(initial=0)), len(columns[0])
+        self.width = widest if widest and widest * n_pairs <= PADDING * total and widest <= 64 else 0
+        size = self.width * n_pairs if self.width else total
+        self.pair_ptr = pair_ptr
+        self.outcome_ptr = np.zeros(1 if self.width else n_pairs + 1, dtype=index_dtype(size))
+        self.successor = np.zeros(size, dtype=index_dtype(self.n))
+        self.chance = np.zeros(size)
+        self.reward, magnitude = np.empty(n_pairs), np.empty(n_pairs)
+        self.leaks = bool(
+            kernels.pack_outcomes(
+                outcome_ptr,
+                *columns,
+                self.width,
+                self.outcome_ptr,
+                self.successor,
+                self.chance,
+                self.reward,
+                magnitude,
+            )
+        )
+        if isinstance(model, System):
+            self.reward, magnitude = model.reward, model.magnitude
+            self.leaks = bool(model.ends.any())
+        self.terms = (model.terms if isinstance(model, System) else widest) + 6
+        self.largest_reward = float(magnitude.max(initial=0.0))
+        self.acts = np.diff(pair_ptr) > 0
+        self.leaks |= not self.acts.all()
+        self.reach = int(kernels.reach(pair_ptr, self.outcome_ptr, self.successor, self.chance, self.width))
+        self.far = 4 * self.reach > self.n
+        self.run = kernels.sweeps(self.width)
+        self.v = np.zeros(self.n)
+        self.other = np.zeros(self.n)
+        self.choice = np.full(self.n, -1, dtype=index_dtype(n_pairs))
+        self.policy: tuple[np.ndarray, ...] | None = None
+        self.forward = False  # the first sweep goes from the last state to the first: goals tend to come late
+        self.active = (0, self.n)
+
+    def rounding(self) -> float:
+        """An upper bound on the rounding error of one backup of one state (as `System.rounding`)."""
+        return (
+            0.5
+            * self.terms
+            * np.finfo(float).eps
+            * (self.largest_reward + 2.0 * float(np.abs(self.v).max(initial=0.0)))
+        )
+
+    def backup(self, bonus: float = 0.0) -> tuple[float, float]:
+        """v ← Tv (reward + bonus) for all states and the greedy policy; the least and the largest change."""
+        arrays = (self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance, self.gamma, bonus)
+        call = lambda lo, hi: self.run.backup(lo, hi, *arrays, self.v, self.other, self.choice)  # noqa: E731
+        changes = _in_parts(call, 0, self.n)
+        self.v, self.other = self.other, self.v
+        self.policy, self.active = None, (0, self.n)
+        return min(c[0] for c in changes), max(c[1] for c in changes)
+
+    def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float:
+        """One Gauss-Seidel sweep of optimal backups where changes can arrive, and their policy; the largest change."""
+        self.forward = not self.forward
+        (lo, hi), self.policy = self.active, None
+        arrays = (self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance, self.gamma, bonus)
+        call = lambda a, b: self.run.backup_in_place(  # noqa: E731
+            a, b, self.forward, *arrays, self.v, ignore, self.choice
+        )
+        return self._narrow(self._alternating(call, lo, hi), lo, hi)
+
+    def follow(self, bonus: float = 0.0) -> tuple[float, float]:
+        """One Jacobi sweep of the greedy policy of the last backup; the least and the largest change."""
+        rows = self.policy_rows()
+        call = lambda lo, hi: self.run.follow(lo, hi, *rows, self.gamma, bonus, self.v, self.other)  # noqa: E731
+        changes = _in_parts(call, 0, self.n)
+        self.v, self.other = self.other, self.v
+        return min(c[0] for c in changes), max(c[1] for c in changes)
+
+    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0, relax: float = 1.0) -> float:
+        """One over-relaxed Gauss-Seidel sweep of the greedy policy where changes of more than `ignore` can arrive; the
+        largest change."""
+        self.forward = not self.forward
+        rows, (lo, hi) = self.policy_rows(), self.active
+        call = lambda a, b: self.run.follow_in_place(  # noqa: E731
+            a, b, self.forward, *rows, self.gamma, bonus, self.v, ignore, relax
+        )
+        changes = self._alternating(call, lo, hi)
+        return self._narrow(changes, lo, hi)
+
+    def _narrow(self, changes: list, lo: int, hi: int) -> float:
+        """Next time only the states that this sweep's changes can have reached; the largest change."""
+        first, last = min(c[1] for c in changes), max(c[2] for c in changes)
+        if first < hi:
+            self.active = (max(0, first - self.reach), min(self.n, last + self.reach + 1))
+        return max(c[0] for c in changes)
+
+    def values(self) -> np.ndarray:
+        """float64 [n]."""
+        return self.v
+
+    def action_values(self) -> np.ndarray:
+        """q(s, a) of every pair for the present values, float64 [P]."""
+        q = np.empty(len(self.reward))
+        arrays = (self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance, self.gamma, self.v, q)
+        _in_parts(lambda lo, hi: self.run.action_values(lo, hi, *arrays), 0, self.n)
+        return q
+
+    def follow_pairs(self, pairs: np.ndarray) -> None:
+        """Make `pairs` (int [n], −1 where there is none) the policy that `follow` sweeps."""
+        self.choice[:] = pairs
+        self.policy, self.active = None, (0, self.n)
+
+    def shift(self, by: float) -> None:
+        """Add a constant to the value of every state that acts."""
+        if by != 0.0:
+            self.v[self.acts] += by
+
+    def policy_rows(self) -> tuple[np.ndarray, ...]:
+        """(row, outcome_ptr, reward, successor, chance) of the current policy."""
+        if self.policy is None:
+            if self.width == 0:
+                self.policy = (self.choice, self.outcome_ptr, self.reward, self.successor, self.chance)
+                return self.policy
+            if not hasattr(self, "rows"):
+                n, k = self.n, self.width
+                self.rows = (
+                    np.empty(n, self.choice.dtype),
+                    np.zeros(n),
+                    np.zeros(n * k, self.successor.dtype),
+                    np.zeros(n * k),
+                )
+            call = lambda lo, hi: self.run.gather(  # noqa: E731
+                lo, hi, self.choice, self.reward, self.successor, self.chance, *self.rows
+            )
+            _in_parts(call, 0, self.n)
+            self.policy = (self.rows[0], self.outcome_ptr, *self.rows[1:])
+        return self.policy
+
+    def _alternating(self, call: Callable, lo: int, hi: int) -> list:
+        """In-place sweeps over 2T blocks, the even ones at once, then the odd ones: a block reads at most `reach` states
+        beyond its border, which lie in a block that rests."""
+        count, _ = _threads()
+        if count == 1 or hi - lo < 2 * THREAD_STATES or self.reach * 2 * count > hi - lo:
+            return [call(lo, hi)]
+        edges = np.linspace(lo, hi, 2 * count + 1).astype(int)
+        blocks = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        first, second = (blocks[::2], blocks[1::2]) if self.forward else (blocks[1::2], blocks[::2])
+        return _at_once(call, first) + _at_once(call, second)
+
+
+def _source(model: FiniteMDP | System) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+    """(pair_ptr, outcome_ptr, (next_state, probability, reward, terminated))."""
+    if isinstance(model, FiniteMDP):
+        columns = (model.next_state, model.probability, model.reward, model.terminated)
+        return model.pair_ptr, model.outcome_ptr, columns
+    p = model.transition
+    ptr = np.zeros(model.n + 1, dtype=index_dtype(p.shape[0]))
+    np.cumsum(np.bincount(model.pair_state, minlength=model.n), out=ptr[1:])
+    index = p.indices.astype(index_dtype(p.shape[1]), copy=False)
+    rewards = np.zeros(p.nnz)  # the expected reward is known; the outcomes here only carry the probabilities
+    return ptr, p.indptr, (index, p.data, rewards, np.zeros(p.nnz, dtype=bool))
+
+
+def _in_parts(call: Callable, lo: int, hi: int) -> list:
+    count, _ = _threads()
+    if count == 1 or hi - lo < 2 * THREAD_STATES:
+        return [call(lo, hi)]
+    edges = np.linspace(lo, hi, count + 1).astype(int).tolist()
+    return _at_once(call, list(zip(edges[:-1], edges[1:], strict=True)))
+
+
+def _at_once(call: Callable, blocks: list[tuple[int, int]]) -> list:
+    _, pool = _threads()
+    running = [pool.submit(call, lo, hi) for lo, hi in blocks]
+    try:
+        wait(running)
+    except KeyboardInterrupt:
+        wait(running)  # never leave a sweep writing into values that are about to be reported
+        raise
+    return [future.result() for future in running]

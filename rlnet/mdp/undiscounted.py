@@ -1,0 +1,93 @@
+"""Sweeping at γ = 1, with a bound: a value above v*, and a policy whose value lies not far below."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlnet.mdp.iterate import INNER_LIMIT, Progress, in_place
+from rlnet.mdp.packed import PackedSweeps
+
+STEP_SWEEPS = 20_000  # sweeps granted to the expected steps of a policy before it counts as never ending
+ROUNDS = 8
+
+
+def undiscounted(
+    sweeps: PackedSweeps, tol: float, method: str, progress: Progress, proper: np.ndarray, patience: int
+) -> tuple[float, str]:
+    """Iterate until the values are within `tol` of v* at γ = 1: (bound, what was done).
+
+    `proper` int [n] is the pair of each state (−1: terminal) by a policy that ends from everywhere. Every step is paid
+    θ > 0 extra while sweeping. Once T_θ v ≤ v + θ, we have Tv ≤ v, so that v ≥ V^π for every policy that ends: v ≥ v*.
+    With δ = max(v − T_π v) for the greedy π and W ≥ 1 + P_π W, checked by a sweep, v − δW ≤ V^π ≤ v*. The values are
+    moved to the middle of the two, and θ shrinks until they are close enough. (Bertsekas & Tsitsiklis 1991.)
+
+    Infinite where `patience` rounds of sweeps brought nothing: there may be no value to settle to.
+    """
+    sweeps.follow_pairs(proper)
+    for _ in range(2 * INNER_LIMIT):
+        sweeps.follow_in_place()
+        progress.sweeps += 1
+    theta, steps, bound = max(tol / 50.0, 8.0 * sweeps.rounding()), None, np.inf
+    for _ in range(ROUNDS):
+        low, high = _settled(sweeps, theta, method, progress, patience)
+        if progress.exhausted or not np.isfinite(high):
+            return np.inf, method
+        slack = sweeps.rounding()
+        steps = _steps(sweeps, steps, progress)
+        if steps is None or max(high, 0.0) + slack > theta:
+            return np.inf, method
+        below = (theta - min(low, 0.0) + 2.0 * slack) * steps
+        bound = 0.5 * float(below.max(initial=0.0)) * (1.0 + 1e-12) + slack
+        progress.report(bound)
+        if bound <= tol or theta <= 8.0 * slack:
+            sweeps.v -= 0.5 * below
+            return bound, method
+        theta = max(0.7 * theta * tol / bound, 8.0 * slack)
+    sweeps.v -= 0.5 * below
+    return bound, method
+
+
+def _settled(sweeps: PackedSweeps, theta: float, method: str, progress: Progress, patience: int):
+    """Sweep with θ more a step until a Jacobi backup changes nothing by more than θ/2: its (least, largest) change."""
+    goal, best, stale = theta / 2.0, np.inf, 0
+    while not progress.exhausted:
+        low, high = sweeps.backup(theta)
+        progress.sweeps += 1
+        change = max(-low, high)
+        if change <= goal:
+            return low, high
+        stale = 0 if change < 0.999 * best else stale + 1
+        best = min(best, change)
+        if stale > patience:
+            return low, np.inf  # a loop whose rewards cancel, or pay: there is no value to settle to
+        if method != "value_iteration":
+            in_place(sweeps, goal / 4.0, method == "gauss_seidel", progress, theta, 30)
+    return -np.inf, np.inf
+
+
+def _steps(sweeps: PackedSweeps, guess: np.ndarray | None, progress: Progress) -> np.ndarray | None:
+    """W ≥ 1 + P_π W for the greedy policy, float [n], None if none was found. Finite only where the policy ends.
+
+    From w with w − P_π w ≥ c > 0, W = w / c. The sweeps aim at the expected number of steps, where c = 1.
+    """
+    values, (row, ptr, reward, to, p) = sweeps.v, sweeps.policy_rows()
+    nothing = np.zeros_like(reward)
+    sweeps.policy = (row, ptr, nothing, to, p)
+    sweeps.v = np.zeros(sweeps.n) if guess is None else guess.copy()
+    sweeps.active = (0, sweeps.n)
+    try:
+        for k in range(1, STEP_SWEEPS):
+            sweeps.follow_in_place(1.0)
+            progress.sweeps += 1
+            if k % 10 == 0:
+                before = sweeps.v.copy()
+                _, rise = sweeps.follow(1.0)  # 1 + P w − w
+                if rise <= 0.25:
+                    acts = np.where(sweeps.acts, before, 0.0)
+                    return acts / (1.0 - rise - 1e-12 * (1.0 + float(before.max())))
+                if not np.isfinite(rise) or before.max() > 1e13:
+                    return None
+        return None
+    finally:
+        sweeps.v, sweeps.policy = values, (row, ptr, reward, to, p)
+        sweeps.active = (0, sweeps.n)

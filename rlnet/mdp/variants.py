@@ -1,0 +1,198 @@
+"""Entropy-regularised values and finite horizons, for `solve` and `evaluate`."""
+
+from __future__ import annotations
+
+import time
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.linalg import LinAlgWarning
+
+from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
+from rlnet.mdp.linear import DiscountedSystem
+from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.solution import Solution, report_tolerance
+from rlnet.mdp.structure import steps_to_end
+from rlnet.mdp.system import EPS, System, system_of
+
+SOFT_DIRECT_STATES = 20_000  # up to here Newton steps with LU, beyond extrapolated value iteration
+NEWTON_STEPS = 200
+
+
+def finite_horizon(
+    mdp: FiniteMDP,
+    gamma: float,
+    horizon: int,
+    temperature: float,
+    policy: np.ndarray | None,
+    tol: float,
+    began: float,
+) -> Solution:
+    """Backward induction over H steps: v_H = 0, v_t = max_a (r + γ P v_{t+1}) (Puterman 1994, §4.5), or with the policy
+    [H, S, A] in place of the maximum, or the soft maximum at temperature τ. v [H + 1, S], q and policy [H, S, A]."""
+    system, shape = system_of(mdp), (horizon, mdp.n_states, mdp.n_actions)
+    v, q, chosen = np.zeros((horizon + 1, mdp.n_states)), np.full(shape, -np.inf), np.zeros(shape)
+    states, begin = system.first_pairs()
+    where, bound = (mdp.pair_state, mdp.pair_action), 0.0
+    for t in range(horizon - 1, -1, -1):
+        values = system.q(v[t + 1], gamma)
+        step = system.rounding(v[t + 1]) + _soft_rounding(mdp, temperature)
+        bound = step + gamma * bound
+        q[t][where] = values
+        if policy is not None:
+            weight = policy[t][where]
+            gains = weight * values
+            v[t, states] = np.add.reduceat(gains, begin) if len(states) else 0.0
+            v[t] += temperature * entropy(policy[t])
+            bound += mdp.n_actions * EPS * float(np.abs(v[t]).max(initial=0.0) + np.abs(gains).max(initial=0.0))
+        elif temperature > 0.0:
+            v[t, states], weight = soft_maximum(values, begin, temperature)
+        else:
+            top = np.maximum.reduceat(values, begin) if len(states) else np.zeros(0)
+            v[t, states] = top
+            counts = np.diff(np.append(begin, len(values)))
+            tied = (values >= np.repeat(top, counts) - 2.0 * bound).astype(float)
+            weight = tied / np.repeat(np.add.reduceat(tied, begin), counts) if len(states) else tied
+        chosen[t][where] = weight
+    met = report_tolerance(bound, tol)
+    seconds = time.perf_counter() - began
+    return Solution(v, q, chosen, bound, horizon, seconds, "backward induction", gamma, met)
+
+
+def entropy(policy: np.ndarray) -> np.ndarray:
+    """H(π(·|s)) = −Σ_a π log π, float64 [..., S], for a policy [..., S, A]."""
+    logs = np.log(policy, out=np.zeros_like(policy), where=policy > 0)
+    return -(policy * logs).sum(axis=-1)
+
+
+def soft_maximum(q: np.ndarray, begin: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """(τ log Σ_a exp(q/τ) [m], softmax(q/τ) [P]) of the segments that start at `begin`."""
+    if len(q) == 0:
+        return np.zeros(0), np.zeros(0)
+    counts = np.diff(np.append(begin, len(q)))
+    top = np.maximum.reduceat(q, begin)
+    weight = np.exp((q - np.repeat(top, counts)) / temperature)
+    total = np.add.reduceat(weight, begin)
+    return top + temperature * np.log(total), weight / np.repeat(total, counts)
+
+
+def soft_solution(mdp: FiniteMDP, gamma: float, temperature: float, tol: float, began: float) -> Solution:
+    """V, Q, π of the entropy-regularised problem: v = τ log Σ_a exp(q/τ) (Geist et al. 2019). See `solve`."""
+    system = system_of(mdp)
+    extra = _soft_rounding(mdp, temperature)
+    if gamma == 1.0:
+        steps = steps_to_end(
+            system.pair_state, system.transition, system.ends, np.ones(len(system.pair_state), dtype=bool)
+        )
+        lost = ~np.isfinite(steps) & ~mdp.terminal
+        if lost.any():
+            names = name_states(np.flatnonzero(lost), mdp.labels)
+            raise ImproperPolicyError(f"gamma=1: no policy ends from states {names}; use gamma < 1")
+    if gamma == 1.0 or mdp.n_states <= SOFT_DIRECT_STATES:
+        v, count = _newton(system, gamma, temperature, mdp)
+        bound = _soft_bound(system, v, gamma, temperature, extra, mdp)
+        done = "soft policy iteration (LU)"
+    else:
+        v, bound, count = _soft_value_iteration(system, gamma, temperature, tol, extra, mdp)
+        done = "soft value iteration (Jacobi, span)"
+    q = system.q(v, gamma)
+    table, policy = np.full((mdp.n_states, mdp.n_actions), -np.inf), np.zeros((mdp.n_states, mdp.n_actions))
+    table[mdp.pair_state, mdp.pair_action] = q
+    policy[mdp.pair_state, mdp.pair_action] = soft_maximum(q, system.first_pairs()[1], temperature)[1]
+    met = report_tolerance(bound, tol)
+    return Solution(v, table, policy, bound, count, time.perf_counter() - began, done, gamma, met)
+
+
+def _soft_rounding(mdp: FiniteMDP, temperature: float) -> float:
+    return 8.0 * EPS * temperature * (1.0 + mdp.n_actions)
+
+
+def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) -> tuple[np.ndarray, int]:
+    """Soft policy iteration, which is Newton's method on a convex operator: it rises to the solution."""
+    states, begin = system.first_pairs()
+    v, best = np.zeros(system.n), np.inf
+    if len(states) == 0:
+        return v, 0
+    _, weight = soft_maximum(system.reward, begin, temperature)
+    columns = np.arange(len(weight))
+    ptr = np.append(begin, len(weight))
+    for count in range(1, NEWTON_STEPS + 1):
+        mix = sp.csr_matrix((weight, columns, ptr), shape=(len(states), len(weight)))
+        logs = np.log(weight, out=np.zeros_like(weight), where=weight > 0)
+        reward = mix @ (system.reward - temperature * logs)
+        p = (mix @ system.transition).tocsr()[:, states]
+        # A policy that hardly ends any more makes the matrix singular to working precision: the values left it.
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", LinAlgWarning)
+                solver = DiscountedSystem(p, gamma)
+        except (LinAlgWarning, RuntimeError):
+            break
+        x = solver.solve(reward)
+        if not np.isfinite(x).all() or np.abs(x).max() > 1e14:
+            break
+        x += solver.solve(reward - (x - gamma * (p @ x)))
+        v = np.zeros(system.n)
+        v[states] = x
+        top, weight = soft_maximum(system.q(v, gamma), begin, temperature)
+        change = float(np.abs(top - x).max())
+        if change <= 2.0 * system.rounding(v) or (change >= 0.9 * best and count > 20):
+            return v, count
+        best = min(best, change)
+    growing = np.flatnonzero(np.abs(v) >= 0.5 * np.abs(v).max())
+    raise UnboundedValueError(
+        f"temperature={temperature:g}: the soft values grow without end in states {name_states(growing, mdp.labels)} "
+        "(entropy collected on the way outweighs what a step costs); use gamma < 1 or a lower temperature"
+    )
+
+
+def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
+    """γ < 1: residual / (1 − γ). γ = 1: as `undiscounted_bound`, from a value above (θ more a step) and the policy's own."""
+    states, begin = system.first_pairs()
+    if len(states) == 0:
+        return 0.0
+    top, weight = soft_maximum(system.q(v, gamma), begin, temperature)
+    slack = system.rounding(v) + extra
+    residual = float(np.abs(top - v[states]).max()) + slack
+    if gamma < 1.0:
+        return residual / (1.0 - gamma * (1.0 + 1e-14))
+    mix = sp.csr_matrix(
+        (weight, np.arange(len(weight)), np.append(begin, len(weight))), shape=(len(states), len(weight))
+    )
+    p = (mix @ system.transition).tocsr()[:, states]
+    steps = DiscountedSystem(p, 1.0).solve(np.ones(len(states)))
+    least = float((steps - p @ steps).min()) - 2e-15 * float(steps.max()) * (system.terms + 8)
+    if least <= 0.0 or steps.min() < 0.0:
+        return np.inf
+    below = residual * float(steps.max()) / least
+    theta = 4.0 * residual
+    for _ in range(12):
+        u = v.copy()
+        u[states] += theta * steps
+        raised = soft_maximum(system.q(u, 1.0), begin, temperature)[0]
+        if (raised + slack + system.rounding(u) <= u[states]).all():
+            return max(below, float((u - v).max()))
+        theta *= 4.0
+    return np.inf
+
+
+def _soft_value_iteration(system, gamma, temperature, tol, extra, mdp) -> tuple[np.ndarray, float, int]:
+    """MacQueen's bounds hold for every monotone T with T(v + c) = Tv + γc, hence for the soft one."""
+    states, begin = system.first_pairs()
+    v, count, best, stale = np.zeros(system.n), 0, np.inf, 0
+    leaks = bool(system.ends.any()) or len(states) < system.n
+    while True:
+        new = np.zeros(system.n)
+        new[states] = soft_maximum(system.q(v, gamma), begin, temperature)[0]
+        low, high = float((new - v).min()), float((new - v).max())
+        if leaks:
+            low, high = min(low, 0.0), max(high, 0.0)
+        floor = 2.0 * (system.rounding(new) + extra) / (1.0 - gamma)
+        bound = gamma * (high - low) / (2.0 * (1.0 - gamma)) * (1.0 + 1e-12) + floor
+        v, count = new, count + 1
+        stale = 0 if bound < 0.99 * best else stale + 1
+        best = min(best, bound)
+        if bound <= tol or bound <= 1.1 * floor or (stale > 60 and bound < 1e3 * floor):
+            v[states] += gamma / (1.0 - gamma) * (low + high) / 2.0
+            return v, bound, count

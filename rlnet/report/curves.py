@@ -1,0 +1,137 @@
+"""Learning curves over the members of a run, from the rows of its metrics.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# One picture each: title, columns. A column that the run does not have is left out.
+PICTURES = (
+    ("error against the exact solution", ("exact/v_rmse", "exact/q_rmse")),
+    ("regret of the policy, J* − J(π)", ("exact/regret",)),
+    ("mean return in training", ("return/mean",)),
+)
+STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#303030", "-."))  # differ in lightness and dashes too
+MAX_LINES = 16  # members; with more, single lines hide the band
+MIN_BAND = 3  # members; with fewer, an interval means nothing
+RESAMPLES = 2000
+
+
+def curves_figure(rows: Iterable[Mapping[str, object]]) -> Figure:
+    """Draw error, regret and return over the steps, for the columns that there are.
+
+    Thin lines are members, the thick one is their mean, the band its 95 % bootstrap interval over members (from three
+    members on). Positive quantities that span more than two decades get a logarithmic axis.
+
+    Args:
+        rows: as `csv.DictReader` gives them, one per step and member: step, member and any scalars; blanks allowed.
+
+    Raises:
+        ValueError: no rows, a row without step or member, or none of the columns that are drawn has a number.
+    """
+    from matplotlib.figure import Figure
+
+    rows = list(rows)
+    curves = {name: by_member(rows, name) for _, names in PICTURES for name in names}
+    pictures = [
+        (title, [name for name in names if np.isfinite(curves[name][1]).any()])
+        for title, names in PICTURES
+    ]  # fmt: skip
+    pictures = [(title, names) for title, names in pictures if names]
+    if not pictures:
+        raise ValueError(f"no numbers in any of {', '.join(curves)}")
+    figure = Figure(figsize=(4.6 * len(pictures), 3.4), dpi=100, layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, len(pictures), squeeze=False).ravel(), pictures, strict=True):
+        _draw(axes, title, {name: curves[name] for name in names})
+    return figure
+
+
+def by_member(rows: Sequence[Mapping[str, object]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A column as (steps int [K], values float [M, K]), nan where a member has no number at a step.
+
+    Of several rows for one step and member, as after a resumed run, the last one counts.
+
+    Raises:
+        ValueError: no rows, or a row has no step or member.
+    """
+    if not rows:
+        raise ValueError("no rows to draw")
+    if not all(str(row.get(key, "")).strip() for row in rows for key in ("step", "member")):
+        raise ValueError("every row needs a step and a member")
+    found: dict[tuple[int, int], float] = {}
+    for row in rows:
+        text = row.get(name)
+        if text is not None and str(text).strip():
+            found[int(float(str(row["step"]))), int(float(str(row["member"])))] = float(str(text))
+    steps = sorted({step for step, _ in found})
+    members = sorted({int(float(str(row["member"]))) for row in rows})
+    values = np.full((len(members), len(steps)), np.nan)
+    columns, lines = {s: i for i, s in enumerate(steps)}, {m: i for i, m in enumerate(members)}
+    for (step, member), value in found.items():
+        values[lines[member], columns[step]] = value
+    return np.array(steps, dtype=np.int64), values
+
+
+def mean_and_band(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, low, high), each [K], of values [M, K] over the members that are finite there; nan where none is.
+
+    low and high are the 95 % percentile bootstrap interval of the mean, resampling members: it stays within what was
+    seen, so it is usable on a logarithmic axis.
+    """
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    n = len(values)
+    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = filled.sum(axis=0) / known.sum(axis=0)
+        resampled = (counts @ filled) / (counts @ known)
+    low, high = (np.full(values.shape[1], np.nan) for _ in range(2))
+    some = known.any(axis=0)
+    if some.any():
+        low[some], high[some] = np.nanpercentile(resampled[:, some], [2.5, 97.5], axis=0)
+    return mean, low, high
+
+
+def _draw(axes: Axes, title: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    missing = 0
+    for (name, (steps, values)), (colour, dashes) in zip(curves.items(), STYLES, strict=False):
+        finite = np.where(np.isfinite(values), values, np.nan)
+        missing += int(np.isinf(values).sum())
+        mean, low, high = mean_and_band(values)
+        n = len(values)
+        if 1 < n <= MAX_LINES:
+            axes.plot(steps, finite.T, color=colour, linewidth=0.5, alpha=0.45)
+        if n >= MIN_BAND:
+            axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+        marker = "." if len(steps) < 3 else ""
+        axes.plot(steps, mean, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, label=name)
+    _scale_axis(axes, np.concatenate([values.ravel() for _, values in curves.values()]))
+    members = max(len(values) for _, values in curves.values())
+    band = ", 95 % band" if members >= MIN_BAND else ""
+    axes.set_title(title + (f"\nmean of {members} members{band}" if members > 1 else ""), fontsize=10)
+    axes.set_xlabel("environment steps" + (f" ({missing} infinite values not shown)" if missing else ""))
+    axes.grid(color="#e0e0e0", linewidth=0.6)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def _scale_axis(axes: Axes, values: np.ndarray) -> None:
+    """Logarithmic where no value is negative and they span decades; linear near 0 if some are exactly 0."""
+    values = values[np.isfinite(values)]
+    positive = values[values > 0]
+    if len(positive) and values.min() >= 0 and (len(positive) < len(values) or positive.max() > 100 * positive.min()):
+        # Below a millionth of the largest value lies rounding, which is not worth the decades.
+        floor = positive.max() * 1e-6
+        smallest = positive[positive >= floor].min()
+        if positive.max() <= 10 * smallest and len(positive) == len(values):
+            return
+        if len(positive) == len(values) and positive.min() >= floor:
+            axes.set_yscale("log")
+        else:
+            axes.set_yscale("symlog", linthresh=smallest)
+            axes.set_ylim(bottom=0)

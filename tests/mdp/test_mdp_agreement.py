@@ -1,0 +1,145 @@
+"""Every method on random small problems, against solutions that share no code with them, within the stated bounds."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from mdp_problems import dense, random_mdp
+
+from rlnet.mdp import ImproperPolicyError, ToleranceWarning, UnboundedValueError, evaluate, solve
+
+METHODS = (
+    "auto",
+    "policy_iteration",
+    "modified_policy_iteration",
+    "value_iteration",
+    "gauss_seidel",
+    "linear_programming",
+)
+GAMMAS = (0.0, 0.3, 0.9, 0.99, 1.0)
+
+
+def refined(matrix, b):
+    """x with matrix x = b, dense, refined in extended precision."""
+    matrix, b = matrix.astype(np.longdouble), b.astype(np.longdouble)
+    x = np.zeros(len(b), dtype=np.longdouble)
+    for _ in range(4):
+        x = x + np.linalg.solve(matrix.astype(float), (b - matrix @ x).astype(float))
+    return x
+
+
+def discounted_truth(mdp, gamma):
+    """v*: policy iteration on dense arrays, in extended precision."""
+    transition, reward = dense(mdp)
+    available = np.zeros((mdp.n_states, mdp.n_actions), dtype=bool)
+    available[mdp.pair_state, mdp.pair_action] = True
+    acts = available.any(axis=1)
+    policy, index = available.argmax(axis=1), np.arange(mdp.n_states)
+    for _ in range(200):
+        p = np.where(acts[:, None], transition[index, policy], 0.0)
+        v = refined(np.eye(mdp.n_states) - gamma * p, np.where(acts, reward[index, policy], 0.0))
+        q = np.where(available, reward + gamma * (transition.astype(np.longdouble) @ v), -np.inf)
+        better = acts & (q.max(axis=1) > q[index, policy] + 1e-13 * (1 + np.abs(v).max()))
+        if not better.any():
+            return v
+        policy = np.where(better, q.argmax(axis=1), policy)
+    raise AssertionError("the reference did not settle")
+
+
+def undiscounted_truth(mdp):
+    """v* at γ = 1 by trying every deterministic policy: an error's class, or values.
+
+    A recurrent class that never ends is worth 0 if it is free, and makes a policy inadmissible if not; if its mean
+    reward is positive the problem is unbounded.
+    """
+    transition, reward = dense(mdp)
+    choices = [np.flatnonzero(mdp.available[s]) if mdp.available[s].any() else [-1] for s in range(mdp.n_states)]
+    best, index = np.full(mdp.n_states, -np.inf, dtype=np.longdouble), np.arange(mdp.n_states)
+    for policy in itertools.product(*choices):
+        policy = np.array(policy)
+        acts = policy >= 0
+        p = np.where(acts[:, None], transition[index, policy], 0.0)
+        r = np.where(acts, reward[index, policy], 0.0)
+        reach = np.linalg.matrix_power(np.eye(mdp.n_states) + (p > 0), 2 * mdp.n_states) > 0
+        closed = acts & (np.abs(p.sum(axis=1) - 1) < 1e-9)
+        recurrent = np.array([closed[reach[s]].all() and reach[reach[s], s].all() for s in index])
+        bad = np.zeros(mdp.n_states, dtype=bool)
+        for s in np.flatnonzero(recurrent):
+            members = np.flatnonzero(reach[s])
+            if (np.abs(r[members]) > 1e-12).any():
+                bad |= reach[:, s]
+                system = np.vstack([p[np.ix_(members, members)].T - np.eye(len(members)), np.ones(len(members))])
+                weight = np.linalg.lstsq(system, np.append(np.zeros(len(members)), 1.0), rcond=None)[0]
+                if weight @ r[members] > 1e-9:
+                    return UnboundedValueError
+        keep = np.flatnonzero(~bad & ~recurrent)
+        v = np.where(bad, -np.inf, 0.0).astype(np.longdouble)
+        # A state that may fall among bad ones is bad itself, so what stays leads only to kept states and free loops.
+        v[keep] = refined(np.eye(len(keep)) - p[np.ix_(keep, keep)], r[keep])
+        best = np.maximum(best, v)
+    return ImproperPolicyError if np.isneginf(best).any() else best
+
+
+def check(mdp, gamma, methods):
+    truth = discounted_truth(mdp, gamma) if gamma < 1 else undiscounted_truth(mdp)
+    for method in methods:
+        if isinstance(truth, type):
+            with pytest.raises(truth):
+                solve(mdp, gamma, method=method, tol=1e-6)
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ToleranceWarning)
+            solution = solve(mdp, gamma, method=method, tol=1e-6, verify=True)
+        error = float(np.abs(solution.v - truth).max())
+        scale = 1 + float(np.abs(truth).max())
+        # A loop whose rewards cancel has no certificate at γ = 1; the values must be right all the same.
+        assert error <= (solution.error_bound if np.isfinite(solution.error_bound) else 1e-9 * scale), method
+        assert np.isfinite(solution.error_bound) or gamma == 1.0, method
+        assert solution.converged or solution.error_bound > 1e-6, method
+        if gamma < 1.0:
+            assert solution.error_bound < 1e-6 + 1e-12 * scale / (1 - gamma) ** 2, method
+    return truth
+
+
+def some_mdp(rng, gamma):
+    while True:
+        mdp = random_mdp(rng)
+        policies = np.prod(np.maximum(np.diff(mdp.pair_ptr), 1))
+        if gamma < 1 or policies <= 64:
+            return mdp
+
+
+def test_every_method_agrees_on_random_problems():
+    rng, kinds = np.random.default_rng(11), set()
+    for k in range(100):
+        gamma = GAMMAS[k % len(GAMMAS)]
+        truth = check(some_mdp(rng, gamma), gamma, METHODS)
+        kinds.add((gamma == 1.0, truth if isinstance(truth, type) else "value"))
+    assert kinds >= {(False, "value"), (True, "value"), (True, ImproperPolicyError), (True, UnboundedValueError)}
+
+
+@pytest.mark.slow
+def test_every_method_agrees_on_ten_thousand_random_problems():
+    rng = np.random.default_rng(12)
+    for k in range(10_000):
+        gamma = GAMMAS[k % len(GAMMAS)]
+        # Every problem by auto and by two others in turn.
+        methods = {"auto", METHODS[1 + k % 5], METHODS[1 + (k // 5 + k) % 5]}
+        check(some_mdp(rng, gamma), gamma, sorted(methods))
+
+
+def test_evaluation_agrees_with_a_dense_solve():
+    rng = np.random.default_rng(13)
+    for k in range(100):
+        mdp, gamma = random_mdp(rng), GAMMAS[k % 4]
+        policy = np.where(mdp.available, rng.random((mdp.n_states, mdp.n_actions)) + 1e-3, 0.0)
+        policy /= np.maximum(policy.sum(axis=1, keepdims=True), 1e-9)
+        transition, reward = dense(mdp)
+        p, r = np.einsum("sa,sat->st", policy, transition), (policy * reward).sum(axis=1)
+        truth = refined(np.eye(mdp.n_states) - gamma * p, r)
+        solution = evaluate(mdp, policy, gamma, verify=True)
+        assert np.abs(solution.v - truth).max() <= solution.error_bound + 1e-12 * (1 + np.abs(truth).max())
+        q = np.where(mdp.available, reward + gamma * transition @ solution.v, -np.inf)
+        np.testing.assert_allclose(solution.q, q, atol=1e-9)
+        np.testing.assert_allclose((policy * np.where(mdp.available, solution.q, 0)).sum(axis=1), solution.v, atol=1e-7)

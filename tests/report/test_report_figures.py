@@ -1,0 +1,245 @@
+"""Figures: the right arrays in the right artists."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from report_models import grid_model, one_hot, plain_model, positions, three_panels
+
+from rlnet.report import Panel
+from rlnet.report.curves import by_member, mean_and_band
+from rlnet.report.figures import curves_figure, image_array, save_png, values_figure
+
+
+def panels_of(figure) -> dict:
+    """The axes that hold a picture, by title."""
+    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+
+
+def numbers_of(axes) -> dict:
+    """{(row, column): text} of what stands in the cells."""
+    return {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axes.texts}
+
+
+def arrows_of(axes) -> dict:
+    """{label: set of (row, column)} of the arrow heads."""
+    found = {}
+    for collection in axes.collections:
+        if collection.get_label() in "↑→↓←↗":
+            cells = {(round(y), round(x)) for x, y in collection.get_offsets()}
+            found[collection.get_label()] = cells
+    return found
+
+
+def test_each_panel_holds_its_values_by_row_and_column():
+    mdp = grid_model()
+    exact = positions(mdp)
+    axes = panels_of(values_figure(mdp, three_panels(mdp, exact + 2.5, exact)))
+    assert list(axes) == ["learned V", "exact V*", "error"]
+    expected = np.ma.masked_invalid([[0, 1, np.nan, 3], [10, 11, 12, 13], [20, np.nan, 22, np.nan]])
+    for title, wanted in (("exact V*", expected), ("learned V", expected + 2.5), ("error", expected * 0 + 2.5)):
+        image = axes[title].images[0]
+        np.testing.assert_array_equal(np.ma.getmaskarray(image.get_array()), np.ma.getmaskarray(wanted))
+        np.testing.assert_allclose(image.get_array().compressed(), wanted.compressed())
+        assert image.origin == "upper"
+        assert axes[title].yaxis_inverted()
+    texts = numbers_of(axes["exact V*"])
+    assert (texts[1, 3], texts[2, 0], texts[2, 1]) == ("13.0", "20.0", "T")
+    assert numbers_of(axes["error"])[1, 3] == "+2.5"
+
+
+def test_value_panels_share_a_scale_and_the_error_is_symmetric():
+    mdp = grid_model()
+    axes = panels_of(values_figure(mdp, three_panels(mdp, positions(mdp) - 9, positions(mdp))))
+    learned, exact, error = (axes[title].images[0].norm for title in ("learned V", "exact V*", "error"))
+    assert (learned.vmin, learned.vmax) == (exact.vmin, exact.vmax) == (-9.0, 22.0)
+    assert error.vmin == -error.vmax == -9.0
+    assert axes["error"].images[0].cmap.name != axes["exact V*"].images[0].cmap.name
+
+
+def test_arrows_follow_the_policy_with_ties_and_without_terminals():
+    mdp = grid_model()
+    policy = one_hot(mdp, 2)
+    policy[6] = [0.5, 0.0, 0.0, 0.5]  # row 1, column 3
+    axes = panels_of(values_figure(mdp, [Panel("V", positions(mdp), policy)]))["V"]
+    arrows = arrows_of(axes)
+    assert set(arrows) == {"↑", "↓", "←"}
+    assert arrows["↑"] == arrows["←"] == {(1, 3)}
+    assert arrows["↓"] == {(0, 0), (0, 1), (0, 3), (1, 0), (1, 1), (1, 2), (2, 0), (2, 2)}
+    (left,) = (c for c in axes.collections if c.get_label() == "←")
+    assert left.get_offsets()[0][0] < 3.0  # at the left edge of its cell
+
+
+def test_arrows_of_a_large_grid_point_where_they_should():
+    mdp = grid_model(("." * 20,) * 11 + ("S" + "." * 18 + "T",))
+    axes = panels_of(values_figure(mdp, three_panels(mdp, -positions(mdp), 0 * positions(mdp))))
+    (right,) = (c for c in axes["learned V"].collections if c.get_label() == "→")
+    assert (right.U > 0).all()
+    assert (right.V == 0).all()
+    (up,) = (c for c in axes["exact V*"].collections if c.get_label() == "↑")
+    assert (up.V < 0).all()  # rows are counted downwards
+    (dashes,) = (c for c in axes["error"].collections if c.get_label() == "negative")
+    assert len(dashes.get_offsets()) == (positions(mdp)[~mdp.terminal] > 0).sum()
+    assert not axes["error"].texts
+
+
+def test_walls_terminals_and_start_are_marked():
+    mdp = grid_model()
+    axes = panels_of(values_figure(mdp, [Panel("V", positions(mdp))]))["V"]
+
+    def centres(label):
+        (collection,) = (c for c in axes.collections if c.get_label() == label)
+        boxes = [path.get_extents() for path in collection.get_paths()]
+        return {((b.y0 + b.y1) / 2, (b.x0 + b.x1) / 2) for b in boxes}
+
+    assert centres("wall") == {(0.0, 2.0)}
+    assert centres("terminal") == {(2.0, 1.0), (2.0, 3.0)}
+    assert centres("start") == {(0.0, 0.0)}
+    elsewhere = np.eye(mdp.n_states)[5]
+    axes = panels_of(values_figure(mdp, [Panel("V", positions(mdp))], start=elsewhere))["V"]
+    assert centres("start") == {(1.0, 2.0)}
+
+
+def test_without_a_shape_states_are_sorted_by_the_exact_values():
+    mdp = plain_model(6)
+    exact = np.array([3.0, 1.0, 2.0, 5.0, 4.0, 0.0])
+    learned = exact + np.array([0.1, 0.2, 0.3, 0.4, 0.5, -0.6])
+    values, errors = values_figure(mdp, three_panels(mdp, learned, exact)).axes
+    heights = {c.get_label(): [bar.get_height() for bar in c] for c in values.containers}
+    order = np.argsort(exact)
+    np.testing.assert_allclose(heights["exact V*"], exact[order])
+    np.testing.assert_allclose(heights["learned V"], learned[order])
+    np.testing.assert_allclose([bar.get_height() for bar in errors.containers[0]], (learned - exact)[order])
+    assert [t.get_text() for t in errors.get_xticklabels()] == [f"[room {s}]" for s in order]
+
+
+def test_many_states_become_curves_and_a_chain_keeps_its_order():
+    mdp = plain_model(500)
+    exact = np.random.default_rng(0).normal(size=500)
+    values, _ = values_figure(mdp, three_panels(mdp, exact + 1, exact)).axes
+    lines = {line.get_label(): line.get_ydata() for line in values.lines}
+    np.testing.assert_allclose(lines["exact V*"], np.sort(exact))
+    np.testing.assert_allclose(lines["learned V"], np.sort(exact) + 1)
+    chain = grid_model(("T" + "." * 98 + "S",))
+    exact = np.sin(np.arange(100.0))
+    values, _ = values_figure(chain, three_panels(chain, exact + 1, exact)).axes
+    np.testing.assert_allclose({line.get_label(): line.get_ydata() for line in values.lines}["exact V*"], exact[1:])
+
+
+@pytest.mark.parametrize("value", [0.0, -7.5, np.nan, np.inf, 1e-12, 1e300, 5e-324])
+@pytest.mark.parametrize("mdp", [grid_model(), plain_model(4)], ids=["grid", "plain"])
+def test_extreme_values_draw(mdp, value):
+    v = np.full(mdp.n_states, value)
+    figure = values_figure(mdp, [Panel("V", v), Panel("E", v, kind="error")])
+    assert image_array(figure).ndim == 3
+
+
+def test_pixels_and_png(tmp_path: Path):
+    for mdp in (grid_model(("ST",)), plain_model(1)):
+        figure = values_figure(mdp, [Panel("V", np.zeros(mdp.n_states))])
+        pixels = image_array(figure)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (*np.round(figure.get_size_inches()[::-1] * figure.dpi).astype(int), 3)
+        assert pixels.std() > 0
+    path = save_png(figure, tmp_path / "values.png", dpi=50)
+    assert imread(path).shape[1] == pytest.approx(figure.get_size_inches()[0] * 50, abs=1)
+    with pytest.raises(FileNotFoundError):
+        save_png(figure, tmp_path / "missing" / "values.png")
+    with pytest.raises(ValueError, match="the model has 1 states"):
+        values_figure(mdp, [Panel("V", np.zeros(2))])
+
+
+def metric_rows(members: int, regret=lambda step, member: 10.0 / step) -> list[dict[str, str]]:
+    return [
+        {
+            "step": str(step),
+            "member": str(member),
+            "seed": str(member),
+            "return/mean": "" if step < 200 else str(-member),
+            "exact/v_rmse": str((member + 1) / step) if step % 200 == 0 else "",
+            "exact/regret": str(regret(step, member)),
+        }
+        for step in range(100, 1001, 100)
+        for member in range(members)
+    ]
+
+
+def test_columns_become_members_by_steps_with_blanks_left_out():
+    rows = metric_rows(2)
+    steps, values = by_member(rows, "exact/v_rmse")
+    assert steps.tolist() == [200, 400, 600, 800, 1000]
+    np.testing.assert_allclose(values, [1 / steps, 2 / steps])
+    rows.append({"step": "200", "member": "1", "exact/v_rmse": "9"})
+    assert by_member(rows, "exact/v_rmse")[1][1, 0] == 9.0
+    steps, values = by_member([*rows, {"step": 1100, "member": 0, "return/mean": 5.0}], "return/mean")
+    assert np.isnan(values[1, -1])
+    assert values[0, -1] == 5.0
+    with pytest.raises(ValueError, match="step and a member"):
+        by_member([{"step": "1"}], "return/mean")
+
+
+def test_the_band_covers_the_mean_and_stays_within_the_members():
+    values = np.abs(np.random.default_rng(1).normal(size=(8, 5))) ** 3
+    values[2, 1] = np.nan
+    values[:, 4] = np.nan
+    mean, low, high = mean_and_band(values)
+    np.testing.assert_allclose(mean[:4], np.nanmean(values[:, :4], axis=0))
+    assert np.isnan([mean[4], low[4], high[4]]).all()
+    assert (np.nanmin(values[:, :4], axis=0) <= low[:4]).all()
+    assert ((low < mean) & (mean < high))[:4].all()
+    values[:4, 0], values[4:, 0] = np.nan, 3.0
+    assert np.ravel([band[0] for band in mean_and_band(values)]) == pytest.approx(3.0)
+    # Twice the standard error is what the interval of a mean is near to.
+    many = np.random.default_rng(2).normal(size=(64, 200))
+    _, low, high = mean_and_band(many)
+    assert (high - low).mean() == pytest.approx(2 * 1.96 / 8, rel=0.05)
+
+
+def test_curves_show_mean_members_and_band():
+    figure = curves_figure(metric_rows(4))
+    error, regret, returns = figure.axes
+    line = next(line for line in error.lines if line.get_label() == "exact/v_rmse")
+    steps = np.arange(200, 1001, 200)
+    np.testing.assert_allclose(line.get_xdata(), steps)
+    np.testing.assert_allclose(line.get_ydata(), 2.5 / steps)
+    assert len(error.lines) == 5
+    assert len(error.collections) == 1
+    assert "4 members" in error.get_title()
+    assert returns.get_yscale() == "linear"
+    assert "exact/regret" in [text.get_text() for text in regret.get_legend().get_texts()]
+    single = curves_figure(metric_rows(1)).axes[0]
+    assert (len(single.lines), len(single.collections)) == (1, 0)
+
+
+def test_axes_are_logarithmic_where_it_helps():
+    def scale(regret):
+        return curves_figure(metric_rows(1, regret)).axes[1].get_yscale()
+
+    assert scale(lambda step, _: 0.5 ** (step / 50)) == "log"
+    assert scale(lambda step, _: 5 + step / 1000) == "linear"
+    assert scale(lambda step, _: 1 - step / 1000) == "symlog"
+    assert scale(lambda step, _: 0.0) == "linear"
+    assert scale(lambda step, _: -step) == "linear"
+
+
+def test_infinite_regret_is_said_and_does_not_break_the_curve():
+    figure = curves_figure(metric_rows(3, lambda step, member: np.inf if step == 100 else 1.0 / step))
+    image_array(figure)
+    assert "3 infinite values not shown" in figure.axes[1].get_xlabel()
+    with pytest.raises(ValueError, match="no numbers"):
+        curves_figure([{"step": 1, "member": 0, "exact/regret": ""}])
+    with pytest.raises(ValueError, match="no rows"):
+        curves_figure([])
+
+
+def test_importing_the_report_loads_neither_matplotlib_nor_rich():
+    code = (
+        "import sys, rlnet.report, rlnet.report.terminal, rlnet.report.figures\n"
+        "print([name for name in ('matplotlib', 'rich', 'torch') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

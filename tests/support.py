@@ -1,0 +1,86 @@
+"""What several tests need: composed configs, runs without files, and two small models with everything in them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from rlnet.build import build
+from rlnet.config import Config, register
+from rlnet.data import Rollout
+from rlnet.mdp import FiniteMDP
+from rlnet.run import Run
+from rlnet.validate import from_hydra
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+
+
+def composed(*overrides: str, name: str = "train") -> Config:
+    """The checked config that these overrides give."""
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return from_hydra(compose(name, overrides=list(overrides)))
+
+
+def make_run(*overrides: str) -> Run:
+    """The state of a run before its first update."""
+    torch.set_num_threads(1)
+    config = composed(*overrides)
+    return Run(config, build(config))
+
+
+def update(run: Run, times: int = 1) -> Rollout:
+    """Collect and learn, as the loop of `rlnet.train` does; the last rollout."""
+    for _ in range(times):
+        rollout = run.collect()
+        run.learner.step(rollout, run.hyper(), run.learning_rate)
+        run.count(rollout)
+    return rollout
+
+
+def trained(*overrides: str) -> Run:
+    """A run after all its steps."""
+    run = make_run(*overrides)
+    while int(run.steps.min()) < run.config.steps:
+        update(run)
+    return run
+
+
+def random_mdp(seed: int, states: int = 6, actions: int = 3, ends: bool = True, masked: bool = True) -> FiniteMDP:
+    """Random transitions, rewards R(s, a, s') and A(s); with `ends`, the last state is terminal."""
+    rng = np.random.default_rng(seed)
+    transition = rng.dirichlet(np.ones(states) * 0.5, size=(states, actions))
+    reward = rng.normal(size=(states, actions, states))
+    available = rng.random((states, actions)) < (0.7 if masked else 2.0)
+    available[np.arange(states), rng.integers(actions, size=states)] = True
+    terminal = np.zeros(states, bool)
+    if ends:
+        terminal[-1] = True
+        available[-1] = False
+    start = rng.dirichlet(np.ones(states)) * ~terminal
+    return FiniteMDP.from_arrays(transition, reward, terminal=terminal, available=available, start=start / start.sum())
+
+
+def enumerated(mdp: FiniteMDP, policy: np.ndarray, weights: np.ndarray) -> Rollout:
+    """All transitions of a model as a rollout [1, 1, n], weighted by weights(s)·π(a|s)·p: sums are expectations."""
+    pair = np.repeat(np.arange(mdp.n_pairs), np.diff(mdp.outcome_ptr))
+    state, action = np.asarray(mdp.pair_state)[pair], np.asarray(mdp.pair_action)[pair]
+    weight = weights[state] * policy[state, action] * mdp.probability
+
+    def row(x: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+        return torch.as_tensor(np.array(x), dtype=dtype).view(1, 1, -1)
+
+    flags = torch.zeros(1, 1, len(pair), dtype=torch.bool)
+    return Rollout(
+        obs=row(state, torch.int64),
+        action=row(action, torch.int64),
+        reward=row(mdp.reward, torch.float32),
+        next_obs=row(mdp.next_state, torch.int64),
+        terminated=row(mdp.terminated, torch.bool),
+        truncated=flags,
+        valid=~flags,
+        weight=row(weight, torch.float32),
+        start_discount=torch.ones(1, 1, len(pair)),
+    )

@@ -1,0 +1,294 @@
+"""Every loss against exact expectations, by enumerating a model: no sampling, so no tolerance for noise."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from support import CONFIGS, composed, enumerated, make_run, random_mdp, update
+
+from rlnet import algos
+from rlnet.algos import Setting
+from rlnet.algos.contract import by_policy
+from rlnet.config import OptimizerConfig, TabularConfig
+from rlnet.data import Rollout
+from rlnet.explore import epsilon_greedy
+from rlnet.learner import Learner
+from rlnet.mdp import FiniteMDP, evaluate, occupancy, solve
+from rlnet.nets import Inputs, make_network
+
+GAMMA = 0.85
+EPSILON = 0.3
+
+
+def learner_for(name: str, mdp: FiniteMDP, given: np.ndarray | None = None, members: int = 1) -> Learner:
+    """A tabular learner with plain gradient descent of rate 1: theta changes by minus the gradient."""
+    algorithm = algos.load(name)
+    inputs = Inputs(env="test", n_states=mdp.n_states, features=None, size=None)
+    available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
+    outputs = {"q": mdp.n_actions, "pi": mdp.n_actions, "v": 1}
+    setting = Setting(
+        networks={role: make_network(TabularConfig("tabular"), inputs, outputs[role]) for role in algorithm.roles},
+        available=available,
+        behaviour=epsilon_greedy,
+        given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32),
+    )
+    return Learner(algorithm, setting, OptimizerConfig("sgd", 1.0), list(range(members)))
+
+
+def hyper(members: int = 1, **own: float) -> dict[str, torch.Tensor]:
+    numbers = {"gamma": GAMMA, "explore": EPSILON, **own}
+    return {name: torch.full((members, 1), value) for name, value in numbers.items()}
+
+
+def uniform_policy(mdp: FiniteMDP) -> np.ndarray:
+    return mdp.available / mdp.available.sum(1, keepdims=True).clip(1)
+
+
+def step_of(learner: Learner, batch: Rollout, **own: float) -> torch.Tensor:
+    """How theta [M, P] changes in one step of rate 1."""
+    before = learner.theta.clone()
+    members = before.shape[0]
+    learner.step(batch, hyper(members, **own), torch.ones(members, 1))
+    return learner.theta - before
+
+
+def backed_up(mdp: FiniteMDP, next_value: np.ndarray) -> np.ndarray:
+    """r + γ·P·v by plain Python loops over the outcomes: [S, A], 0 where unavailable."""
+    q = np.zeros((mdp.n_states, mdp.n_actions))
+    for pair in range(mdp.n_pairs):
+        s, a = int(mdp.pair_state[pair]), int(mdp.pair_action[pair])
+        for k in range(mdp.outcome_ptr[pair], mdp.outcome_ptr[pair + 1]):
+            after = 0.0 if mdp.terminated[k] else GAMMA * next_value[mdp.next_state[k]]
+            q[s, a] += mdp.probability[k] * (mdp.reward[k] + after)
+    return q
+
+
+def next_values(name: str, mdp: FiniteMDP, q: np.ndarray) -> np.ndarray:
+    masked = np.where(mdp.available, q, -np.inf)
+    best = np.where(mdp.terminal, 0.0, masked.max(1))
+    if name == "q_learning":
+        return best
+    mean = np.where(mdp.available, q, 0.0).sum(1) / mdp.available.sum(1).clip(1)
+    return (1 - EPSILON) * best + EPSILON * np.where(mdp.terminal, 0.0, mean)
+
+
+@pytest.mark.parametrize("name", ["q_learning", "expected_sarsa"])
+@pytest.mark.parametrize("seed", range(3))
+def test_expected_step_is_the_bellman_error_of_each_pair(name, seed):
+    """Δq(s,a) = w(s,a)·((T q)(s,a) − q(s,a)): exact semi-gradient, nothing leaks through the target."""
+    mdp = random_mdp(seed)
+    policy, weights = uniform_policy(mdp), np.linspace(0.5, 1.5, mdp.n_states)
+    learner = learner_for(name, mdp)
+    q = np.random.default_rng(seed).normal(size=(mdp.n_states, mdp.n_actions))
+    learner.theta.copy_(torch.as_tensor(q).reshape(1, -1))
+    change = step_of(learner, enumerated(mdp, policy, weights)).reshape(q.shape).numpy()
+    error = (backed_up(mdp, next_values(name, mdp, q)) - q) * mdp.available
+    np.testing.assert_allclose(change, weights[:, None] * policy * error, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sarsa_step_is_the_expected_bellman_error(seed):
+    """Rows t and t + 1 enumerated together: all (s, a, s') with all a' ~ π(·|s')."""
+    mdp = random_mdp(seed)
+    policy, weights = uniform_policy(mdp), np.linspace(0.5, 1.5, mdp.n_states)
+    learner = learner_for("sarsa", mdp)
+    q = np.random.default_rng(seed).normal(size=(mdp.n_states, mdp.n_actions))
+    learner.theta.copy_(torch.as_tensor(q).reshape(1, -1))
+    first = enumerated(mdp, policy, weights)
+    behaviour = epsilon_greedy(
+        torch.as_tensor(np.where(mdp.available | mdp.terminal[:, None], q, -np.inf)), torch.tensor(EPSILON)
+    )
+    rows = {
+        item.name: getattr(first, item.name).repeat_interleave(mdp.n_actions, dim=2)
+        for item in dataclasses.fields(Rollout)
+    }
+    second = {name: tensor.clone() for name, tensor in rows.items()}
+    second["action"] = torch.arange(mdp.n_actions).repeat(first.obs.shape[2]).view(1, 1, -1)
+    rows["weight"] = rows["weight"] * behaviour[rows["next_obs"], second["action"]].float()
+    second["weight"] = torch.zeros_like(rows["weight"])
+    batch = Rollout(**{name: torch.cat((rows[name], second[name])) for name in rows})
+    change = step_of(learner, batch).reshape(q.shape).numpy()
+    error = (backed_up(mdp, next_values("sarsa", mdp, q)) - q) * mdp.available
+    np.testing.assert_allclose(change, weights[:, None] * policy * error, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_td0_step_is_the_bellman_error_of_each_state_and_vanishes_at_v_pi(seed):
+    mdp = random_mdp(seed)
+    policy, weights = uniform_policy(mdp), np.linspace(0.5, 1.5, mdp.n_states)
+    batch = enumerated(mdp, policy, weights * ~mdp.terminal)
+    learner = learner_for("td0", mdp, policy)
+    v = np.random.default_rng(seed).normal(size=mdp.n_states)
+    learner.theta.copy_(torch.as_tensor(v).view(1, -1))
+    change = step_of(learner, batch).squeeze(0).numpy()
+    target = (policy * backed_up(mdp, v)).sum(1)
+    np.testing.assert_allclose(change, weights * np.where(mdp.terminal, 0.0, target - v), atol=1e-5)
+    learner.theta.copy_(torch.as_tensor(evaluate(mdp, policy, GAMMA).v).view(1, -1))
+    np.testing.assert_allclose(step_of(learner, batch).numpy(), 0.0, atol=1e-6)
+
+
+def test_q_learning_stays_at_q_star_and_expected_sarsa_at_the_value_of_its_own_policy():
+    mdp = random_mdp(7)
+    batch = enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states))
+    learner = learner_for("q_learning", mdp)
+    star = solve(mdp, GAMMA).q
+    learner.theta.copy_(torch.as_tensor(np.where(mdp.available, star, 0.0)).reshape(1, -1))
+    np.testing.assert_allclose(step_of(learner, batch).numpy(), 0.0, atol=1e-6)
+
+
+def exact_return(mdp: FiniteMDP, logits: torch.Tensor) -> torch.Tensor:
+    """J(θ) = start·(I − γ·P_π)⁻¹·r_π by a dense solve that autograd goes through: [S, A] → []."""
+    pi = torch.softmax(logits.masked_fill(~torch.as_tensor(mdp.available | mdp.terminal[:, None]), -torch.inf), dim=1)
+    state, action = torch.as_tensor(np.array(mdp.pair_state)).long(), torch.as_tensor(np.array(mdp.pair_action)).long()
+    chosen = pi[state, action]
+    transition = torch.as_tensor(mdp.transition.toarray())
+    size = mdp.n_states
+    p_pi = torch.zeros(size, size, dtype=torch.float64).index_add(0, state, chosen.unsqueeze(1) * transition)
+    r_pi = torch.zeros(size, dtype=torch.float64).index_add(0, state, chosen * torch.as_tensor(mdp.expected_reward))
+    v = torch.linalg.solve(torch.eye(size, dtype=torch.float64) - GAMMA * p_pi, r_pi)
+    return torch.as_tensor(np.array(mdp.start)) @ v
+
+
+def policy_of(logits: torch.Tensor, mdp: FiniteMDP) -> np.ndarray:
+    masked = logits.masked_fill(~torch.as_tensor(mdp.available | mdp.terminal[:, None]), -torch.inf)
+    return torch.softmax(masked, dim=1).numpy() * mdp.available
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_actor_critic_step_is_the_exact_policy_gradient_where_its_critic_is_exact(seed):
+    """Policy gradient theorem (S&B eq. 13.5): weights Σ_t γ^t·Pr(S_t = s), critic V^π ⇒ step = ∇J."""
+    mdp = random_mdp(seed)
+    logits = torch.randn(
+        mdp.n_states, mdp.n_actions, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+    policy = policy_of(logits, mdp)
+    learner = learner_for("actor_critic", mdp)
+    critic = torch.as_tensor(evaluate(mdp, policy, GAMMA).v)
+    learner.theta.copy_(torch.cat((logits.flatten(), critic)).view(1, -1))
+    discounted = occupancy(mdp, policy, GAMMA) * _visits(mdp, policy)
+    own = {"value_coefficient": 1.0, "entropy_coefficient": 0.0, "state_discount": 1.0}
+    change = step_of(learner, enumerated(mdp, policy, discounted), **own)
+    wanted = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(exact_return(mdp, wanted), wanted)
+    count = gradient.numel()
+    torch.testing.assert_close(change[0, :count].double(), gradient.flatten(), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(change[0, count:], torch.zeros(mdp.n_states), atol=2e-5, rtol=0)
+
+
+def _visits(mdp: FiniteMDP, policy: np.ndarray) -> float:
+    """Σ_s Σ_t γ^t·Pr(S_t = s), s not terminal: the value of a reward of 1 a step."""
+    counting = FiniteMDP(
+        **{
+            **{item.name: getattr(mdp, item.name) for item in dataclasses.fields(mdp) if item.init},
+            "reward": np.ones_like(mdp.reward),
+        }
+    )
+    return float(mdp.start @ evaluate(counting, policy, GAMMA).v)
+
+
+def test_reinforce_gradient_is_unbiased():
+    """Mean over 256 independent members × 200 episodes against ∇J; every component within 4.5 standard errors.
+
+    Under the null hypothesis one of 18 components lies outside with probability about 1e-4, once: the seeds are fixed.
+    """
+    run = make_run(
+        "env=random_walk", "env.length=3", "gamma=0.85", "algo=reinforce", "network=tabular", "seeds=256",
+        "algo.envs=200", "algo.rollout=120", "algo.hyper.state_discount=1", "optimizer.learning_rate=1",
+        "algo.hyper.entropy_coefficient=0",
+    )  # fmt: skip
+    mdp = run.problem.environment.mdp
+    logits = torch.tensor([[0.3, -0.2], [0.0, 0.4], [-0.5, 0.1]], dtype=torch.float64)
+    full = torch.zeros(mdp.n_states, mdp.n_actions, dtype=torch.float64)
+    full[~mdp.terminal] = logits
+    count = full.numel()
+    run.learner.theta[:, :count] = full.flatten().float()
+    run.learner.theta[:, count:] = 0.3  # a wrong baseline must not bias the gradient
+    before = run.learner.theta.clone()
+    run.learner.step(run.collect(), run.hyper(), torch.ones(256, 1))
+    change = (run.learner.theta - before)[:, :count].double()
+    wanted = full.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(exact_return(mdp, wanted), wanted)
+    error = (change.mean(0) - gradient.flatten()).abs()
+    standard = change.std(0) / 256**0.5
+    alive = np.repeat(~mdp.terminal, mdp.n_actions)
+    assert (error <= 4.5 * standard)[torch.as_tensor(alive)].all()
+    # The test has power: the standard error is small against the gradient itself.
+    assert standard.max() < 0.05 * gradient.abs().max()
+
+
+def test_entropy_bonus_pushes_towards_the_uniform_policy_over_available_actions():
+    mdp = random_mdp(1)
+    learner = learner_for("actor_critic", mdp)
+    learner.theta.copy_(torch.randn_like(learner.theta))
+    still = dataclasses.replace(
+        enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states)), reward=torch.zeros(1, 1, 1)
+    )
+    batch = dataclasses.replace(still, reward=torch.zeros_like(still.weight))
+    count = mdp.n_states * mdp.n_actions
+    learner.theta[:, count:] = 0  # reward and critic 0: no advantage, only entropy moves the policy
+    own = {"value_coefficient": 0.0, "entropy_coefficient": 1.0, "state_discount": 0.0}
+    for _ in range(400):
+        step_of(learner, batch, **own)
+    states = torch.arange(mdp.n_states).view(1, -1)
+    pi = by_policy(learner.setting, learner.params, states, torch.zeros(1, 1))[0].numpy()
+    np.testing.assert_allclose((pi * mdp.available)[~mdp.terminal], uniform_policy(mdp)[~mdp.terminal], atol=1e-3)
+
+
+def test_each_member_learns_from_its_own_rewards():
+    """Two members with different rewards end at different values; alone, the second ends at the same."""
+    mdp = random_mdp(3)
+    policy = uniform_policy(mdp)
+    batch = enumerated(mdp, policy, np.ones(mdp.n_states) * ~mdp.terminal)
+    both = {item.name: getattr(batch, item.name).repeat(1, 2, 1) for item in dataclasses.fields(Rollout)}
+    both["reward"][:, 1] *= -2.0
+    population, alone = learner_for("td0", mdp, policy, members=2), learner_for("td0", mdp, policy)
+    second = dataclasses.replace(batch, reward=batch.reward * -2.0)
+    for _ in range(300):
+        step_of(population, Rollout(**both))
+        step_of(alone, second)
+    torch.testing.assert_close(population.theta[1], alone.theta[0], atol=1e-6, rtol=1e-5)
+    exact = evaluate(mdp, policy, GAMMA).v
+    np.testing.assert_allclose(population.theta[0].numpy(), exact, atol=1e-3)
+    np.testing.assert_allclose(population.theta[1].numpy(), -2.0 * exact, atol=2e-3)
+
+
+@pytest.mark.parametrize("limit", [10, 100])
+@pytest.mark.parametrize("algo", ["td0", "q_learning", "sarsa", "expected_sarsa"])
+def test_truncation_is_not_termination(algo, limit):
+    """One state, reward 1 a step, γ = .99: V = 100. Taking the time limit for an end gives 9.6 (10) or 63.4 (100)."""
+    options = ("gamma=0.99", "network=tabular", "seeds=2", "algo.envs=4", "schedule@optimizer.schedule=constant")
+    run = make_run(
+        "env=gridworld", "env.map=S", "~env.cells.P", "env.slip=0", "env.bump_reward=1", f"algo={algo}",
+        f"env.max_episode_steps={limit}", "optimizer.schedule.value=1", *options,
+    )  # fmt: skip
+    run.learner.theta.fill_(95.0)
+    update(run, 2500)
+    assert run.learner.theta.min() > 99.9
+    assert run.learner.theta.max() < 100.1
+
+
+def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algorithm():
+    """Names match, hyperparameters match, and the contract's facts are among the allowed ones."""
+    configs = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))
+    assert configs == algos.names()
+    for name in configs:
+        config, algorithm = composed(f"algo={name}"), algos.load(name)
+        assert config.algo.name == name
+        assert set(config.algo.hyper) == set(algorithm.hyper)
+        assert set(algorithm.roles) <= {"q", "v", "pi"}
+        assert algorithm.judged in ("given", "behaviour", "greedy")
+        assert algorithm.source.startswith("S&B section")
+
+
+@pytest.mark.parametrize("network", ["tabular", "linear", "mlp"])
+@pytest.mark.parametrize("algo", algos.names())
+def test_every_algorithm_trains_with_every_network_and_several_members(algo, network):
+    options = ("seeds=3", "algo.envs=4", "algo.rollout=200", "env=random_walk", "gamma=0.9")
+    run = make_run(f"algo={algo}", f"network={network}", *options)
+    before = run.learner.theta.clone()
+    update(run, 3)
+    assert run.learner.theta.isfinite().all()
+    assert ((run.learner.theta - before).abs().sum(1) > 0).all()
+    comparison = run.compare()[1]
+    assert all(values.shape == (3,) for values in comparison.scalars.values())

@@ -1,0 +1,102 @@
+"""The scripts as a user calls them: what works, and one sentence with exit code 2 for what cannot."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support import ROOT
+
+FAST = ("steps=640", "log_every=320", "compare_every=640", "env=random_walk")
+
+
+def script(name: str, *arguments: str, cwd) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("train", ["gamma=1.2"], "gamma=1.2: must be in [0, 1]"),
+        ("train", ["gamma=abc"], "gamma=abc: Value 'abc' of type 'str' could not be converted to Float"),
+        ("train", ["gama=0.9"], "gama=0.9: there is no such key; did you mean gamma?"),
+        ("train", ["schedule.start=-0.1"], "schedule.start=-0.1: ε of exploration=epsilon_greedy must be in [0, 1]"),
+        ("train", ["env=chess"], "env=chess: allowed are cartpole, cliff, "),
+        ("train", ["algo=dqm"], "algo=dqm: allowed are actor_critic, "),
+        ("train", ["env=sutton5x5", "gamma=1"], "gamma=1.0: env=sutton5x5 has no finite values without discount"),
+        (
+            "train",
+            ["exploration=none"],
+            "exploration=none: algo=q_learning needs one of greedy, epsilon_greedy, softmax",
+        ),
+        ("train", ["algo=td0", "exploration=greedy"], "exploration=greedy: algo=td0 acts by a policy of its own"),
+        (
+            "train",
+            ["exploration=greedy", "schedule=linear"],
+            "schedule=linear: exploration=greedy has nothing to schedule",
+        ),
+        (
+            "train",
+            ["algo=reinforce", "algo.hyper.entropy_coefficient=-1"],
+            "algo.hyper.entropy_coefficient=-1.0: must be",
+        ),
+        ("train", ["algo=td0", "algo.policy=nowhere.npz"], "algo.policy=nowhere.npz: must be uniform, optimal, or"),
+        ("train", ["algo=mc", "env=sutton5x5", "gamma=0.999"], "gamma=0.999: env=sutton5x5 never ends"),
+        ("train", ["network=tabular", "env=cartpole"], "network=tabular: env=cartpole has no countable states"),
+        ("train", ["device=tpu"], "device=tpu: must be cpu, cuda or cuda:N"),
+        ("train", ["resume=nowhere"], "resume=nowhere: must be the folder of a run"),
+        ("solve", ["env=cartpole"], "env=cartpole: has no finite model"),
+        ("solve", ["env=cliff", "method=magic"], "method=magic: "),
+        ("compare", ["nowhere"], "nowhere/.hydra/config.yaml: there is no such file"),
+    ],
+)
+def test_wrong_input_ends_in_one_sentence_and_exit_code_2(name, arguments, sentence, tmp_path):
+    done = script(name, *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith(f"error: {sentence}"), lines[0]
+
+
+def test_train_then_compare_then_predict_with_the_saved_policy(tmp_path):
+    done = script("train", *FAST, "hydra.run.dir=run", "gamma=0.9", "seeds=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "learned V" in done.stdout
+    assert "exact V*" in done.stdout
+    assert "run/values.npz" in done.stdout
+    again = script("compare", "run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr + again.stdout
+    assert "0.0e+00" in again.stdout
+    used = script("train", *FAST, "hydra.run.dir=run", cwd=tmp_path)
+    assert used.returncode == 2
+    assert "already holds a run" in used.stderr
+    assert "gamma: 0.9" in (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
+    prediction = script("train", *FAST, "algo=td0", "algo.policy=run/values.npz", "gamma=0.9", cwd=tmp_path)
+    assert prediction.returncode == 0, prediction.stderr
+    resumed = script("train", "resume=run", "steps=960", "hydra.run.dir=more", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((tmp_path / "more" / "comparison.json").read_text())["members"][1]["step"] == 960
+
+
+def test_a_sweep_over_gamma(tmp_path):
+    done = script("train", "-m", *FAST, "gamma=0.9,0.99", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    gammas = [json.loads((tmp_path / "sweep" / k / "comparison.json").read_text())["gamma"] for k in "01"]
+    assert gammas == [0.9, 0.99]
+
+
+def test_a_sweep_with_a_wrong_value_fails_with_its_sentence(tmp_path):
+    done = script("train", "-m", *FAST, "gamma=0.9,1.5", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "gamma=1.5: must be in [0, 1]" in done.stderr.strip().splitlines()[-1]
+
+
+def test_solve_prints_the_grid_and_writes_the_solution(tmp_path):
+    done = script("solve", "env=cliff", "gamma=1", "hydra.run.dir=exact", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "J* = -13" in done.stdout
+    solution = np.load(tmp_path / "exact" / "solution.npz")
+    assert solution["start"] @ solution["v"] == pytest.approx(-13.0)
+    assert solution["error_bound"] < 1e-8

@@ -1,0 +1,126 @@
+"""Rollouts: which rows are learned from, with which weight, and what is counted as an episode."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from support import make_run
+
+from rlnet.collect import Collector
+
+
+class Scripted:
+    """One member, one environment whose steps are written down: (reward, terminated, truncated, valid)."""
+
+    def __init__(self, script):
+        self.script, self.at = script, 0
+
+    def reset(self, seeds=None):
+        return torch.zeros(1, 1, dtype=torch.int64)
+
+    def step(self, action):
+        reward, *flags = self.script[self.at % len(self.script)]
+        self.at += 1
+        terminated, truncated, valid = (torch.tensor([[flag]]) for flag in flags)
+        here = torch.tensor([[self.at]])
+        ended = bool(terminated | truncated)
+        obs = torch.tensor([[1000 + self.at]]) if ended else here
+        return SimpleNamespace(
+            next_obs=here, reward=torch.tensor([[float(reward)]]), terminated=terminated, truncated=truncated,
+            valid=valid, obs=obs,
+        )  # fmt: skip
+
+    def state_dict(self):
+        return {"at": self.at}
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+
+
+GO, END, CUT, RESET = (1, 0, 0, 1), (2, 1, 0, 1), (3, 0, 1, 1), (0, 0, 0, 0)
+
+
+def script(*rows):
+    return [(row[0], *(bool(flag) for flag in row[1:])) for row in rows]
+
+
+def collector(rows, **options):
+    gamma = torch.full((1, 1), 0.5)
+    return Collector(Scripted(script(*rows)), [0], 1, options.pop("rollout", 1), gamma, **options)
+
+
+def act(obs):
+    return torch.ones(*obs.shape, 2) / 2
+
+
+def test_without_lookback_every_transition_counts_once_and_resets_do_not():
+    c = collector([GO, END, RESET, GO], rollout=4)
+    rollout = c.collect(act)
+    assert rollout.weight.flatten().tolist() == [0.25, 0.25, 0.0, 0.25]
+    assert c.new_steps(rollout).tolist() == [3]
+    assert rollout.start_discount.flatten().tolist() == [1.0, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("lookback", [1, 2])
+def test_with_lookback_every_transition_is_learned_from_exactly_once(size, lookback):
+    """And not before `lookback` further steps, or the end of its episode, are in the rollout."""
+    rows = [GO, GO, END, GO, CUT, GO, GO, GO, END, END, GO, GO]
+    c = collector(rows, rollout=size, lookback=lookback)
+    learned = {}
+    for _ in range(36 // size):
+        rollout = c.collect(act)
+        weights, steps = rollout.weight.flatten(), rollout.next_obs.flatten()
+        ended = (rollout.terminated | rollout.truncated).flatten()
+        for t in weights.nonzero().flatten().tolist():
+            learned[int(steps[t])] = learned.get(int(steps[t]), 0) + 1
+            assert weights[t] == pytest.approx(1 / size)
+            assert t + lookback < len(weights) or ended[t:].any()
+    assert set(learned.values()) == {1}
+    assert set(range(1, 36 - lookback)) <= set(learned)
+
+
+def test_the_final_observation_is_the_successor_and_the_new_episode_the_next_observation():
+    rollout = collector([GO, END, GO], rollout=3).collect(act)
+    assert rollout.next_obs.flatten().tolist() == [1, 2, 3]
+    assert rollout.obs.flatten().tolist() == [0, 1, 1002]
+
+
+def test_episode_statistics_follow_the_definitions():
+    c = collector([GO, GO, END, RESET, GO, CUT, GO], rollout=7)
+    c.collect(act)
+    stats = {name: value.item() for name, value in c.episodes().items()}
+    # Returns 1 + 1 + 2 and 1 + 3; with γ = ½: 1 + ½ + ½ and 1 + 1.5. The last episode is still running.
+    assert stats["episode/count"] == 2
+    assert stats["return/mean"] == pytest.approx((4 + 4) / 2)
+    assert stats["return/discounted"] == pytest.approx((2.0 + 2.5) / 2)
+    assert stats["episode/length"] == pytest.approx(2.5)
+    assert c.episodes()["episode/count"].item() == 0
+
+
+def test_whole_episodes_stop_at_the_end_and_treat_the_cap_as_a_time_limit():
+    c = collector([GO, GO, END, GO, GO, GO, GO], rollout=4, whole_episodes=True)
+    first = c.collect(act)
+    assert first.reward.flatten().tolist() == [1, 1, 2]
+    assert first.weight.flatten().tolist() == [1, 1, 1]
+    second = c.collect(act)
+    assert second.truncated.flatten().tolist() == [False, False, False, True]
+    assert c.episodes()["episode/count"].item() == 2
+
+
+@pytest.mark.parametrize("algo", ["q_learning", "sarsa", "reinforce", "mc"])
+@pytest.mark.parametrize("env", ["cliff", "frozen_lake"])
+def test_a_member_of_a_population_draws_what_it_draws_alone(algo, env):
+    """Bit for bit, over 20 updates, with networks that see the same parameters: only the draws are compared."""
+    options = (f"env={env}", f"algo={algo}", "algo.envs=5", "algo.rollout=30", "network=tabular")
+    many, alone = make_run(*options, "seeds=8"), make_run(*options, "seed=5")
+    for _ in range(20):
+        a, b = many.collect(), alone.collect()
+        length = b.obs.shape[0]
+        for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated", "weight"):
+            assert torch.equal(getattr(a, name)[:length, 5], getattr(b, name)[:, 0]), name
+        for run, rollout in ((many, a), (alone, b)):
+            run.learner.step(rollout, run.hyper(), run.learning_rate)
+            run.count(rollout)
+    assert torch.equal(many.learner.theta[5], alone.learner.theta[0])
+    assert torch.equal(many.visits[5], alone.visits[0])

@@ -1,0 +1,67 @@
+"""The optimisers against torch's, member by member; clipping and frozen members."""
+
+import dataclasses
+
+import pytest
+import torch
+from support import make_run, update
+
+from rlnet.config import ConfigError, OptimizerConfig
+from rlnet.learner import OPTIMIZERS, Learner
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_optimizers_are_torchs_with_a_learning_rate_for_each_member(name):
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(3, 10, generator=generator)
+    rates = torch.tensor([[0.1], [0.003], [0.0]])
+    ours, state = theta.clone(), OPTIMIZERS[name].init(theta)
+    theirs = [row.clone().requires_grad_() for row in theta]
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[name]
+    references = [kind([row], lr=float(rate)) for row, rate in zip(theirs, rates, strict=True)]
+    for _ in range(50):
+        grad = torch.randn(3, 10, generator=generator)
+        OPTIMIZERS[name].step(ours, grad, rates, state)
+        for m, reference in enumerate(references):
+            theirs[m].grad = grad[m].clone()
+            reference.step()
+    torch.testing.assert_close(ours, torch.stack([row.detach() for row in theirs]), atol=1e-6, rtol=1e-5)
+
+
+def test_clipping_is_per_member():
+    """One member's huge gradient does not shrink another's."""
+    run = make_run("network=tabular", "seeds=2", "optimizer.max_grad_norm=0.01", "env=cliff")
+    rollout = run.collect()
+    scaled = dataclasses.replace(rollout, reward=rollout.reward * torch.tensor([[1e4], [1e-6]]))
+    before = run.learner.theta.clone()
+    run.learner.step(scaled, run.hyper(), torch.ones(2, 1))
+    moved = (run.learner.theta - before).norm(dim=1)
+    assert moved[0] == pytest.approx(0.01, rel=1e-4)
+    free = make_run("network=tabular", "seeds=2", "env=cliff")
+    before = free.learner.theta.clone()
+    free.learner.step(scaled, free.hyper(), torch.ones(2, 1))
+    assert moved[1] == pytest.approx((free.learner.theta - before).norm(dim=1)[1].item(), rel=1e-5)
+
+
+def test_a_learning_rate_of_zero_leaves_a_member_as_it_is():
+    run = make_run("seeds=2", "env=cliff")
+    update(run, 3)
+    before = run.learner.theta.clone()
+    run.learner.step(run.collect(), run.hyper(), torch.tensor([[0.0], [1e-2]]))
+    assert torch.equal(run.learner.theta[0], before[0])
+    assert not torch.equal(run.learner.theta[1], before[1])
+
+
+def test_a_loss_that_mixes_members_is_refused():
+    run = make_run("seeds=2", "env=cliff")
+    algorithm = run.problem.algorithm
+    broken = dataclasses.replace(algorithm, loss=lambda *a: (algorithm.loss(*a)[0].sum(), {}))
+    learner = Learner(broken, run.problem.setting, run.config.optimizer, [0, 1])
+    with pytest.raises(ValueError, match="one number per member"):
+        learner.step(run.collect(), run.hyper(), torch.ones(2, 1))
+
+
+def test_an_unknown_optimizer_is_named():
+    run = make_run("env=cliff")
+    with pytest.raises(ConfigError, match="optimizer=rmsprop: allowed are sgd, adam"):
+        Learner(run.problem.algorithm, run.problem.setting, OptimizerConfig("rmsprop", 1e-3), [0])
