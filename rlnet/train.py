@@ -148,16 +148,15 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Resul
         write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
         steps = state.steps.cpu().numpy()
         write_json(folder / "comparison.json", document(config, state.problem, steps, comparison.scalars))
-        files += [folder / "values.npz", folder / "comparison.json"]
-        _picture(state, record, tables, comparison)
+        files += [folder / "values.npz", folder / "comparison.json", _picture(state, record, tables, comparison)]
     settings = flat({key: value for key, value in asdict(config).items() if key != "resume"})
     record.hparams(settings, {f"final/{name}": float(np.mean(values)) for name, values in scalars.items()})
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 
 
-def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison) -> None:
-    """Learned values, exact values and the error of the first member, to TensorBoard."""
-    from rlnet.report.figures import image_array, values_figure  # matplotlib takes a moment to import
+def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison) -> Path:
+    """Learned values, exact values and the error of the first member: to TensorBoard, and as values.png."""
+    from rlnet.report.figures import image_array, save_png, values_figure  # matplotlib takes a moment to import
     from rlnet.report.panels import learned_and_exact
 
     problem = state.problem
@@ -165,3 +164,4 @@ def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison)
     panels = learned_and_exact(comparison.v[0], comparison.v_exact[0], *policies, problem.against)
     figure = values_figure(problem.environment.mdp, panels)
     record.image("values", image_array(figure), int(state.steps.max()))
+    return save_png(figure, record.folder / "values.png")

@@ -145,7 +145,7 @@ def exact_return(mdp: FiniteMDP, logits: torch.Tensor) -> torch.Tensor:
     transition = torch.as_tensor(mdp.transition.toarray())
     size = mdp.n_states
     p_pi = torch.zeros(size, size, dtype=torch.float64).index_add(0, state, chosen.unsqueeze(1) * transition)
-    r_pi = torch.zeros(size, dtype=torch.float64).index_add(0, state, chosen * torch.as_tensor(mdp.expected_reward))
+    r_pi = torch.zeros(size, dtype=torch.float64).index_add(0, state, chosen * torch.tensor(mdp.expected_reward))
     v = torch.linalg.solve(torch.eye(size, dtype=torch.float64) - GAMMA * p_pi, r_pi)
     return torch.as_tensor(np.array(mdp.start)) @ v
 
