@@ -53,7 +53,7 @@ def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
         if failures:  # of an earlier job of the sweep
             return
         try:
-            job(from_hydra(composed), Path(HydraConfig.get().runtime.output_dir))
+            job(from_hydra(composed), _short(Path(HydraConfig.get().runtime.output_dir)))
         except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
             failures.append((error, 2 if isinstance(error, ConfigError) else 1))
 
@@ -70,6 +70,11 @@ def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
     for error, code in failures:
         return _fail(str(error), code)
     return 0
+
+
+def _short(folder: Path) -> Path:
+    """The folder as seen from here, where it lies below: shorter to read and to type."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _fail(sentence: str, code: int) -> int:

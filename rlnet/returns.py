@@ -97,3 +97,105 @@ def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple
     ret = lambda_return(reward, discount, trace, nothing)
     missing = lambda_return(nothing, discount, trace, torch.ones_like(reward))
     return ret, missing
+
+
+def n_step_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor, n: int) -> Tensor:
+    """G_{t:t+n} = R_{t+1} + γ·R_{t+2} + … + γ^n·v(S_{t+n})   (S&B eq. 7.1), in n vectorised passes.
+
+    Where the episode or the segment ends sooner, the return ends there: without bootstrap where it terminated, with
+    the value of the last observation where it was cut.
+
+    Args:
+        reward, discount, trace, next_value: [T, M, N], from `boundaries` with λ = 1.
+        n: at least 1; n ≥ T gives the λ-return with λ = 1.
+
+    Raises:
+        ValueError: n < 1.
+    """
+    if n < 1:
+        raise ValueError(f"n={n}: must be at least 1")
+    target = td_target(reward, discount, next_value)
+    for _ in range(min(n, len(reward)) - 1):
+        later = torch.cat((target[1:], torch.zeros_like(target[:1])))
+        target = reward + discount * torch.lerp(next_value, later, trace)
+    return target
+
+
+def gae(reward: Tensor, discount: Tensor, trace: Tensor, value: Tensor, next_value: Tensor) -> Tensor:
+    """Â_t = δ_t + γλ·Â_{t+1}, δ_t = R_{t+1} + γ·v(S_{t+1}) − v(S_t)   (Schulman et al. 2016, eq. 16).
+
+    It equals `lambda_return` − v(S_t) where consecutive rows agree on v(S_{t+1}).
+
+    Args:
+        reward, discount, trace, value, next_value: [T, M, N].
+    """
+    return scan(td_target(reward, discount, next_value) - value, discount * trace)
+
+
+def importance_sampled_return(
+    reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor, ratio: Tensor
+) -> Tensor:
+    """G_t = ρ_t·(R_{t+1} + γ·G_{t+1}), per-decision importance sampling (S&B section 5.9; Precup et al. 2000).
+
+    Where the sample is cut it bootstraps from `next_value`, as `lambda_return` does.
+
+    Args:
+        ratio: ρ_t = π(A_t|S_t) / b(A_t|S_t), [T, M, N].
+    """
+    return scan(ratio * td_target(reward, discount * (1 - trace), next_value), ratio * discount * trace)
+
+
+def v_trace(
+    reward: Tensor,
+    discount: Tensor,
+    trace: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    ratio: Tensor,
+    rho_max: float = 1.0,
+    c_max: float = 1.0,
+) -> Tensor:
+    """v_t = V(S_t) + ρ̄_t·δ_t + γ·λ·c̄_t·(v_{t+1} − V(S_{t+1}))   (Espeholt et al. 2018, eq. 1 and remark 1).
+
+    ρ̄ = min(ρ_max, ρ) decides the fixed point, c̄ = min(c_max, ρ) only the variance. On-policy it is `lambda_return`.
+
+    Args:
+        reward, discount, trace, value, next_value, ratio: [T, M, N].
+    """
+    delta = td_target(reward, discount, next_value) - value
+    return value + scan(ratio.clamp(max=rho_max) * delta, discount * trace * ratio.clamp(max=c_max))
+
+
+def corrected_q_return(
+    reward: Tensor, discount: Tensor, trace: Tensor, q_taken: Tensor, next_value: Tensor, coefficient: Tensor
+) -> Tensor:
+    """Q(S_t, A_t) + Σ_{k≥t} (Π_{i=t+1..k} γ·λ·c_i)·δ_k, δ_k = R_{k+1} + γ·E_π Q(S_{k+1}, ·) − Q(S_k, A_k).
+
+    The general operator of Munos et al. 2016 (eq. 3-4). What `coefficient` c is names the method; Q^π is the fixed
+    point of all of them: `tree_backup`, `retrace`, `importance_sampling`, or 1 for Q(λ) (Harutyunyan et al. 2016). With
+    E_π Q = max Q and c = 1 for greedy actions, else 0, it is Watkins's Q(λ).
+
+    Args:
+        reward, discount, trace: [T, M, N].
+        q_taken: Q(S_t, A_t), [T, M, N].
+        next_value: E_π Q(S_{t+1}, ·), [T, M, N].
+        coefficient: c_t, of the action taken at t, [T, M, N].
+    """
+    delta = td_target(reward, discount, next_value) - q_taken
+    following = torch.cat((coefficient[1:], torch.zeros_like(coefficient[:1])))
+    return q_taken + scan(delta, discount * trace * following)
+
+
+def tree_backup(target_probability: Tensor, behaviour_probability: Tensor) -> Tensor:
+    """c = π(A|S)   (Precup et al. 2000; S&B section 7.5). All arguments [T, M, N]."""
+    return target_probability
+
+
+def retrace(target_probability: Tensor, behaviour_probability: Tensor) -> Tensor:
+    """c = min(1, π(A|S)/b(A|S))   (Munos et al. 2016)."""
+    return (target_probability / behaviour_probability).clamp(max=1.0)
+
+
+def importance_sampling(target_probability: Tensor, behaviour_probability: Tensor) -> Tensor:
+    """c = ρ = π(A|S)/b(A|S)   (Precup et al. 2000)."""
+    return target_probability / behaviour_probability

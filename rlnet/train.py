@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,9 +14,16 @@ from rlnet.build import build
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
+from rlnet.report.figures import image_array, save_png, values_figure
+from rlnet.report.panels import learned_and_exact
 from rlnet.report.terminal import progress
 from rlnet.run import Run
 from rlnet.verdict import arrays, document
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = 2  # of the values on the way, besides one at the start and one at the end
 
 
 class DivergedError(RunFailed):
@@ -64,7 +72,8 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
     log, compare, save = (
         _Cadence(every, step) for every in (config.log_every, config.compare_every, config.checkpoint_every)
     )
-    scores = state.compare()[1].scalars if exact else {}
+    scores = _compare(state, record, picture=True) if exact else {}
+    picture = _Cadence(max(config.steps // PICTURES, 1), step)
     clock, before = time.perf_counter(), int(state.steps.sum())
     row: dict[str, np.ndarray] = {}
     with progress(config.steps, done=step) as display:
@@ -75,7 +84,7 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
             step = int(state.steps.max())
             done = int(state.steps.min()) >= config.steps
             if exact and (compare.due(step) or done):
-                scores = state.compare()[1].scalars
+                scores = _compare(state, record, picture.due(step) and not done)
             if log.due(step) or done:
                 _check_finite(state)
                 row = _row(state, metrics, clock, before) | scores
@@ -85,6 +94,14 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
             if save.due(step) or done:
                 write_checkpoint(record.folder / "checkpoint.pt", state.state_dict())
     return row
+
+
+def _compare(state: Run, record: Record, picture: bool) -> dict[str, np.ndarray]:
+    """The scores now, [M] each; perhaps with a picture for TensorBoard."""
+    tables, comparison = state.compare()
+    if picture:
+        _picture(state, record, tables, comparison)
+    return comparison.scalars
 
 
 class _Cadence:
@@ -148,20 +165,18 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Resul
         write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
         steps = state.steps.cpu().numpy()
         write_json(folder / "comparison.json", document(config, state.problem, steps, comparison.scalars))
-        files += [folder / "values.npz", folder / "comparison.json", _picture(state, record, tables, comparison)]
+        save_png(_picture(state, record, tables, comparison), folder / "values.png")
+        files += [folder / name for name in ("values.npz", "comparison.json", "values.png")]
     settings = flat({key: value for key, value in asdict(config).items() if key != "resume"})
     record.hparams(settings, {f"final/{name}": float(np.mean(values)) for name, values in scalars.items()})
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 
 
-def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison) -> Path:
-    """Learned values, exact values and the error of the first member: to TensorBoard, and as values.png."""
-    from rlnet.report.figures import image_array, save_png, values_figure  # matplotlib takes a moment to import
-    from rlnet.report.panels import learned_and_exact
-
+def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison) -> "Figure":
+    """Learned values, exact values and the error of the first member, to TensorBoard."""
     problem = state.problem
     policies = tables.policy[0], problem.solutions[0].policy
     panels = learned_and_exact(comparison.v[0], comparison.v_exact[0], *policies, problem.against)
     figure = values_figure(problem.environment.mdp, panels)
     record.image("values", image_array(figure), int(state.steps.max()))
-    return save_png(figure, record.folder / "values.png")
+    return figure
