@@ -124,6 +124,21 @@ class AlgoConfig(Settings):
 
 
 @dataclass
+class ReplayConfig(AlgoConfig):
+    """An algorithm that learns from a replay of past transitions, with a target network."""
+
+    capacity: int = MISSING  # transitions that each member keeps
+    batch: int = MISSING  # B, of them in one update
+    n_step: int = 1  # rewards in a target before it bootstraps
+    learning_starts: int = MISSING  # transitions of each member before the first update
+    updates: int = 1  # optimiser steps after each rollout
+    target_every: int | None = None  # optimiser steps between copies to the target network (hard updates)
+    target_rate: float | None = field(
+        default=None, metadata=PER_MEMBER
+    )  # or: its share of the way at each step (Polyak)
+
+
+@dataclass
 class PredictionConfig(AlgoConfig):
     """An algorithm that learns the value of a given policy."""
 
@@ -243,6 +258,7 @@ SCHEMAS: dict[str, type] = {
     "env/gymnasium": GymnasiumConfig,
     "algo/control": AlgoConfig,
     "algo/prediction": PredictionConfig,
+    "algo/replay": ReplayConfig,
     "network/tabular": TabularConfig,
     "network/linear": LinearConfig,
     "network/mlp": MlpConfig,

@@ -82,11 +82,25 @@ class Learner:
         self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
         self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]
         self._state = self._optimizer.init(self.theta)
+        self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
 
     @property
     def params(self) -> dict[str, dict[str, Tensor]]:
         """The current parameters by role and name, without gradient: views that follow every step."""
         return self.layout.unpack(self.theta)
+
+    @property
+    def target_params(self) -> dict[str, dict[str, Tensor]]:
+        """The parameters that targets bootstrap from: the target network's, or the current ones, without gradient."""
+        return self.params if self.target is None else self.layout.unpack(self.target)
+
+    def follow(self, rate: Tensor | float) -> None:
+        """Move the target network a share of the way to the current parameters: 1 copies them (Polyak averaging).
+
+        Args:
+            rate: broadcastable to [M, 1], in [0, 1].
+        """
+        self.target += rate * (self.theta - self.target)
 
     def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Metrics:
         """One gradient step of every member on its own loss.
@@ -100,7 +114,7 @@ class Learner:
             Metrics [M], among them the loss and the norm of the gradient before clipping.
         """
         theta = self.theta.detach().requires_grad_()
-        loss, metrics = self.algorithm.loss(self.setting, self.layout.unpack(theta), self.params, batch, hyper)
+        loss, metrics = self.algorithm.loss(self.setting, self.layout.unpack(theta), self.target_params, batch, hyper)
         if loss.shape != (theta.shape[0],):
             raise ValueError(f"an algorithm's loss must be one number per member [{theta.shape[0]}], not {loss.shape}")
         (grad,) = torch.autograd.grad(loss.sum(), theta)
@@ -112,10 +126,12 @@ class Learner:
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and optimiser state."""
-        return {"theta": self.theta, "optimizer": self._state}
+        return {"theta": self.theta, "optimizer": self._state, "target": self.target}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.theta.copy_(state["theta"])
+        if self.target is not None:
+            self.target.copy_(state["target"])
         for name, tensor in self._state.items():
             tensor.copy_(state["optimizer"][name])

@@ -15,6 +15,7 @@ from rlnet.config import Config, ConfigError
 from rlnet.data import Rollout
 from rlnet.explore import greedy, scheduled
 from rlnet.learner import Learner
+from rlnet.replay import Replay
 
 # What may be set anew when a run goes on: nothing of it changes what is learned.
 RESUMABLE = ("steps", "log_every", "compare_every", "checkpoint_every", "threads", "resume")
@@ -42,6 +43,8 @@ class Run:
             lookback=algorithm.lookback,
             whole_episodes=algorithm.whole_episodes,
         )
+        self.replay = _replay(config) if algorithm.replays else None
+        self.updates = 0  # optimiser steps so far
         self.steps = torch.zeros(len(seeds), dtype=torch.int64, device=device)  # [M]
         mdp, sizes = problem.environment.mdp, (len(seeds), problem.environment.n_states, problem.environment.n_actions)
         self.visits = None if mdp is None else torch.zeros(sizes, dtype=torch.int64, device=device)
@@ -106,7 +109,10 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly where it stopped."""
         parts = {"learner": self.learner.state_dict(), "collector": self.collector.state_dict()}
-        return {**parts, "steps": self.steps, "visits": self.visits, "config": asdict(self.config)}
+        if self.replay is not None:
+            parts["replay"] = self.replay.state_dict()
+        counters = {"steps": self.steps, "visits": self.visits, "updates": self.updates}
+        return {**parts, **counters, "config": asdict(self.config)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`.
@@ -121,8 +127,16 @@ class Run:
         self.learner.load_state_dict(state["learner"])
         self.collector.load_state_dict(state["collector"])
         self.steps.copy_(state["steps"])
+        self.updates = state["updates"]
+        if self.replay is not None:
+            self.replay.load_state_dict(state["replay"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
+
+
+def _replay(config: Config) -> Replay:
+    algo = config.algo
+    return Replay(algo.capacity, algo.batch, algo.n_step, config.member_seeds, config.device)
 
 
 def _count(visits: Tensor, obs: Tensor, action: Tensor, valid: Tensor) -> None:

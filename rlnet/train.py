@@ -13,6 +13,7 @@ from torch import Tensor
 from rlnet.build import build
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, RunFailed
+from rlnet.data import Rollout
 from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
 from rlnet.report.figures import image_array, save_png, values_figure
 from rlnet.report.panels import learned_and_exact
@@ -66,7 +67,7 @@ def run(config: Config, folder: Path) -> Result:
 
 def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
     """Update until every member has done its steps; the last row of the log."""
-    config, learner = state.config, state.learner
+    config = state.config
     exact = state.problem.solutions is not None
     step = int(state.steps.max())
     log, compare, save = (
@@ -78,9 +79,7 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
     row: dict[str, np.ndarray] = {}
     with progress(config.steps, done=step) as display:
         while int(state.steps.min()) < config.steps:
-            rollout = state.collect()
-            metrics = learner.step(rollout, state.hyper(), state.learning_rate)
-            state.count(rollout)
+            metrics = learn(state, state.collect())
             step = int(state.steps.max())
             done = int(state.steps.min()) >= config.steps
             if exact and (compare.due(step) or done):
@@ -94,6 +93,33 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
             if save.due(step) or done:
                 write_checkpoint(record.folder / "checkpoint.pt", state.state_dict())
     return row
+
+
+def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
+    """Take the optimiser steps that a rollout is worth: on itself, or on segments of the replay that it goes into.
+
+    Returns:
+        Metrics of the last step, [M] each.
+    """
+    learner, replay, algo = state.learner, state.replay, state.config.algo
+    if replay is None:
+        metrics = learner.step(rollout, state.hyper(), state.learning_rate)
+        state.count(rollout)
+        return metrics
+    replay.add(rollout)
+    state.count(rollout)
+    while len(replay) < algo.learning_starts:
+        rollout = state.collect()
+        replay.add(rollout)
+        state.count(rollout)
+    for _ in range(algo.updates):
+        metrics = learner.step(replay.sample(), state.hyper(), state.learning_rate)
+        state.updates += 1
+        if algo.target_rate is not None:
+            learner.follow(algo.target_rate)
+        elif state.updates % algo.target_every == 0:
+            learner.follow(1.0)
+    return metrics
 
 
 def _compare(state: Run, record: Record, picture: bool) -> dict[str, np.ndarray]:

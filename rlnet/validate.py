@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rlnet.config import SCHEMAS, Config, ConfigError, MlpConfig, ScheduleConfig, check_env, require
+from rlnet.config import SCHEMAS, Config, ConfigError, MlpConfig, ReplayConfig, ScheduleConfig, check_env, require
 
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
@@ -36,12 +36,27 @@ def _check_exploration(config: Config) -> None:
         _check_schedule(schedule, "schedule", 1e-6, float("inf"), "the temperature of exploration=softmax")
 
 
+def _check_replay(algo: ReplayConfig) -> None:
+    for key in ("capacity", "batch", "n_step", "learning_starts", "updates"):
+        require(getattr(algo, key) >= 1, f"algo.{key}", getattr(algo, key), "must be at least 1")
+    held = algo.capacity - algo.n_step * algo.envs
+    allowed = f"must be at most algo.capacity - algo.n_step·algo.envs = {held}"
+    require(algo.learning_starts <= held, "algo.learning_starts", algo.learning_starts, allowed)
+    allowed = "give exactly one of algo.target_every and algo.target_rate"
+    require((algo.target_every is None) != (algo.target_rate is None), "algo.target_every", algo.target_every, allowed)
+    every, rate = algo.target_every, algo.target_rate
+    require(every is None or every >= 1, "algo.target_every", every, "must be at least 1, or null")
+    require(rate is None or 0 < rate <= 1, "algo.target_rate", rate, "must be in (0, 1], or null")
+
+
 def _check_train(config: Config) -> None:
     for key in ("steps", "seeds", "threads", "log_every", "compare_every", "checkpoint_every"):
         require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
     for key in ("envs", "rollout"):
         require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")
+    if isinstance(config.algo, ReplayConfig):
+        _check_replay(config.algo)
     if isinstance(config.network, MlpConfig):
         network = config.network
         require(all(width >= 1 for width in network.hidden), "network.hidden", network.hidden, "widths of at least 1")

@@ -11,6 +11,7 @@ from rlnet.config import Config, register
 from rlnet.data import Rollout
 from rlnet.mdp import FiniteMDP
 from rlnet.run import Run
+from rlnet.train import learn
 from rlnet.validate import from_hydra
 
 ROOT = Path(__file__).parents[1]
@@ -35,8 +36,7 @@ def update(run: Run, times: int = 1) -> Rollout:
     """Collect and learn, as the loop of `rlnet.train` does; the last rollout."""
     for _ in range(times):
         rollout = run.collect()
-        run.learner.step(rollout, run.hyper(), run.learning_rate)
-        run.count(rollout)
+        learn(run, rollout)
     return rollout
 
 

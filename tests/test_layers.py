@@ -9,6 +9,7 @@ from support import CONFIGS, ROOT, composed
 # From the top down; a module may import those below it, and its own package.
 LAYERS = (
     "cli",
+    "bench",
     "report.summary",
     "exact",
     "train",
@@ -19,6 +20,7 @@ LAYERS = (
     "build",
     "learner",
     "collect",
+    "replay",
     "algos",
     "explore",
     "compare",

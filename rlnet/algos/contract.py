@@ -57,6 +57,7 @@ class Algorithm:
     judged: str  # whose values are learned: "given", "behaviour" or "greedy" (optimal control)
     source: str  # where the method is described
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
+    replays: bool = False  # learns from segments of a replay, with a target network
     lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
     hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # its own numbers and their ranges
 

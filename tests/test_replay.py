@@ -1,0 +1,119 @@
+"""Replay: what goes in comes out, uniformly, in whole segments, for each member from its own stream."""
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from support import make_run, update
+
+from rlnet.algos import load
+from rlnet.data import Rollout
+from rlnet.replay import Replay
+
+MEMBERS, ENVS = 2, 3
+
+
+def rollout(first: int, length: int) -> Rollout:
+    """Rows whose reward tells time, member and environment: 100·t + 10·m + n."""
+    time = torch.arange(first, first + length).view(-1, 1, 1)
+    code = 100 * time + 10 * torch.arange(MEMBERS).view(1, -1, 1) + torch.arange(ENVS)
+    flags = torch.zeros(length, MEMBERS, ENVS, dtype=torch.bool)
+    ones = torch.ones(length, MEMBERS, ENVS)
+    return Rollout(code, code % 2, code.float(), code + 100, flags, flags, ~flags, ones, ones)
+
+
+def test_segments_are_consecutive_steps_of_one_environment_of_the_member():
+    replay = Replay(30, 64, 3, [0, 1])
+    for t in range(0, 40, 4):
+        replay.add(rollout(t, 4))
+    batch = replay.sample()
+    assert batch.obs.shape == (3, MEMBERS, 64)
+    assert torch.equal(batch.obs[1:], batch.obs[:-1] + 100)
+    assert torch.equal(batch.next_obs, batch.obs + 100)
+    assert torch.equal(batch.reward, batch.obs.float())
+    for m in range(MEMBERS):
+        assert (batch.obs[:, m] // 10 % 10 == m).all()
+    assert batch.weight[0].sum(1).tolist() == pytest.approx([1.0, 1.0])
+    assert (batch.weight[1:] == 0).all()
+
+
+def test_only_the_newest_are_kept_and_all_of_them_equally_often():
+    replay = Replay(30, 500, 1, [0, 1])
+    for t in range(25):
+        replay.add(rollout(t, 1))
+    assert len(replay) == 30
+    seen = torch.cat([replay.sample().obs[0, 1] for _ in range(20)])
+    times = seen // 100
+    assert times.min() == 15
+    assert times.max() == 24
+    counts = seen.unique(return_counts=True)[1]
+    assert len(counts) == 30
+    assert chisquare(counts.numpy()).pvalue > 1e-3
+
+
+def test_rows_that_are_no_transitions_have_no_weight():
+    replay = Replay(10, 50, 1, [0, 1])
+    rows = rollout(0, 2)
+    rows.valid[1] = False
+    replay.add(rows)
+    batch = replay.sample()
+    assert (batch.weight[0][batch.obs[0] // 100 == 1] == 0).all()
+    assert (batch.weight[0][batch.obs[0] // 100 == 0] > 0).all()
+
+
+def test_a_member_draws_the_same_segments_alone():
+    many, alone = Replay(30, 16, 2, [4, 7]), Replay(30, 16, 2, [7])
+    rows = rollout(0, 8)
+    many.add(rows)
+    alone.add(Rollout(**{name: getattr(rows, name)[:, 1:] for name in rows.__dataclass_fields__}))
+    for _ in range(5):
+        assert torch.equal(many.sample().obs[:, 1], alone.sample().obs[:, 0])
+
+
+def test_too_little_and_too_much_are_refused():
+    replay = Replay(6, 4, 2, [0, 1])
+    replay.add(rollout(0, 1))
+    with pytest.raises(ValueError, match="1 steps are stored, a segment needs 2"):
+        replay.sample()
+    with pytest.raises(ValueError, match="does not fit into a replay of 2 steps"):
+        replay.add(rollout(1, 3))
+    with pytest.raises(ValueError, match="batch=0: must be at least 1"):
+        Replay(6, 0, 1, [0])
+
+
+SMALL = ("env=random_walk", "gamma=0.9", "algo.learning_starts=100", "algo.batch=16", "seeds=2", "steps=4000")
+
+
+def test_a_resumed_replay_goes_on_with_the_same_bits(tmp_path):
+    options = (*SMALL, "algo=dqn", "algo.n_step=2", "algo.target_every=7")
+    whole, half, resumed = make_run(*options), make_run(*options), make_run(*options)
+    update(half, 10)
+    torch.save(half.state_dict(), tmp_path / "checkpoint.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    update(resumed, 10)
+    update(whole, 20)
+    assert torch.equal(whole.learner.theta, resumed.learner.theta)
+    assert torch.equal(whole.learner.target, resumed.learner.target)
+
+
+@pytest.mark.parametrize(
+    ("options", "due"), [(("algo.target_every=5",), 5), (("algo.target_every=null", "algo.target_rate=0.1"), 1)]
+)
+def test_the_target_network_follows(options, due):
+    run = make_run(*SMALL, "algo=dqn", *options)
+    start = run.learner.target.clone()
+    if due > 1:
+        update(run, due - 1)
+    assert torch.equal(run.learner.target, start)
+    update(run, 1)
+    share = 0.1 if due == 1 else 1.0
+    torch.testing.assert_close(run.learner.target, start + share * (run.learner.theta - start))
+
+
+@pytest.mark.parametrize("name", ["dqn", "double_dqn"])
+def test_learning_begins_when_enough_is_stored(name):
+    run = make_run(*SMALL, f"algo={name}")
+    assert load(name).replays
+    update(run, 1)
+    assert len(run.replay) >= 100
+    assert run.steps.tolist() == [len(run.replay)] * 2
+    assert run.updates == 1
