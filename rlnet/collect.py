@@ -116,8 +116,6 @@ class Collector:
         # The environments get new seeds from each member's own stream: how long other members' episodes were
         # must not decide which numbers come next.
         self._obs = self._simulation.reset(self._draw_seeds())
-        self._discount.fill_(1.0)
-        self._sums.zero_()
 
     def _book(self, reward: Tensor, valid: Tensor, ended: Tensor) -> None:
         """Add a step to the running episodes, and those that ended to the finished ones."""

@@ -68,16 +68,34 @@ def test_with_lookback_every_transition_is_learned_from_exactly_once(size, lookb
     rows = [GO, GO, END, GO, CUT, GO, GO, GO, END, END, GO, GO]
     c = collector(rows, rollout=size, lookback=lookback)
     learned = {}
-    for _ in range(36 // size):
+    for number in range(36 // size):
         rollout = c.collect(act)
         weights, steps = rollout.weight.flatten(), rollout.next_obs.flatten()
-        ended = (rollout.terminated | rollout.truncated).flatten()
         for t in weights.nonzero().flatten().tolist():
-            learned[int(steps[t])] = learned.get(int(steps[t]), 0) + 1
+            assert int(steps[t]) not in learned
+            learned[int(steps[t])] = number
             assert weights[t] == pytest.approx(1 / size)
-            assert t + lookback < len(weights) or ended[t:].any()
-    assert set(learned.values()) == {1}
+        assert c.new_steps(rollout).tolist() == [size]
+    for step, number in learned.items():
+        end = next(k for k in range(step, 100) if rows[(k - 1) % len(rows)] in (END, CUT))
+        known = min(step + lookback, end)  # the step with which its target is complete
+        assert number == (known - 1) // size
     assert set(range(1, 36 - lookback)) <= set(learned)
+
+
+def test_terminated_and_truncated_stay_apart():
+    rollout = collector([GO, END, GO, CUT, RESET], rollout=5).collect(act)
+    assert rollout.terminated.flatten().tolist() == [False, True, False, False, False]
+    assert rollout.truncated.flatten().tolist() == [False, False, False, True, False]
+    assert rollout.valid.flatten().tolist() == [True, True, True, True, False]
+
+
+def test_weights_are_means_over_steps_or_sums_over_episodes():
+    steps = make_run("env=cliff", "algo.envs=5", "algo.rollout=3", "seeds=2").collect()
+    torch.testing.assert_close(steps.weight, torch.full((3, 2, 5), 1 / 15))
+    episodes = make_run("env=random_walk", "algo=mc", "algo.envs=5", "algo.rollout=300", "seeds=2").collect()
+    torch.testing.assert_close(episodes.weight, episodes.valid / 5.0)
+    assert (episodes.weight[0] > 0).all()
 
 
 def test_the_final_observation_is_the_successor_and_the_new_episode_the_next_observation():
@@ -105,6 +123,7 @@ def test_whole_episodes_stop_at_the_end_and_treat_the_cap_as_a_time_limit():
     assert first.weight.flatten().tolist() == [1, 1, 1]
     second = c.collect(act)
     assert second.truncated.flatten().tolist() == [False, False, False, True]
+    assert not second.terminated.any()
     assert c.episodes()["episode/count"].item() == 2
 
 

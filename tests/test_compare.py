@@ -6,7 +6,7 @@ from support import composed, random_mdp
 
 from rlnet.build import build
 from rlnet.compare import judge_policy, reachable, score
-from rlnet.mdp import FiniteMDP, evaluate, solve
+from rlnet.mdp import FiniteMDP, evaluate, occupancy, solve
 
 GAMMA = 0.9
 
@@ -37,6 +37,22 @@ def test_known_errors_are_measured():
     assert s["exact/v_max"] == pytest.approx(1.0)
     assert s["exact/v_rmse_uniform"] == pytest.approx((1 / (alive & reachable(mdp)).sum()) ** 0.5)
     assert s["exact/bellman_residual"] > 0.05
+
+
+def test_errors_are_weighted_by_the_discounted_visitation_of_the_judged_policy():
+    mdp = random_mdp(1)
+    best = solve(mdp, GAMMA)
+    visits = occupancy(mdp, best.policy, GAMMA)
+    for state in np.flatnonzero(~mdp.terminal & reachable(mdp)):
+        v, q = best.v.copy(), best.q.copy()
+        v[state] += 0.5
+        action = np.flatnonzero(mdp.available[state])[0]
+        q[state, action] -= 0.5
+        s = score(mdp, best, best.policy, "optimal", v=v, q=q).scalars
+        count = mdp.available[state].sum()
+        assert s["exact/v_rmse"] == pytest.approx(0.5 * visits[state] ** 0.5, abs=1e-9)
+        assert s["exact/q_rmse"] == pytest.approx(0.5 * (visits[state] / count) ** 0.5, abs=1e-9)
+        assert s["exact/q_bias"] == pytest.approx(-0.5 * visits[state] / count, abs=1e-9)
 
 
 def test_a_prediction_is_compared_with_the_value_of_its_policy():
