@@ -124,6 +124,14 @@ class AlgoConfig(Settings):
 
 
 @dataclass
+class EpochsConfig(AlgoConfig):
+    """An algorithm that goes over each rollout several times, in shuffled minibatches."""
+
+    epochs: int = MISSING
+    minibatches: int = MISSING
+
+
+@dataclass
 class ReplayConfig(AlgoConfig):
     """An algorithm that learns from a replay of past transitions, with a target network."""
 
@@ -259,6 +267,7 @@ SCHEMAS: dict[str, type] = {
     "algo/control": AlgoConfig,
     "algo/prediction": PredictionConfig,
     "algo/replay": ReplayConfig,
+    "algo/epochs": EpochsConfig,
     "network/tabular": TabularConfig,
     "network/linear": LinearConfig,
     "network/mlp": MlpConfig,

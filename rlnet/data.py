@@ -3,8 +3,10 @@
 Axes, always in this order: T time, M members, N environments per member, then features.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 
+import torch
 from torch import Tensor
 
 
@@ -19,5 +21,33 @@ class Rollout:
     terminated: Tensor  # [T, M, N] bool: the MDP ended, no successor value
     truncated: Tensor  # [T, M, N] bool: a limit cut the episode, the successor has a value
     valid: Tensor  # [T, M, N] bool: False for a row that is no transition (an autoreset, the time after an episode)
-    weight: Tensor  # [T, M, N] float32: the row's share in the member's loss; 0 for rows not to be learned from now
     start_discount: Tensor  # [T, M, N] float32: γ^t with t the steps since the episode began
+    weight: Tensor  # [T, M, N] float32: the row's share in the member's loss; 0 for rows not to be learned from now
+    extra: Mapping[str, Tensor] = field(default_factory=dict)  # [T, M, N] each: what an algorithm prepared before steps
+
+
+TENSORS = tuple(item.name for item in fields(Rollout) if item.name != "extra")
+
+
+def minibatches(rollout: Rollout, order: Tensor, count: int) -> Iterator[Rollout]:
+    """The rows of a rollout in `count` parts, each of them one step [1, M, B] with weights that make a mean again.
+
+    Args:
+        rollout: [T, M, N].
+        order: int64 [M, T·N], a permutation of each member's rows.
+        count: at most T·N; it divides the rows as evenly as can be.
+    """
+
+    def rows(tensor: Tensor) -> Tensor:
+        return tensor.movedim(1, 0).flatten(1, 2)  # [M, T·N, ...]
+
+    member = torch.arange(len(order), device=order.device).unsqueeze(-1)
+    flat = {name: rows(getattr(rollout, name)) for name in TENSORS}
+    extra = {name: rows(tensor) for name, tensor in rollout.extra.items()}
+    for part in order.tensor_split(count, dim=1):
+        batch = Rollout(
+            **{name: tensor[member, part].unsqueeze(0) for name, tensor in flat.items()},
+            extra={name: tensor[member, part].unsqueeze(0) for name, tensor in extra.items()},
+        )
+        total = batch.weight.sum(-1, keepdim=True).clamp(min=1e-12)
+        yield replace(batch, weight=batch.weight / total)

@@ -5,16 +5,15 @@ rollouts learns from replay too; a one-step method asks for n = 1. Only the firs
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlnet.data import Rollout
+from rlnet.data import TENSORS, Rollout
 from rlnet.rng import BlockUniform, Streams
 
-STORED = tuple(item.name for item in fields(Rollout) if item.name != "weight")
+STORED = tuple(name for name in TENSORS if name != "weight")
 
 
 class Replay:

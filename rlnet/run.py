@@ -16,6 +16,7 @@ from rlnet.data import Rollout
 from rlnet.explore import greedy, scheduled
 from rlnet.learner import Learner
 from rlnet.replay import Replay
+from rlnet.rng import Streams
 
 # What may be set anew when a run goes on: nothing of it changes what is learned.
 RESUMABLE = ("steps", "log_every", "compare_every", "checkpoint_every", "threads", "resume")
@@ -44,6 +45,7 @@ class Run:
             whole_episodes=algorithm.whole_episodes,
         )
         self.replay = _replay(config) if algorithm.replays else None
+        self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
         self.steps = torch.zeros(len(seeds), dtype=torch.int64, device=device)  # [M]
         mdp, sizes = problem.environment.mdp, (len(seeds), problem.environment.n_states, problem.environment.n_actions)
@@ -111,6 +113,7 @@ class Run:
         parts = {"learner": self.learner.state_dict(), "collector": self.collector.state_dict()}
         if self.replay is not None:
             parts["replay"] = self.replay.state_dict()
+        parts["shuffle"] = self.shuffle.state_dict()
         counters = {"steps": self.steps, "visits": self.visits, "updates": self.updates}
         return {**parts, **counters, "config": asdict(self.config)}
 
@@ -128,6 +131,7 @@ class Run:
         self.collector.load_state_dict(state["collector"])
         self.steps.copy_(state["steps"])
         self.updates = state["updates"]
+        self.shuffle.load_state_dict(state["shuffle"])
         if self.replay is not None:
             self.replay.load_state_dict(state["replay"])
         if self.visits is not None:

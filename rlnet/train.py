@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rlnet.build import build
 from rlnet.compare import Comparison, Tables
-from rlnet.config import Config, ConfigError, RunFailed
-from rlnet.data import Rollout
+from rlnet.config import Config, ConfigError, EpochsConfig, RunFailed
+from rlnet.data import Rollout, minibatches
 from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
 from rlnet.report.figures import image_array, save_png, values_figure
 from rlnet.report.panels import learned_and_exact
@@ -96,16 +96,35 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
 
 
 def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
-    """Take the optimiser steps that a rollout is worth: on itself, or on segments of the replay that it goes into.
+    """Take the optimiser steps that a rollout is worth: on itself, on its minibatches, or on what replay holds.
 
     Returns:
         Metrics of the last step, [M] each.
     """
+    if state.replay is not None:
+        return _learn_from_replay(state, rollout)
+    algorithm, learner, algo = state.problem.algorithm, state.learner, state.config.algo
+    hyper, rate = state.hyper(), state.learning_rate
+    if algorithm.prepare is not None:
+        with torch.no_grad():
+            extra = algorithm.prepare(state.problem.setting, learner.params, rollout, hyper)
+        rollout = replace(rollout, extra=extra)
+    if not isinstance(algo, EpochsConfig):
+        metrics = learner.step(rollout, hyper, rate)
+    else:
+        rows = rollout.weight.shape[0] * rollout.weight.shape[2]
+        for _ in range(algo.epochs):
+            order = state.shuffle.uniform(rows).argsort(dim=1)
+            for batch in minibatches(rollout, order, algo.minibatches):
+                metrics = learner.step(batch, hyper, rate)
+                # A member whose policy has moved far enough stops until the next rollout.
+                rate = rate * (1 - metrics.get("stop", torch.zeros_like(rate[:, 0])).unsqueeze(-1))
+    state.count(rollout)
+    return {name: value for name, value in metrics.items() if name != "stop"}
+
+
+def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
     learner, replay, algo = state.learner, state.replay, state.config.algo
-    if replay is None:
-        metrics = learner.step(rollout, state.hyper(), state.learning_rate)
-        state.count(rollout)
-        return metrics
     replay.add(rollout)
     state.count(rollout)
     while len(replay) < algo.learning_starts:

@@ -6,7 +6,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rlnet.config import SCHEMAS, Config, ConfigError, MlpConfig, ReplayConfig, ScheduleConfig, check_env, require
+from rlnet.config import (
+    SCHEMAS,
+    Config,
+    ConfigError,
+    EpochsConfig,
+    MlpConfig,
+    ReplayConfig,
+    ScheduleConfig,
+    check_env,
+    require,
+)
 
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
@@ -55,6 +65,10 @@ def _check_train(config: Config) -> None:
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
     for key in ("envs", "rollout"):
         require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")
+    if isinstance(config.algo, EpochsConfig):
+        require(config.algo.epochs >= 1, "algo.epochs", config.algo.epochs, "must be at least 1")
+        rows, parts = config.algo.envs * config.algo.rollout, config.algo.minibatches
+        require(1 <= parts <= rows, "algo.minibatches", parts, f"must be in [1, algo.envs·algo.rollout = {rows}]")
     if isinstance(config.algo, ReplayConfig):
         _check_replay(config.algo)
     if isinstance(config.network, MlpConfig):

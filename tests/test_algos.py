@@ -11,7 +11,7 @@ from rlnet import algos
 from rlnet.algos import Setting
 from rlnet.algos.contract import by_policy
 from rlnet.config import OptimizerConfig, TabularConfig
-from rlnet.data import Rollout
+from rlnet.data import TENSORS, Rollout, minibatches
 from rlnet.explore import epsilon_greedy
 from rlnet.learner import Learner
 from rlnet.mdp import FiniteMDP, evaluate, occupancy, solve
@@ -116,10 +116,7 @@ def test_sarsa_step_is_the_expected_bellman_error(seed):
     behaviour = epsilon_greedy(
         torch.as_tensor(np.where(mdp.available | mdp.terminal[:, None], q, -np.inf)), torch.tensor(EPSILON)
     )
-    rows = {
-        item.name: getattr(first, item.name).repeat_interleave(mdp.n_actions, dim=2)
-        for item in dataclasses.fields(Rollout)
-    }
+    rows = {name: getattr(first, name).repeat_interleave(mdp.n_actions, dim=2) for name in TENSORS}
     second = {name: tensor.clone() for name, tensor in rows.items()}
     second["action"] = torch.arange(mdp.n_actions).repeat(first.obs.shape[2]).view(1, 1, -1)
     rows["weight"] = rows["weight"] * behaviour[rows["next_obs"], second["action"]].float()
@@ -257,7 +254,7 @@ def test_each_member_learns_from_its_own_rewards():
     mdp = random_mdp(3)
     policy = uniform_policy(mdp)
     batch = enumerated(mdp, policy, np.ones(mdp.n_states) * ~mdp.terminal)
-    both = {item.name: getattr(batch, item.name).repeat(1, 2, 1) for item in dataclasses.fields(Rollout)}
+    both = {name: getattr(batch, name).repeat(1, 2, 1) for name in TENSORS}
     both["reward"][:, 1] *= -2.0
     population, alone = learner_for("td0", mdp, policy, members=2), learner_for("td0", mdp, policy)
     second = dataclasses.replace(batch, reward=batch.reward * -2.0)
@@ -309,3 +306,81 @@ def test_every_algorithm_trains_with_every_network_and_several_members(algo, net
     assert ((run.learner.theta - before).abs().sum(1) > 0).all()
     comparison = run.compare()[1]
     assert all(values.shape == (3,) for values in comparison.scalars.values())
+
+
+def test_a2c_with_lambda_0_is_the_one_step_actor_critic():
+    mdp = random_mdp(2)
+    batch = enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states) * ~mdp.terminal)
+    own = {"value_coefficient": 0.7, "entropy_coefficient": 0.1, "state_discount": 0.0}
+    changes = []
+    for name, more in (("actor_critic", {}), ("a2c", {"lambda_": 0.0})):
+        learner = learner_for(name, mdp)
+        learner.theta.copy_(torch.randn(learner.theta.shape, generator=torch.Generator().manual_seed(0)))
+        changes.append(step_of(learner, batch, **own, **more))
+    torch.testing.assert_close(*changes)
+
+
+def ppo_batch(mdp: FiniteMDP, learner: Learner, own: dict[str, float]) -> Rollout:
+    batch = enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states) * ~mdp.terminal)
+    with torch.no_grad():
+        extra = learner.algorithm.prepare(learner.setting, learner.params, batch, hyper(**own))
+    return dataclasses.replace(batch, extra=extra)
+
+
+PPO = {"lambda_": 0.9, "clip": 0.2, "stop_at_kl": np.inf, "value_coefficient": 0.0, "entropy_coefficient": 0.0}
+
+
+def test_the_first_ppo_step_is_the_policy_gradient_with_normalised_advantages():
+    """At ρ = 1 nothing is clipped, and ∇ρ = ∇log π: the same step as A2C's with Â replaced."""
+    mdp = random_mdp(2)
+    ppo, a2c = learner_for("ppo", mdp), learner_for("a2c", mdp)
+    ppo.theta.copy_(torch.randn(ppo.theta.shape, generator=torch.Generator().manual_seed(0)))
+    a2c.theta.copy_(ppo.theta)
+    batch = ppo_batch(mdp, ppo, PPO)
+    share = batch.weight / batch.weight.sum()
+    advantage = batch.extra["advantage"]
+    deviation = (share * (advantage - (share * advantage).sum()).square()).sum().sqrt()
+    own = {"lambda_": 0.9, "value_coefficient": 0.0, "entropy_coefficient": 0.0, "state_discount": 0.0}
+    # Subtracting the mean changes nothing in expectation over π; here all actions are enumerated under the uniform
+    # policy, so the comparison adds the same constant to both.
+    mean = (share * advantage).sum()
+    plain = dataclasses.replace(batch, reward=batch.reward - mean)
+    torch.testing.assert_close(step_of(ppo, batch, **PPO), step_of(a2c, plain, **own) / deviation, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("shift", "moves"), [(0.0, True), (5.0, False)])
+def test_ppo_does_not_push_a_ratio_further_that_has_left_the_clip_range_in_its_direction(shift, moves):
+    """One action with a positive advantage: once ρ > 1 + ε its gradient is zero."""
+    mdp = random_mdp(2, actions=2, masked=False)
+    learner = learner_for("ppo", mdp)
+    learner.theta.zero_()
+    batch = ppo_batch(mdp, learner, PPO)
+    chosen = batch.action == 0
+    extra = {**batch.extra, "advantage": torch.where(chosen, 1.0, -1.0)}
+    learner.theta.view(-1)[: mdp.n_states * 2].view(-1, 2)[:, 0] = shift  # π(0) has grown since
+    change = step_of(learner, dataclasses.replace(batch, extra=extra), **PPO)
+    assert bool((change.abs() > 1e-6).any()) == moves
+
+
+def test_ppo_stops_a_member_whose_policy_has_moved_far_enough():
+    options = ("env=random_walk", "gamma=0.9", "algo=ppo", "seeds=2", "algo.hyper.entropy_coefficient=0")
+    free, stopped = make_run(*options), make_run(*options, "algo.hyper.stop_at_kl=0")
+    for run in (free, stopped):
+        update(run)
+    assert not torch.equal(free.learner.theta, stopped.learner.theta)
+
+
+def test_minibatches_hold_every_row_once_and_are_means():
+    run = make_run("env=random_walk", "gamma=0.9", "algo=ppo", "seeds=2", "algo.rollout=5", "algo.envs=3")
+    rollout = run.collect()
+    rollout = dataclasses.replace(rollout, extra={"index": torch.arange(30).view(5, 2, 3)})
+    order = run.shuffle.uniform(15).argsort(dim=1)
+    parts = list(minibatches(rollout, order, 4))
+    assert [part.reward.shape[2] for part in parts] == [4, 4, 4, 3]
+    for m in range(2):
+        rows = torch.cat([part.extra["index"][0, m] for part in parts])
+        assert rows.sort().values.tolist() == rollout.extra["index"][:, m].flatten().tolist()
+    for part in parts:
+        torch.testing.assert_close(part.weight.sum(-1), torch.ones(1, 2))
+        where = part.extra["index"]
+        assert torch.equal(part.obs.flatten(), rollout.obs.flatten()[where.flatten()])

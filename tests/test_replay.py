@@ -6,7 +6,7 @@ from scipy.stats import chisquare
 from support import make_run, update
 
 from rlnet.algos import load
-from rlnet.data import Rollout
+from rlnet.data import TENSORS, Rollout
 from rlnet.replay import Replay
 
 MEMBERS, ENVS = 2, 3
@@ -64,7 +64,7 @@ def test_a_member_draws_the_same_segments_alone():
     many, alone = Replay(30, 16, 2, [4, 7]), Replay(30, 16, 2, [7])
     rows = rollout(0, 8)
     many.add(rows)
-    alone.add(Rollout(**{name: getattr(rows, name)[:, 1:] for name in rows.__dataclass_fields__}))
+    alone.add(Rollout(**{name: getattr(rows, name)[:, 1:] for name in TENSORS}))
     for _ in range(5):
         assert torch.equal(many.sample().obs[:, 1], alone.sample().obs[:, 0])
 

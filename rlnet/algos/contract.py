@@ -59,6 +59,8 @@ class Algorithm:
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
     replays: bool = False  # learns from segments of a replay, with a target network
     lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
+    # Computed once for a rollout, before its optimiser steps, and handed to every one of them as `batch.extra`.
+    prepare: Callable[[Setting, Params, Rollout, Hyper], dict[str, Tensor]] | None = None
     hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # its own numbers and their ranges
 
     @property
@@ -88,11 +90,10 @@ def by_given(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> 
 # ---------------------------------------------------------------------------------------------- parts of losses
 
 
-def ends(batch: Rollout, hyper: Hyper, lambda_: float) -> Boundaries:
-    """`returns.boundaries` of a rollout."""
+def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
+    """`returns.boundaries` of a rollout; λ is a number or [M, 1]."""
     gamma = hyper["gamma"]
-    trace = torch.full_like(gamma, lambda_)
-    return boundaries(gamma, trace, batch.terminated, batch.truncated, batch.valid)
+    return boundaries(gamma, gamma.new_zeros(gamma.shape) + lambda_, batch.terminated, batch.truncated, batch.valid)
 
 
 def take(values: Tensor, action: Tensor) -> Tensor:

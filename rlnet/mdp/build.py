@@ -1,15 +1,12 @@
-"""Builders of `FiniteMDP` from arrays, from dictionaries and from coordinate lists; all of them end in `from_coo`."""
+"""Builders of `FiniteMDP` from dense arrays and from coordinate lists; every builder ends in `from_coo`."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rlnet.mdp.checks import check_outcomes
 from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model import FiniteMDP
-
 
 COMPILED_OUTCOMES = 300_000  # from here on a compiled pass merges duplicates, without sorting
 
@@ -127,65 +124,8 @@ def from_arrays(
     )
 
 
-def from_outcomes(
-    outcomes: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]],
-    n_states: int | None = None,
-    n_actions: int | None = None,
-    start: np.ndarray | None = None,
-) -> FiniteMDP:
-    """A model from `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]` (Gymnasium toy-text `P`).
-
-    A state whose dictionary is empty is terminal, and so is a missing one that only ended outcomes reach. A state that
-    no episode starts in and whose every action ends at once, where it is, with reward 0 is how toy-text writes a
-    terminal state: it becomes one (no pairs). Actions that a state does not list are not available there.
-    """
-    rows = []
-    for s, actions in outcomes.items():
-        for a, listed in actions.items():
-            if len(listed) == 0:
-                raise InvalidMDPError(f"state {s}, action {a}: no outcome, so probabilities sum to 0, not 1")
-            for outcome in listed:
-                if len(outcome) != 4:
-                    raise InvalidMDPError(
-                        f"state {s}, action {a}: an outcome is (probability, next_state, reward, terminated), "
-                        f"not {outcome!r}"
-                    )
-                rows.append((s, a, *outcome))
-    state, action, probability, successor, reward, ended = (
-        (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0, int) for _ in range(6))
-    )
-    state, action, successor = (_integers(x, n) for x, n in ((state, "state"), (action, "action"), (successor, "next")))
-    ended = ended.astype(bool)
-    empty = [s for s, actions in outcomes.items() if not actions]
-    largest = max([*empty, int(state.max(initial=-1)), int(successor.max(initial=-1))], default=-1)
-    n_states = largest + 1 if n_states is None else int(n_states)
-    loops = (state == successor) & ended & (reward == 0)
-    busy = np.zeros(n_states, dtype=bool)
-    busy[state[(state >= 0) & (state < n_states) & ~loops]] = True
-    if start is not None and np.shape(start) == (n_states,):
-        busy |= np.asarray(start) > 0
-    inside = (state >= 0) & (state < n_states)
-    keep = ~inside | busy[np.where(inside, state, 0)]
-    terminal = np.zeros(n_states, dtype=bool)
-    terminal[state[~keep]] = True
-    terminal[[s for s in empty if 0 <= s < n_states]] = True
-    # A state that nobody lists is terminal only if no outcome goes on from it.
-    listed = np.isin(np.arange(n_states), np.fromiter(outcomes.keys(), dtype=np.int64, count=len(outcomes)))
-    reached = np.zeros(n_states, dtype=bool)
-    reached[successor[(successor >= 0) & (successor < n_states) & ~ended]] = True
-    terminal |= ~listed & ~reached
-    n_actions = (int(action.max(initial=-1)) + 1) if n_actions is None else n_actions
-    return from_coo(
-        *(x[keep] for x in (state, action, successor, probability, reward, ended)),
-        n_states=n_states,
-        n_actions=n_actions,
-        terminal=terminal,
-        start=start,
-    )
-
-
 def _columns(state, action, next_state, probability, reward, terminated) -> list[np.ndarray]:
-    integers = [_integers(x, n) for x, n in ((state, "state"), (action, "action"), (next_state, "next_state"))]
+    integers = [as_integers(x, n) for x, n in ((state, "state"), (action, "action"), (next_state, "next_state"))]
     floats = [np.asarray(x, dtype=np.float64) for x in (probability, reward)]
     ended = np.zeros(len(integers[0]), dtype=bool) if terminated is None else np.asarray(terminated, dtype=bool)
     columns = [*integers, *floats, ended]
@@ -195,7 +135,8 @@ def _columns(state, action, next_state, probability, reward, terminated) -> list
     return columns
 
 
-def _integers(x: np.ndarray, name: str) -> np.ndarray:
+def as_integers(x: np.ndarray, name: str) -> np.ndarray:
+    """An integer array, or InvalidMDPError."""
     x = np.asarray(x)
     if x.size and x.dtype.kind not in "iu":
         raise InvalidMDPError(f"{name} must hold integers, not {x.dtype}")

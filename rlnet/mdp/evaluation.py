@@ -44,7 +44,8 @@ def policy_matrix(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
         return matrix
     if policy.shape != (mdp.n_states, mdp.n_actions):
         raise ValueError(
-            f"policy must be float [S, A] = ({mdp.n_states}, {mdp.n_actions}) or int [S], not {policy.dtype} {policy.shape}"
+            f"policy must be float [S, A] = ({mdp.n_states}, {mdp.n_actions}) or int [S], "
+            f"not {policy.dtype} {policy.shape}"
         )
     matrix = np.where(acts[:, None], policy, 0.0).astype(np.float64)
     bad = ~(matrix >= 0) | (~mdp.available & (matrix != 0))

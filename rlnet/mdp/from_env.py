@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp.build import from_coo, from_outcomes
+from rlnet.mdp.build import from_coo
 from rlnet.mdp.errors import NoModelError
 from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.table import from_outcomes
 
 
 def from_env(env: Any, max_states: int = 100_000) -> FiniteMDP:
@@ -121,7 +122,7 @@ def _root(env: Any, name: str) -> tuple[Any, Any]:
 
 
 def _step(env: Any, action: int, name: str) -> tuple[Any, tuple[Any, float, bool]]:
-    """(a copy after the action, (key, reward, terminated)), refused where two copies with other random numbers differ."""
+    """(a copy after the action, (key, reward, terminated)), refused if copies with other random numbers differ."""
     seen = []
     for _ in range(2):
         after = _copied(env, name)

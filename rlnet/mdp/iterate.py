@@ -16,6 +16,7 @@ INNER_GOAL = 0.1  # policy sweeps go on until their change is this fraction of t
 INNER_LIMIT = 15
 RELAXATION = 1.4  # of Gauss-Seidel policy sweeps: halves their number on grids; given up where it does not converge
 PROBES = 4
+ROW_SUM = 1.1e-15  # per outcome: how far from 1 the probabilities of a pair may sum (`rlnet.mdp.build` rescales them)
 PATIENCE = 60  # certified backups without progress near the rounding floor before the tolerance is given up
 
 
@@ -26,6 +27,7 @@ class Sweeps(Protocol):
     leaks: bool  # an episode can end
     far: bool  # successors lie all over the index, so that in-place sweeps carry nothing along
     n: int
+    terms: int  # the most outcomes of a pair
     v: np.ndarray
 
     def backup(self, bonus: float = 0.0) -> tuple[float, float]: ...
@@ -33,7 +35,7 @@ class Sweeps(Protocol):
     def follow(self, bonus: float = 0.0) -> tuple[float, float]: ...
     def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0, relax: float = 1.0) -> float: ...
     def shift(self, by: float) -> None: ...
-    def rounding(self) -> float: ...
+    def rounding(self, further: float = 0.0) -> float: ...
 
 
 @dataclass
@@ -62,8 +64,9 @@ class Progress:
 def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> tuple[float, str]:
     """Iterate until the values are within `tol` of v*: (bound, what was done). The values are left in `sweeps`.
 
-    `method`: "value_iteration" (Jacobi), "gauss_seidel" or "modified_policy_iteration", which probes whether extrapolated
-    Jacobi sweeps or Gauss-Seidel sweeps suit the problem. Every bound comes from a Jacobi backup, see `_certified`.
+    `method`: "value_iteration" (Jacobi), "gauss_seidel" or "modified_policy_iteration", which probes whether
+    extrapolated Jacobi sweeps or Gauss-Seidel sweeps suit the problem. Every bound comes from a Jacobi backup: see
+    `_certified`.
     """
     best, stale, spans, jacobi = np.inf, 0, [], method == "value_iteration"
     probes = PROBES if method == "modified_policy_iteration" and sweeps.far else 1
@@ -108,8 +111,13 @@ def _certified(sweeps: Sweeps) -> tuple[float, float, float, float]:
     low, high = sweeps.backup()
     if sweeps.leaks:
         low, high = min(low, 0.0), max(high, 0.0)
-    gamma = sweeps.gamma
-    floor = 2.0 * sweeps.rounding() / (1.0 - gamma)
+    # Rows sum to 1 up to rounding; what is missing in 1 − γ because of it counts against the bound, and so does the
+    # rounding of the values where they are going to be moved to.
+    gamma = sweeps.gamma * (1.0 + ROW_SUM * sweeps.terms)
+    if gamma >= 1.0:
+        return low, high, np.inf, np.inf
+    far = gamma / (1.0 - gamma) * max(abs(low), abs(high))
+    floor = 2.0 * sweeps.rounding(far) / (1.0 - gamma)
     return low, high, gamma * (high - low) / (2.0 * (1.0 - gamma)) * (1.0 + 1e-12) + floor, floor
 
 

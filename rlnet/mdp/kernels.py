@@ -1,7 +1,7 @@
 """Compiled sweeps over a packed model. Imported only where a problem is large enough to pay for numba.
 
-Nothing here checks an index: `FiniteMDP` did. K, the outcomes per pair, is a constant of the compiled code (0: read from
-`outcome_ptr`), so that the inner loop unrolls. All of them release the GIL and work on the states lo..hi−1.
+Nothing here checks an index: `FiniteMDP` did. K, the outcomes per pair, is a constant of the compiled code (0: read
+from `outcome_ptr`), so that the inner loop unrolls. All of them release the GIL and work on the states lo..hi−1.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 from numba import njit
 
-# Sums may be reassociated: the rounding bound of the certificate holds for every order. NaN and infinity keep their meaning.
+# Sums may be reassociated: the certificate's rounding bound holds for every order. NaN and infinity keep their meaning.
 _FAST = {"contract", "reassoc", "nsz"}
 compiled = njit(nogil=True, cache=True, fastmath=_FAST)
 
 
 @compiled
 def pack_outcomes(outcome_ptr, next_state, probability, reward, terminated, width, ptr, successor, chance, mean, size):
-    """Outcomes that go on, duplicates added up, padded to `width` per pair (or, with width 0, at `ptr`, which it fills).
+    """Outcomes that go on, duplicates added up, padded to `width` per pair (width 0: unpadded, and `ptr` is filled).
 
     Also the expected reward of each pair and Σ p |r|. Returns whether any outcome ends.
     """
@@ -171,8 +171,8 @@ def sweeps(K: int) -> SimpleNamespace:
 
     @compiled
     def follow_in_place(lo, hi, forward, row, outcome_ptr, reward, successor, chance, gamma, bonus, v, ignore, relax):
-        """Gauss-Seidel for a policy, over-relaxed: v += relax (r + bonus + γ P v − v). Returns (largest change, first and
-        last state that changed by more than `ignore`)."""
+        """Gauss-Seidel for a policy, over-relaxed: v += relax (r + bonus + γ P v − v). Returns (largest change,
+        first and last state that changed by more than `ignore`)."""
         change, first, last = 0.0, hi, lo
         for j in range(hi - lo):
             s = lo + j if forward else hi - 1 - j

@@ -151,10 +151,10 @@ class FiniteMDP:
         start: np.ndarray | None = None,
     ) -> FiniteMDP:
         """From `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]`, the `P` of Gymnasium toy-text;
-        see `rlnet.mdp.build.from_outcomes`."""
-        from rlnet.mdp import build
+        see `rlnet.mdp.table.from_outcomes`."""
+        from rlnet.mdp import table
 
-        return build.from_outcomes(outcomes, n_states=n_states, n_actions=n_actions, start=start)
+        return table.from_outcomes(outcomes, n_states=n_states, n_actions=n_actions, start=start)
 
     @classmethod
     def from_coo(

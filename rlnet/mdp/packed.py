@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,14 +73,11 @@ class PackedSweeps:
         self.forward = False  # the first sweep goes from the last state to the first: goals tend to come late
         self.active = (0, self.n)
 
-    def rounding(self) -> float:
-        """An upper bound on the rounding error of one backup of one state (as `System.rounding`)."""
-        return (
-            0.5
-            * self.terms
-            * np.finfo(float).eps
-            * (self.largest_reward + 2.0 * float(np.abs(self.v).max(initial=0.0)))
-        )
+    def rounding(self, further: float = 0.0) -> float:
+        """An upper bound on the rounding error of one backup of one state (as `System.rounding`), for
+        values that are `further` larger."""
+        largest = float(np.abs(self.v).max(initial=0.0)) + further
+        return 0.5 * self.terms * float(np.finfo(float).eps) * (self.largest_reward + 2.0 * largest)
 
     def backup(self, bonus: float = 0.0) -> tuple[float, float]:
         """v ← Tv (reward + bonus) for all states and the greedy policy; the least and the largest change."""
@@ -137,6 +135,26 @@ class PackedSweeps:
         _in_parts(lambda lo, hi: self.run.action_values(lo, hi, *arrays), 0, self.n)
         return q
 
+    def start(self, bonus: float = 0.0) -> bool:
+        """Values to start from, where one pass back from the ends finds good ones: deterministic models. Whether so."""
+        if self.width != 1:
+            return False
+        from rlnet.mdp.walks import walk_back
+
+        arrays = (self.pair_ptr, self.reward, self.successor, self.chance)
+        walk_back(*arrays, self.gamma, bonus, self.v, 4 * self.n)
+        return True
+
+    def path_lengths(self) -> np.ndarray | None:
+        """Steps to the end of the greedy policy, float64 [n], where the model is deterministic and it ends."""
+        if self.width != 1:
+            return None
+        from rlnet.mdp.walks import path_lengths
+
+        steps = np.zeros(self.n)
+        path_lengths(self.choice, self.successor, self.chance, steps)
+        return steps if np.isfinite(steps).all() else None
+
     def follow_pairs(self, pairs: np.ndarray) -> None:
         """Make `pairs` (int [n], −1 where there is none) the policy that `follow` sweeps."""
         self.choice[:] = pairs
@@ -169,13 +187,13 @@ class PackedSweeps:
         return self.policy
 
     def _alternating(self, call: Callable, lo: int, hi: int) -> list:
-        """In-place sweeps over 2T blocks, the even ones at once, then the odd ones: a block reads at most `reach` states
-        beyond its border, which lie in a block that rests."""
+        """In-place sweeps over 2T blocks, the even ones at once, then the odd ones: a block reads at most `reach`
+        states beyond its border, which lie in a block that rests."""
         count, _ = _threads()
         if count == 1 or hi - lo < 2 * THREAD_STATES or self.reach * 2 * count > hi - lo:
             return [call(lo, hi)]
         edges = np.linspace(lo, hi, 2 * count + 1).astype(int)
-        blocks = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        blocks = list(pairwise(edges.tolist()))
         first, second = (blocks[::2], blocks[1::2]) if self.forward else (blocks[1::2], blocks[::2])
         return _at_once(call, first) + _at_once(call, second)
 
@@ -198,7 +216,7 @@ def _in_parts(call: Callable, lo: int, hi: int) -> list:
     if count == 1 or hi - lo < 2 * THREAD_STATES:
         return [call(lo, hi)]
     edges = np.linspace(lo, hi, count + 1).astype(int).tolist()
-    return _at_once(call, list(zip(edges[:-1], edges[1:], strict=True)))
+    return _at_once(call, list(pairwise(edges)))
 
 
 def _at_once(call: Callable, blocks: list[tuple[int, int]]) -> list:

@@ -16,6 +16,7 @@ from rlnet.mdp.direct import (
     policy_iteration,
     proper_policy,
     undiscounted_bound,
+    warm_start,
 )
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
 from rlnet.mdp.iterate import Progress, certify, discounted
@@ -71,16 +72,15 @@ def solve(
     if temperature > 0.0:
         return soft_solution(mdp, gamma, temperature, tol, began)
     progress = Progress(callback, began, max_sweeps)
-    if method == "auto":
-        small = mdp.n_states <= DIRECT_STATES and device == "cpu"
-        method = "policy_iteration" if small else "modified_policy_iteration"
+    if method == "auto" and (mdp.n_states > DIRECT_STATES or device != "cpu"):
+        method = "modified_policy_iteration"
     try:
         if gamma == 1.0:
             v, q, bound, done, system = _at_one(mdp, tol, method, progress)
         elif method in ITERATIVE:
             v, q, bound, done, system = _swept(mdp, gamma, tol, method, progress, device)
         else:
-            v, q, bound, done, system = _direct(mdp, gamma, method, progress)
+            v, q, bound, done, system = _direct(mdp, gamma, tol, method, progress)
     except (ImproperPolicyError, UnboundedValueError) as error:
         raise _with_names(error, mdp) from None
     best = optimal_pairs(mdp, system, v, q, gamma, bound)
@@ -89,12 +89,19 @@ def solve(
     return _solution(mdp, gamma, tol, v, q, best, bound, done, progress)
 
 
-def _direct(mdp: FiniteMDP, gamma: float, method: str, progress: Progress):
+def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress):
     system = system_of(mdp)
-    first = linear_programme(system, gamma) if method == "linear_programming" and mdp.n_pairs else None
+    first, how = None, "LU"
+    if method == "linear_programming" and mdp.n_pairs:
+        first, how = linear_programme(system, gamma), "HiGHS, then LU"
+    elif method == "auto" and mdp.n_pairs:
+        v, first, bound, progress.sweeps = warm_start(system, gamma, tol)
+        if bound <= tol:
+            progress.report(bound)
+            return v, system.q(v, gamma), bound, "value_iteration (Jacobi)", system
+        method = "policy_iteration"
     v, _ = policy_iteration(system, gamma, first, progress)
-    done = f"{method} ({'HiGHS, then ' if first is not None else ''}LU)"
-    return v, system.q(v, gamma), discounted_bound(system, v, gamma), done, system
+    return v, system.q(v, gamma), discounted_bound(system, v, gamma), f"{method} ({how})", system
 
 
 def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str):
@@ -107,6 +114,7 @@ def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Prog
 
         sweeps = TorchSweeps(mdp, gamma, device)
     try:
+        sweeps.start()
         bound, done = discounted(sweeps, tol, method, progress)
     except KeyboardInterrupt:
         progress.interrupted = True
@@ -126,7 +134,8 @@ def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress):
                 first = linear_programme(smaller, 1.0)
                 pairs = pairs if first is None else _proper_or(smaller, first, pairs)
             v, pairs = policy_iteration(smaller, 1.0, pairs, progress)
-            bound, done = undiscounted_bound(smaller, v, pairs), f"{method} (LU)"
+            bound = undiscounted_bound(smaller, v, pairs)
+            done = f"{'policy_iteration' if method == 'auto' else method} (LU)"
     except UnboundedLoopError as loop:
         raise UnboundedValueError(proper.members(loop.states)) from None
     v = v[proper.of]
@@ -153,8 +162,9 @@ def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, pr
 
 
 def _patience(system: System, method: str) -> int:
-    """Rounds without progress before sweeping is given up. Without a reward inside a loop, sweeping must settle (however
-    long a path it has to walk); with one, the loop may pay, or cancel out, and exact policy iteration has to decide."""
+    """Rounds without progress before sweeping is given up. Without a reward inside a loop, sweeping must
+    settle, however long a path it has to walk; with one, the loop may pay, or cancel out, and exact policy iteration
+    has to decide."""
     suspects = (system.reward > 0.0) & ~system.ends
     if suspects.any():
         _, inside = end_components(system.pair_state, system.transition, ~system.ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,12 +24,20 @@ class System:
     ends: np.ndarray  # bool [P], whether the pair may end the episode
     terms: int  # the most outcomes of any pair
 
+    @cached_property
+    def _largest_reward(self) -> float:
+        return float(self.magnitude.max(initial=0.0))
+
     @property
     def n(self) -> int:
         return self.transition.shape[1]
 
     def first_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """(states int [m] that have pairs, the first pair of each int [m])."""
+        return self._first
+
+    @cached_property
+    def _first(self) -> tuple[np.ndarray, np.ndarray]:
         first = np.ones(len(self.pair_state), dtype=bool)
         first[1:] = self.pair_state[1:] != self.pair_state[:-1]
         begin = np.flatnonzero(first)
@@ -36,7 +45,13 @@ class System:
 
     def q(self, v: np.ndarray, gamma: float) -> np.ndarray:
         """float64 [P]."""
-        return self.reward + gamma * (self.transition @ v)
+        return self.reward + gamma * (self.rows @ v)
+
+    @cached_property
+    def rows(self) -> np.ndarray | sp.csr_matrix:
+        """`transition`, as a dense array where it is tiny."""
+        small = self.transition.shape[0] * self.n <= DENSE_ENTRIES
+        return self.transition.toarray() if small else self.transition
 
     def rounding(self, v: np.ndarray) -> float:
         """An upper bound on the rounding error of one entry of `q` (and of q − v), for these values.
@@ -44,12 +59,25 @@ class System:
         A sum of k products is off by at most (k + 1) u Σ|terms|, u = ε/2 (Higham 2002, ch. 3); k counts outcomes, those
         that were added up included, and the rows sum to 1 up to rounding.
         """
-        scale = float(self.magnitude.max(initial=0.0)) + 2.0 * float(np.abs(v).max(initial=0.0))
+        scale = self._largest_reward + 2.0 * float(np.abs(v).max(initial=0.0))
         return 0.5 * (self.terms + 6) * EPS * scale
+
+
+KEPT_OUTCOMES = 1_000_000  # a model of up to this many keeps its System: it is asked for again and again in training
+DENSE_ENTRIES = 100_000  # [P, n] up to which a dense copy makes a backup faster than a sparse product's set-up
 
 
 def system_of(mdp: FiniteMDP) -> System:
     """The backup of a model."""
+    kept = mdp.__dict__.get("_system")
+    if kept is None:
+        kept = _system_of(mdp)
+        if mdp.n_outcomes <= KEPT_OUTCOMES:
+            mdp.__dict__["_system"] = kept
+    return kept
+
+
+def _system_of(mdp: FiniteMDP) -> System:
     size = np.abs(mdp.reward) * mdp.probability
     begin = mdp.outcome_ptr[:-1]
     magnitude = np.add.reduceat(size, begin) if mdp.n_pairs else np.zeros(0)
@@ -63,7 +91,7 @@ def system_of(mdp: FiniteMDP) -> System:
 def quotient(system: System, component: np.ndarray, inside: np.ndarray) -> tuple[System, np.ndarray, np.ndarray]:
     """(system over merged states, class int [n] of each state, pair int [P'] behind each row, −1 for "stay").
 
-    Every end component becomes one state, its inner pairs go, and it gains a pair that stays for ever: reward 0, the end.
+    Every end component becomes one state, its inner pairs go, and it gains a pair that stays for ever, at 0, and ends.
     """
     merged = component >= 0
     label = np.where(merged, component, component.max(initial=-1) + 1 + np.arange(system.n))

@@ -40,10 +40,10 @@ class TorchSweeps:
         self.v = torch.zeros(mdp.n_states, dtype=torch.float64, device=device)
         self.chosen = torch.zeros(mdp.n_states, dtype=torch.int64, device=device)
 
-    def rounding(self) -> float:
+    def rounding(self, further: float = 0.0) -> float:
         """As `PackedSweeps.rounding`."""
         largest = float(self.v.abs().max()) if self.n else 0.0
-        return 0.5 * self.terms * np.finfo(float).eps * (self.scale + 2.0 * largest)
+        return 0.5 * self.terms * np.finfo(float).eps * (self.scale + 2.0 * (largest + further))
 
     def backup(self, bonus: float = 0.0) -> tuple[float, float]:
         """v ← Tv and the greedy policy; the least and the largest change."""
@@ -73,6 +73,10 @@ class TorchSweeps:
     def shift(self, by: float) -> None:
         """Add a constant to the value of every state that acts."""
         self.v += by * self.acts
+
+    def start(self, bonus: float = 0.0) -> bool:
+        """No pass back from the ends here: from 0."""
+        return False
 
     def values(self) -> np.ndarray:
         """float64 [n], on the host."""

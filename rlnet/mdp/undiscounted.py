@@ -23,12 +23,14 @@ def undiscounted(
 
     Infinite where `patience` rounds of sweeps brought nothing: there may be no value to settle to.
     """
-    sweeps.follow_pairs(proper)
-    for _ in range(2 * INNER_LIMIT):
-        sweeps.follow_in_place()
-        progress.sweeps += 1
+    if not sweeps.start():
+        sweeps.follow_pairs(proper)
+        for _ in range(2 * INNER_LIMIT):
+            sweeps.follow_in_place()
+            progress.sweeps += 1
     theta, steps, bound = max(tol / 50.0, 8.0 * sweeps.rounding()), None, np.inf
     for _ in range(ROUNDS):
+        sweeps.start(theta)
         low, high = _settled(sweeps, theta, method, progress, patience)
         if progress.exhausted or not np.isfinite(high):
             return np.inf, method
@@ -70,6 +72,8 @@ def _steps(sweeps: PackedSweeps, guess: np.ndarray | None, progress: Progress) -
 
     From w with w − P_π w ≥ c > 0, W = w / c. The sweeps aim at the expected number of steps, where c = 1.
     """
+    known = sweeps.path_lengths()
+    guess = guess if known is None else known
     values, (row, ptr, reward, to, p) = sweeps.v, sweeps.policy_rows()
     nothing = np.zeros_like(reward)
     sweeps.policy = (row, ptr, nothing, to, p)
@@ -79,7 +83,7 @@ def _steps(sweeps: PackedSweeps, guess: np.ndarray | None, progress: Progress) -
         for k in range(1, STEP_SWEEPS):
             sweeps.follow_in_place(1.0)
             progress.sweeps += 1
-            if k % 10 == 0:
+            if k % 10 == 0 or k == 1:
                 before = sweeps.v.copy()
                 _, rise = sweeps.follow(1.0)  # 1 + P w − w
                 if rise <= 0.25:

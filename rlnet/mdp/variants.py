@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy.linalg import LinAlgWarning
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
+from rlnet.mdp.iterate import ROW_SUM
 from rlnet.mdp.linear import DiscountedSystem
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.solution import Solution, report_tolerance
@@ -148,7 +149,7 @@ def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) ->
 
 
 def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
-    """γ < 1: residual / (1 − γ). γ = 1: as `undiscounted_bound`, from a value above (θ more a step) and the policy's own."""
+    """γ < 1: residual / (1 − γ). γ = 1: as `undiscounted_bound`, from a value above and the policy's own."""
     states, begin = system.first_pairs()
     if len(states) == 0:
         return 0.0
@@ -156,7 +157,7 @@ def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
     slack = system.rounding(v) + extra
     residual = float(np.abs(top - v[states]).max()) + slack
     if gamma < 1.0:
-        return residual / (1.0 - gamma * (1.0 + 1e-14))
+        return residual / max(1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6)), 1e-300)
     mix = sp.csr_matrix(
         (weight, np.arange(len(weight)), np.append(begin, len(weight))), shape=(len(states), len(weight))
     )
@@ -188,8 +189,10 @@ def _soft_value_iteration(system, gamma, temperature, tol, extra, mdp) -> tuple[
         low, high = float((new - v).min()), float((new - v).max())
         if leaks:
             low, high = min(low, 0.0), max(high, 0.0)
-        floor = 2.0 * (system.rounding(new) + extra) / (1.0 - gamma)
-        bound = gamma * (high - low) / (2.0 * (1.0 - gamma)) * (1.0 + 1e-12) + floor
+        rest = 1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6))
+        far = max(abs(low), abs(high)) / max(rest, 1e-300)
+        floor = 2.0 * (system.rounding(np.array([np.abs(new).max(initial=0.0) + far])) + extra) / max(rest, 1e-300)
+        bound = (high - low) / (2.0 * max(rest, 1e-300)) * (1.0 + 1e-12) + floor
         v, count = new, count + 1
         stale = 0 if bound < 0.99 * best else stale + 1
         best = min(best, bound)

@@ -24,7 +24,7 @@ def refined(matrix, b):
     """x with matrix x = b, dense, refined in extended precision."""
     matrix, b = matrix.astype(np.longdouble), b.astype(np.longdouble)
     x = np.zeros(len(b), dtype=np.longdouble)
-    for _ in range(4):
+    for _ in range(6):
         x = x + np.linalg.solve(matrix.astype(float), (b - matrix @ x).astype(float))
     return x
 
@@ -40,7 +40,7 @@ def discounted_truth(mdp, gamma):
         p = np.where(acts[:, None], transition[index, policy], 0.0)
         v = refined(np.eye(mdp.n_states) - gamma * p, np.where(acts, reward[index, policy], 0.0))
         q = np.where(available, reward + gamma * (transition.astype(np.longdouble) @ v), -np.inf)
-        better = acts & (q.max(axis=1) > q[index, policy] + 1e-13 * (1 + np.abs(v).max()))
+        better = acts & (q.max(axis=1) > q[index, policy] + 1e-16 * (1 + np.abs(v).max()))
         if not better.any():
             return v
         policy = np.where(better, q.argmax(axis=1), policy)

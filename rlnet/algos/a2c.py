@@ -1,0 +1,52 @@
+"""Advantage actor-critic: a policy gradient with generalised advantages (Mnih et al. 2016; Schulman et al. 2016).
+
+λ = 0 is the one-step actor-critic, λ = 1 has advantages of up to T steps.
+"""
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.contract import (
+    POLICY_HYPER,
+    Algorithm,
+    Hyper,
+    Metrics,
+    Params,
+    Setting,
+    by_policy,
+    ends,
+    policy_gradient,
+    regression,
+)
+from rlnet.data import Rollout
+from rlnet.returns import gae
+
+
+def advantages(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor]:
+    """Â_t and the value target Â_t + V(S_t), without gradient: [T, M, N] each."""
+    with torch.no_grad():
+        value, next_value = setting.v(params, batch.obs), setting.v(params, batch.next_obs)
+        discount, trace = ends(batch, hyper, hyper["lambda_"])
+        advantage = gae(batch.reward, discount, trace, value, next_value)
+    return advantage, advantage + value
+
+
+def loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """−Â·log π(A|S) + c·½·(Â + V⁻(S) − V(S))² − c_H·H(π(·|S))."""
+    advantage, target = advantages(setting, target_params, batch, hyper)
+    value_loss, error = regression(target, setting.v(params, batch.obs), batch.weight)
+    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, advantage, batch.weight)
+    metrics["loss/value_error"] = error
+    return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
+
+
+ALGORITHM = Algorithm(
+    roles=("pi", "v"),
+    act=by_policy,
+    loss=loss,
+    judged="behaviour",
+    source="Mnih et al. 2016",
+    hyper={**POLICY_HYPER, "lambda_": (0.0, 1.0)},
+)

@@ -1,0 +1,83 @@
+"""Deterministic models in one compiled pass: values carried back from the ends, and the lengths of paths."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+compiled = njit(nogil=True, cache=True)
+
+
+@compiled
+def walk_back(pair_ptr, reward, successor, chance, gamma, bonus, v, visits):
+    """Fill `v` with the best value over paths to an end, for one successor per pair (chance 0: the pair ends).
+
+    A queue from the ends backwards: with equal rewards every state is settled when it is first reached (breadth-first),
+    so the time is linear in the pairs; else states are looked at again where a better path comes late, `visits` in all
+    at most. Every value is that of a real path, or, where none leads to an end, the least reward for ever.
+    """
+    n = len(pair_ptr) - 1
+    begin = np.zeros(n + 1, np.int64)
+    for i in range(len(successor)):
+        if chance[i] > 0.0:
+            begin[successor[i] + 1] += 1
+    for s in range(n):
+        begin[s + 1] += begin[s]
+    source, through = np.empty(begin[n], np.int64), np.empty(begin[n], np.int64)
+    place, queue, waiting = begin[:-1].copy(), np.empty(n, np.int64), np.zeros(n, np.bool_)
+    head, size, least = 0, 0, np.inf
+    for s in range(n):
+        v[s] = -np.inf if pair_ptr[s] < pair_ptr[s + 1] else 0.0
+        for i in range(pair_ptr[s], pair_ptr[s + 1]):
+            least = min(least, reward[i] + bonus)
+            if chance[i] > 0.0:
+                at = place[successor[i]]
+                source[at], through[at] = s, i
+                place[successor[i]] += 1
+            else:
+                v[s] = max(v[s], reward[i] + bonus)
+        if pair_ptr[s] < pair_ptr[s + 1] and v[s] > -np.inf:
+            queue[size] = s
+            waiting[s] = True
+            size += 1
+    while size > 0 and visits > 0:
+        s = queue[head]
+        head, size, visits = (head + 1) % n, size - 1, visits - 1
+        waiting[s] = False
+        for k in range(begin[s], begin[s + 1]):
+            q = reward[through[k]] + bonus + gamma * v[s]
+            if q > v[source[k]]:
+                v[source[k]] = q
+                if not waiting[source[k]]:
+                    waiting[source[k]] = True
+                    queue[(head + size) % n] = source[k]
+                    size += 1
+    for s in range(n):
+        if v[s] == -np.inf:
+            v[s] = least / (1.0 - gamma) if gamma < 1.0 else 0.0
+
+
+@compiled
+def path_lengths(choice, successor, chance, steps):
+    """Fill `steps` with the steps to the end of a policy with one successor per pair; inf where it never ends."""
+    n = len(choice)
+    state = np.zeros(n, np.int8)  # 0 new, 1 on the present path, 2 known
+    path = np.empty(n, np.int64)
+    for first in range(n):
+        length, s = 0, first
+        while state[s] == 0:
+            state[s] = 1
+            path[length] = s
+            length += 1
+            if choice[s] < 0 or chance[choice[s]] == 0.0:
+                steps[s] = 0.0 if choice[s] < 0 else 1.0
+                state[s] = 2
+                length -= 1
+                break
+            s = successor[choice[s]]
+        if state[s] == 1:
+            steps[s] = np.inf  # the path has come round to itself
+        for k in range(length - 1, -1, -1):
+            t = path[k]
+            steps[t] = steps[successor[choice[t]]] + 1.0
+            state[t] = 2
