@@ -34,7 +34,7 @@ class Judged:
     policy: np.ndarray  # [S, A]
     v: np.ndarray  # [S]
     q: np.ndarray  # [S, A]
-    value: float  # J(π); −inf or inf where it never terminates at γ = 1
+    value: float  # J(π); −inf where it never terminates at γ = 1
     error_bound: float  # on v, certified
     weights: np.ndarray  # [S] discounted state visitation from the start, sums to 1
 
@@ -43,8 +43,8 @@ def judge_policy(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> Judge
     """The exact value and visitation of a policy at the optimum's γ.
 
     At γ = 1 a policy may never terminate from some states. Where the start does not lead to them the value of the
-    start is still right: there the optimal policy takes over for the evaluation. Otherwise J(π) is infinite, the
-    returned v and q are those of the optimum (nothing finite could be compared), and weights are uniform over the
+    start is still right: there the optimal policy takes over for the evaluation. Otherwise J(π) = −∞, the returned
+    v and q are those of the optimum (nothing finite could be compared), and weights are uniform over the
     states that the policy can reach.
     """
     gamma = optimal.gamma
@@ -56,11 +56,9 @@ def judge_policy(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> Judge
         try:
             exact = evaluate(mdp, policy, gamma, tol=np.inf)
         except ImproperPolicyError:
-            # Almost without discount the endless loop outweighs everything else: its sign is that of the return.
-            value = np.copysign(np.inf, mdp.start @ evaluate(mdp, policy, 1 - 1e-9, tol=np.inf).v)
-            return Judged(
-                policy, optimal.v, optimal.q, float(value), optimal.error_bound, _uniform(reached & ~mdp.terminal)
-            )
+            # Were it the other way round, J* would be infinite too and `solve` would have refused the problem.
+            bound, weights = optimal.error_bound, _uniform(reached & ~mdp.terminal)
+            return Judged(policy, optimal.v, optimal.q, -np.inf, bound, weights)
     try:
         weights = occupancy(mdp, policy, gamma)
     except ImproperPolicyError:  # at γ = 1, a loop without reward: a value, but no limit to the visits

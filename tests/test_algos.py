@@ -121,7 +121,8 @@ def test_sarsa_step_is_the_expected_bellman_error(seed):
     second["action"] = torch.arange(mdp.n_actions).repeat(first.obs.shape[2]).view(1, 1, -1)
     rows["weight"] = rows["weight"] * behaviour[rows["next_obs"], second["action"]].float()
     second["weight"] = torch.zeros_like(rows["weight"])
-    batch = Rollout(**{name: torch.cat((rows[name], second[name])) for name in rows})
+    third = {**second, "action": torch.zeros_like(second["action"])}  # tells the next row from the one before
+    batch = Rollout(**{name: torch.cat((rows[name], second[name], third[name])) for name in rows})
     change = step_of(learner, batch).reshape(q.shape).numpy()
     error = (backed_up(mdp, next_values("sarsa", mdp, q)) - q) * mdp.available
     np.testing.assert_allclose(change, weights[:, None] * policy * error, atol=1e-5)
@@ -276,8 +277,8 @@ def test_truncation_is_not_termination(algo, limit):
         "env=gridworld", "env.map=S", "~env.cells.P", "env.slip=0", "env.bump_reward=1", f"algo={algo}",
         f"env.max_episode_steps={limit}", "optimizer.schedule.value=1", *options,
     )  # fmt: skip
-    run.learner.theta.fill_(95.0)
-    update(run, 2500)
+    run.learner.theta.fill_(99.0)
+    update(run, 1200)
     assert run.learner.theta.min() > 99.9
     assert run.learner.theta.max() < 100.1
 
@@ -384,3 +385,86 @@ def test_minibatches_hold_every_row_once_and_are_means():
         torch.testing.assert_close(part.weight.sum(-1), torch.ones(1, 2))
         where = part.extra["index"]
         assert torch.equal(part.obs.flatten(), rollout.obs.flatten()[where.flatten()])
+
+
+def one_row(mdp: FiniteMDP, **changes: torch.Tensor) -> Rollout:
+    """Three rows of one environment, of which only the first has a weight."""
+    shape = (3, 1, 1)
+    flags = torch.zeros(shape, dtype=torch.bool)
+    weight = torch.zeros(shape)
+    weight[0] = 1.0
+    defaults = {
+        "obs": torch.tensor([0, 1, 0]).view(shape), "action": torch.tensor([0, 1, 0]).view(shape),
+        "reward": torch.full(shape, 2.0), "next_obs": torch.tensor([1, 0, 1]).view(shape), "terminated": flags,
+        "truncated": flags, "valid": ~flags, "start_discount": torch.ones(shape), "weight": weight,
+    }  # fmt: skip
+    return Rollout(**{**defaults, **changes})
+
+
+def test_sarsa_takes_the_next_action_and_at_a_truncation_its_expectation():
+    mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
+    learner = learner_for("sarsa", mdp)
+    q = torch.tensor([[1.0, 2.0], [10.0, 30.0], [0.0, 0.0]])
+    learner.theta.copy_(q.view(1, -1))
+    change = step_of(learner, one_row(mdp)).view(3, 2)
+    assert change[0, 0].item() == pytest.approx(2.0 + GAMMA * 30.0 - 1.0)
+    learner.theta.copy_(q.view(1, -1))
+    cut = torch.tensor([True, False, False]).view(3, 1, 1)
+    change = step_of(learner, one_row(mdp, truncated=cut)).view(3, 2)
+    expected = (1 - EPSILON) * 30.0 + EPSILON * 20.0
+    assert change[0, 0].item() == pytest.approx(2.0 + GAMMA * expected - 1.0)
+    assert algos.load("sarsa").lookback == 1
+
+
+def test_monte_carlo_learns_from_complete_returns_only():
+    mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
+    everything = torch.full((3, 1, 1), 0.5)
+    ended = torch.tensor([False, True, False]).view(3, 1, 1)
+    learner = learner_for("mc", mdp, np.full((3, 2), 0.5))
+    # Rows 0 and 1 end; row 2 is cut by the end of the segment.
+    batch = one_row(mdp, terminated=ended, weight=everything, obs=torch.tensor([0, 1, 2]).view(3, 1, 1))
+    change = step_of(learner, batch).flatten()
+    assert change.tolist() == pytest.approx([0.5 * (2 + GAMMA * 2), 0.5 * 2, 0.0])
+    metrics = learner.step(batch, hyper(), torch.ones(1, 1))
+    assert metrics["loss/complete_returns"].item() == pytest.approx(2 / 3)
+    cut = one_row(mdp, truncated=ended, weight=everything)
+    assert (step_of(learner, cut) == 0).all()
+
+
+@pytest.mark.parametrize("name", ["reinforce", "actor_critic"])
+def test_coefficients_scale_the_parts_that_they_name(name):
+    mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
+    ended = torch.tensor([True, False, False]).view(3, 1, 1)
+    batch = one_row(mdp, terminated=ended, start_discount=torch.full((3, 1, 1), 0.25))
+    own = {"value_coefficient": 1.0, "entropy_coefficient": 0.0, "state_discount": 0.0}
+
+    def change(**more: float) -> tuple[torch.Tensor, torch.Tensor]:
+        moved = step_of(learner_for(name, mdp), batch, **{**own, **more}).flatten()
+        return moved[:6], moved[6:]
+
+    policy, critic = change()
+    assert policy.abs().max() > 0
+    assert critic.tolist() == pytest.approx([2.0, 0.0, 0.0])
+    torch.testing.assert_close(change(state_discount=1.0)[0], 0.25 * policy)
+    torch.testing.assert_close(change(state_discount=0.5)[0], 0.5 * policy)
+    torch.testing.assert_close(change(value_coefficient=3.0)[1], 3.0 * critic)
+    torch.testing.assert_close(change(value_coefficient=3.0)[0], policy)
+
+
+@pytest.mark.parametrize("name", ["q_learning", "sarsa", "expected_sarsa", "td0", "dqn"])
+def test_each_member_has_its_own_gamma_and_exploration(name):
+    mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
+    one = one_row(mdp, truncated=torch.tensor([True, False, False]).view(3, 1, 1))
+    both = Rollout(**{field: getattr(one, field).repeat(1, 2, 1) for field in TENSORS})
+    given = np.full((3, 2), 0.5)
+    learner, alone = learner_for(name, mdp, given, members=2), learner_for(name, mdp, given)
+    values = torch.arange(learner.layout.size).float()
+    for some in (learner, alone):
+        some.theta.copy_(values.expand_as(some.theta))
+        if some.target is not None:
+            some.target.copy_(some.theta)
+    numbers = {"gamma": torch.tensor([[0.1], [0.9]]), "explore": torch.tensor([[0.0], [0.6]])}
+    learner.step(both, numbers, torch.ones(2, 1))
+    alone.step(one, {key: value[1:] for key, value in numbers.items()}, torch.ones(1, 1))
+    torch.testing.assert_close(learner.theta[1], alone.theta[0])
+    assert not torch.allclose(learner.theta[0], learner.theta[1])

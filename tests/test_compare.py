@@ -5,7 +5,7 @@ import pytest
 from support import composed, random_mdp
 
 from rlnet.build import build
-from rlnet.compare import judge_policy, reachable, score
+from rlnet.compare import Tables, judge_policy, reachable, score, score_population
 from rlnet.mdp import FiniteMDP, evaluate, occupancy, solve
 
 GAMMA = 0.9
@@ -39,20 +39,67 @@ def test_known_errors_are_measured():
     assert s["exact/bellman_residual"] > 0.05
 
 
+def some_policy(mdp: FiniteMDP, seed: int) -> np.ndarray:
+    policy = np.random.default_rng(seed).random((mdp.n_states, mdp.n_actions)) * mdp.available
+    return policy / policy.sum(1, keepdims=True).clip(1e-9)
+
+
 def test_errors_are_weighted_by_the_discounted_visitation_of_the_judged_policy():
     mdp = random_mdp(1)
-    best = solve(mdp, GAMMA)
-    visits = occupancy(mdp, best.policy, GAMMA)
-    for state in np.flatnonzero(~mdp.terminal & reachable(mdp)):
+    best, policy = solve(mdp, GAMMA), some_policy(mdp, 1)
+    visits = occupancy(mdp, policy, GAMMA)
+    reach = ~mdp.terminal & reachable(mdp)
+    optimal_share = (policy * (best.policy > 0)).sum(1)
+    for state in np.flatnonzero(reach):
         v, q = best.v.copy(), best.q.copy()
         v[state] += 0.5
         action = np.flatnonzero(mdp.available[state])[0]
         q[state, action] -= 0.5
-        s = score(mdp, best, best.policy, "optimal", v=v, q=q).scalars
+        s = score(mdp, best, policy, "optimal", v=v, q=q).scalars
         count = mdp.available[state].sum()
         assert s["exact/v_rmse"] == pytest.approx(0.5 * visits[state] ** 0.5, abs=1e-9)
         assert s["exact/q_rmse"] == pytest.approx(0.5 * (visits[state] / count) ** 0.5, abs=1e-9)
+        assert s["exact/q_rmse_uniform"] == pytest.approx(0.5 * (1 / reach.sum() / count) ** 0.5, abs=1e-9)
         assert s["exact/q_bias"] == pytest.approx(-0.5 * visits[state] / count, abs=1e-9)
+        assert s["exact/optimal_action_rate"] == pytest.approx(visits @ optimal_share)
+        assert s["exact/error_bound"] >= best.error_bound
+
+
+def test_what_cannot_be_reached_and_what_is_terminal_does_not_count():
+    """State 1 of this model is never reached, state 2 is terminal: errors there are nobody's."""
+    mdp = loop_or_leave(-1.0)
+    best = solve(mdp, GAMMA)
+    v, q = best.v + [0.0, 9.0, 9.0], best.q.copy()
+    q[1] += 9.0
+    visits = np.array([[1, 0], [5, 5], [0, 0]])
+    s = score(mdp, best, best.policy, "optimal", v=v, q=q, visits=visits).scalars
+    for name in ("v_max", "v_rmse_uniform", "q_max", "q_rmse_uniform", "v_rmse", "q_rmse"):
+        assert s[f"exact/{name}"] == pytest.approx(0, abs=1e-9), name
+    assert s["exact/coverage"] == 0.5
+    out = score(mdp, best, best.policy, "optimal", v=v)
+    assert out.v[2] == 0.0
+
+
+def test_values_that_a_q_implies_are_its_maximum_or_its_mean_under_the_policy():
+    mdp = random_mdp(1)
+    best, policy = solve(mdp, GAMMA), some_policy(mdp, 2)
+    q = np.where(mdp.available, np.random.default_rng(0).normal(size=best.q.shape), -np.inf)
+    finite = np.where(mdp.available, q, 0.0)
+    of_optimal = score(mdp, best, policy, "optimal", q=q).v
+    np.testing.assert_allclose(of_optimal[~mdp.terminal], q.max(1)[~mdp.terminal])
+    np.testing.assert_allclose(score(mdp, best, policy, "policy", q=q).v, (policy * finite).sum(1))
+
+
+def test_each_member_of_a_population_is_scored_by_its_own_tables():
+    mdp = random_mdp(1)
+    solutions = [solve(mdp, 0.5), solve(mdp, GAMMA)]
+    tables = Tables(np.stack([some_policy(mdp, k) for k in range(2)]), v=np.random.default_rng(0).normal(size=(2, 6)))
+    out = score_population(mdp, solutions, tables, "policy")
+    for m, solution in enumerate(solutions):
+        alone = score(mdp, solution, tables.policy[m], "policy", v=tables.v[m])
+        for name, value in alone.scalars.items():
+            assert out.scalars[name][m] == value, name
+        np.testing.assert_array_equal(out.v_exact[m], alone.v_exact)
 
 
 def test_a_prediction_is_compared_with_the_value_of_its_policy():

@@ -65,3 +65,19 @@ def test_an_unknown_optimizer_is_named():
     run = make_run("env=cliff")
     with pytest.raises(ConfigError, match="optimizer=rmsprop: allowed are sgd, adam"):
         Learner(run.problem.algorithm, run.problem.setting, OptimizerConfig("rmsprop", 1e-3), [0])
+
+
+def test_the_logged_norm_is_that_of_the_gradient_before_clipping():
+    run = make_run("network=tabular", "env=cliff", "optimizer.max_grad_norm=0.01")
+    rollout = run.collect()
+    metrics = run.learner.step(rollout, run.hyper(), torch.zeros(1, 1))
+    free = make_run("network=tabular", "env=cliff")
+    before = free.learner.theta.clone()
+    free.learner.step(rollout, free.hyper(), torch.ones(1, 1))
+    assert metrics["loss/grad_norm"].item() == pytest.approx((free.learner.theta - before).norm().item(), rel=1e-5)
+
+
+def test_each_member_starts_from_the_parameters_of_its_seed():
+    many, alone = make_run("seeds=3", "env=cliff"), make_run("seed=2", "env=cliff")
+    assert torch.equal(many.learner.theta[2], alone.learner.theta[0])
+    assert not torch.equal(many.learner.theta[0], many.learner.theta[1])

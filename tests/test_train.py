@@ -10,7 +10,7 @@ import torch
 from support import composed, make_run, update
 
 from rlnet.config import ConfigError
-from rlnet.train import DivergedError, run
+from rlnet.train import DivergedError, _check_finite, run
 from rlnet.verdict import rescore
 
 SMALL = ("env=random_walk", "algo.envs=4", "steps=2000", "log_every=400", "compare_every=800", "checkpoint_every=1000")
@@ -60,6 +60,31 @@ def test_values_hold_learned_and_exact_side_by_side(finished):
     np.testing.assert_array_equal(values["v_exact"][1], result.run.problem.solutions[1].v)
     assert values["visits"].sum() == 2 * 2000
     np.testing.assert_array_equal(values["gamma"], [0.9, 0.9])
+
+
+def test_stored_values_are_those_that_were_learned(finished):
+    folder, result = finished
+    values, problem = np.load(folder / "values.npz"), result.run.problem
+    alive = ~problem.environment.mdp.terminal
+    np.testing.assert_array_equal(values["v"][:, alive], values["q"].max(-1)[:, alive])
+    np.testing.assert_array_equal(values["q"], result.run.tables().q)
+    np.testing.assert_array_equal(values["pi_exact"][0], problem.solutions[0].policy)
+    last = [row for row in rows(folder) if row["step"] == "2000"]
+    for m, row in enumerate(last):  # the last row was compared at the end, not at the cadence before it
+        assert float(row["exact/q_rmse"]) == result.scalars["exact/q_rmse"][m]
+    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert torch.equal(checkpoint["learner"]["theta"], result.run.learner.theta)
+    assert checkpoint["steps"].tolist() == [2000, 2000]
+
+
+def test_a_run_ends_when_every_member_has_done_its_steps(tmp_path):
+    options = ("env=random_walk", "gamma=0.9", "algo=mc", "seeds=3", "steps=300", "algo.envs=2")
+    result = run(composed(*options), tmp_path / "run")
+    steps = result.run.steps
+    assert (steps >= 300).all()
+    assert len(set(steps.tolist())) > 1, "members whose episodes differ in length do not end together"
+    values = np.load(tmp_path / "run" / "values.npz")
+    np.testing.assert_array_equal(values["pi_exact"][2], result.run.problem.solutions[2].policy)
 
 
 def test_the_final_scores_are_reproduced_from_the_files(finished):
@@ -152,6 +177,21 @@ def test_a_diverging_member_is_named(tmp_path):
     options = ("env=random_walk", "network=tabular", "optimizer.learning_rate=1e30", "seeds=2", "seed=4", "steps=20000")
     with pytest.raises(DivergedError, match=r"member 0 \(seed 4\) diverged"):
         run(composed(*options), tmp_path / "run")
+    state = make_run("env=random_walk", "seeds=3", "seed=4")
+    state.learner.theta[2, 0] = float("nan")
+    with pytest.raises(DivergedError, match=r"member 2 \(seed 6\) diverged"):
+        _check_finite(state)
+
+
+def test_resume_drops_rows_that_are_newer_than_the_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    run(composed(*SMALL, "gamma=0.9", "checkpoint_every=1000"), folder)
+    state = make_run(*SMALL, "gamma=0.9", "checkpoint_every=1000")
+    while int(state.steps.min()) < 1000:
+        update(state)
+    torch.save(state.state_dict(), folder / "checkpoint.pt")  # as if the run had been killed after its last row
+    run(composed(*SMALL, "gamma=0.9", "checkpoint_every=1000", f"resume={folder}"), tmp_path / "more")
+    assert [int(row["step"]) for row in rows(tmp_path / "more")] == [400, 800, 1200, 1600, 2000]
 
 
 def test_environments_without_a_model_train_too(tmp_path):
