@@ -24,8 +24,6 @@ from rlnet.verdict import arrays, document
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURES = 2  # of the values on the way, besides one at the start and one at the end
-
 
 class DivergedError(RunFailed):
     """The parameters of a member are no longer finite."""
@@ -73,8 +71,11 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
     log, compare, save = (
         _Cadence(every, step) for every in (config.log_every, config.compare_every, config.checkpoint_every)
     )
-    scores = _compare(state, record, picture=True) if exact else {}
-    picture = _Cadence(max(config.steps // PICTURES, 1), step)
+    scores: dict[str, np.ndarray] = {}
+    if exact:
+        tables, comparison = state.compare()
+        _picture(state, record, tables, comparison)  # of the beginning; `_finish` adds that of the end
+        scores = comparison.scalars
     clock, before = time.perf_counter(), int(state.steps.sum())
     row: dict[str, np.ndarray] = {}
     with progress(config.steps, done=step) as display:
@@ -83,7 +84,7 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
             step = int(state.steps.max())
             done = int(state.steps.min()) >= config.steps
             if exact and (compare.due(step) or done):
-                scores = _compare(state, record, picture.due(step) and not done)
+                scores = state.compare()[1].scalars
             if log.due(step) or done:
                 _check_finite(state)
                 row = _row(state, metrics, clock, before) | scores
@@ -139,14 +140,6 @@ def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
         elif state.updates % algo.target_every == 0:
             learner.follow(1.0)
     return metrics
-
-
-def _compare(state: Run, record: Record, picture: bool) -> dict[str, np.ndarray]:
-    """The scores now, [M] each; perhaps with a picture for TensorBoard."""
-    tables, comparison = state.compare()
-    if picture:
-        _picture(state, record, tables, comparison)
-    return comparison.scalars
 
 
 class _Cadence:
