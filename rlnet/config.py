@@ -254,8 +254,12 @@ class SolveConfig(Settings):
 
     env: EnvConfig = MISSING
     gamma: float = MISSING
-    method: str = "auto"
-    tol: float = 1e-8
+    method: str = "auto"  # see rlnet.mdp.solving.METHODS
+    tol: float = 1e-8  # the largest error of any value
+    temperature: float = 0.0  # above 0: the entropy-regularised problem
+    horizon: int | None = None  # at most so many steps; null: no limit
+    verify: bool = False  # check the residual again, in extended precision
+    device: str = "cpu"
 
 
 SCHEMAS: dict[str, type] = {

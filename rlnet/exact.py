@@ -1,12 +1,14 @@
 """Solving an environment without learning: what `scripts/solve.py` does."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlnet.build import exact_solution
-from rlnet.config import ConfigError, SolveConfig
+from rlnet.config import ConfigError, RunFailed, SolveConfig
 from rlnet.envs import make
-from rlnet.mdp import FiniteMDP, Solution
+from rlnet.mdp import FiniteMDP, Solution, ToleranceWarning
 from rlnet.record import write_arrays
 
 
@@ -20,23 +22,34 @@ class Solved:
     file: Path
 
 
-def solve_and_write(config: SolveConfig, folder: Path) -> Solved:
+def solve_and_write(
+    config: SolveConfig, folder: Path, callback: Callable[[int, float, float], None] | None = None
+) -> Solved:
     """Solve the model of an environment and write solution.npz: v, q, policy, start, gamma, error_bound.
 
+    `callback(sweeps, bound, seconds)` is called between sweeps. An interruption (Ctrl-C) of sweeps leaves the best
+    values so far, with their bound.
+
     Raises:
-        ConfigError: the environment has no finite model, or no finite values at this γ, or the method is not known.
+        ConfigError: the environment has no finite model, or no finite values at this γ, or the device is not there.
+        RunFailed: the values contradict the check in extended precision, or the linear program was given up.
     """
     mdp = make(config.env).mdp
     if mdp is None:
         raise ConfigError(
             f"env={config.env.name}: has no finite model, so it cannot be solved exactly; train on it instead"
         )
+    options = {key: getattr(config, key) for key in ("tol", "method", "temperature", "horizon", "device", "verify")}
     try:
-        solution = exact_solution(mdp, config.gamma, config.env.name, tol=config.tol, method=config.method)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ToleranceWarning)  # the bound is reported, whatever it is
+            solution = exact_solution(mdp, config.gamma, config.env.name, callback=callback, **options)
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"method={config.method}: {error}") from error
+        raise ConfigError(str(error)) from error
+    except ArithmeticError as error:
+        raise RunFailed(str(error)) from error
     arrays = {"v": solution.v, "q": solution.q, "policy": solution.policy, "start": mdp.start}
     numbers = {"gamma": solution.gamma, "error_bound": solution.error_bound}
     folder.mkdir(parents=True, exist_ok=True)

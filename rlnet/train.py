@@ -76,7 +76,7 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
         tables, comparison = state.compare()
         _picture(state, record, tables, comparison)  # of the beginning; `_finish` adds that of the end
         scores = comparison.scalars
-    clock, before = time.perf_counter(), int(state.steps.sum())
+    clock, before, fresh = time.perf_counter(), int(state.steps.sum()), False
     row: dict[str, np.ndarray] = {}
     with progress(config.steps, done=step) as display:
         while int(state.steps.min()) < config.steps:
@@ -84,13 +84,15 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
             step = int(state.steps.max())
             done = int(state.steps.min()) >= config.steps
             if exact and (compare.due(step) or done):
-                scores = state.compare()[1].scalars
+                scores, fresh = state.compare()[1].scalars, True
             if log.due(step) or done:
                 _check_finite(state)
-                row = _row(state, metrics, clock, before) | scores
+                row = _row(state, metrics, clock, before)
+                display.update(step, **_shown(row | scores))
+                # A score stands in the row of the step that it was computed at, and nowhere else.
+                row |= scores if fresh else {name: np.full(config.seeds, np.nan) for name in scores}
                 record.row(state.steps.cpu().numpy(), row)
-                display.update(step, **_shown(row))
-                clock, before = time.perf_counter(), int(state.steps.sum())
+                clock, before, fresh = time.perf_counter(), int(state.steps.sum()), False
             if save.due(step) or done:
                 write_checkpoint(record.folder / "checkpoint.pt", state.state_dict())
     return row

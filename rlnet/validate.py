@@ -14,9 +14,11 @@ from rlnet.config import (
     MlpConfig,
     ReplayConfig,
     ScheduleConfig,
+    SolveConfig,
     check_env,
     require,
 )
+from rlnet.mdp.solving import ITERATIVE, METHODS
 
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
@@ -88,6 +90,24 @@ def _check_train(config: Config) -> None:
     _check_exploration(config)
 
 
+def _check_solve(config: SolveConfig) -> None:
+    require(config.method in METHODS, "method", config.method, f"allowed are {', '.join(METHODS)}")
+    require(0 < config.tol < float("inf"), "tol", config.tol, "must be above 0")
+    require(0 <= config.temperature < float("inf"), "temperature", config.temperature, "must be at least 0")
+    require(config.horizon is None or config.horizon >= 0, "horizon", config.horizon, "must be at least 0, or null")
+    require(config.device in ("cpu", "cuda"), "device", config.device, "allowed are cpu, cuda")
+    if config.horizon is not None or config.temperature > 0:
+        special = "temperature" if config.horizon is None else "horizon"
+        for key, only in (("method", "auto"), ("device", "cpu")):
+            allowed = f"a problem with a {special} has a method of its own; leave {key}={only}"
+            require(getattr(config, key) == only, key, getattr(config, key), allowed)
+        require(not config.verify, "verify", config.verify, f"is not available with a {special}")
+    if config.device != "cpu":
+        require(config.gamma < 1, "device", config.device, "needs gamma < 1; use device=cpu")
+        swept = ("auto", *ITERATIVE)
+        require(config.method in swept, "method", config.method, f"device={config.device} takes {', '.join(swept)}")
+
+
 def check(config: Any) -> Any:
     """The same `Config` or `SolveConfig`, if all its numbers are in range.
 
@@ -99,7 +119,7 @@ def check(config: Any) -> Any:
     if isinstance(config, Config):
         _check_train(config)
     else:
-        require(config.tol > 0, "tol", config.tol, "must be above 0")
+        _check_solve(config)
     return config
 
 

@@ -14,9 +14,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="medians over this many interleaved turns")
     parser.add_argument("--full", action="store_true", help="also 10^7 states (8 GiB)")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds granted to a solver for one answer")
+    parser.add_argument("--only", default="", help="parts of names of problems, with commas between, e.g. Taxi,10^5")
     parser.add_argument("--out", default="", help="folder for dp.json and dp.png")
     options = parser.parse_args()
-    dp.run(options.peers, options.rounds, options.full, options.limit, options.out)
+    dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
 
 
 if __name__ == "__main__":

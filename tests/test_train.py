@@ -47,6 +47,8 @@ def test_metrics_hold_every_scalar_for_every_member(finished):
         "exact/q_rmse_uniform", "optimizer/learning_rate",
     }  # fmt: skip
     assert wanted <= set(table[0])
+    compared = [int(row["step"]) for row in table[::2] if row["exact/regret"]]
+    assert compared == [800, 1600, 2000]
     assert float(table[0]["explore/epsilon"]) == pytest.approx(1 - 0.95 * 400 / 2000)
 
 

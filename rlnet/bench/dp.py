@@ -169,14 +169,25 @@ def _loosest(solver: Solver, truth: np.ndarray | None) -> float:
     raise RuntimeError("its true error stays above 1e-6 at every tolerance")
 
 
-def run(peers_python: str = sys.executable, rounds: int = 5, full: bool = False, limit: float = 120.0, out: str = ""):
-    """Measure everything, print the table, and write rows and the plot of time against S into `out` if given."""
+def run(
+    peers_python: str = sys.executable,
+    rounds: int = 5,
+    full: bool = False,
+    limit: float = 120.0,
+    out: str = "",
+    only: str = "",
+):
+    """Measure everything, print the table, and write rows and the plot of time against S into `out` if given.
+
+    `only`: parts of names of problems, with commas between; empty for all."""
     print(f"threads: {len(os.sched_getaffinity(0))} (rlnet uses them from {60_000} states on; solve only, compiled)")
     for name, why in ABSENT.items():
         print(f"not measured: {name} ({why})")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, spec in problems(full).items():
+            if only and not any(part in name for part in only.split(",")):
+                continue
             for row in measure(name, spec, peers_python, rounds, limit, Path(folder)):
                 rows.append(row)
                 print(_line(row, rows), flush=True)

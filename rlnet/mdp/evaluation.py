@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse.csgraph import connected_components
 
+from rlnet.mdp.chains import Chain, chain_of, chain_values, part, reachable
 from rlnet.mdp.checks import check_gamma
 from rlnet.mdp.errors import ImproperPolicyError, name_states
 from rlnet.mdp.iterate import Progress, certify, discounted
 from rlnet.mdp.linear import DiscountedSystem
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.solution import Solution, report_tolerance
-from rlnet.mdp.structure import row_any
-from rlnet.mdp.system import EPS, System, system_of
+from rlnet.mdp.system import System, system_of
 from rlnet.mdp.variants import entropy, finite_horizon
 from rlnet.mdp.verification import verified_chain
 
@@ -91,17 +91,16 @@ def evaluate(
         return finite_horizon(mdp, gamma, horizon, temperature, matrices, tol, began)
     matrix = policy_matrix(mdp, policy)
     system = system_of(mdp)
-    r, p, ends = chain(system, mdp.pair_ptr, matrix[mdp.pair_state, mdp.pair_action])
-    if temperature > 0.0:
-        r = r + temperature * entropy(matrix)
-    live = None if gamma < 1.0 else _settles(r, p, ends, mdp)
+    chain = chain_of(mdp, matrix)
+    r = chain.r if temperature == 0.0 else chain.r + temperature * entropy(matrix)
+    live = None if gamma < 1.0 else _settles(r, chain, mdp)
     progress = Progress(callback, began)
     if mdp.n_states <= LU_STATES:
-        v, bound, dense = chain_values(r, p, gamma, live, system.rounding)
+        v, bound, dense = chain_values(r, chain, gamma, live, system.rounding)
         done = "dense LU" if dense else "sparse LU"
         progress.sweeps = 1
     else:
-        v, bound, done = _swept_chain(system, r, p, ends, gamma, live, tol, progress)
+        v, bound, done = _swept_chain(system, r, chain, gamma, live, tol, progress)
     q = np.full((mdp.n_states, mdp.n_actions), -np.inf)
     q[mdp.pair_state, mdp.pair_action] = system.q(v, gamma)
     if verify:
@@ -121,12 +120,12 @@ def _policies_in_time(mdp: FiniteMDP, policy: np.ndarray, horizon: int) -> np.nd
     return np.array([policy_matrix(mdp, at) for at in policy]).reshape(horizon, mdp.n_states, mdp.n_actions)
 
 
-def _swept_chain(system, r, p, ends, gamma, live, tol, progress) -> tuple[np.ndarray, float, str]:
+def _swept_chain(system, r, chain, gamma, live, tol, progress) -> tuple[np.ndarray, float, str]:
     """The same by sweeps: a model with one action per state."""
     from rlnet.mdp.packed import PackedSweeps
     from rlnet.mdp.undiscounted import undiscounted
 
-    index = np.arange(len(r)) if live is None else np.flatnonzero(live)
+    index, p, ends = np.arange(len(r)) if live is None else np.flatnonzero(live), chain.p, chain.ends
     inner = p[index][:, index]
     leaks = ends[index] | (np.diff(inner.indptr) < np.diff(p[index].indptr))
     size = np.full(len(index), float(system.magnitude.max(initial=0.0)) + float(np.abs(r).max(initial=0.0)))
@@ -155,73 +154,30 @@ def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
     begin = np.where(mdp.terminal, 0.0, mdp.start)
     if begin.sum() == 0.0:
         raise ValueError("occupancy: every episode starts in a terminal state")
-    _, p, ends = chain(system_of(mdp), mdp.pair_ptr, matrix[mdp.pair_state, mdp.pair_action])
-    live = np.flatnonzero(_reachable(p, begin > 0) & ~mdp.terminal)
-    p = p[live][:, live]
-    if gamma == 1.0:
-        stuck = ~_reachable(p.T.tocsr(), ends[live])
+    chain = chain_of(mdp, matrix)
+    reached = reachable(chain.p, begin > 0) & ~mdp.terminal
+    visits = np.zeros(mdp.n_states)
+    if gamma < 1.0:
+        visits[:] = chain.solver(gamma).solve(begin, transposed=True)
+        visits[~reached] = 0.0
+    else:
+        live = np.flatnonzero(reached)
+        p = part(chain.p, live)
+        stuck = ~reachable(p, chain.ends[live], backward=True)
         if stuck.any():
             names = name_states(live[stuck], mdp.labels)
             raise ImproperPolicyError(f"occupancy at gamma=1: the policy never ends from states {names}")
-    visits = np.zeros(mdp.n_states)
-    visits[live] = np.maximum(DiscountedSystem(p, gamma).solve(begin[live], transposed=True), 0.0)
+        visits[live] = DiscountedSystem(p, gamma).solve(begin[live], transposed=True)
+    visits = np.maximum(visits, 0.0)
     return visits / visits.sum()
 
 
-def chain(system: System, pair_ptr: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, sp.csr_matrix, np.ndarray]:
-    """(r_π [n], P_π csr [n, n], ends bool [n]) of the policy with probability `weight` [P] on each pair."""
-    used = np.flatnonzero(weight)
-    ptr = np.searchsorted(used, pair_ptr)
-    mix = sp.csr_matrix((weight[used], used, ptr), shape=(len(pair_ptr) - 1, len(weight)))
-    return mix @ system.reward, (mix @ system.transition).tocsr(), row_any(mix, system.ends[used])
-
-
-def chain_values(r, p, gamma, live, rounding) -> tuple[np.ndarray, float, bool]:
-    """(v [n], bound, whether dense): v = r + γ P v on the states in `live` (None: all), 0 elsewhere.
-
-    The bound is the residual times ‖(I − γP)⁻¹‖∞. With w ≥ 0 and w − γPw ≥ c > 0, which is checked, that norm is at
-    most max w / c; w is the expected (discounted) number of steps to the end, a second right-hand side.
-    """
-    index = slice(None) if live is None or live.all() else np.flatnonzero(live)
-    if not isinstance(index, slice):
-        p, r_live = p[index][:, index], r[index]
-    else:
-        r_live = r
-    v = np.zeros(len(r))
-    if len(r_live) == 0:
-        return v, 0.0, True
-    solver = DiscountedSystem(p, gamma)
-    x = solver.solve(np.stack([r_live, np.ones(len(r_live))], axis=1))
-    x += solver.solve(np.stack([r_live, np.ones(len(r_live))], axis=1) - (x - gamma * (p @ x)))
-    values, steps = x[:, 0], x[:, 1]
-    slack = rounding(values)
-    residual = float(np.abs(r_live + gamma * (p @ values) - values).max()) + slack
-    width = 2 * (int(np.diff(p.indptr).max(initial=0)) + 8)
-    margin = float((steps - gamma * (p @ steps)).min()) - width * EPS * float(np.abs(steps).max())
-    v[index] = values
-    bound = residual * float(steps.max()) / margin if margin > 0 and steps.min() >= 0 else np.inf
-    return v, bound, solver.dense
-
-
-def _reachable(graph: sp.csr_matrix, start: np.ndarray) -> np.ndarray:
-    """bool [n]: the states that paths of the graph reach from `start` (bool [n]), itself included."""
-    n = graph.shape[0]
-    sources = np.flatnonzero(start)
-    ptr = np.append(graph.indptr, graph.nnz + len(sources))
-    wider = sp.csr_matrix(
-        (np.ones(graph.nnz + len(sources)), np.concatenate([graph.indices, sources]), ptr), shape=(n + 1, n + 1)
-    )
-    order = breadth_first_order(wider, n, return_predecessors=False)
-    reached = np.zeros(n + 1, dtype=bool)
-    reached[order] = True
-    return reached[:n]
-
-
-def _settles(r: np.ndarray, p: sp.csr_matrix, ends: np.ndarray, mdp: FiniteMDP) -> np.ndarray:
+def _settles(r: np.ndarray, chain: Chain, mdp: FiniteMDP) -> np.ndarray:
     """bool [S]: the states outside the free loops (v = 0 there). ImproperPolicyError where a loop collects reward."""
-    stuck = ~_reachable(p.T.tocsr(), ends) & ~mdp.terminal
+    stuck = ~reachable(chain.p, chain.ends, backward=True) & ~mdp.terminal
     if not stuck.any():
         return ~mdp.terminal
+    p = sp.csr_matrix(chain.p)
     # Inside `stuck`, which is closed, the classes without a way out are the loops that go on for ever.
     _, label = connected_components(p, connection="strong")
     source = np.repeat(np.arange(len(r)), np.diff(p.indptr))
@@ -232,7 +188,7 @@ def _settles(r: np.ndarray, p: sp.csr_matrix, ends: np.ndarray, mdp: FiniteMDP) 
     costly[label[loop & (r != 0)]] = True
     bad = loop & costly[label]
     if bad.any():
-        lost = np.flatnonzero(_reachable(p.T.tocsr(), bad))
+        lost = np.flatnonzero(reachable(p, bad, backward=True))
         raise ImproperPolicyError(
             f"gamma=1: the policy goes round states {name_states(np.flatnonzero(bad), mdp.labels)} for ever and "
             f"collects reward there, so it has no value in states {name_states(lost, mdp.labels)}"

@@ -20,6 +20,12 @@ ROW_SUM = 1.1e-15  # per outcome: how far from 1 the probabilities of a pair may
 PATIENCE = 60  # certified backups without progress near the rounding floor before the tolerance is given up
 
 
+def patience(gamma: float) -> int:
+    """Certified backups without 1 % of progress after which no more is expected: a γ-contraction makes that much in
+    0.01 / (1 − γ) of them, so ten times as many are a fault of the arithmetic, and the iteration must end."""
+    return PATIENCE + int(min(0.1 / (1.0 - gamma), 1e9))
+
+
 class Sweeps(Protocol):
     """What the iterations need of a device: see `rlnet.mdp.packed.PackedSweeps`."""
 
@@ -75,9 +81,8 @@ def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> t
         progress.sweeps += 1
         progress.report(bound)
         spans.append(high - low)
-        stale = 0 if bound < 0.99 * best else stale + 1
-        best = min(best, bound)
-        stuck = stale >= PATIENCE and bound < 1e3 * floor
+        best, stale = (bound, 0) if bound < 0.99 * best else (best, stale + 1)
+        stuck = stale >= (PATIENCE if bound < 1e3 * floor else patience(sweeps.gamma))
         if bound <= tol or bound <= 1.1 * floor or stuck or progress.exhausted:
             break
         if len(spans) < probes or method == "value_iteration":
@@ -129,12 +134,13 @@ def in_place(
     Improving in place matters: a Jacobi improvement carries a new value one step, and the policy sweeps between cannot
     carry it beyond, since the policy out there is still arbitrary.
     """
-    ignore, best, worse = 0.05 * goal, np.inf, 0
+    ignore, best, worse, least, stale = 0.05 * goal, np.inf, 0, np.inf, 0
     for _ in range(limit):
         change = sweeps.backup_in_place(bonus, ignore)
         progress.sweeps += 1
-        if change <= goal or progress.exhausted:
-            return
+        least, stale = (change, 0) if change < 0.99 * least else (least, stale + 1)
+        if change <= goal or progress.exhausted or (sweeps.gamma < 1.0 and stale > patience(sweeps.gamma)):
+            return  # where nothing moves the certified backups decide
         worse = worse + 1 if change > best else 0
         best = min(best, change)
         if worse >= 8 and progress.relax > 1.0:

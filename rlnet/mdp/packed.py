@@ -71,6 +71,7 @@ class PackedSweeps:
         self.choice = np.full(self.n, -1, dtype=index_dtype(n_pairs))
         self.policy: tuple[np.ndarray, ...] | None = None
         self.forward = False  # the first sweep goes from the last state to the first: goals tend to come late
+        self.one_way = False  # always from the first state to the last: successors come first
         self.active = (0, self.n)
 
     def rounding(self, further: float = 0.0) -> float:
@@ -90,7 +91,7 @@ class PackedSweeps:
 
     def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float:
         """One Gauss-Seidel sweep of optimal backups where changes can arrive, and their policy; the largest change."""
-        self.forward = not self.forward
+        self.forward = self.one_way or not self.forward
         (lo, hi), self.policy = self.active, None
         arrays = (self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance, self.gamma, bonus)
         call = lambda a, b: self.run.backup_in_place(  # noqa: E731
@@ -109,7 +110,7 @@ class PackedSweeps:
     def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0, relax: float = 1.0) -> float:
         """One over-relaxed Gauss-Seidel sweep of the greedy policy where changes of more than `ignore` can arrive; the
         largest change."""
-        self.forward = not self.forward
+        self.forward = self.one_way or not self.forward
         rows, (lo, hi) = self.policy_rows(), self.active
         call = lambda a, b: self.run.follow_in_place(  # noqa: E731
             a, b, self.forward, *rows, self.gamma, bonus, self.v, ignore, relax

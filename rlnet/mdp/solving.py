@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,14 +23,20 @@ from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_stat
 from rlnet.mdp.iterate import Progress, certify, discounted
 from rlnet.mdp.linear_program import linear_programme
 from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.ordering import Ordered, ordered, seems_acyclic
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.structure import end_components, steps_to_end
 from rlnet.mdp.system import System, system_of
+from rlnet.mdp.table_sweeps import solve_table, table_of
 from rlnet.mdp.variants import finite_horizon, soft_solution
 from rlnet.mdp.verification import verified
 
+if TYPE_CHECKING:  # numba is imported by the large problems alone
+    from rlnet.mdp.packed import PackedSweeps
+
 ITERATIVE = ("value_iteration", "gauss_seidel", "modified_policy_iteration")
 METHODS = ("auto", *ITERATIVE, "policy_iteration", "linear_programming")
+SORTED = "in topological order"
 DIRECT_STATES = 3000  # up to here auto solves by LU, and numba is neither imported nor compiled
 
 
@@ -72,13 +79,14 @@ def solve(
     if temperature > 0.0:
         return soft_solution(mdp, gamma, temperature, tol, began)
     progress = Progress(callback, began, max_sweeps)
-    if method == "auto" and (mdp.n_states > DIRECT_STATES or device != "cpu"):
-        method = "modified_policy_iteration"
+    large = method == "auto" and (mdp.n_states > DIRECT_STATES or device != "cpu")
+    method = "modified_policy_iteration" if large else method
+    sort = large and device == "cpu" and seems_acyclic(mdp)
     try:
         if gamma == 1.0:
-            v, q, bound, done, system = _at_one(mdp, tol, method, progress)
+            v, q, bound, done, system = _at_one(mdp, tol, method, progress, sort)
         elif method in ITERATIVE:
-            v, q, bound, done, system = _swept(mdp, gamma, tol, method, progress, device)
+            v, q, bound, done, system = _swept(mdp, gamma, tol, method, progress, device, sort)
         else:
             v, q, bound, done, system = _direct(mdp, gamma, tol, method, progress)
     except (ImproperPolicyError, UnboundedValueError) as error:
@@ -95,20 +103,28 @@ def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Pro
     if method == "linear_programming" and mdp.n_pairs:
         first, how = linear_programme(system, gamma), "HiGHS, then LU"
     elif method == "auto" and mdp.n_pairs:
-        v, first, bound, progress.sweeps = warm_start(system, gamma, tol)
-        if bound <= tol:
-            progress.report(bound)
-            return v, system.q(v, gamma), bound, "value_iteration (Jacobi)", system
+        table = table_of(system)
+        if table is not None:
+            v, q, bound, done, first = solve_table(table, gamma, tol, progress)
+            if bound <= tol or table.solves:
+                progress.report(bound)
+                return v, q, bound, done, system
+        else:
+            v, first, bound, progress.sweeps = warm_start(system, gamma, tol)
+            if bound <= tol:
+                progress.report(bound)
+                return v, system.q(v, gamma), bound, "value_iteration (Jacobi)", system
         method = "policy_iteration"
     v, _ = policy_iteration(system, gamma, first, progress)
     return v, system.q(v, gamma), discounted_bound(system, v, gamma), f"{method} ({how})", system
 
 
-def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str):
+def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str, sort: bool):
+    order = ordered(system_of(mdp)) if sort else None
     if device == "cpu":
         from rlnet.mdp.packed import PackedSweeps
 
-        sweeps = PackedSweeps(mdp, gamma)
+        sweeps = PackedSweeps(mdp, gamma) if order is None else _in_order(order, gamma, progress)
     else:
         from rlnet.mdp.torch_sweeps import TorchSweeps
 
@@ -119,16 +135,29 @@ def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Prog
     except KeyboardInterrupt:
         progress.interrupted = True
         bound, done = certify(sweeps), f"{method}, interrupted"
-    return sweeps.values(), sweeps.action_values(), bound, done, None
+    v, q = sweeps.values(), sweeps.action_values()
+    if order is None:
+        return v, q, bound, done, None
+    return v[order.rank], q[order.pair_rank], bound, f"{done}, {SORTED}", None
 
 
-def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress):
+def _in_order(order: Ordered, gamma: float, progress: Progress) -> PackedSweeps:
+    """Sweeps from the ends backwards. The first settles what is acyclic, and over-relaxation would unsettle it."""
+    from rlnet.mdp.packed import PackedSweeps
+
+    sweeps = PackedSweeps(order.system, gamma)
+    sweeps.far, sweeps.one_way = False, True
+    progress.relax = 1.0 if order.acyclic else progress.relax
+    return sweeps
+
+
+def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, sort: bool):
     system = system_of(mdp)
     proper = made_proper(system)
     smaller, pairs = proper.system, proper.pairs
     try:
         if method in ITERATIVE:
-            v, bound, done = _swept_at_one(smaller, pairs, tol, method, progress)
+            v, bound, done = _swept_at_one(smaller, pairs, tol, method, progress, sort)
         else:
             if method == "linear_programming" and len(pairs):
                 first = linear_programme(smaller, 1.0)
@@ -142,23 +171,27 @@ def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress):
     return v, system.q(v, 1.0), bound, done, system
 
 
-def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress):
+def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress, sort: bool):
     from rlnet.mdp.packed import PackedSweeps
     from rlnet.mdp.undiscounted import undiscounted
 
-    sweeps = PackedSweeps(system, 1.0)
+    order = ordered(system) if sort else None
+    if order is None:
+        sweeps, place, number = PackedSweeps(system, 1.0), np.arange(system.n), np.arange(len(system.pair_state))
+    else:
+        sweeps, place, number = _in_order(order, 1.0, progress), order.rank, order.pair_rank
     first = np.full(system.n, -1, dtype=np.int64)
-    first[system.first_pairs()[0]] = pairs
+    first[place[system.first_pairs()[0]]] = number[pairs]
     try:
         bound, done = undiscounted(sweeps, tol, method, progress, first, _patience(system, method))
     except KeyboardInterrupt:
         progress.interrupted = True
-        return sweeps.v, np.inf, f"{method}, interrupted"
+        return sweeps.v[place], np.inf, f"{method}, interrupted"
     if not np.isfinite(bound) and not progress.exhausted:
         # Sweeping did not settle: exact policy iteration finds the loop that pays, or the value if there is one.
         v, pairs = policy_iteration(system, 1.0, proper_policy(system)[1], progress)
         return v, undiscounted_bound(system, v, pairs), f"{method}, then policy_iteration (LU)"
-    return sweeps.v, bound, done
+    return sweeps.v[place], bound, done if order is None else f"{done}, {SORTED}"
 
 
 def _patience(system: System, method: str) -> int:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.linalg import LinAlgWarning
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
-from rlnet.mdp.iterate import ROW_SUM
+from rlnet.mdp.iterate import ROW_SUM, patience
 from rlnet.mdp.linear import DiscountedSystem
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.solution import Solution, report_tolerance
@@ -194,8 +194,7 @@ def _soft_value_iteration(system, gamma, temperature, tol, extra, mdp) -> tuple[
         floor = 2.0 * (system.rounding(np.array([np.abs(new).max(initial=0.0) + far])) + extra) / max(rest, 1e-300)
         bound = (high - low) / (2.0 * max(rest, 1e-300)) * (1.0 + 1e-12) + floor
         v, count = new, count + 1
-        stale = 0 if bound < 0.99 * best else stale + 1
-        best = min(best, bound)
-        if bound <= tol or bound <= 1.1 * floor or (stale > 60 and bound < 1e3 * floor):
+        best, stale = (bound, 0) if bound < 0.99 * best else (best, stale + 1)
+        if bound <= tol or bound <= 1.1 * floor or stale > (60 if bound < 1e3 * floor else patience(gamma)):
             v[states] += gamma / (1.0 - gamma) * (low + high) / 2.0
             return v, bound, count

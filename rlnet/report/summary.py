@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
@@ -49,13 +50,23 @@ def show_rescored(result: Rescored, folder: Path) -> None:
 def show_solution(solved: Solved) -> None:
     """The exact values and optimal actions of every state, how they were found, and where they are."""
     console, solution, config = Console(), solved.solution, solved.config
-    show_values(console, solved.mdp, [Panel("exact V*", solution.v, solution.policy)])
+    v, policy, limit = solution.v, solution.policy, ""
+    if config.horizon is not None:  # what is shown is the first of the H steps
+        v, limit = v[0], f" horizon={config.horizon}"
+        policy = policy[0] if config.horizon > 0 else np.zeros((len(v), solved.mdp.n_actions))
+    if config.temperature > 0:
+        limit += f" temperature={config.temperature:g}"
+    show_values(console, solved.mdp, [Panel("exact V*", v, policy)])
+    found = f"method=auto picked {solution.method}" if config.method == "auto" else f"by {solution.method}"
     console.print(
-        f"env={config.env.name} gamma={solution.gamma:g}: J* = {solved.mdp.start @ solution.v:.6g}; every V* within "
-        f"{solution.error_bound:.1e}, by {solution.method} in {1e3 * solution.seconds:.1f} ms",
+        f"env={config.env.name} gamma={solution.gamma:g}{limit}: J* = {solved.mdp.start @ v:.6g}; every V* within "
+        f"{solution.error_bound:.1e}, {found} in {1e3 * solution.seconds:.1f} ms, {solution.sweeps} sweeps",
         soft_wrap=True,
         highlight=False,
     )
+    if not solution.converged:
+        why = "Interrupted: these are the best values so far" if solution.interrupted else "The tolerance was not met"
+        console.print(f"{why} (tol={config.tol:g} was asked for).", soft_wrap=True, highlight=False)
     show_files(console, [solved.file])
 
 
