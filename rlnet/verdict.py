@@ -109,4 +109,5 @@ def rescore(folder: Path) -> Rescored:
 def _difference(now: np.ndarray, before: np.ndarray) -> float:
     """Largest relative difference; 0 where both are the same infinity."""
     apart = now != before
-    return float((np.abs(now - before) / np.maximum(np.abs(before), 1.0))[apart].max(initial=0.0))
+    now, before = now[apart], before[apart]
+    return float((np.abs(now - before) / np.maximum(np.abs(before), 1.0)).max(initial=0.0))

@@ -28,9 +28,9 @@ LAYERS = (
     "data",
     "nets",
     "envs",
+    "validate",
     "mdp",
     "rng",
-    "validate",
     "config",
 )
 

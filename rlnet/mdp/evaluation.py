@@ -13,7 +13,7 @@ from rlnet.mdp.chains import Chain, chain_of, chain_values, part, reachable
 from rlnet.mdp.checks import check_gamma
 from rlnet.mdp.errors import ImproperPolicyError, name_states
 from rlnet.mdp.iterate import Progress, certify, discounted
-from rlnet.mdp.linear import DiscountedSystem
+from rlnet.mdp.linear import NEVER_ENDS, DiscountedSystem
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.system import System, system_of
@@ -97,6 +97,8 @@ def evaluate(
     progress = Progress(callback, began)
     if mdp.n_states <= LU_STATES:
         v, bound, dense = chain_values(r, chain, gamma, live, system.rounding)
+        if not np.isfinite(v).all():
+            raise ImproperPolicyError(NEVER_ENDS)
         done = "dense LU" if dense else "sparse LU"
         progress.sweeps = 1
     else:
@@ -169,7 +171,10 @@ def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
             raise ImproperPolicyError(f"occupancy at gamma=1: the policy never ends from states {names}")
         visits[live] = DiscountedSystem(p, gamma).solve(begin[live], transposed=True)
     visits = np.maximum(visits, 0.0)
-    return visits / visits.sum()
+    total = visits.sum()
+    if not 0.0 < total < np.inf:
+        raise ImproperPolicyError(NEVER_ENDS)
+    return visits / total
 
 
 def _settles(r: np.ndarray, chain: Chain, mdp: FiniteMDP) -> np.ndarray:

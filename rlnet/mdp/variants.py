@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import LinAlgWarning
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
 from rlnet.mdp.iterate import ROW_SUM, patience
-from rlnet.mdp.linear import DiscountedSystem
+from rlnet.mdp.linear import DiscountedSystem, SingularChainError
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.structure import steps_to_end
@@ -125,10 +123,8 @@ def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) ->
         p = (mix @ system.transition).tocsr()[:, states]
         # A policy that hardly ends any more makes the matrix singular to working precision: the values left it.
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", LinAlgWarning)
-                solver = DiscountedSystem(p, gamma)
-        except (LinAlgWarning, RuntimeError):
+            solver = DiscountedSystem(p, gamma)
+        except SingularChainError:
             break
         x = solver.solve(reward)
         if not np.isfinite(x).all() or np.abs(x).max() > 1e14:

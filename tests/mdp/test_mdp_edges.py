@@ -203,3 +203,14 @@ def test_the_optimal_policy_attains_the_optimal_value_at_gamma_one():
         for policy in (best.policy, best.policy.argmax(axis=1)):
             np.testing.assert_allclose(evaluate(mdp, policy, 1.0).v, best.v, atol=1e-7)
     assert kept > 50
+
+
+@pytest.mark.parametrize("leaving", [1e-17, 1e-30, 1e-300])
+def test_a_policy_whose_end_is_lost_in_rounding_is_improper(leaving):
+    """1 − 1e-17 is 1: the values would be NaN, so they are refused."""
+    outcomes = {0: {0: [(1.0, 1, -1.0, False)], 1: [(1.0, 2, -1.0, True)]}, 1: {0: [(1.0, 0, -1.0, False)]}, 2: {}}
+    mdp = FiniteMDP.from_outcomes(outcomes, n_states=3, n_actions=2, start=np.array([1.0, 0.0, 0.0]))
+    policy = np.array([[1.0 - leaving, leaving], [1.0, 0.0], [0.0, 0.0]])
+    for question in (evaluate, occupancy):
+        with pytest.raises(ImproperPolicyError, match="lost in rounding"):
+            question(mdp, policy, 1.0)
