@@ -23,14 +23,19 @@ from rlnet.validate import from_hydra
 RESULTS = ("metrics.csv", "solution.npz")  # a folder that holds one of them must not be written into
 
 
-def _refuse_used(argv: list[str]) -> None:
-    """Refuse an output folder that holds a run before Hydra writes into it; default folders are named by the time."""
-    for argument in argv:
-        key, _, folder = argument.partition("=")
-        if key in ("hydra.run.dir", "hydra.sweep.dir"):
-            for name in RESULTS:
-                if any(Path(folder).glob(f"**/{name}")):
-                    raise ConfigError(f"{argument}: already holds a run; choose another folder")
+def _claim(folder: Path, composed: DictConfig) -> Path:
+    """The output folder, holding the config of the run that begins: unless it already holds a run.
+
+    Hydra would write its own copy before anything can be checked, over that of an earlier run; it is told not to.
+    """
+    for name in RESULTS:
+        if (folder / name).exists():
+            raise ConfigError(f"hydra.run.dir={_short(folder)}: already holds a run; choose another folder")
+    stored = folder / ".hydra"
+    stored.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(composed, stored / "config.yaml")
+    OmegaConf.save(HydraConfig.get().overrides.task, stored / "overrides.yaml")
+    return _short(folder)
 
 
 def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
@@ -53,20 +58,22 @@ def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
         if failures:  # of an earlier job of the sweep
             return
         try:
-            job(from_hydra(composed), _short(Path(HydraConfig.get().runtime.output_dir)))
+            config = from_hydra(composed)
+            job(config, _claim(Path(HydraConfig.get().runtime.output_dir), composed))
         except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
             failures.append((error, 2 if isinstance(error, ConfigError) else 1))
 
     try:
-        _refuse_used(sys.argv[1:])
         sys.argv[1:] = _with_stored_overrides(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
     except ConfigError as error:
         failures.append((error, 2))
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(explain(error, sys.argv[1:]), 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}", 1)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", 130)
     for error, code in failures:
         return _fail(str(error), code)
     return 0

@@ -12,7 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rollout:
-    """T consecutive steps of M × N environments."""
+    """T consecutive steps of M × N environments.
+
+    A collector's rollout shows its buffers: it holds until the next one is collected.
+    """
 
     obs: Tensor  # [T, M, N] int64 state index, or [T, M, N, F] float32
     action: Tensor  # [T, M, N] int64

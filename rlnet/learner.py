@@ -100,7 +100,7 @@ class Learner:
         Args:
             rate: broadcastable to [M, 1], in [0, 1].
         """
-        self.target += rate * (self.theta - self.target)
+        self.target.lerp_(self.theta, rate)
 
     def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Metrics:
         """One gradient step of every member on its own loss.

@@ -139,12 +139,12 @@ def _whole(path: Path, write: Any) -> None:
     os.replace(part, path)
 
 
-def aggregate(scalars: Row) -> dict[str, dict[str, float]]:
-    """Mean, standard deviation over members (n − 1), minimum and maximum of each scalar."""
+def aggregate(scalars: Row) -> dict[str, dict[str, float | None]]:
+    """Mean, standard deviation over members (n − 1; null where there is none), minimum and maximum of each scalar."""
     return {
         name: {
             "mean": float(np.mean(values)),
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else 0.0,
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else None,
             "min": float(np.min(values)),
             "max": float(np.max(values)),
         }

@@ -72,7 +72,7 @@ class Streams:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         for generator, saved in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(saved)
+            generator.set_state(saved.cpu())  # also that of a CUDA generator lives there
 
 
 class BlockUniform:

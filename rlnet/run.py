@@ -1,5 +1,6 @@
 """The state of a run between two updates, and what it can be asked."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +19,7 @@ from rlnet.learner import Learner
 from rlnet.replay import Replay
 from rlnet.rng import Streams
 
-# What may be set anew when a run goes on: nothing of it changes what is learned.
+# What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
 RESUMABLE = ("steps", "log_every", "compare_every", "checkpoint_every", "threads", "resume")
 
 
@@ -81,10 +82,11 @@ class Run:
 
     def count(self, rollout: Rollout) -> None:
         """Book the steps and the visits of a rollout."""
-        self.steps += self.collector.new_steps(rollout)
+        active = self.steps < self.config.steps  # a member that has done its steps does not count those it still sees
+        self.steps += self.collector.new_steps(rollout) * active
         if self.visits is not None:
             new = slice(self.problem.algorithm.lookback, None)
-            _count(self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new])
+            _count(self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new] & active[:, None])
 
     @torch.no_grad()
     def tables(self) -> Tables:
@@ -127,6 +129,7 @@ class Run:
             if key not in RESUMABLE and state["config"][key] != value:
                 allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-1])} may change"
                 raise ConfigError(f"{key}={value}: {allowed} (it was {state['config'][key]})")
+        state = copy.deepcopy(dict(state))  # or two runs restored from it would share their tensors
         self.learner.load_state_dict(state["learner"])
         self.collector.load_state_dict(state["collector"])
         self.steps.copy_(state["steps"])

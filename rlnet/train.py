@@ -1,9 +1,11 @@
 """The loop: collect → update → log → compare → checkpoint; and going on from a checkpoint."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from rlnet.build import build
 from rlnet.compare import Comparison, Tables
-from rlnet.config import Config, ConfigError, EpochsConfig, RunFailed
+from rlnet.config import Config, ConfigError, EpochsConfig, RunFailed, require
 from rlnet.data import Rollout, minibatches
 from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
 from rlnet.report.figures import image_array, save_png, values_figure
@@ -23,6 +25,10 @@ from rlnet.verdict import arrays, document
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_log = logging.getLogger(__name__)
+LONGER = "a larger algo.rollout and env.max_episode_steps, a smaller gamma, or a TD method would use them all"
 
 
 class DivergedError(RunFailed):
@@ -59,6 +65,9 @@ def run(config: Config, folder: Path) -> Result:
             _resume(state, record, Path(config.resume))
         scalars = _loop(state, record)
         return _finish(state, record, scalars)
+    except KeyboardInterrupt:
+        write_checkpoint(folder / "checkpoint.pt", state.state_dict())
+        raise KeyboardInterrupt(f"interrupted; go on with: python scripts/train.py resume={folder}") from None
     finally:
         record.close()
 
@@ -172,7 +181,8 @@ def _row(state: Run, metrics: Mapping[str, Tensor], since: float, steps_before: 
 def _shown(row: Mapping[str, np.ndarray]) -> dict[str, float]:
     """What the live display shows: means over members."""
     names = {"ret": "return/mean", "regret": "exact/regret", "value_error": "exact/v_rmse"}
-    return {short: float(np.mean(row[name])) for short, name in names.items() if name in row}
+    finite = {short: row[name][~np.isnan(row[name])] for short, name in names.items() if name in row}
+    return {short: float(values.mean()) for short, values in finite.items() if len(values)}
 
 
 def _check_finite(state: Run) -> None:
@@ -189,13 +199,27 @@ def _resume(state: Run, record: Record, source: Path) -> None:
     path = source / "checkpoint.pt"
     if not path.is_file():
         raise ConfigError(f"resume={source}: must be the folder of a run; it holds no checkpoint.pt")
-    state.load_state_dict(torch.load(path, map_location=state.config.device, weights_only=True))
-    record.replay(source / "metrics.csv", until=int(state.steps.max()))
+    try:
+        checkpoint = torch.load(path, map_location=state.config.device, weights_only=True)
+        state.load_state_dict(checkpoint)
+        record.replay(source / "metrics.csv", until=int(state.steps.max()))
+    except ConfigError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+        raise ConfigError(
+            f"resume={source}: its checkpoint.pt or metrics.csv cannot be read ({type(error).__name__})"
+        ) from error
+    done, steps = int(state.steps.min()), state.config.steps
+    require(done < steps, "steps", steps, f"resume={source} has done {done} already; give more")
 
 
 def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Result:
     """The final comparison, the pictures and the table of settings."""
     config, folder = state.config, record.folder
+    complete = scalars.get("loss/complete_returns", np.ones(1))
+    if (complete < 0.99).any():
+        share = f"only {100 * float(complete.mean()):.0f} % of the returns of the last update were sampled to their end"
+        _log.warning("%s; the others were not learned from, which favours short episodes: %s", share, LONGER)
     files = [folder / "metrics.csv", folder / "checkpoint.pt"]
     tables = comparison = None
     if state.problem.solutions is not None:

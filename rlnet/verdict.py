@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -93,14 +94,17 @@ def rescore(folder: Path) -> Rescored:
     for name in ("values.npz", "comparison.json"):
         if not (folder / name).is_file():
             raise ConfigError(f"{folder}: holds no {name}; the run has not finished")
-    with np.load(folder / "values.npz") as stored:
-        values = dict(stored)
+    try:
+        with np.load(folder / "values.npz") as stored:
+            values = dict(stored)
+        members = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["members"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ConfigError(f"{folder}: its values.npz or comparison.json cannot be read ({error})") from error
     learned_v = values["v"] if "v" in problem.algorithm.roles else None
     tables = Tables(values["pi"], learned_v, values.get("q"))
     scalars = score_population(
         problem.environment.mdp, problem.solutions, tables, problem.against, values["visits"]
     ).scalars
-    members = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["members"]
     before = {name: np.array([float(member["scores"][name]) for member in members]) for name in scalars}
     difference = max(_difference(scalars[name], before[name]) for name in scalars)
     return Rescored(config, problem, scalars, values, difference)

@@ -10,6 +10,7 @@ from support import CONFIGS, composed, enumerated, make_run, random_mdp, update
 from rlnet import algos
 from rlnet.algos import Setting
 from rlnet.algos.contract import by_policy
+from rlnet.algos.ppo import normalised
 from rlnet.config import OptimizerConfig, TabularConfig
 from rlnet.data import TENSORS, Rollout, minibatches
 from rlnet.explore import epsilon_greedy
@@ -468,3 +469,14 @@ def test_each_member_has_its_own_gamma_and_exploration(name):
     alone.step(one, {key: value[1:] for key, value in numbers.items()}, torch.ones(1, 1))
     torch.testing.assert_close(learner.theta[1], alone.theta[0])
     assert not torch.allclose(learner.theta[0], learner.theta[1])
+
+
+def test_ppo_normalises_the_advantages_of_each_member_by_its_own():
+    advantage = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0))
+    weight = torch.ones(3, 2, 5)
+    weight[0, 0, 0] = 0.0
+    alone = normalised(advantage[:, :1], weight[:, :1])
+    torch.testing.assert_close(normalised(advantage, weight)[:, :1], alone)
+    rows = alone[weight[:, :1] > 0]
+    assert rows.mean().item() == pytest.approx(0, abs=1e-6)
+    assert rows.std(correction=0).item() == pytest.approx(1, abs=1e-5)

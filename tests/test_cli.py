@@ -80,6 +80,25 @@ def test_train_then_compare_then_predict_with_the_saved_policy(tmp_path):
     assert json.loads((tmp_path / "more" / "comparison.json").read_text())["members"][1]["step"] == 960
 
 
+def test_a_refused_or_unreadable_folder_stays_as_it_is(tmp_path):
+    run = ("train", *FAST, "hydra.run.dir='keep_${env.name}'")
+    assert script(*run, "gamma=0.9", cwd=tmp_path).returncode == 0
+    used = script(*run, "gamma=0.5", cwd=tmp_path)
+    assert used.returncode == 2
+    assert used.stderr.startswith("error: hydra.run.dir=keep_random_walk: already holds a run")
+    assert "gamma: 0.9" in (tmp_path / "keep_random_walk" / ".hydra" / "config.yaml").read_text()
+    assert script("compare", "keep_random_walk", cwd=tmp_path).returncode == 0
+    finished = script("train", "resume=keep_random_walk", cwd=tmp_path)
+    assert "steps=640: resume=keep_random_walk has done 640 already" in finished.stderr
+    (tmp_path / "keep_random_walk" / "checkpoint.pt").write_text("nonsense")
+    (tmp_path / "keep_random_walk" / "values.npz").write_text("nonsense")
+    for name, argument in (("train", "resume=keep_random_walk"), ("compare", "keep_random_walk")):
+        broken = script(name, argument, cwd=tmp_path)
+        assert broken.returncode == 2
+        assert len(broken.stderr.strip().splitlines()) == 1
+        assert "cannot be read" in broken.stderr
+
+
 def test_a_sweep_over_gamma(tmp_path):
     done = script("train", "-m", *FAST, "gamma=0.9,0.99", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

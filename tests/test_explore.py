@@ -56,5 +56,7 @@ def test_schedules():
     assert scheduled(linear, done).tolist() == pytest.approx([1.0, 0.6, 0.2, 0.2])
     exponential = RampConfig("exponential", 1.0, 0.01, 1.0)
     assert scheduled(exponential, done).tolist() == pytest.approx([1.0, 0.01**0.25, 0.1, 0.01], rel=1e-5)
+    early = RampConfig("exponential", 1.0, 0.01, 0.5)
+    assert scheduled(early, done).tolist() == pytest.approx([1.0, 0.1, 0.01, 0.01], rel=1e-5)
     with pytest.raises(ConfigError, match=r"schedule=none: allowed are constant"):
         scheduled(ScheduleConfig("none"), done)

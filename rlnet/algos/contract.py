@@ -121,12 +121,12 @@ def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor
     """½·Σ weight·(target − estimate)², whose gradient step is the semi-gradient update w += α·δ·∇v (S&B eq. 9.7).
 
     Returns:
-        The loss [M], and the root mean square of the errors [M] for the log.
+        The loss [M], and the root mean square of the errors [M] for the log: NaN where no row had a weight.
     """
     # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil the sum.
     error = torch.where(weight > 0, target.detach() - estimate, 0.0)
     squares = total(error.square(), weight)
-    return 0.5 * squares, (squares.detach() / weight.sum(dim=(0, 2)).clamp(min=1e-12)).sqrt()
+    return 0.5 * squares, (squares.detach() / weight.sum(dim=(0, 2))).sqrt()
 
 
 # A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets

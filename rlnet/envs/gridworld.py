@@ -73,7 +73,9 @@ def read_map(config: GridworldConfig) -> Letters:
     kind, letters = index[codes], tuple(chr(code) for code in present)
     for letter in config.cells:
         if letter not in letters:
-            raise ConfigError(f"env.cells.{letter}: no cell of the map has this letter")
+            raise ConfigError(
+                f"env.cells.{letter}: no cell of the map has this letter; remove its meaning with ~env.cells.{letter}"
+            )
     for number, letter in enumerate(letters):
         if letter not in BUILT_IN and letter not in config.cells:
             row, column = divmod(int((kind == number).argmax()), columns)
