@@ -1,8 +1,8 @@
 """The structured configs: what can be set, and of which type.
 
 The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types; `rlnet.validate`
-checks ranges and hands out objects whose attributes can be set only once. A number that may differ between the members
-of a population is marked `PER_MEMBER`; everything else decides a shape or the course of the program and is shared.
+checks ranges and hands out objects whose attributes can be set only once. A number that decides no shape is marked
+`PER_MEMBER`: it travels as a tensor [M, 1], one number for each member of a population.
 """
 
 from dataclasses import FrozenInstanceError, dataclass, field

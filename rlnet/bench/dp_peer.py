@@ -38,6 +38,7 @@ def closed(data: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, sp.csr_matri
 
 
 def quantecon(data: dict, gamma: float, method: str):
+    """QuantEcon's DiscreteDP."""
     from quantecon.markov import DiscreteDP
 
     state, action, reward, p = closed(data)
@@ -51,6 +52,7 @@ def quantecon(data: dict, gamma: float, method: str):
 
 
 def pymdptoolbox(data: dict, gamma: float, method: str):
+    """pymdptoolbox's solvers."""
     import mdptoolbox.mdp as toolbox
 
     state, action, reward, p = closed(data)
@@ -73,6 +75,7 @@ def pymdptoolbox(data: dict, gamma: float, method: str):
 
 
 def mdpsolver(data: dict, gamma: float, method: str):
+    """mdpsolver's solvers."""
     import mdpsolver as package
 
     state, _, reward, p = closed(data)
@@ -93,6 +96,7 @@ def mdpsolver(data: dict, gamma: float, method: str):
 
 
 def scipy_sparse(data: dict, gamma: float, method: str):
+    """Value iteration with SciPy's sparse products: the plain baseline."""
     state, _, reward, p = closed(data)
     begin = np.flatnonzero(np.diff(state, prepend=-1))
 
@@ -108,6 +112,7 @@ def scipy_sparse(data: dict, gamma: float, method: str):
 
 
 def rlnet(data: dict, gamma: float, method: str):
+    """rlnet's own `solve`."""
     from rlnet.mdp import FiniteMDP, solve
 
     columns = (data[k] for k in ("state", "action", "next_state", "probability", "reward", "terminated"))
