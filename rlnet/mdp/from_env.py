@@ -122,12 +122,20 @@ def _root(env: Any, name: str) -> tuple[Any, Any]:
 
 
 def _step(env: Any, action: int, name: str) -> tuple[Any, tuple[Any, float, bool]]:
-    """(a copy after the action, (key, reward, terminated)), refused if copies with other random numbers differ."""
+    """(a copy after the action, (key, reward, terminated)).
+
+    A step that draws from the environment's generator is refused: two equal outcomes would not show that all are.
+    Chance from anywhere else is looked for in a second copy.
+    """
     seen = []
     for _ in range(2):
         after = _copied(env, name)
-        after.unwrapped.np_random = np.random.default_rng()
+        generator = np.random.default_rng(0)
+        untouched = generator.bit_generator.state
+        after.unwrapped.np_random = generator
         observation, reward, terminated, _, _ = after.step(action)
+        if generator.bit_generator.state != untouched:
+            raise NoModelError(f"{name} has no model (mdp or P) and acts by chance: a step draws random numbers")
         seen.append((_key(observation, name), float(reward), bool(terminated)))
     if seen[0] != seen[1]:
         raise NoModelError(f"{name} has no model (mdp or P) and acts by chance: {seen[0]} or {seen[1]}")

@@ -1,5 +1,7 @@
 """Builders: what they make of the same problem, and what they refuse."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
@@ -156,14 +158,17 @@ def test_probabilities_within_tolerance_are_rescaled():
     assert mdp.probability.sum() == pytest.approx(1.0, abs=1e-15)
 
 
+CLOCK = itertools.count()  # chance that no generator of Gymnasium's shows
+
+
 class Line(gymnasium.Env):
     """0..4, left or right, ends at 4."""
 
     action_space = gymnasium.spaces.Discrete(2)
     observation_space = gymnasium.spaces.Box(0, 4, (1,))
 
-    def __init__(self, chance=0.0, random_start=False, secret=False):
-        self.chance, self.random_start, self.secret = chance, random_start, secret
+    def __init__(self, chance=0.0, random_start=False, secret=False, clock=False):
+        self.chance, self.random_start, self.secret, self.clock = chance, random_start, secret, clock
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -173,7 +178,11 @@ class Line(gymnasium.Env):
 
     def step(self, action):
         self.steps += 1
-        right = (action == 1) != (self.np_random.random() < self.chance)
+        right = action == 1
+        if self.chance:
+            right ^= self.np_random.random() < self.chance
+        if self.clock:
+            right ^= next(CLOCK) % 2 == 1
         self.x = min(max(self.x + (1 if right else -1), 0), 4)
         reward = -1.0 - (self.steps > 3 if self.secret else 0)
         return np.array([self.x], dtype=np.float32), reward, self.x == 4, self.steps >= 2, {}
@@ -189,6 +198,8 @@ def test_exploring_a_deterministic_environment():
     ("options", "limit", "message"),
     [
         ({"chance": 0.5}, 100, "acts by chance"),
+        ({"chance": 1e-9}, 100, "acts by chance"),  # however seldom
+        ({"clock": True}, 100, "acts by chance"),
         ({"random_start": True}, 100, "starts by chance"),
         ({"secret": True}, 100, "is no state"),
         ({}, 3, "more than max_states=3"),
