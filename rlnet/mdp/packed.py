@@ -33,29 +33,14 @@ class PackedSweeps:
     def __init__(self, model: FiniteMDP | System, gamma: float) -> None:
         from rlnet.mdp import kernels
 
-        self.gamma = gamma
+        self.run, self.gamma = kernels, gamma
         pair_ptr, outcome_ptr, columns = _source(model)
         self.n, n_pairs = len(pair_ptr) - 1, len(outcome_ptr) - 1
         widest, total = int(np.diff(outcome_ptr).max(initial=0)), len(columns[0])
         self.width = widest if widest and widest * n_pairs <= PADDING * total and widest <= 64 else 0
-        size = self.width * n_pairs if self.width else total
+        self.like = (0,) * self.width
         self.pair_ptr = pair_ptr
-        self.outcome_ptr = np.zeros(1 if self.width else n_pairs + 1, dtype=index_dtype(size))
-        self.successor = np.zeros(size, dtype=index_dtype(self.n))
-        self.chance = np.zeros(size)
-        self.reward, magnitude = np.empty(n_pairs), np.empty(n_pairs)
-        self.leaks = bool(
-            kernels.pack_outcomes(
-                outcome_ptr,
-                *columns,
-                self.width,
-                self.outcome_ptr,
-                self.successor,
-                self.chance,
-                self.reward,
-                magnitude,
-            )
-        )
+        magnitude = self._pack(outcome_ptr, columns, n_pairs)
         if isinstance(model, System):
             self.reward, magnitude = model.reward, model.magnitude
             self.leaks = bool(model.ends.any())
@@ -63,16 +48,30 @@ class PackedSweeps:
         self.largest_reward = float(magnitude.max(initial=0.0))
         self.acts = np.diff(pair_ptr) > 0
         self.leaks |= not self.acts.all()
-        self.reach = int(kernels.reach(pair_ptr, self.outcome_ptr, self.successor, self.chance, self.width))
+        arrays = (pair_ptr, self.outcome_ptr, self.successor, self.chance, self.width)
+        self.reach = int(max(_in_parts(lambda lo, hi: kernels.reach(lo, hi, *arrays), self.n)))
         self.far = 4 * self.reach > self.n
-        self.run = kernels.sweeps(self.width)
         self.v = np.zeros(self.n)
         self.other = np.zeros(self.n)
         self.choice = np.full(self.n, -1, dtype=index_dtype(n_pairs))
         self.policy: tuple[np.ndarray, ...] | None = None
+        self.gathered: tuple[np.ndarray, ...] | None = None
         self.forward = False  # the first sweep goes from the last state to the first: goals tend to come late
         self.one_way = False  # always from the first state to the last: successors come first
         self.active = (0, self.n)
+
+    def _pack(self, outcome_ptr: np.ndarray, columns: tuple[np.ndarray, ...], n_pairs: int) -> np.ndarray:
+        """Fill successor, chance [P K] (or ragged, with outcome_ptr), reward [P] and leaks; Σ p |r| [P]."""
+        size = self.width * n_pairs if self.width else len(columns[0])
+        self.outcome_ptr = np.zeros(1 if self.width else n_pairs + 1, dtype=index_dtype(size))
+        self.successor = np.empty(size, dtype=index_dtype(self.n))
+        self.chance = np.empty(size)
+        self.reward, magnitude = np.empty(n_pairs), np.empty(n_pairs)
+        arrays = (self.width, self.outcome_ptr, self.successor, self.chance, self.reward, magnitude)
+        pack = lambda lo, hi: self.run.pack_outcomes(lo, hi, outcome_ptr, *columns, *arrays)  # noqa: E731
+        # Ragged rows follow each other, so they are laid out in one go.
+        self.leaks = any(_in_parts(pack, n_pairs) if self.width else [pack(0, n_pairs)])
+        return magnitude
 
     def rounding(self, further: float = 0.0) -> float:
         """An upper bound on the rounding error of one backup of one state (as `System.rounding`), for
@@ -82,9 +81,8 @@ class PackedSweeps:
 
     def backup(self, bonus: float = 0.0) -> tuple[float, float]:
         """v ← Tv (reward + bonus) for all states and the greedy policy; the least and the largest change."""
-        arrays = (self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance, self.gamma, bonus)
-        call = lambda lo, hi: self.run.backup(lo, hi, *arrays, self.v, self.other, self.choice)  # noqa: E731
-        changes = _in_parts(call, 0, self.n)
+        arrays = (*self.model, self.gamma, bonus, self.v, self.other, self.choice)
+        changes = _in_parts(lambda lo, hi: self.run.backup(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
         self.policy, self.active = None, (0, self.n)
         return min(c[0] for c in changes), max(c[1] for c in changes)
@@ -93,17 +91,13 @@ class PackedSweeps:
         """One Gauss-Seidel sweep of optimal backups where changes can arrive, and their policy; the largest change."""
         self.forward = self.one_way or not self.forward
         (lo, hi), self.policy = self.active, None
-        arrays = (self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance, self.gamma, bonus)
-        call = lambda a, b: self.run.backup_in_place(  # noqa: E731
-            a, b, self.forward, *arrays, self.v, ignore, self.choice
-        )
-        return self._narrow(self._alternating(call, lo, hi), lo, hi)
+        arrays = (self.forward, *self.model, self.gamma, bonus, self.v, ignore, self.choice)
+        return self._narrow(self._alternating(lambda a, b: self.run.backup_in_place(a, b, *arrays), lo, hi), lo, hi)
 
     def follow(self, bonus: float = 0.0) -> tuple[float, float]:
         """One Jacobi sweep of the greedy policy of the last backup; the least and the largest change."""
-        rows = self.policy_rows()
-        call = lambda lo, hi: self.run.follow(lo, hi, *rows, self.gamma, bonus, self.v, self.other)  # noqa: E731
-        changes = _in_parts(call, 0, self.n)
+        arrays = (self.like, *self.policy_rows(), self.gamma, bonus, self.v, self.other)
+        changes = _in_parts(lambda lo, hi: self.run.follow(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
         return min(c[0] for c in changes), max(c[1] for c in changes)
 
@@ -111,12 +105,9 @@ class PackedSweeps:
         """One over-relaxed Gauss-Seidel sweep of the greedy policy where changes of more than `ignore` can arrive; the
         largest change."""
         self.forward = self.one_way or not self.forward
-        rows, (lo, hi) = self.policy_rows(), self.active
-        call = lambda a, b: self.run.follow_in_place(  # noqa: E731
-            a, b, self.forward, *rows, self.gamma, bonus, self.v, ignore, relax
-        )
-        changes = self._alternating(call, lo, hi)
-        return self._narrow(changes, lo, hi)
+        lo, hi = self.active
+        arrays = (self.forward, self.like, *self.policy_rows(), self.gamma, bonus, self.v, ignore, relax)
+        return self._narrow(self._alternating(lambda a, b: self.run.follow_in_place(a, b, *arrays), lo, hi), lo, hi)
 
     def _narrow(self, changes: list, lo: int, hi: int) -> float:
         """Next time only the states that this sweep's changes can have reached; the largest change."""
@@ -132,8 +123,8 @@ class PackedSweeps:
     def action_values(self) -> np.ndarray:
         """q(s, a) of every pair for the present values, float64 [P]."""
         q = np.empty(len(self.reward))
-        arrays = (self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance, self.gamma, self.v, q)
-        _in_parts(lambda lo, hi: self.run.action_values(lo, hi, *arrays), 0, self.n)
+        arrays = (*self.model, self.gamma, self.v, q)
+        _in_parts(lambda lo, hi: self.run.action_values(lo, hi, *arrays), self.n)
         return q
 
     def start(self, bonus: float = 0.0) -> bool:
@@ -166,25 +157,23 @@ class PackedSweeps:
         if by != 0.0:
             self.v[self.acts] += by
 
+    @property
+    def model(self) -> tuple:
+        """What the sweeps of all actions read."""
+        return self.like, self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance
+
     def policy_rows(self) -> tuple[np.ndarray, ...]:
-        """(row, outcome_ptr, reward, successor, chance) of the current policy."""
-        if self.policy is None:
-            if self.width == 0:
-                self.policy = (self.choice, self.outcome_ptr, self.reward, self.successor, self.chance)
-                return self.policy
-            if not hasattr(self, "rows"):
-                n, k = self.n, self.width
-                self.rows = (
-                    np.empty(n, self.choice.dtype),
-                    np.zeros(n),
-                    np.zeros(n * k, self.successor.dtype),
-                    np.zeros(n * k),
-                )
-            call = lambda lo, hi: self.run.gather(  # noqa: E731
-                lo, hi, self.choice, self.reward, self.successor, self.chance, *self.rows
-            )
-            _in_parts(call, 0, self.n)
-            self.policy = (self.rows[0], self.outcome_ptr, *self.rows[1:])
+        """(choice, outcome_ptr, reward, successor, chance) of the current policy."""
+        if self.policy is None and self.width == 0:
+            self.policy = (self.choice, self.outcome_ptr, self.reward, self.successor, self.chance)
+        elif self.policy is None:
+            if self.gathered is None:
+                held, size = np.full(self.n, -1, self.choice.dtype), self.n * self.width
+                self.gathered = (held, np.zeros(self.n), np.zeros(size, self.successor.dtype), np.zeros(size))
+            arrays = (self.like, self.choice, self.reward, self.successor, self.chance, *self.gathered)
+            _in_parts(lambda lo, hi: self.run.gather(lo, hi, *arrays), self.n)
+            held, *rows = self.gathered
+            self.policy = (held, self.outcome_ptr, *rows)
         return self.policy
 
     def _alternating(self, call: Callable, lo: int, hi: int) -> list:
@@ -212,11 +201,11 @@ def _source(model: FiniteMDP | System) -> tuple[np.ndarray, np.ndarray, tuple[np
     return ptr, p.indptr, (index, p.data, rewards, np.zeros(p.nnz, dtype=bool))
 
 
-def _in_parts(call: Callable, lo: int, hi: int) -> list:
+def _in_parts(call: Callable, n: int) -> list:
     count, _ = _threads()
-    if count == 1 or hi - lo < 2 * THREAD_STATES:
-        return [call(lo, hi)]
-    edges = np.linspace(lo, hi, count + 1).astype(int).tolist()
+    if count == 1 or n < 2 * THREAD_STATES:
+        return [call(0, n)]
+    edges = np.linspace(0, n, count + 1).astype(int).tolist()
     return _at_once(call, list(pairwise(edges)))
 
 
