@@ -13,6 +13,7 @@ from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import COMPLETE
 from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY
 from rlnet.config import Config, ConfigError, PredictionConfig, require
+from rlnet.distributions import Categorical, Distribution, Gaussian
 from rlnet.envs import Environment, make
 from rlnet.explore import BEHAVIOURS
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, evaluate, solve
@@ -49,6 +50,7 @@ def build(config: Config) -> Problem:
     algorithm = algos.load(config.algo.name)
     _check_algorithm(config, algorithm)
     environment = make(config.env)
+    _check_actions(config, algorithm, environment)
     mdp = environment.mdp
     solutions, given = None, None
     if mdp is not None:
@@ -65,8 +67,10 @@ def build(config: Config) -> Problem:
         features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
         size=size,
     )
-    outputs = {"q": environment.n_actions, "pi": environment.n_actions, "v": 1}
+    actions = _actions(environment, device)
+    outputs = {"q": environment.n_actions, "pi": actions.outputs, "v": 1}
     setting = Setting(
+        actions=actions,
         networks={role: make_network(config.network, inputs, outputs[role]) for role in algorithm.roles},
         available=None if mdp is None else _available(mdp, device),
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
@@ -100,6 +104,19 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
             exploration == "none", "exploration", exploration, f"algo={name} acts by a policy of its own: only none"
         )
     _check_hyper(config.algo.hyper, algorithm, name)
+
+
+def _check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:
+    able = ", ".join(name for name in algos.names() if algos.load(name).continuous)
+    allowed = f"algo={config.algo.name} needs Discrete actions, those of this environment are a Box; use one of {able}"
+    require(environment.action_bounds is None or algorithm.continuous, "env", config.env.name, allowed)
+
+
+def _actions(environment: Environment, device: torch.device) -> Distribution:
+    """The distributions that a policy has here."""
+    if environment.action_bounds is None:
+        return Categorical(environment.n_actions)
+    return Gaussian(*(torch.from_numpy(bound).to(device) for bound in environment.action_bounds))
 
 
 def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rlnet.data import Rollout
-from rlnet.explore import sample
+from rlnet.distributions import Distribution
 from rlnet.rng import Streams
 
 
@@ -35,6 +35,7 @@ class Collector:
         envs: N.
         rollout: T, new steps in each rollout; with `whole_episodes` the most steps that an episode may have.
         gamma: [M, 1], for discounted returns.
+        actions: how actions are drawn from what `act` gives.
         lookback: old rows kept at the front of each rollout, for targets that wait for later steps. A row is
             learned from in the rollout in which its target becomes known, and only in that one.
         whole_episodes: every rollout starts all environments afresh and plays one episode in each. A row's weight is
@@ -49,12 +50,13 @@ class Collector:
         envs: int,
         rollout: int,
         gamma: Tensor,
+        actions: Distribution,
         *,
         lookback: int = 0,
         whole_episodes: bool = False,
     ) -> None:
         device = gamma.device
-        self._simulation, self._gamma = simulation, gamma
+        self._simulation, self._gamma, self._actions = simulation, gamma, actions
         self._rollout, self._lookback, self._whole = rollout, lookback, whole_episodes
         self._uniforms = Streams(seeds, "behaviour", device)
         self._reset_seeds = Streams(seeds, "reset", device)
@@ -70,7 +72,7 @@ class Collector:
         }
         observations = {name: self._obs.new_zeros(length, *self._obs.shape) for name in ("obs", "next_obs")}
         numbers = {name: torch.zeros(length, members, envs, device=device) for name in ("reward", "start_discount")}
-        action = torch.zeros(length, members, envs, dtype=torch.int64, device=device)
+        action = torch.zeros(length, members, envs, *actions.shape, dtype=actions.dtype, device=device)
         self._rows: dict[str, Tensor] = {**flags, **observations, **numbers, "action": action}
 
     def _draw_seeds(self) -> list[int]:
@@ -81,7 +83,7 @@ class Collector:
         """The next rollout.
 
         Args:
-            act: obs [M, N, ...] → probabilities [M, N, A] of the behaviour policy.
+            act: obs [M, N, ...] → probabilities [M, N, A] of the behaviour policy, or the parameters of its density.
         """
         rows, keep = self._rows, self._lookback
         if keep:
@@ -91,9 +93,10 @@ class Collector:
         if self._whole:
             self._restart()
             running = torch.ones_like(self._discount, dtype=torch.bool)
-        uniform = self._uniforms.uniform(self._rollout, *self._discount.shape[1:])  # [M, T, N]
+        shape = (*self._discount.shape[1:], *self._actions.shape)
+        uniform = self._uniforms.uniform(self._rollout, *shape)  # [M, T, N] or [M, T, N, D]
         for t in range(self._rollout):
-            action = sample(act(self._obs), uniform[:, t])
+            action = self._actions.sample(act(self._obs), uniform[:, t])
             step = self._simulation.step(action)
             valid, truncated = step.valid, step.truncated
             if running is not None:

@@ -18,7 +18,7 @@ class Rollout:
     """
 
     obs: Tensor  # [T, M, N] int64 state index, or [T, M, N, F] float32
-    action: Tensor  # [T, M, N] int64
+    action: Tensor  # [T, M, N] int64, or [T, M, N, D] float32 as it was drawn: a Box may clip it
     reward: Tensor  # [T, M, N] float32, R_{t+1}
     next_obs: Tensor  # as obs: the true successor S_{t+1}, at an end the final observation
     terminated: Tensor  # [T, M, N] bool: the MDP ended, no successor value

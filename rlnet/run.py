@@ -42,6 +42,7 @@ class Run:
             config.algo.envs,
             config.algo.rollout,
             self.gamma,
+            problem.setting.actions,
             lookback=algorithm.lookback,
             whole_episodes=algorithm.whole_episodes,
         )

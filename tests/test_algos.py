@@ -13,6 +13,7 @@ from rlnet.algos.contract import by_policy
 from rlnet.algos.ppo import normalised
 from rlnet.config import OptimizerConfig, TabularConfig
 from rlnet.data import TENSORS, Rollout, minibatches
+from rlnet.distributions import Categorical
 from rlnet.explore import epsilon_greedy
 from rlnet.learner import Learner
 from rlnet.mdp import FiniteMDP, evaluate, occupancy, solve
@@ -29,6 +30,7 @@ def learner_for(name: str, mdp: FiniteMDP, given: np.ndarray | None = None, memb
     available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
     outputs = {"q": mdp.n_actions, "pi": mdp.n_actions, "v": 1}
     setting = Setting(
+        actions=Categorical(mdp.n_actions),
         networks={role: make_network(TabularConfig("tabular"), inputs, outputs[role]) for role in algorithm.roles},
         available=available,
         behaviour=epsilon_greedy,

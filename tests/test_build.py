@@ -51,3 +51,15 @@ def test_a_file_that_holds_no_policy_for_the_environment_is_refused(arrays, mess
     np.savez(tmp_path / "policy.npz", **arrays)
     with pytest.raises(ConfigError, match=message):
         build(composed("env=gridworld", "algo=td0", f"algo.policy={tmp_path}/policy.npz"))
+
+
+@pytest.mark.parametrize("algo", ["q_learning", "dqn", "td0"])
+def test_what_needs_discrete_actions_refuses_a_box(algo):
+    able = "a2c, actor_critic, ppo, reinforce"
+    with pytest.raises(ConfigError, match=f"env=pendulum: algo={algo} needs Discrete actions, .* use one of {able}"):
+        build(composed("env=pendulum", f"algo={algo}"))
+
+
+def test_a_table_refuses_real_observations():
+    with pytest.raises(ConfigError, match="network=tabular: env=pendulum has no countable states"):
+        build(composed("env=pendulum", "algo=ppo", "network=tabular"))

@@ -7,6 +7,7 @@ import torch
 from support import make_run
 
 from rlnet.collect import Collector
+from rlnet.distributions import Categorical
 
 
 class Scripted:
@@ -46,7 +47,7 @@ def script(*rows):
 
 def collector(rows, **options):
     gamma = torch.full((1, 1), 0.5)
-    return Collector(Scripted(script(*rows)), [0], 1, options.pop("rollout", 1), gamma, **options)
+    return Collector(Scripted(script(*rows)), [0], 1, options.pop("rollout", 1), gamma, Categorical(2), **options)
 
 
 def act(obs):
@@ -143,3 +144,14 @@ def test_a_member_of_a_population_draws_what_it_draws_alone(algo, env):
             run.count(rollout)
     assert torch.equal(many.learner.theta[5], alone.learner.theta[0])
     assert torch.equal(many.visits[5], alone.visits[0])
+
+
+def test_a_member_draws_the_real_actions_that_it_draws_alone():
+    options = ("env=pendulum", "algo=a2c", "algo.envs=3", "network=linear")
+    many, alone = make_run(*options, "seeds=4"), make_run(*options, "seed=2")
+    for _ in range(5):
+        a, b = many.collect(), alone.collect()
+        assert a.action.shape == (8, 4, 3, 1)
+        for name in ("obs", "action", "reward", "next_obs"):
+            assert torch.equal(getattr(a, name)[:, 2], getattr(b, name)[:, 0]), name
+    assert not torch.equal(a.action[:, 0], a.action[:, 1])

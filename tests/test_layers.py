@@ -22,6 +22,7 @@ LAYERS = (
     "collect",
     "replay",
     "algos",
+    "distributions",
     "explore",
     "compare",
     "returns",

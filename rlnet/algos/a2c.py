@@ -48,5 +48,6 @@ ALGORITHM = Algorithm(
     loss=loss,
     judged="behaviour",
     source="Mnih et al. 2016",
+    continuous=True,
     hyper={**POLICY_HYPER, "lambda_": (0.0, 1.0)},
 )

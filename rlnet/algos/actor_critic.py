@@ -34,5 +34,11 @@ def loss(
 
 
 ALGORITHM = Algorithm(
-    roles=("pi", "v"), act=by_policy, loss=loss, judged="behaviour", source="S&B section 13.5", hyper=POLICY_HYPER
+    roles=("pi", "v"),
+    act=by_policy,
+    loss=loss,
+    judged="behaviour",
+    source="S&B section 13.5",
+    continuous=True,
+    hyper=POLICY_HYPER,
 )

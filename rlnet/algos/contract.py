@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rlnet.data import Rollout
+from rlnet.distributions import Distribution
 from rlnet.explore import Behaviour
 from rlnet.nets import Network
 from rlnet.returns import Boundaries, boundaries, monte_carlo_return
@@ -22,6 +23,7 @@ class Setting:
     """What stays fixed during a run, as an algorithm sees it. Observations are [..., M, N(, F)]."""
 
     networks: Mapping[str, Network]  # by role: q, v, pi
+    actions: Distribution  # over the actions of the environment: what a policy network's numbers mean
     available: Tensor | None = None  # bool [S, A], None where every action is always available
     behaviour: Behaviour | None = None  # how action values become the probabilities of acting
     given_policy: Tensor | None = None  # [S, A], for prediction
@@ -34,9 +36,9 @@ class Setting:
         """Q(s, ·): [..., M, N, A], −inf where an action is not available."""
         return self._masked(self.networks["q"].apply(params["q"], obs), obs)
 
-    def logits(self, params: Params, obs: Tensor) -> Tensor:
-        """Preferences of the policy: [..., M, N, A], −inf where an action is not available."""
-        return self._masked(self.networks["pi"].apply(params["pi"], obs), obs)
+    def policy(self, params: Params, obs: Tensor) -> Tensor:
+        """π(·|s) as the parameters of `actions`: log-probabilities [..., M, N, A], or mean and log deviation."""
+        return self.actions.parameters(self._masked(self.networks["pi"].apply(params["pi"], obs), obs))
 
     def _masked(self, x: Tensor, obs: Tensor) -> Tensor:
         return x if self.available is None else x.masked_fill(~self.available[obs], -math.inf)
@@ -48,7 +50,7 @@ class Algorithm:
 
     `loss(setting, params, target_params, batch, hyper)` returns the loss [M] and metrics [M]. No gradient flows
     through `target_params`. `act(setting, params, obs, explore)` returns the probabilities [..., M, N, A] of the
-    policy that gathers data; `explore` [M, 1] is the exploration's ε or τ.
+    policy that gathers data, or the parameters of its density; `explore` [M, 1] is the exploration's ε or τ.
     """
 
     roles: tuple[str, ...]  # the networks that it needs: q, v, pi
@@ -56,6 +58,7 @@ class Algorithm:
     loss: Callable[[Setting, Params, Params, Rollout, Hyper], tuple[Tensor, Metrics]]
     judged: str  # whose values are learned: "given", "behaviour" or "greedy" (optimal control)
     source: str  # where the method is described
+    continuous: bool = False  # can act in a Box too, by a policy over real actions
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
     replays: bool = False  # learns from segments of a replay, with a target network
     lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
@@ -78,8 +81,8 @@ def by_values(setting: Setting, params: Params, obs: Tensor, explore: Tensor) ->
 
 
 def by_policy(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
-    """Follow the learned policy π(a|s) = softmax of its preferences (S&B eq. 13.2): [..., M, N, A]."""
-    return torch.softmax(setting.logits(params, obs), dim=-1)
+    """Follow the learned policy: [..., M, N, A] π(a|s), or [..., M, N, 2·D] its mean and log deviation."""
+    return setting.actions.behaviour(setting.policy(params, obs))
 
 
 def by_given(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
@@ -165,9 +168,9 @@ def policy_gradient(
         advantage: [T, M, N], detached.
         weight: [T, M, N].
     """
-    log_pi = torch.log_softmax(setting.logits(params, batch.obs), dim=-1)
-    entropy = -expectation(log_pi.exp(), log_pi)
+    pi = setting.policy(params, batch.obs)
+    log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
     early = batch.start_discount ** hyper["state_discount"]
-    gain = early * (advantage * take(log_pi, batch.action) + hyper["entropy_coefficient"] * entropy)
+    gain = early * (advantage * log_prob + hyper["entropy_coefficient"] * entropy)
     mean = weight.sum(dim=(0, 2)).clamp(min=1e-12)
     return -total(gain, weight), {"explore/entropy": total(entropy.detach(), weight) / mean}

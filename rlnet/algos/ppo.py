@@ -13,9 +13,7 @@ from rlnet.algos.contract import (
     Params,
     Setting,
     by_policy,
-    expectation,
     regression,
-    take,
     total,
 )
 from rlnet.data import Rollout
@@ -24,19 +22,19 @@ from rlnet.data import Rollout
 def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
     """Advantages, value targets and log π(A|S) of the policy that gathered the rollout."""
     advantage, target = advantages(setting, params, batch, hyper)
-    log_pi = torch.log_softmax(setting.logits(params, batch.obs), dim=-1)
-    return {"advantage": advantage, "target": target, "log_prob": take(log_pi, batch.action)}
+    log_prob = setting.actions.log_prob(setting.policy(params, batch.obs), batch.action)
+    return {"advantage": advantage, "target": target, "log_prob": log_prob}
 
 
 def loss(
     setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """−min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c·½·(target − V(S))² − c_H·H(π), ρ = π(A|S)/π_old(A|S), Â normalised."""
-    log_pi = torch.log_softmax(setting.logits(params, batch.obs), dim=-1)
-    change = take(log_pi, batch.action) - batch.extra["log_prob"]
+    pi = setting.policy(params, batch.obs)
+    change = setting.actions.log_prob(pi, batch.action) - batch.extra["log_prob"]
     ratio, advantage, clip = change.exp(), normalised(batch.extra["advantage"], batch.weight), hyper["clip"]
     gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-    entropy = -expectation(log_pi.exp(), log_pi)
+    entropy = setting.actions.entropy(pi)
     value_loss, error = regression(batch.extra["target"], setting.v(params, batch.obs), batch.weight)
     policy_loss = -total(gain + hyper["entropy_coefficient"] * entropy, batch.weight)
     mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
@@ -64,6 +62,7 @@ ALGORITHM = Algorithm(
     loss=loss,
     judged="behaviour",
     source="Schulman et al. 2017",
+    continuous=True,
     prepare=prepare,
     hyper={
         "lambda_": (0.0, 1.0),

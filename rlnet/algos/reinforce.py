@@ -35,6 +35,7 @@ ALGORITHM = Algorithm(
     loss=loss,
     judged="behaviour",
     source="S&B section 13.4",
+    continuous=True,
     whole_episodes=True,
     hyper=POLICY_HYPER,
 )

@@ -29,6 +29,19 @@ def observation_shape(space: spaces.Space) -> tuple[int, ...]:
     raise ValueError(f"observations of {space} are not supported, only Discrete and Box")
 
 
+def action_bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray] | None:
+    """The lowest and the highest action of a Box, [D] float32 each, flattened; None for Discrete actions.
+
+    Raises:
+        ValueError: the space is neither Discrete nor a Box of real numbers.
+    """
+    if isinstance(space, spaces.Discrete):
+        return None
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return space.low.astype(np.float32).reshape(-1), space.high.astype(np.float32).reshape(-1)
+    raise ValueError(f"actions of {space} are not supported, only Discrete and Box of real numbers")
+
+
 class GymnasiumSimulation:
     """M Gymnasium vector environments of N sub-environments each, one for every member.
 
@@ -39,10 +52,11 @@ class GymnasiumSimulation:
     - SAME_STEP: `next_obs` is `infos["final_obs"]` where an episode ended.
     - DISABLED: ended sub-environments are reset at once, by `reset_mask`.
 
-    Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened.
+    Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened. The same
+    holds for actions; those of a Box are clipped to its bounds.
 
     Args:
-        vectors: M vector environments with Discrete actions.
+        vectors: M vector environments.
         seeds: the M member seeds.
         device: where the tensors live; the environments themselves run on the CPU.
 
@@ -54,15 +68,13 @@ class GymnasiumSimulation:
         if len(vectors) != len(seeds) or not seeds:
             raise ValueError(f"{len(vectors)} vector environments for {len(seeds)} seeds: one for each is needed")
         first = vectors[0]
-        if not isinstance(first.single_action_space, spaces.Discrete):
-            raise ValueError(f"actions of {first.single_action_space} are not supported, only Discrete")
+        self.action_bounds = action_bounds(first.single_action_space)
         self._mode = first.metadata.get("autoreset_mode")
         if not isinstance(self._mode, AutoresetMode):
             raise ValueError(f"{first}: metadata['autoreset_mode']={self._mode!r} is no gymnasium.vector.AutoresetMode")
         self.members, self.envs, self.device = len(seeds), first.num_envs, torch.device(device)
         self.observation_shape = observation_shape(first.single_observation_space)
-        self._space = first.single_observation_space
-        self._first_action = int(first.single_action_space.start)
+        self._space, self._action_space = first.single_observation_space, first.single_action_space
         self._vectors, self._seeds = list(vectors), list(seeds)
         self._started = False
         self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
@@ -82,8 +94,8 @@ class GymnasiumSimulation:
         return self._observation(fresh)
 
     def step(self, action: Tensor) -> Step:
-        """Take `action` [M, N] int64, in 0 .. A − 1, everywhere."""
-        actions = action.cpu().numpy() + self._first_action
+        """Take `action` everywhere: [M, N] int64, in 0 .. A − 1, or [M, N, D] float32."""
+        actions = self._actions(action.cpu().numpy())
         parts = [self._step(m, actions[m]) for m in range(self.members)]
         next_obs, reward, terminated, truncated, valid, obs = zip(*parts, strict=True)
         terminated, truncated, valid = (np.stack(x).astype(bool) for x in (terminated, truncated, valid))
@@ -92,6 +104,14 @@ class GymnasiumSimulation:
         flags = (torch.from_numpy(x).to(self.device) for x in (terminated, truncated, valid))
         reward = torch.from_numpy(np.stack(reward).astype(np.float32)).to(self.device)
         return Step(self._observation(next_obs), reward, *flags, self._observation(obs))
+
+    def _actions(self, action: np.ndarray) -> np.ndarray:
+        """The actions as the environments take them."""
+        space = self._action_space
+        if self.action_bounds is None:
+            return action + int(space.start)
+        shaped = action.reshape(self.members, self.envs, *space.shape)
+        return np.clip(shaped, space.low, space.high).astype(space.dtype)
 
     def _step(self, m: int, action: np.ndarray) -> tuple[np.ndarray, ...]:
         """One member's (next_obs, reward, terminated, truncated, valid, obs)."""

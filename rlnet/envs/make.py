@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlnet.config import ConfigError, EnvConfig, GridworldConfig, GymnasiumConfig, RandomWalkConfig, check_env, require
-from rlnet.envs.adapter import GymnasiumSimulation, observation_shape
+from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
 from rlnet.envs.gridworld import build_gridworld, grid_features
 from rlnet.envs.random_walk import build_random_walk, group_features
 from rlnet.envs.simulate import TabularSimulation
@@ -24,11 +24,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """What an environment is, apart from being stepped. S states, A actions, F features."""
+    """What an environment is, apart from being stepped. S states, A actions of D components, F features."""
 
     name: str
     mdp: FiniteMDP | None = field(repr=False)  # the finite model, where there is one
-    n_actions: int  # A
+    n_actions: int | None  # A, where actions are discrete
+    action_bounds: tuple[np.ndarray, np.ndarray] | None  # lowest and highest, [D] float32 each, where they are real
     n_states: int | None  # S, where observations are state indices
     observation_shape: tuple[int, ...]  # of one observation: () for an index, else (F,)
     features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
@@ -67,7 +68,7 @@ def _tabular(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps: 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
         return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
 
-    return Environment(name, mdp, mdp.n_actions, mdp.n_states, (), features, max_steps, build)
+    return Environment(name, mdp, mdp.n_actions, None, mdp.n_states, (), features, max_steps, build)
 
 
 def _gymnasium(config: GymnasiumConfig) -> Environment:
@@ -75,16 +76,16 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     key = "env.id"
     try:
         actions, observations = env.action_space, env.observation_space
-        require(isinstance(actions, spaces.Discrete), key, config.id, f"has actions {actions}, only Discrete will do")
         try:
-            shape = observation_shape(observations)
+            shape, bounds = observation_shape(observations), action_bounds(actions)
         except ValueError as error:
             raise ConfigError(f"{key}={config.id}: {error}") from error
         max_steps = config.max_episode_steps
         if max_steps is None:
             limits = (env.spec.max_episode_steps, getattr(env.unwrapped, "max_episode_steps", None))
             max_steps = min((limit for limit in limits if limit is not None), default=None)
-        mdp = _model(env, config.id) if isinstance(observations, spaces.Discrete) else None
+        finite = bounds is None and isinstance(observations, spaces.Discrete)
+        mdp = _model(env, config.id) if finite else None
     finally:
         env.close()
     if mdp is not None:
@@ -95,7 +96,8 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         return GymnasiumSimulation([_vector(config, envs, whole) for _ in seeds], seeds, device)
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
-    return Environment(config.name, None, int(actions.n), n_states, shape, None, max_steps, build)
+    n_actions = int(actions.n) if bounds is None else None
+    return Environment(config.name, None, n_actions, bounds, n_states, shape, None, max_steps, build)
 
 
 def _made(config: GymnasiumConfig) -> gymnasium.Env:

@@ -207,6 +207,40 @@ def test_spaces_that_start_elsewhere_count_from_zero():
     assert simulation.step(torch.tensor([[0, 1]])).next_obs.tolist() == [[3, 4]]
 
 
+class Recording(gymnasium.Env):
+    """Returns the sum of the action as the reward, and keeps the action."""
+
+    observation_space = spaces.Discrete(1)
+
+    def __init__(self, action_space):
+        self.action_space, self.taken = action_space, []
+
+    def vector(self):
+        return SyncVectorEnv([lambda: self, lambda: Recording(self.action_space)])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action):
+        self.taken.append(action)
+        return 0, float(action.sum()), False, False, {}
+
+
+def test_real_actions_arrive_in_their_shape_and_inside_of_the_bounds():
+    low = np.array([[-2.0, -np.inf, 0.0], [-1.0, -1.0, -1.0]], dtype=np.float32)
+    env = Recording(spaces.Box(low, 3.0))
+    simulation = GymnasiumSimulation([env.vector()], [0])
+    simulation.reset()
+    action = torch.tensor([[[-5.0, -50.0, -5.0, 0.5, 4.0, -0.5], [1.0] * 6]])
+    step = simulation.step(action)
+    expected = np.array([[-2.0, -50.0, 0.0], [0.5, 3.0, -0.5]], dtype=np.float32)
+    assert env.action_space.contains(env.taken[0])
+    np.testing.assert_array_equal(env.taken[0], expected)
+    assert step.reward.tolist() == [[expected.sum(), 6.0]]
+    assert [bound.shape for bound in simulation.action_bounds] == [(6,), (6,)]
+
+
 def test_what_a_simulation_refuses():
     with pytest.raises(ValueError, match="1 vector environments for 2 seeds"):
         GymnasiumSimulation([tabular(walk(), 1, AutoresetMode.NEXT_STEP)], [0, 1])
@@ -214,7 +248,7 @@ def test_what_a_simulation_refuses():
     silent.metadata = {}
     with pytest.raises(ValueError, match=r"metadata\['autoreset_mode'\]=None"):
         GymnasiumSimulation([silent], [0])
-    with pytest.raises(ValueError, match="actions of Box"):
-        GymnasiumSimulation([gymnasium.make_vec("Pendulum-v1", 1)], [0])
+    with pytest.raises(ValueError, match=r"actions of Box.*int8"):
+        GymnasiumSimulation([Recording(spaces.Box(0, 3, (2,), np.int8)).vector()], [0])
     with pytest.raises(ValueError, match="observations of Tuple"):
         GymnasiumSimulation([gymnasium.make_vec("Blackjack-v1", 1)], [0])

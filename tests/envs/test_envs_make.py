@@ -31,7 +31,8 @@ def test_every_preset_composes_in_hydra_and_steps(name):
     simulation = environment.simulate([0, 1], 3)
     obs = simulation.reset()
     assert obs.shape == (2, 3, *environment.observation_shape)
-    step = simulation.step(torch.zeros(2, 3, dtype=torch.int64))
+    size = () if environment.action_bounds is None else environment.action_bounds[0].shape
+    step = simulation.step(torch.zeros(2, 3, *size, dtype=torch.float32 if size else torch.int64))
     for field, dtype in (("reward", torch.float32), ("valid", torch.bool), ("terminated", torch.bool)):
         assert getattr(step, field).shape == (2, 3)
         assert getattr(step, field).dtype == dtype
@@ -49,7 +50,7 @@ def test_every_preset_composes_in_hydra_and_steps(name):
 
 def test_the_presets_are_those_of_the_readme():
     book = {"sutton4x4", "sutton5x5", "cliff", "windy", "maze", "four_rooms", "random_walk"}
-    assert book | {"gridworld", "frozen_lake", "cartpole"} <= set(preset_names())
+    assert book | {"gridworld", "frozen_lake", "cartpole", "pendulum"} <= set(preset_names())
 
 
 def test_a_toy_text_environment_is_solved_and_simulated_from_its_table():
@@ -80,6 +81,14 @@ def test_the_config_can_change_the_time_limit(name):
     assert not any(s.terminated.any() for s in steps)
 
 
+@pytest.mark.parametrize(("name", "size", "high"), [("Pendulum-v1", 3, 2.0), ("MountainCarContinuous-v0", 2, 1.0)])
+def test_real_actions_have_bounds_instead_of_a_number(name, size, high):
+    environment = make(gymnasium_config(name))
+    assert environment.n_actions is None
+    assert environment.observation_shape == (size,)
+    assert [bound.tolist() for bound in environment.action_bounds] == [[-high], [high]]
+
+
 def test_our_own_environments_by_their_id():
     options = {"preset": "sutton5x5"}
     environment = make(gymnasium_config("rlnet/Gridworld-v0", kwargs=options))
@@ -94,7 +103,6 @@ def test_our_own_environments_by_their_id():
         ("NoSuchThing-v0", {}, "env.id=NoSuchThing-v0: Environment `NoSuchThing` doesn't exist"),
         ("CartPole-v99", {}, "env.id=CartPole-v99: "),
         ("no_such_module:Thing-v0", {}, "env.id=no_such_module:Thing-v0: No module named"),
-        ("Pendulum-v1", {}, r"env.id=Pendulum-v1: has actions Box.*, only Discrete will do"),
         ("Blackjack-v1", {}, r"env.id=Blackjack-v1: observations of Tuple"),
         ("CartPole-v1", {"kwargs": {"gravity": 3}}, r"env.kwargs=\{'gravity': 3\}: CartPole-v1 refuses them"),
         ("FrozenLake-v1", {"kwargs": {"map_name": "9x9"}}, r"env.kwargs=.*: FrozenLake-v1 refuses them: KeyError"),

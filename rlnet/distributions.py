@@ -1,0 +1,120 @@
+"""Distributions over actions, as data: pure functions of tensors, for acting and for losses alike.
+
+A policy network gives `outputs` numbers for a state, its scores. `parameters` makes the numbers of a distribution of
+them: log-probabilities of discrete actions, or mean and log deviation of real ones. `sample` inverts the cumulative
+distribution at uniform numbers that the caller draws, so that a member acts by its own random stream.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rlnet import explore
+
+# A deviation below e⁻⁵ of an action's range makes log-densities jump, one above e² of it is all range.
+LOG_DEVIATION = (-5.0, 2.0)
+_HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+
+
+class Distribution(Protocol):
+    """What the collector and the networks need to know; log-probabilities and entropies are those of the classes."""
+
+    outputs: int  # numbers that a policy network gives for one state
+    shape: tuple[int, ...]  # of one action, () or (D,); so many uniform numbers draw it
+    dtype: torch.dtype  # of actions
+
+    def parameters(self, scores: Tensor) -> Tensor:
+        """The numbers of the distribution: [..., outputs] → [..., outputs]."""
+
+    def behaviour(self, parameters: Tensor) -> Tensor:
+        """The numbers that `sample` draws from, [..., outputs]."""
+
+    def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
+        """Actions [..., *shape] from uniform numbers [..., *shape] in [0, 1), float64."""
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of A actions. The parameters are log π(·|s) [..., A], −inf where an action is not available."""
+
+    outputs: int  # A
+    shape = ()
+    dtype = torch.int64
+
+    def parameters(self, scores: Tensor) -> Tensor:
+        """log softmax of the preferences (S&B eq. 13.2)."""
+        return torch.log_softmax(scores, dim=-1)
+
+    def behaviour(self, parameters: Tensor) -> Tensor:
+        """Probabilities, as exploration gives them too."""
+        return parameters.exp()
+
+    def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
+        """int64 [...] from probabilities [..., A]; an action of probability 0 is never drawn."""
+        return explore.sample(behaviour, uniform)
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        """log π(a|s): [..., A], int64 [...] → [...]."""
+        return parameters.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """−Σ_a π·log π over the actions with π > 0: [..., A] → [...]."""
+        return -(parameters.exp() * parameters.masked_fill(parameters == -math.inf, 0.0)).sum(-1)
+
+
+class Gaussian:
+    """Independent normal components. The parameters are (mean, log deviation), [..., 2·D], in the units of `scale`.
+
+    A sample may lie outside of the bounds: the environment clips it, as a part of its own dynamics, so that the
+    density stays that of what was sampled and policy gradients stay unbiased.
+
+    Args:
+        low, high: the bounds of the actions, [D] float32 each, perhaps infinite.
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, low: Tensor, high: Tensor) -> None:
+        self.outputs, self.shape = 2 * len(low), (len(low),)
+        self.centre, self.half = scale(low, high)
+        self._log_scale = self.half.log().sum()
+
+    def parameters(self, scores: Tensor) -> Tensor:
+        """(mean, log deviation) with the latter kept within LOG_DEVIATION."""
+        mean, log_deviation = scores.chunk(2, dim=-1)
+        return torch.cat((mean, log_deviation.clamp(*LOG_DEVIATION)), dim=-1)
+
+    def behaviour(self, parameters: Tensor) -> Tensor:
+        """The parameters themselves."""
+        return parameters
+
+    def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
+        """mean + deviation·Φ⁻¹(u) in the units of the environment: float32 [..., D]."""
+        mean, log_deviation = behaviour.chunk(2, dim=-1)
+        return self.centre + self.half * (mean + log_deviation.exp() * normal(uniform))
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        """log-density of an action: [..., 2·D], [..., D] → [...]."""
+        mean, log_deviation = parameters.chunk(2, dim=-1)
+        z = ((action - self.centre) / self.half - mean) * (-log_deviation).exp()
+        return -(0.5 * z.square() + log_deviation + _HALF_LOG_TAU).sum(-1) - self._log_scale
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """Σ_d log σ_d + ½ log 2πe: [..., 2·D] → [...]."""
+        _, log_deviation = parameters.chunk(2, dim=-1)
+        return (log_deviation + _HALF_LOG_TAU + 0.5).sum(-1) + self._log_scale
+
+
+def scale(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and half width, [D] each: units in which the bounds are −1 and 1. They are 0 and 1, the units of the
+    environment, for a component without two finite bounds."""
+    finite = low.isfinite() & high.isfinite()
+    return torch.where(finite, (low + high) / 2, 0.0), torch.where(finite, (high - low) / 2, 1.0)
+
+
+def normal(uniform: Tensor) -> Tensor:
+    """Standard normal numbers by inversion, Φ⁻¹(u): float64 in [0, 1) → float32."""
+    return torch.special.ndtri(uniform.clamp(min=2.0**-53)).float()
