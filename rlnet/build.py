@@ -15,7 +15,7 @@ from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY
 from rlnet.config import Config, ConfigError, PredictionConfig, require
 from rlnet.distributions import Categorical, Distribution, Gaussian
 from rlnet.envs import Environment, make
-from rlnet.explore import BEHAVIOURS
+from rlnet.explore import BEHAVIOURS, COUNTING
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, evaluate, solve
 from rlnet.nets import Inputs, make_network
 
@@ -54,7 +54,8 @@ def build(config: Config) -> Problem:
     mdp = environment.mdp
     solutions, given = None, None
     if mdp is not None:
-        solutions = [exact_solution(mdp, config.gamma, config.env.name)] * config.seeds
+        temperature = 0.0 if algorithm.temperature is None else algorithm.temperature(config.algo.hyper)
+        solutions = [exact_solution(mdp, config.gamma, config.env.name, temperature=temperature)] * config.seeds
     if algorithm.judged == "given":
         given = _given_policy(config, mdp, solutions)
     _check_returns(config, algorithm, mdp)
@@ -68,15 +69,19 @@ def build(config: Config) -> Problem:
         size=size,
     )
     actions = _actions(environment, device)
-    outputs = {"q": environment.n_actions, "pi": actions.outputs, "v": 1}
+    kinds = {"q": environment.n_actions, "pi": actions.outputs, "v": 1}
+    outputs = {role: kinds[role.rstrip("2")] for role in algorithm.roles}
     setting = Setting(
         actions=actions,
-        networks={role: make_network(config.network, inputs, outputs[role]) for role in algorithm.roles},
+        networks={role: make_network(config.network, inputs, count) for role, count in outputs.items()},
         available=None if mdp is None else _available(mdp, device),
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
         given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device),
     )
-    against = AGAINST_OPTIMAL if algorithm.judged == "greedy" else AGAINST_POLICY
+    counted = config.exploration.name not in COUNTING or environment.n_states is not None
+    allowed = f"counts visits, but env={config.env.name} has no countable states"
+    require(counted, "exploration", config.exploration.name, allowed)
+    against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft") else AGAINST_POLICY
     return Problem(environment, algorithm, setting, solutions, against)
 
 

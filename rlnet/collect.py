@@ -65,6 +65,7 @@ class Collector:
         self._discount = torch.ones(members, envs, device=device)  # γ^t of the running episodes
         self._sums = torch.zeros(3, members, envs, device=device)  # return, discounted return, length so far
         self._finished = torch.zeros(4, members, device=device)  # the same over finished episodes, and their number
+        self.episode_count = torch.zeros(members, dtype=torch.int64, device=device)  # finished since the beginning
         length = lookback + rollout
         flags = {
             name: torch.zeros(length, members, envs, dtype=torch.bool, device=device)
@@ -126,6 +127,7 @@ class Collector:
         self._sums += torch.stack((gain, gain * self._discount, valid))
         self._finished[:3] += (self._sums * ended).sum(-1)
         self._finished[3] += ended.sum(-1)
+        self.episode_count += ended.sum(-1)
         self._sums *= ~ended
         # An invalid row is a reset: what follows begins an episode.
         self._discount = torch.where(ended | ~valid, 1.0, self._discount * self._gamma)
@@ -165,6 +167,7 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same next rollout."""
         tensors = {"obs": self._obs, "discount": self._discount, "sums": self._sums, "finished": self._finished}
+        tensors["episode_count"] = self.episode_count
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
         return {**tensors, **streams, "rows": self._rows, "simulation": self._simulation.state_dict()}
 
@@ -172,6 +175,7 @@ class Collector:
         """Go on from `state_dict`."""
         self._obs, self._discount = state["obs"], state["discount"]
         self._sums, self._finished, self._rows = state["sums"], state["finished"], state["rows"]
+        self.episode_count = state["episode_count"]
         self._uniforms.load_state_dict(state["uniforms"])
         self._reset_seeds.load_state_dict(state["reset_seeds"])
         self._simulation.load_state_dict(state["simulation"])

@@ -1,7 +1,9 @@
 """Learned against exact: arrays in, scores out. Judges any learner, another library's too.
 
 Everything here is float64 numpy for one member: v [S], q [S, A] and a policy π [S, A], scored against the solution of
-the same `FiniteMDP`. J(π) = Σ_s start(s)·V^π(s) is computed by dynamic programming, never sampled.
+the same `FiniteMDP`. J(π) = Σ_s start(s)·V^π(s) is computed by dynamic programming, never sampled. Where the
+solution is that of an entropy-regularised problem (its temperature τ is above 0), V^π, J(π) and the Bellman equations
+count τ·H(π(·|s)) as reward too.
 """
 
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
+from scipy.special import entr, logsumexp
 
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, evaluate, occupancy
 
@@ -40,21 +43,21 @@ class Judged:
 
 
 def judge_policy(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> Judged:
-    """The exact value and visitation of a policy at the optimum's γ.
+    """The exact value and visitation of a policy at the optimum's γ and temperature.
 
     At γ = 1 a policy may never terminate from some states. Where the start does not lead to them the value of the
     start is still right: there the optimal policy takes over for the evaluation. Otherwise J(π) = −∞, the returned
     v and q are those of the optimum (nothing finite could be compared), and weights are uniform over the
     states that the policy can reach.
     """
-    gamma = optimal.gamma
+    gamma, temperature = optimal.gamma, optimal.temperature
     reached = reachable(mdp, policy)
     try:
-        exact = evaluate(mdp, policy, gamma, tol=np.inf)  # its bound is reported
+        exact = evaluate(mdp, policy, gamma, tol=np.inf, temperature=temperature)  # its bound is reported
     except ImproperPolicyError:
         policy = np.where(reached[:, None], policy, optimal.policy)
         try:
-            exact = evaluate(mdp, policy, gamma, tol=np.inf)
+            exact = evaluate(mdp, policy, gamma, tol=np.inf, temperature=temperature)
         except ImproperPolicyError:
             # Were it the other way round, J* would be infinite too and `solve` would have refused the problem.
             bound, weights = optimal.error_bound, _uniform(reached & ~mdp.terminal)
@@ -118,19 +121,23 @@ def _backup(mdp: FiniteMDP, v: np.ndarray, gamma: float) -> np.ndarray:
     return q
 
 
-def _state_values(mdp: FiniteMDP, q: np.ndarray, policy: np.ndarray | None) -> np.ndarray:
-    """max_a q, or Σ_a π·q; 0 in terminal states."""
-    values = np.where(mdp.available, q, -np.inf if policy is None else 0.0)
-    best = values.max(1) if policy is None else (policy * values).sum(1)
+def _state_values(mdp: FiniteMDP, q: np.ndarray, policy: np.ndarray | None, temperature: float) -> np.ndarray:
+    """max_a q, or Σ_a π·q + τ·H(π); with τ > 0 the maximum is τ·log Σ_a exp(q/τ). 0 in terminal states."""
+    if policy is not None:
+        best = (policy * np.where(mdp.available, q, 0.0)).sum(1) + temperature * entr(policy).sum(1)
+    else:
+        values = np.where(mdp.available | mdp.terminal[:, None], q, -np.inf)
+        best = values.max(1) if temperature == 0 else temperature * logsumexp(values / temperature, axis=1)
     return np.where(mdp.terminal, 0.0, best)
 
 
-def _residual(mdp: FiniteMDP, gamma: float, v: np.ndarray | None, q: np.ndarray | None, policy) -> float:
+def _residual(mdp: FiniteMDP, optimal: Solution, v: np.ndarray | None, q: np.ndarray | None, policy) -> float:
     """Largest violation of the Bellman equation by q, or else by v; optimality equation where policy is None."""
+    gamma, temperature = optimal.gamma, optimal.temperature
     if q is not None:
-        backed = _backup(mdp, _state_values(mdp, q, policy), gamma)
+        backed = _backup(mdp, _state_values(mdp, q, policy, temperature), gamma)
         return float(np.abs(q[mdp.available] - backed[mdp.available]).max(initial=0.0))
-    backed = _state_values(mdp, _backup(mdp, v, gamma), policy)
+    backed = _state_values(mdp, _backup(mdp, v, gamma), policy, temperature)
     return float(np.abs(v - backed)[~mdp.terminal].max(initial=0.0))
 
 
@@ -148,10 +155,10 @@ def score(
 
     Args:
         mdp: the model.
-        optimal: `solve(mdp, gamma)`; its γ is the one that everything is judged at.
+        optimal: `solve(mdp, gamma)`; its γ and temperature are those that everything is judged at.
         policy: π [S, A], the policy that the learner stands for.
         against: "optimal" compares v and q with V*, Q*; "policy" with V^π, Q^π.
-        v: [S] learned state values; without them max_a q or Σ_a π·q is judged.
+        v: [S] learned state values; without them max_a q or Σ_a π·q (or their regularised forms) is judged.
         q: [S, A] learned action values.
         visits: [S, A] how often each pair was tried, for `exact/coverage`.
 
@@ -177,15 +184,16 @@ def score(
 
     scalars: dict[str, float] = {}
     if v is None and q is not None:
-        v = _state_values(mdp, q, bellman_policy)
+        v = _state_values(mdp, q, bellman_policy, optimal.temperature)
     if v is not None:
         v = np.where(mdp.terminal, 0.0, v)
         scalars |= _errors("v", v, v_exact, judged.weights, uniform)
-        scalars["exact/bellman_residual"] = _residual(mdp, optimal.gamma, v, q, bellman_policy)
+        scalars["exact/bellman_residual"] = _residual(mdp, optimal, v, q, bellman_policy)
     if q is not None:
         scalars |= _q_errors(q, q_exact, mdp, judged.weights, uniform)
     best = float(mdp.start @ optimal.v)
-    right = (policy * (optimal.policy > 0)).sum(1)
+    # Where the entropy counts, every action has a share in the optimum: how much of π agrees with it.
+    right = (policy * (optimal.policy > 0) if optimal.temperature == 0 else np.minimum(policy, optimal.policy)).sum(1)
     scalars |= {
         "exact/return": judged.value,
         "exact/optimal_return": best,

@@ -197,11 +197,28 @@ class ConstantConfig(ScheduleConfig):
 
 @dataclass
 class RampConfig(ScheduleConfig):
-    """From `start` to `end` over the first `fraction` of the run, then `end`: linear or exponential."""
+    """From `start` to `end` over the first `fraction` of the run, then `end`: linear, exponential or cosine."""
 
     start: float = field(default=MISSING, metadata=PER_MEMBER)
     end: float = field(default=MISSING, metadata=PER_MEMBER)
     fraction: float = field(default=1.0, metadata=PER_MEMBER)
+
+
+@dataclass
+class PiecewiseConfig(ScheduleConfig):
+    """In straight lines through `values` at the shares `at` of the run."""
+
+    at: list[float] = MISSING
+    values: list[float] = MISSING
+
+
+@dataclass
+class EpisodesConfig(ScheduleConfig):
+    """start·decay^k after k finished episodes of the member, but at least `end`."""
+
+    start: float = field(default=MISSING, metadata=PER_MEMBER)
+    end: float = field(default=MISSING, metadata=PER_MEMBER)
+    decay: float = field(default=MISSING, metadata=PER_MEMBER)
 
 
 @dataclass
@@ -279,6 +296,8 @@ SCHEMAS: dict[str, type] = {
     "schedule/none": ScheduleConfig,
     "schedule/constant": ConstantConfig,
     "schedule/ramp": RampConfig,
+    "schedule/piecewise": PiecewiseConfig,
+    "schedule/episodes": EpisodesConfig,
     "optimizer/any": OptimizerConfig,
 }
 

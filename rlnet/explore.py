@@ -6,21 +6,29 @@ A behaviour turns action values into the *probabilities* of the policy that acts
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rlnet.config import ConfigError, ConstantConfig, RampConfig, ScheduleConfig
+from rlnet.config import ConfigError, ConstantConfig, EpisodesConfig, PiecewiseConfig, RampConfig, ScheduleConfig
 
-Behaviour = Callable[[Tensor, Tensor], Tensor]
+Behaviour = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-def greedy(q: Tensor, parameter: Tensor | float = 0.0) -> Tensor:
+class Progress(NamedTuple):
+    """How far each member is."""
+
+    done: Tensor  # [M], the share of its steps in [0, 1]
+    episodes: Tensor  # int64 [M], episodes that it has finished
+
+
+def greedy(q: Tensor, parameter: Tensor | float = 0.0, counts: Tensor | None = None) -> Tensor:
     """π(a|s) = 1/|argmax| on the maximising actions: ties are broken at random (S&B section 2.2).
 
     Args:
         q: [..., A] action values, −inf where an action is not available.
-        parameter: not used; behaviours share one signature.
+        parameter, counts: not used; behaviours share one signature.
 
     Returns:
         Probabilities [..., A].
@@ -29,28 +37,52 @@ def greedy(q: Tensor, parameter: Tensor | float = 0.0) -> Tensor:
     return best / best.sum(-1, keepdim=True)
 
 
-def epsilon_greedy(q: Tensor, epsilon: Tensor) -> Tensor:
+def epsilon_greedy(q: Tensor, epsilon: Tensor, counts: Tensor | None = None) -> Tensor:
     """π(a|s) = ε/|A(s)| + (1 − ε)·greedy(a|s)   (S&B section 5.4).
 
     Args:
         q: [..., A] action values, −inf where an action is not available.
         epsilon: broadcastable to [..., 1], in [0, 1].
+        counts: not used.
     """
     available = (q > -math.inf).to(q.dtype)
     return torch.lerp(greedy(q), available / available.sum(-1, keepdim=True), epsilon)
 
 
-def softmax(q: Tensor, temperature: Tensor) -> Tensor:
+def softmax(q: Tensor, temperature: Tensor, counts: Tensor | None = None) -> Tensor:
     """π(a|s) ∝ exp(q(s,a)/τ): Boltzmann exploration (S&B eq. 2.11 with τ).
 
     Args:
         q: [..., A] action values, −inf where an action is not available.
         temperature: broadcastable to [..., 1], above 0.
+        counts: not used.
     """
     return torch.softmax(q / temperature, dim=-1)
 
 
-BEHAVIOURS: dict[str, Behaviour] = {"greedy": greedy, "epsilon_greedy": epsilon_greedy, "softmax": softmax}
+def count_bonus(q: Tensor, scale: Tensor, counts: Tensor) -> Tensor:
+    """Greedy on q(s,a) + c·√(ln N(s) / N(s,a)): what was tried less looks better (S&B eq. 2.10; Auer et al. 2002).
+
+    An action that was never tried in s comes first.
+
+    Args:
+        q: [..., A] action values, −inf where an action is not available.
+        scale: c, broadcastable to [..., 1], at least 0.
+        counts: N(s,a), int64 [..., A], how often each action was taken there.
+    """
+    total = counts.sum(-1, keepdim=True)
+    bonus = scale * (total.clamp(min=1).log() / counts).sqrt()
+    bonus = bonus.masked_fill(counts == 0, math.inf).masked_fill(q == -math.inf, 0.0)
+    return greedy(q + bonus.to(q.dtype))
+
+
+BEHAVIOURS: dict[str, Behaviour] = {
+    "greedy": greedy,
+    "epsilon_greedy": epsilon_greedy,
+    "softmax": softmax,
+    "count_bonus": count_bonus,
+}
+COUNTING = ("count_bonus",)  # those that need to know how often each action was taken in each state
 
 
 def sample(probabilities: Tensor, uniform: Tensor) -> Tensor:
@@ -67,27 +99,58 @@ def sample(probabilities: Tensor, uniform: Tensor) -> Tensor:
     return (cumulative <= (uniform.unsqueeze(-1) * cumulative[..., -1:])).sum(-1)
 
 
-def _constant(config: ConstantConfig, done: Tensor) -> Tensor:
-    return torch.full_like(done, config.value)
+def _constant(config: ConstantConfig, progress: Progress) -> Tensor:
+    return torch.full_like(progress.done, config.value)
 
 
-def _linear(config: RampConfig, done: Tensor) -> Tensor:
-    return config.start + (config.end - config.start) * (done / config.fraction).clamp(max=1.0)
+def _way(config: RampConfig, progress: Progress) -> Tensor:
+    """The share of the way from `start` to `end` that lies behind."""
+    return (progress.done / config.fraction).clamp(max=1.0)
 
 
-def _exponential(config: RampConfig, done: Tensor) -> Tensor:
-    return config.start * (config.end / config.start) ** (done / config.fraction).clamp(max=1.0)
+def _linear(config: RampConfig, progress: Progress) -> Tensor:
+    return config.start + (config.end - config.start) * _way(config, progress)
 
 
-SCHEDULES: dict[str, Callable[..., Tensor]] = {"constant": _constant, "linear": _linear, "exponential": _exponential}
+def _exponential(config: RampConfig, progress: Progress) -> Tensor:
+    return config.start * (config.end / config.start) ** _way(config, progress)
 
 
-def scheduled(config: ScheduleConfig, done: Tensor) -> Tensor:
+def _cosine(config: RampConfig, progress: Progress) -> Tensor:
+    """Half a wave (Loshchilov & Hutter 2017, eq. 5): slow at both ends."""
+    return config.end + (config.start - config.end) * 0.5 * (1 + (math.pi * _way(config, progress)).cos())
+
+
+def _piecewise(config: PiecewiseConfig, progress: Progress) -> Tensor:
+    """In straight lines from point to point; before the first and after the last it stays."""
+    at, values = (progress.done.new_tensor(list(numbers)) for numbers in (config.at, config.values))
+    # Between points k and k + 1 the line has gone `part` of the way.
+    length = (at[1:] - at[:-1]).clamp(min=1e-12)
+    part = ((progress.done.unsqueeze(-1) - at[:-1]) / length).clamp(0, 1)
+    return values[0] + (part * (values[1:] - values[:-1])).sum(-1)
+
+
+def _episodes(config: EpisodesConfig, progress: Progress) -> Tensor:
+    """max(end, start·decay^k) after k finished episodes."""
+    return (config.start * config.decay ** progress.episodes.to(progress.done.dtype)).clamp(min=config.end)
+
+
+SCHEDULES: dict[str, Callable[..., Tensor]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "exponential": _exponential,
+    "cosine": _cosine,
+    "piecewise": _piecewise,
+    "episodes": _episodes,
+}
+
+
+def scheduled(config: ScheduleConfig, progress: Progress) -> Tensor:
     """The value of a schedule.
 
     Args:
         config: which schedule, and its numbers.
-        done: [M], the share in [0, 1] of its steps that each member has done.
+        progress: how far each member is.
 
     Returns:
         float32 [M].
@@ -97,4 +160,4 @@ def scheduled(config: ScheduleConfig, done: Tensor) -> Tensor:
     """
     if config.name not in SCHEDULES:
         raise ConfigError(f"schedule={config.name}: allowed are {', '.join(SCHEDULES)}")
-    return SCHEDULES[config.name](config, done)
+    return SCHEDULES[config.name](config, progress)

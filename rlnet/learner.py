@@ -1,14 +1,14 @@
 """One optimiser step for all members: sum of losses, one backward pass, per-member clip, per-member learning rate."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, Setting
-from rlnet.algos.contract import Hyper, Metrics
+from rlnet.algos.contract import Hyper, Loss
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data import Rollout
 from rlnet.nets import Layout
@@ -83,6 +83,7 @@ class Learner:
         self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]
         self._state = self._optimizer.init(self.theta)
         self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
+        self._numbers = Streams(seeds, "update", device)  # what losses draw
 
     @property
     def params(self) -> dict[str, dict[str, Tensor]]:
@@ -102,7 +103,7 @@ class Learner:
         """
         self.target.lerp_(self.theta, rate)
 
-    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Metrics:
+    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Loss:
         """One gradient step of every member on its own loss.
 
         Args:
@@ -111,10 +112,12 @@ class Learner:
             learning_rate: [M, 1]; 0 leaves a member's parameters as they are.
 
         Returns:
-            Metrics [M], among them the loss and the norm of the gradient before clipping.
+            The loss, without gradient; among its metrics the norm of the gradient before clipping.
         """
         theta = self.theta.detach().requires_grad_()
-        loss, metrics = self.algorithm.loss(self.setting, self.layout.unpack(theta), self.target_params, batch, hyper)
+        params, batch = self.layout.unpack(theta), self._with_draws(batch)
+        result = Loss(*self.algorithm.loss(self.setting, params, self.target_params, batch, hyper))
+        loss = result.total
         if loss.shape != (theta.shape[0],):
             raise ValueError(f"an algorithm's loss must be one number per member [{theta.shape[0]}], not {loss.shape}")
         (grad,) = torch.autograd.grad(loss.sum(), theta)
@@ -122,16 +125,31 @@ class Learner:
         if self._max_norm is not None:
             grad = grad * (self._max_norm / norm.clamp(min=self._max_norm))
         self._optimizer.step(self.theta, grad, learning_rate, self._state)
-        return metrics | {"loss/total": loss.detach(), "loss/grad_norm": norm.squeeze(1)}
+        metrics = result.metrics | {"loss/total": loss.detach(), "loss/grad_norm": norm.squeeze(1)}
+        return Loss(loss.detach(), metrics, result.error)
+
+    def _with_draws(self, batch: Rollout) -> Rollout:
+        """The batch with the random numbers that the loss asks for, each member's from its own stream."""
+        if self.algorithm.draws is None:
+            return batch
+        steps, _, envs = batch.reward.shape
+        uniform = self._numbers.uniform(steps, envs, self.algorithm.draws(self.setting)).movedim(0, 1)
+        return replace(batch, extra={**batch.extra, "uniform": uniform})
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and optimiser state."""
-        return {"theta": self.theta, "optimizer": self._state, "target": self.target}
+        return {
+            "theta": self.theta,
+            "optimizer": self._state,
+            "target": self.target,
+            "numbers": self._numbers.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.theta.copy_(state["theta"])
         if self.target is not None:
             self.target.copy_(state["target"])
+        self._numbers.load_state_dict(state["numbers"])
         for name, tensor in self._state.items():
             tensor.copy_(state["optimizer"][name])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PURPOSES = ("network", "environment", "behaviour", "replay", "reset")
+_PURPOSES = ("network", "environment", "behaviour", "replay", "reset", "update", "noise")
 # A uniform number of exactly 1 − 2⁻⁵³ can round up to the end of a cumulative sum; this keeps every draw inside.
 _BELOW_ONE = 1.0 - 1e-12
 

@@ -14,7 +14,7 @@ from rlnet.collect import Collector
 from rlnet.compare import Comparison, Tables, score_population
 from rlnet.config import Config, ConfigError
 from rlnet.data import Rollout
-from rlnet.explore import greedy, scheduled
+from rlnet.explore import COUNTING, Progress, greedy, scheduled, softmax
 from rlnet.learner import Learner
 from rlnet.replay import Replay
 from rlnet.rng import Streams
@@ -50,8 +50,9 @@ class Run:
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
         self.steps = torch.zeros(len(seeds), dtype=torch.int64, device=device)  # [M]
-        mdp, sizes = problem.environment.mdp, (len(seeds), problem.environment.n_states, problem.environment.n_actions)
-        self.visits = None if mdp is None else torch.zeros(sizes, dtype=torch.int64, device=device)
+        states, actions = problem.environment.n_states, problem.environment.n_actions
+        sizes = (len(seeds), states, actions)
+        self.visits = None if states is None else torch.zeros(sizes, dtype=torch.int64, device=device)
         self._own = {name: torch.full_like(self.gamma, value) for name, value in config.algo.hyper.items()}
 
     @property
@@ -59,27 +60,28 @@ class Run:
         """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
         if self.config.schedule.name == "none":
             return torch.zeros_like(self.gamma)
-        return scheduled(self.config.schedule, self._done()).unsqueeze(-1)
+        return scheduled(self.config.schedule, self._progress()).unsqueeze(-1)
 
     @property
     def learning_rate(self) -> Tensor:
         """[M, 1]; 0 for a member that has done its steps while others have not."""
         optimizer = self.config.optimizer
-        rate = optimizer.learning_rate * scheduled(optimizer.schedule, self._done())
+        rate = optimizer.learning_rate * scheduled(optimizer.schedule, self._progress())
         return (rate * (self.steps < self.config.steps)).unsqueeze(-1)
 
-    def _done(self) -> Tensor:
-        return (self.steps / self.config.steps).clamp(max=1.0)
+    def _progress(self) -> Progress:
+        return Progress((self.steps / self.config.steps).clamp(max=1.0), self.collector.episode_count)
 
     def collect(self) -> Rollout:
         """The next rollout, by the current parameters and exploration."""
         algorithm, setting = self.problem.algorithm, self.problem.setting
-        params, explore = self.learner.params, self.explore
-        return self.collector.collect(lambda obs: algorithm.act(setting, params, obs, explore))
+        params, hyper = self.learner.params, self.hyper()
+        return self.collector.collect(lambda obs: algorithm.act(setting, params, obs, hyper))
 
     def hyper(self) -> dict[str, Tensor]:
-        """The numbers that a loss may use, now: [M, 1] each."""
-        return {"gamma": self.gamma, "explore": self.explore, **self._own}
+        """The numbers that acting and a loss may use, now: [M, 1] each, and visits [M, S, A] where they decide."""
+        numbers = {"gamma": self.gamma, "explore": self.explore, **self._own}
+        return numbers | {"visits": self.visits} if self.config.exploration.name in COUNTING else numbers
 
     def count(self, rollout: Rollout) -> None:
         """Book the steps and the visits of a rollout."""
@@ -95,15 +97,22 @@ class Run:
         problem, params = self.problem, self.learner.params
         mdp, algorithm = problem.environment.mdp, problem.algorithm
         states = torch.arange(mdp.n_states, device=self.gamma.device).expand(len(self.steps), -1)  # [M, S]
-        q = problem.setting.q(params, states) if "q" in algorithm.roles else None
+        hyper, values = self.hyper(), algorithm.values or (lambda setting, params, obs, hyper: setting.q(params, obs))
+        q = values(problem.setting, params, states, hyper) if "q" in algorithm.roles else None
         v = problem.setting.v(params, states) if "v" in algorithm.roles else None
         if algorithm.judged == "greedy":
             policy = greedy(q)
+        elif algorithm.judged == "soft":
+            policy = softmax(q, self._temperature())
         else:
-            policy = algorithm.act(problem.setting, params, states, self.explore)
+            policy = algorithm.act(problem.setting, params, states, hyper)
         policy = policy.double().cpu().numpy() * mdp.available
         policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
         return Tables(policy, *(None if x is None else x.double().cpu().numpy() for x in (v, q)))
+
+    def _temperature(self) -> Tensor:
+        """τ of the problem that is solved, [M, 1, 1]."""
+        return self.gamma.new_tensor([solution.temperature for solution in self.problem.solutions]).view(-1, 1, 1)
 
     def compare(self) -> tuple[Tables, Comparison]:
         """Score the networks, as they are, against the exact solution."""

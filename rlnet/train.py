@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# The name in the log of what an exploration's schedule gives.
+SCHEDULED_AS = {
+    "epsilon_greedy": "explore/epsilon",
+    "softmax": "explore/temperature",
+    "count_bonus": "explore/bonus",
+}
 _log = logging.getLogger(__name__)
 LONGER = "a larger algo.rollout and env.max_episode_steps, a smaller gamma, or a TD method would use them all"
 
@@ -122,13 +128,13 @@ def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
             extra = algorithm.prepare(state.problem.setting, learner.params, rollout, hyper)
         rollout = replace(rollout, extra=extra)
     if not isinstance(algo, EpochsConfig):
-        metrics = learner.step(rollout, hyper, rate)
+        metrics = learner.step(rollout, hyper, rate).metrics
     else:
         rows = rollout.weight.shape[0] * rollout.weight.shape[2]
         for _ in range(algo.epochs):
             order = state.shuffle.uniform(rows).argsort(dim=1)
             for batch in minibatches(rollout, order, algo.minibatches):
-                metrics = learner.step(batch, hyper, rate)
+                metrics = learner.step(batch, hyper, rate).metrics
                 # A member whose policy has moved far enough stops until the next rollout.
                 rate = rate * (1 - metrics.get("stop", torch.zeros_like(rate[:, 0])).unsqueeze(-1))
     state.count(rollout)
@@ -144,7 +150,7 @@ def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
         replay.add(rollout)
         state.count(rollout)
     for _ in range(algo.updates):
-        metrics = learner.step(replay.sample(), state.hyper(), state.learning_rate)
+        metrics = learner.step(replay.sample(), state.hyper(), state.learning_rate).metrics
         state.updates += 1
         if algo.target_rate is not None:
             learner.follow(algo.target_rate)
@@ -169,9 +175,8 @@ class _Cadence:
 def _row(state: Run, metrics: Mapping[str, Tensor], since: float, steps_before: int) -> dict[str, np.ndarray]:
     """One row of the log: episodes, losses, exploration, learning rate, speed; [M] each."""
     tensors = state.collector.episodes() | dict(metrics)
-    name = {"epsilon_greedy": "explore/epsilon", "softmax": "explore/temperature"}.get(state.config.exploration.name)
-    if name is not None:
-        tensors[name] = state.explore.squeeze(-1)
+    if state.config.exploration.name in SCHEDULED_AS:
+        tensors[SCHEDULED_AS[state.config.exploration.name]] = state.explore.squeeze(-1)
     tensors["optimizer/learning_rate"] = state.learning_rate.squeeze(-1)
     row = {name: tensor.double().cpu().numpy() for name, tensor in tensors.items()}
     speed = (int(state.steps.sum()) - steps_before) / max(time.perf_counter() - since, 1e-9)

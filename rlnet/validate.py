@@ -12,6 +12,7 @@ from rlnet.config import (
     ConfigError,
     EpochsConfig,
     MlpConfig,
+    PiecewiseConfig,
     ReplayConfig,
     ScheduleConfig,
     SolveConfig,
@@ -20,6 +21,14 @@ from rlnet.config import (
 )
 from rlnet.mdp.solving import ITERATIVE, METHODS
 
+# What a schedule gives to an exploration: its range, and what it is.
+SCHEDULED = {
+    "epsilon_greedy": (0.0, 1.0, "ε of exploration=epsilon_greedy"),
+    "softmax": (1e-6, float("inf"), "the temperature of exploration=softmax"),
+    "count_bonus": (0.0, float("inf"), "c of exploration=count_bonus"),
+}
+SCHEDULE_NAMES = "constant, linear, exponential, cosine, piecewise, episodes"
+
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
     bounds = f"must be in [{low:g}, {high:g}]" if high < float("inf") else f"must be at least {low:g}"
@@ -27,25 +36,30 @@ def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float,
         value = getattr(schedule, item.name)
         if item.name == "fraction":
             require(0 < value <= 1, f"{key}.fraction", value, "must be a share of the run in (0, 1]")
+        elif item.name == "decay":
+            require(0 < value <= 1, f"{key}.decay", value, "must be a factor in (0, 1]")
         elif item.metadata.get("per_member"):
             require(low <= value <= high, f"{key}.{item.name}", value, f"{meaning} {bounds}")
     if schedule.name == "exponential":
         for name in ("start", "end"):
             value = getattr(schedule, name)
             require(value > 0, f"{key}.{name}", value, "an exponential schedule needs numbers above 0")
+    if isinstance(schedule, PiecewiseConfig):
+        at, values = list(schedule.at), list(schedule.values)
+        rising = len(at) > 0 and at == sorted(at) and at[0] >= 0 and at[-1] <= 1
+        require(rising, f"{key}.at", at, "must be shares of the run in [0, 1], in rising order")
+        require(len(values) == len(at), f"{key}.values", values, f"must be {len(at)} numbers, one for each of {key}.at")
+        require(all(low <= value <= high for value in values), f"{key}.values", values, f"{meaning} {bounds}")
 
 
 def _check_exploration(config: Config) -> None:
     name, schedule = config.exploration.name, config.schedule
-    if name in ("greedy", "none"):
+    if name not in SCHEDULED:
         require(schedule.name == "none", "schedule", schedule.name, f"exploration={name} has nothing to schedule")
         return
-    allowed = f"exploration={name} needs a schedule: constant, linear or exponential"
+    allowed = f"exploration={name} needs a schedule: {SCHEDULE_NAMES}"
     require(schedule.name != "none", "schedule", schedule.name, allowed)
-    if name == "epsilon_greedy":
-        _check_schedule(schedule, "schedule", 0.0, 1.0, "ε of exploration=epsilon_greedy")
-    else:
-        _check_schedule(schedule, "schedule", 1e-6, float("inf"), "the temperature of exploration=softmax")
+    _check_schedule(schedule, "schedule", *SCHEDULED[name])
 
 
 def _check_replay(algo: ReplayConfig) -> None:
@@ -85,7 +99,7 @@ def _check_train(config: Config) -> None:
     rate, norm = optimizer.learning_rate, optimizer.max_grad_norm
     require(0 <= rate < float("inf"), "optimizer.learning_rate", rate, "must be at least 0")
     require(norm is None or norm > 0, "optimizer.max_grad_norm", norm, "must be above 0, or null for no clipping")
-    require(optimizer.schedule.name != "none", "optimizer.schedule", "none", "use constant, linear or exponential")
+    require(optimizer.schedule.name != "none", "optimizer.schedule", "none", f"use {SCHEDULE_NAMES}")
     _check_schedule(optimizer.schedule, "optimizer.schedule", 0.0, float("inf"), "the factor on the learning rate")
     _check_exploration(config)
 

@@ -17,6 +17,7 @@ JUDGED = {
     "given": "the given policy",
     "behaviour": "the policy that acts, with its exploration as it was at the end",
     "greedy": "the greedy policy of the learned Q",
+    "soft": "the softmax policy of the learned Q at the temperature of the problem",
 }
 
 
@@ -53,6 +54,7 @@ def document(config: Config, problem: Problem, steps: np.ndarray, scalars: dict[
         "network": config.network.name,
         "gamma": config.gamma,
         "judged_policy": JUDGED[problem.algorithm.judged],
+        "objective": objective(problem),
         "compared_with": "V*, Q*" if optimal else "V^pi, Q^pi of the judged policy",
         "weights": "*_rmse: discounted visitation of the judged policy; *_uniform: all states that can be reached",
         "exact": {"method": exact.method, "error_bound": exact.error_bound, "seconds": exact.seconds},
@@ -67,6 +69,12 @@ def document(config: Config, problem: Problem, steps: np.ndarray, scalars: dict[
         ],
         "aggregate": aggregate(scalars),
     }
+
+
+def objective(problem: Problem) -> str:
+    """What the exact values and returns are values of."""
+    temperature = problem.solutions[0].temperature
+    return f"reward + {temperature:g}·entropy of the policy" if temperature > 0 else "reward"
 
 
 class Rescored(NamedTuple):

@@ -28,7 +28,7 @@ def learner_for(name: str, mdp: FiniteMDP, given: np.ndarray | None = None, memb
     algorithm = algos.load(name)
     inputs = Inputs(env="test", n_states=mdp.n_states, features=None, size=None)
     available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
-    outputs = {"q": mdp.n_actions, "pi": mdp.n_actions, "v": 1}
+    outputs = {"q": mdp.n_actions, "q2": mdp.n_actions, "pi": mdp.n_actions, "v": 1}
     setting = Setting(
         actions=Categorical(mdp.n_actions),
         networks={role: make_network(TabularConfig("tabular"), inputs, outputs[role]) for role in algorithm.roles},
@@ -294,8 +294,8 @@ def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algor
         config, algorithm = composed(f"algo={name}"), algos.load(name)
         assert config.algo.name == name
         assert set(config.algo.hyper) == set(algorithm.hyper)
-        assert set(algorithm.roles) <= {"q", "v", "pi"}
-        assert algorithm.judged in ("given", "behaviour", "greedy")
+        assert {role.rstrip("2") for role in algorithm.roles} <= {"q", "v", "pi"}
+        assert algorithm.judged in ("given", "behaviour", "greedy", "soft")
         assert algorithm.source.startswith("S&B section") or algorithm.source[-4:].isdigit()
 
 
@@ -428,7 +428,7 @@ def test_monte_carlo_learns_from_complete_returns_only():
     batch = one_row(mdp, terminated=ended, weight=everything, obs=torch.tensor([0, 1, 2]).view(3, 1, 1))
     change = step_of(learner, batch).flatten()
     assert change.tolist() == pytest.approx([0.5 * (2 + GAMMA * 2), 0.5 * 2, 0.0])
-    metrics = learner.step(batch, hyper(), torch.ones(1, 1))
+    metrics = learner.step(batch, hyper(), torch.ones(1, 1)).metrics
     assert metrics["loss/complete_returns"].item() == pytest.approx(2 / 3)
     cut = one_row(mdp, truncated=ended, weight=everything)
     assert (step_of(learner, cut) == 0).all()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from rlnet.config import ConfigError, ConstantConfig, RampConfig, ScheduleConfig
-from rlnet.explore import epsilon_greedy, greedy, sample, scheduled, softmax
+from rlnet.config import ConfigError, ConstantConfig, EpisodesConfig, PiecewiseConfig, RampConfig, ScheduleConfig
+from rlnet.explore import Progress, count_bonus, epsilon_greedy, greedy, sample, scheduled, softmax
 
 Q = torch.tensor([[1.0, 3.0, 3.0, -math.inf], [0.0, -1.0, -2.0, 5.0]])
 
@@ -27,6 +27,19 @@ def test_softmax_ratio_is_the_exponential_of_the_difference():
     assert out[0, 1] / out[0, 0] == pytest.approx(math.exp(2 / 2.0), rel=1e-5)
     assert out[1, 0] / out[1, 1] == pytest.approx(math.exp(1 / 0.5), rel=1e-5)
     assert out[0, 3] == 0
+
+
+def test_count_bonus_is_ucb_and_never_takes_an_unavailable_action():
+    counts = torch.tensor([[1, 100, 4, 0], [0, 3, 4, 2]])
+    first, second = count_bonus(Q, torch.tensor([[2.0], [2.0]]), counts)
+    bonus = [2 * math.sqrt(math.log(105) / n) for n in (1, 100, 4)]
+    assert max(range(3), key=lambda a: Q[0, a].item() + bonus[a]) == 0
+    assert first.tolist() == [1, 0, 0, 0]
+    assert second.tolist() == [1, 0, 0, 0]  # never tried
+    assert count_bonus(Q, torch.zeros(2, 1), counts + 1)[0].tolist() == [0, 0.5, 0.5, 0]  # c = 0: greedy
+    assert count_bonus(Q, torch.ones(2, 1), torch.zeros(2, 4, dtype=torch.int64))[0].tolist() == pytest.approx(
+        [1 / 3] * 3 + [0]
+    )
 
 
 def test_each_member_has_its_own_epsilon():
@@ -50,7 +63,7 @@ def test_sample_stays_inside_at_the_ends_of_the_uniform_range():
 
 
 def test_schedules():
-    done = torch.tensor([0.0, 0.25, 0.5, 1.0])
+    done = Progress(torch.tensor([0.0, 0.25, 0.5, 1.0]), torch.tensor([0, 1, 2, 100]))
     assert scheduled(ConstantConfig("constant", 0.3), done).tolist() == pytest.approx([0.3] * 4)
     linear = RampConfig("linear", 1.0, 0.2, 0.5)
     assert scheduled(linear, done).tolist() == pytest.approx([1.0, 0.6, 0.2, 0.2])
@@ -58,5 +71,13 @@ def test_schedules():
     assert scheduled(exponential, done).tolist() == pytest.approx([1.0, 0.01**0.25, 0.1, 0.01], rel=1e-5)
     early = RampConfig("exponential", 1.0, 0.01, 0.5)
     assert scheduled(early, done).tolist() == pytest.approx([1.0, 0.1, 0.01, 0.01], rel=1e-5)
+    cosine = RampConfig("cosine", 1.0, 0.2, 0.5)
+    assert scheduled(cosine, done).tolist() == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert scheduled(RampConfig("cosine", 1.0, 0.0), done)[1].item() == pytest.approx((1 + 0.5**0.5) / 2)
+    pieces = PiecewiseConfig("piecewise", [0.2, 0.3, 0.5, 0.5], [1.0, 0.5, 0.1, 0.7])
+    assert scheduled(pieces, done).tolist() == pytest.approx([1.0, 0.75, 0.1, 0.7])
+    assert scheduled(PiecewiseConfig("piecewise", [0.5], [0.3]), done).tolist() == pytest.approx([0.3] * 4)
+    episodes = EpisodesConfig("episodes", 0.8, 0.05, 0.5)
+    assert scheduled(episodes, done).tolist() == pytest.approx([0.8, 0.4, 0.2, 0.05])
     with pytest.raises(ConfigError, match=r"schedule=none: allowed are constant"):
         scheduled(ScheduleConfig("none"), done)

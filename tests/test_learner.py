@@ -70,7 +70,7 @@ def test_an_unknown_optimizer_is_named():
 def test_the_logged_norm_is_that_of_the_gradient_before_clipping():
     run = make_run("network=tabular", "env=cliff", "optimizer.max_grad_norm=0.01")
     rollout = run.collect()
-    metrics = run.learner.step(rollout, run.hyper(), torch.zeros(1, 1))
+    metrics = run.learner.step(rollout, run.hyper(), torch.zeros(1, 1)).metrics
     free = make_run("network=tabular", "env=cliff")
     before = free.learner.theta.clone()
     free.learner.step(rollout, free.hyper(), torch.ones(1, 1))

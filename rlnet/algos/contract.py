@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,31 +11,65 @@ from torch import Tensor
 from rlnet.data import Rollout
 from rlnet.distributions import Distribution
 from rlnet.explore import Behaviour
-from rlnet.nets import Network
+from rlnet.nets import Network, lookup
 from rlnet.returns import Boundaries, boundaries, monte_carlo_return
 
 Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
-Hyper = Mapping[str, Tensor]  # name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own
+# name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; and visits [M, S, A] where states can be counted.
+Hyper = Mapping[str, Tensor]
 Metrics = dict[str, Tensor]  # name → [M]
+
+
+class Loss(NamedTuple):
+    """What a loss hands back; a plain pair (total, metrics) stands for one without the rest."""
+
+    total: Tensor  # [M]
+    metrics: Metrics
+    error: Tensor | None = None  # [T, M, N], by how much each row missed its target: what replay may prioritise by
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays fixed during a run, as an algorithm sees it. Observations are [..., M, N(, F)]."""
+    """What stays fixed during a run, as an algorithm sees it. Observations are [..., M, N(, F)].
 
-    networks: Mapping[str, Network]  # by role: q, v, pi
+    A role of action values has A outputs; with `quantiles` K > 1 it has A·K; with `dueling` a further K in front.
+    """
+
+    networks: Mapping[str, Network]  # by role: q, v, pi; a role of several networks of its kind: q, q2
     actions: Distribution  # over the actions of the environment: what a policy network's numbers mean
     available: Tensor | None = None  # bool [S, A], None where every action is always available
     behaviour: Behaviour | None = None  # how action values become the probabilities of acting
     given_policy: Tensor | None = None  # [S, A], for prediction
+    quantiles: int = 1  # K, numbers that stand for the distribution of the return of an action
+    dueling: bool = False  # Q = V + advantage, from two streams of one network
 
     def v(self, params: Params, obs: Tensor) -> Tensor:
         """V(s): [..., M, N]."""
         return self.networks["v"].apply(params["v"], obs).squeeze(-1)
 
-    def q(self, params: Params, obs: Tensor) -> Tensor:
-        """Q(s, ·): [..., M, N, A], −inf where an action is not available."""
-        return self._masked(self.networks["q"].apply(params["q"], obs), obs)
+    def q(self, params: Params, obs: Tensor, role: str | None = None) -> Tensor:
+        """Q(s, ·) of one role, or (None) the mean over all roles of action values: [..., M, N, A].
+
+        −inf where an action is not available.
+        """
+        roles = [name for name in self.networks if name.startswith("q")] if role is None else [role]
+        means = [self.return_quantiles(params, obs, name).mean(-1) for name in roles]
+        return self._masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), obs)
+
+    def return_quantiles(self, params: Params, obs: Tensor, role: str = "q") -> Tensor:
+        """K numbers for the return of every action, also of those that are not available: [..., M, N, A, K].
+
+        With `dueling`: V(s) + advantage(s, a) − mean advantage over A(s) (Wang et al. 2016, eq. 9).
+        """
+        out = self.networks[role].apply(params[role], obs).unflatten(-1, (-1, self.quantiles))
+        if not self.dueling:
+            return out
+        value, advantage = out[..., :1, :], out[..., 1:, :]
+        if self.available is None:
+            return value + advantage - advantage.mean(-2, keepdim=True)
+        share = self.available[obs].to(out.dtype)
+        share = (share / share.sum(-1, keepdim=True)).unsqueeze(-1)
+        return value + advantage - (share * advantage).sum(-2, keepdim=True)
 
     def policy(self, params: Params, obs: Tensor) -> Tensor:
         """π(·|s) as the parameters of `actions`: log-probabilities [..., M, N, A], or mean and log deviation."""
@@ -49,14 +84,14 @@ class Algorithm:
     """A record of functions and facts; it has no state.
 
     `loss(setting, params, target_params, batch, hyper)` returns the loss [M] and metrics [M]. No gradient flows
-    through `target_params`. `act(setting, params, obs, explore)` returns the probabilities [..., M, N, A] of the
-    policy that gathers data, or the parameters of its density; `explore` [M, 1] is the exploration's ε or τ.
+    through `target_params`. `act(setting, params, obs, hyper)` returns the probabilities [..., M, N, A] of the
+    policy that gathers data, or the parameters of its density; `hyper["explore"]` [M, 1] is the exploration's ε or τ.
     """
 
-    roles: tuple[str, ...]  # the networks that it needs: q, v, pi
+    roles: tuple[str, ...]  # the networks that it needs: q, v, pi, and q2, ... for further ones of the same kind
     act: Callable[[Setting, Params, Tensor, Tensor], Tensor]
-    loss: Callable[[Setting, Params, Params, Rollout, Hyper], tuple[Tensor, Metrics]]
-    judged: str  # whose values are learned: "given", "behaviour" or "greedy" (optimal control)
+    loss: Callable[[Setting, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]]
+    judged: str  # whose values are learned: "given", "behaviour", "greedy" (optimal control) or "soft" (regularised)
     source: str  # where the method is described
     continuous: bool = False  # can act in a Box too, by a policy over real actions
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
@@ -65,6 +100,12 @@ class Algorithm:
     # Computed once for a rollout, before its optimiser steps, and handed to every one of them as `batch.extra`.
     prepare: Callable[[Setting, Params, Rollout, Hyper], dict[str, Tensor]] | None = None
     hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # its own numbers and their ranges
+    # Uniform numbers that the loss draws for each row: `batch.extra["uniform"]` [T, M, N, draws], anew for each step.
+    draws: Callable[[Setting], int] | None = None
+    # The weight τ of the policy's entropy in the problem that it solves, from its own numbers; 0 for plain returns.
+    temperature: Callable[[Mapping[str, Any]], Any] | None = None
+    # The action values [..., M, N, A] that its parameters stand for, where they are not simply Q.
+    values: Callable[[Setting, Params, Tensor, Hyper], Tensor] | None = None
 
     @property
     def explores(self) -> bool:
@@ -75,17 +116,19 @@ class Algorithm:
 # ---------------------------------------------------------------------------------------------- ways of acting
 
 
-def by_values(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
+def by_values(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
     """Explore around the action values: ε-greedy, softmax, ... [..., M, N, A]."""
-    return setting.behaviour(setting.q(params, obs), explore.unsqueeze(-1))
+    visits = hyper.get("visits")
+    counts = None if visits is None else lookup(visits, obs)
+    return setting.behaviour(setting.q(params, obs), hyper["explore"].unsqueeze(-1), counts)
 
 
-def by_policy(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
+def by_policy(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
     """Follow the learned policy: [..., M, N, A] π(a|s), or [..., M, N, 2·D] its mean and log deviation."""
     return setting.actions.behaviour(setting.policy(params, obs))
 
 
-def by_given(setting: Setting, params: Params, obs: Tensor, explore: Tensor) -> Tensor:
+def by_given(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
     """Follow the policy whose value is to be predicted: [..., M, N, A]."""
     return setting.given_policy[obs]
 

@@ -25,7 +25,7 @@ def loss(
     """½·(R + γ·Σ_a π(a|S')·Q(S', a) − Q(S, A))², S&B eq. 6.9."""
     with torch.no_grad():
         next_q = setting.q(target_params, batch.next_obs)
-        next_value = expectation(by_values(setting, target_params, batch.next_obs, hyper["explore"]), next_q)
+        next_value = expectation(by_values(setting, target_params, batch.next_obs, hyper), next_q)
         target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
     loss, error = regression(target, take(setting.q(params, batch.obs), batch.action), batch.weight)
     return loss, {"loss/td_error": error}

@@ -30,7 +30,7 @@ def loss(
     with torch.no_grad():
         next_q = setting.q(target_params, batch.next_obs)
         next_action = batch.action.roll(-1, dims=0)  # the last row has weight 0 unless its episode ended
-        expected = expectation(by_values(setting, target_params, batch.next_obs, hyper["explore"]), next_q)
+        expected = expectation(by_values(setting, target_params, batch.next_obs, hyper), next_q)
         next_value = torch.where(batch.terminated | batch.truncated, expected, take(next_q, next_action))
         target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
     loss, error = regression(target, take(setting.q(params, batch.obs), batch.action), batch.weight)

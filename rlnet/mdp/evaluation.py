@@ -109,7 +109,8 @@ def evaluate(
         verified_chain(mdp, matrix, v, gamma, bound, temperature * entropy(matrix))
     met = report_tolerance(bound, tol, progress.interrupted)
     seconds = time.perf_counter() - began
-    return Solution(v, q, matrix, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
+    stopped = progress.interrupted
+    return Solution(v, q, matrix, float(bound), progress.sweeps, seconds, done, gamma, met, stopped, temperature)
 
 
 def _policies_in_time(mdp: FiniteMDP, policy: np.ndarray, horizon: int) -> np.ndarray:

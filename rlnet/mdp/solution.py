@@ -29,6 +29,7 @@ class Solution:
     gamma: float
     converged: bool = True  # error_bound ≤ the requested tol
     interrupted: bool = False  # KeyboardInterrupt ended the iteration early
+    temperature: float = 0.0  # τ, the weight of the policy's entropy in every reward
 
 
 def report_tolerance(bound: float, tol: float, interrupted: bool = False) -> bool:

@@ -56,7 +56,7 @@ def finite_horizon(
         chosen[t][where] = weight
     met = report_tolerance(bound, tol)
     seconds = time.perf_counter() - began
-    return Solution(v, q, chosen, bound, horizon, seconds, "backward induction", gamma, met)
+    return Solution(v, q, chosen, bound, horizon, seconds, "backward induction", gamma, met, temperature=temperature)
 
 
 def entropy(policy: np.ndarray) -> np.ndarray:
@@ -100,7 +100,8 @@ def soft_solution(mdp: FiniteMDP, gamma: float, temperature: float, tol: float, 
     table[mdp.pair_state, mdp.pair_action] = q
     policy[mdp.pair_state, mdp.pair_action] = soft_maximum(q, system.first_pairs()[1], temperature)[1]
     met = report_tolerance(bound, tol)
-    return Solution(v, table, policy, bound, count, time.perf_counter() - began, done, gamma, met)
+    seconds = time.perf_counter() - began
+    return Solution(v, table, policy, bound, count, seconds, done, gamma, met, temperature=temperature)
 
 
 def _soft_rounding(mdp: FiniteMDP, temperature: float) -> float:

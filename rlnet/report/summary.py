@@ -10,7 +10,7 @@ from rlnet.compare import AGAINST_OPTIMAL
 from rlnet.exact import Solved
 from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
-from rlnet.verdict import JUDGED, Rescored, rescore
+from rlnet.verdict import JUDGED, Rescored, objective, rescore
 
 MAIN_SCORES = (
     "exact/return",
@@ -78,6 +78,8 @@ def _show_exact(console: Console, result: Rescored) -> None:
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
     title = f"{config.algo.name} on {config.env.name}, γ = {config.gamma:g}, against the exact {reference}"
     notes = {"π": JUDGED[problem.algorithm.judged]}
+    if problem.solutions[0].temperature > 0:
+        notes["values of"] = objective(problem)
     scores = {name: result.scalars[name] for name in MAIN_SCORES if name in result.scalars}
     show_scores(console, title, scores, notes)
 
