@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
+import scipy.sparse.linalg as spl
+from scipy.sparse.csgraph import connected_components
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
 from rlnet.mdp.iterate import ROW_SUM, Progress
@@ -44,8 +46,6 @@ def policy_iteration(
     try:
         for _ in range(MAX_IMPROVEMENTS):
             p = system.rows[pairs][:, states]
-            if gamma == 1.0:
-                _check_ends(sp.csr_matrix(p), system.ends[pairs], states)
             solver = DiscountedSystem(p, gamma)
             x = solver.solve(system.reward[pairs])
             x += solver.solve(system.reward[pairs] - (x - gamma * (p @ x)))
@@ -59,7 +59,10 @@ def policy_iteration(
             better = q[best] > q[pairs] + slack
             if not better.any() or progress.exhausted:
                 break
-            pairs = np.where(better, best, pairs)
+            new = np.where(better, best, pairs)
+            pairs = new if gamma < 1.0 else _still_ends(system, new, pairs, states)
+            if (pairs != new)[better].all():
+                break
     except KeyboardInterrupt:
         progress.interrupted = True
     return v, pairs
@@ -96,25 +99,55 @@ def _best(q: np.ndarray, begin: np.ndarray) -> np.ndarray:
     return hit[np.searchsorted(hit, begin)]
 
 
-def _check_ends(p: sp.csr_matrix, ends: np.ndarray, states: np.ndarray) -> None:
-    stuck = ~np.isfinite(steps_to_end(np.arange(len(states)), p, ends, np.ones(len(states), dtype=bool)))
-    if stuck.any():
-        raise UnboundedLoopError(states[stuck])
+def _still_ends(system: System, new: np.ndarray, old: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """The improved policy `new` int [m], or `old`, which ends from everywhere, in the states from which it would not.
+
+    UnboundedLoopError where it goes round a loop that pays. Otherwise the loop is worth no more than leaving it, and
+    only rounding made it look better.
+    """
+    every = np.ones(len(states), dtype=bool)
+    while True:
+        p = sp.csr_matrix(system.rows[new][:, states])
+        stuck = ~np.isfinite(steps_to_end(np.arange(len(states)), p, system.ends[new], every))
+        if not stuck.any():
+            return new
+        _, label = connected_components(p, connection="strong")
+        source = np.repeat(np.arange(len(states)), np.diff(p.indptr))
+        leaves = np.zeros(label.max() + 1, dtype=bool)
+        leaves[label[source[label[source] != label[p.indices]]]] = True
+        for loop in np.unique(label[stuck & ~leaves[label]]):
+            inside = np.flatnonzero(label == loop)
+            if _pays(p[inside][:, inside], system.reward[new[inside]]):
+                raise UnboundedLoopError(states[inside])
+        new = np.where(stuck, old, new)
+
+
+def _pays(p: sp.csr_matrix, r: np.ndarray) -> bool:
+    """Whether the mean reward of a recurrent chain is positive beyond rounding."""
+    n = p.shape[0]
+    share = np.ones(n)  # the time spent in each state, relative to the first: x = x P
+    if n > 1:
+        share[1:] = spl.spsolve((sp.identity(n - 1) - p[1:, 1:].T).tocsc(), p[:1, 1:].toarray()[0])
+    return bool(share @ r > 64.0 * EPS * (share @ np.abs(r)))
 
 
 def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
     """(safe bool [n], pair int [m] of each state with pairs): a policy that ends from every safe state.
 
-    Breadth-first from the end: the chosen pair may bring each state one step nearer to it, and never leaves safety.
+    Breadth-first from the end: the chosen pair never leaves safety, and is the likeliest to bring each state nearer.
+    (Any that may would do in exact numbers; with a small chance at each of many steps it ends too late for floats.)
     """
     states, begin = system.first_pairs()
     has_pairs = np.zeros(system.n, dtype=bool)
     has_pairs[states] = True
     safe, steps, use = sure_to_end(system.pair_state, system.transition, system.ends)
-    nearest = row_min(system.transition, steps[system.transition.indices])
-    nearest[system.ends] = 0.0
-    nearest[~use] = np.inf
-    return safe | ~has_pairs, _best(-nearest, begin)
+    p = system.transition
+    source = np.repeat(system.pair_state, np.diff(p.indptr))
+    nearer = sp.csr_matrix((p.data * (steps[p.indices] < steps[source]), p.indices, p.indptr), shape=p.shape)
+    ending = np.where(system.ends, 1.0 - p.sum(axis=1).A1, 0.0)
+    chance = nearer.sum(axis=1).A1 + np.maximum(ending, 0.0)
+    chance[~use] = -1.0
+    return safe | ~has_pairs, _best(chance, begin)
 
 
 @dataclass(frozen=True, eq=False)

@@ -205,6 +205,31 @@ def test_the_optimal_policy_attains_the_optimal_value_at_gamma_one():
     assert kept > 50
 
 
+def corridor(n, stranded):
+    """States 0..n−1, −1 a step, past the last one the end: action 0 goes on with chance .1, action 1 with .9, else a
+    step back. `stranded`: one more state that only leads to itself."""
+    outcomes = {
+        s: {a: [(p, s + 1, -1.0, s + 1 == n), (1 - p, max(s - 1, 0), -1.0, False)] for a, p in enumerate((0.1, 0.9))}
+        for s in range(n)
+    }
+    outcomes[n] = {}
+    if stranded:
+        outcomes[n + 1] = {0: [(1.0, n + 1, -1.0, False)]}
+    return model(outcomes)
+
+
+def test_a_policy_that_may_end_but_hardly_does_is_no_start():
+    # Action 0 everywhere ends with probability 1, after some 9^300 steps: no values to improve upon in floats.
+    with pytest.raises(ImproperPolicyError, match="from states 301;"):
+        solve(corridor(300, True), 1.0)
+    solution = solve(corridor(300, False), 1.0)
+    truth, wait = np.zeros(301), 0.0  # expected steps to one further on: w = 1 + .1 (w' + w), w' of the state before
+    waits = [wait := (1.0 + 0.1 * wait) / 0.9 for _ in range(300)]
+    truth[:300] = -np.cumsum(waits[::-1])[::-1]
+    assert np.abs(solution.v - truth).max() <= solution.error_bound < 1e-6
+    np.testing.assert_array_equal(solution.policy[:300, 1], 1.0)
+
+
 @pytest.mark.parametrize("leaving", [1e-17, 1e-30, 1e-300])
 def test_a_policy_whose_end_is_lost_in_rounding_is_improper(leaving):
     """1 − 1e-17 is 1: the values would be NaN, so they are refused."""
