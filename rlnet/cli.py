@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlnet.config import ConfigError, RunFailed, register
 from rlnet.validate import from_hydra
 
-RESULTS = ("metrics.csv", "solution.npz")  # a folder that holds one of them must not be written into
+RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
 
 
 def _claim(folder: Path, composed: DictConfig) -> Path:

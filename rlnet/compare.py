@@ -75,12 +75,15 @@ def _uniform(states: np.ndarray) -> np.ndarray:
 
 
 def reachable(mdp: FiniteMDP, policy: np.ndarray | None = None) -> np.ndarray:
-    """The states that can be reached from the start, by a policy [S, A] or (None) by any actions: bool [S]."""
+    """The states that can be reached from the start, by a policy [S, A] or (None) by any actions: bool [S].
+
+    A state that is only named by outcomes that end the episode is not reached: nothing ever acts there.
+    """
     state, n = np.asarray(mdp.pair_state), mdp.n_states
     used = np.ones(mdp.n_pairs, bool) if policy is None else policy[state, mdp.pair_action] > 0
     per_pair = np.diff(mdp.outcome_ptr)
     source = np.repeat(state, per_pair)
-    edge = np.repeat(used, per_pair)
+    edge = np.repeat(used, per_pair) & ~mdp.terminated & (mdp.probability > 0)
     start = np.flatnonzero(mdp.start > 0)
     # One more node that leads to every start state makes the search a single one.
     rows = np.concatenate([source[edge], np.full(len(start), n)])

@@ -279,9 +279,21 @@ class SolveConfig(Settings):
     device: str = "cpu"
 
 
+@dataclass
+class AuditConfig(Settings):
+    """Everything that decides an audit of the simulators of an environment."""
+
+    env: EnvConfig = MISSING
+    samples: int = MISSING  # steps of each simulator
+    envs: int = 64  # environments in a vector
+    level: float = 0.01  # the probability of any false alarm
+    seed: int = 0
+
+
 SCHEMAS: dict[str, type] = {
     "train": Config,
     "solve": SolveConfig,
+    "audit": AuditConfig,
     "env/gridworld": GridworldConfig,
     "env/random_walk": RandomWalkConfig,
     "env/gymnasium": GymnasiumConfig,

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlnet.config import (
     SCHEMAS,
+    AuditConfig,
     Config,
     ConfigError,
     EpochsConfig,
@@ -122,14 +123,24 @@ def _check_solve(config: SolveConfig) -> None:
         require(config.method in swept, "method", config.method, f"device={config.device} takes {', '.join(swept)}")
 
 
+def _check_audit(config: AuditConfig) -> None:
+    for key in ("samples", "envs"):
+        require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
+    require(0 < config.level < 1, "level", config.level, "must be a probability in (0, 1)")
+    require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
+
+
 def check(config: Any) -> Any:
-    """The same `Config` or `SolveConfig`, if all its numbers are in range.
+    """The same `Config`, `SolveConfig` or `AuditConfig`, if all its numbers are in range.
 
     Raises:
         ConfigError: the first number that is not.
     """
-    require(0 <= config.gamma <= 1, "gamma", config.gamma, "must be in [0, 1]")
     check_env(config.env)
+    if isinstance(config, AuditConfig):
+        _check_audit(config)
+        return config
+    require(0 <= config.gamma <= 1, "gamma", config.gamma, "must be in [0, 1]")
     if isinstance(config, Config):
         _check_train(config)
     else:
@@ -138,7 +149,7 @@ def check(config: Any) -> Any:
 
 
 def from_hydra(composed: DictConfig) -> Any:
-    """The composed config as a checked `Config` or `SolveConfig`.
+    """The composed config as a checked `Config`, `SolveConfig` or `AuditConfig`.
 
     Raises:
         ConfigError: a value is missing or out of range.

@@ -49,6 +49,7 @@ def script(name: str, *arguments: str, cwd) -> subprocess.CompletedProcess:
         ("train", ["resume=nowhere"], "resume=nowhere: must be the folder of a run"),
         ("solve", ["env=cartpole"], "env=cartpole: has no finite model"),
         ("solve", ["env=cliff", "method=magic"], "method=magic: "),
+        ("audit", ["env=cartpole"], "env=cartpole: has no finite model that its simulator could be tested against"),
         ("compare", ["nowhere"], "nowhere/.hydra/config.yaml: there is no such file"),
     ],
 )

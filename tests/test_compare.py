@@ -39,6 +39,17 @@ def test_known_errors_are_measured():
     assert s["exact/bellman_residual"] > 0.05
 
 
+def test_a_state_that_only_ends_lead_to_is_not_reached():
+    """Gymnasium's Taxi names 100 such states: nothing acts there, so they belong into no score and no coverage."""
+    outcomes = {0: {0: [(1.0, 1, 0.0, True)], 1: [(1.0, 2, 0.0, False)]}, 1: {0: [(1.0, 2, 1.0, False)]}}
+    outcomes[2] = {0: [(1.0, 0, 0.0, False)]}
+    mdp = FiniteMDP.from_outcomes(outcomes, start=np.eye(3)[0])
+    assert reachable(mdp).tolist() == [True, False, True]
+    visits = np.array([[1, 1], [0, 0], [1, 0]])
+    best = solve(mdp, GAMMA)
+    assert score(mdp, best, best.policy, "optimal", q=best.q, visits=visits).scalars["exact/coverage"] == 1.0
+
+
 def some_policy(mdp: FiniteMDP, seed: int) -> np.ndarray:
     policy = np.random.default_rng(seed).random((mdp.n_states, mdp.n_actions)) * mdp.available
     return policy / policy.sum(1, keepdims=True).clip(1e-9)

@@ -11,6 +11,8 @@ LAYERS = (
     "cli",
     "bench",
     "report.summary",
+    "report.audited",
+    "audit",
     "exact",
     "train",
     "verdict",

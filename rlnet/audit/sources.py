@@ -1,0 +1,127 @@
+"""What an audit steps: the torch simulation, one Gymnasium environment, or a vector of them, N environments each.
+
+Nothing is corrected on the way: what a simulator reports on the step of a reset is part of the evidence.
+"""
+
+from collections import Counter
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from rlnet.envs.simulate import TabularSimulation
+
+# Rewards that travel as float32 agree with the model's float64 only so far, relative to max(1, |r|).
+SINGLE_PRECISION, DOUBLE_PRECISION = 1e-6, 1e-12
+
+
+class Seen(NamedTuple):
+    """One step of N environments, as reported."""
+
+    next_obs: np.ndarray  # [N] the successor, at an end the final observation
+    reward: np.ndarray  # [N]
+    terminated: np.ndarray  # bool [N]
+    truncated: np.ndarray  # bool [N]
+    valid: np.ndarray  # bool [N]: a transition; False: the step was a reset, which takes no action
+    obs: np.ndarray  # [N] to act on next
+    began: np.ndarray  # bool [N]: `obs` is the first one of an episode
+
+
+class Source(Protocol):
+    """N environments that can be stepped."""
+
+    name: str
+    envs: int  # N
+    tolerance: float  # to which rewards are compared
+    faults: Counter  # what the simulator did against its own protocol, a sentence → how often
+
+    def reset(self) -> np.ndarray: ...
+
+    def step(self, action: np.ndarray) -> Seen: ...
+
+
+class TorchSource:
+    """rlnet's simulation of a model in torch, M × N environments in one row."""
+
+    def __init__(self, name: str, simulation: TabularSimulation) -> None:
+        self.name, self.envs, self.tolerance = name, simulation.members * simulation.envs, SINGLE_PRECISION
+        self.faults: Counter = Counter()
+        self._simulation = simulation
+
+    def reset(self) -> np.ndarray:
+        """The first observations [N]."""
+        return self._simulation.reset().numpy().ravel().copy()
+
+    def step(self, action: np.ndarray) -> Seen:
+        """Take `action` [N]."""
+        step = self._simulation.step(torch.from_numpy(action.reshape(self._simulation.members, -1)))
+        next_obs, reward, terminated, truncated, valid, obs = (x.numpy().ravel().copy() for x in step)
+        both = int((terminated & truncated).sum())
+        if both:
+            self.faults["a step is both terminated and truncated"] += both
+        return Seen(next_obs, reward, terminated, truncated, valid, obs, terminated | truncated)
+
+
+class SingleSource:
+    """One Gymnasium environment, which is reset after each end."""
+
+    envs = 1
+
+    def __init__(self, name: str, env: gymnasium.Env, seed: int, tolerance: float = DOUBLE_PRECISION) -> None:
+        self.name, self.tolerance, self.faults = name, tolerance, Counter()
+        self._env, self._seed = env, seed
+
+    def reset(self) -> np.ndarray:
+        """The first observation [1]."""
+        return np.array([self._env.reset(seed=self._seed)[0]])
+
+    def step(self, action: np.ndarray) -> Seen:
+        """Take `action` [1]."""
+        next_obs, reward, terminated, truncated, _ = self._env.step(int(action[0]))
+        ended = bool(terminated or truncated)
+        obs = self._env.reset()[0] if ended else next_obs
+        columns = (next_obs, float(reward), bool(terminated), bool(truncated), True, obs, ended)
+        return Seen(*(np.array([x]) for x in columns))
+
+
+class VectorSource:
+    """A Gymnasium vector environment in the autoreset mode that its metadata names."""
+
+    def __init__(self, name: str, env: VectorEnv, seed: int, tolerance: float = DOUBLE_PRECISION) -> None:
+        self.name, self.envs, self.tolerance, self.faults = name, env.num_envs, tolerance, Counter()
+        self._env, self._seed = env, seed
+        self._mode = AutoresetMode(env.metadata["autoreset_mode"])
+        self._pending = np.zeros(env.num_envs, dtype=bool)  # NEXT_STEP: the next step is a reset
+
+    def reset(self) -> np.ndarray:
+        """The first observations [N]."""
+        return np.array(self._env.reset(seed=self._seed)[0])
+
+    def step(self, action: np.ndarray) -> Seen:
+        """Take `action` [N]."""
+        obs, reward, terminated, truncated, infos = self._env.step(action)
+        flags = np.array(terminated, dtype=bool), np.array(truncated, dtype=bool)
+        obs, ended, everywhere = np.array(obs), flags[0] | flags[1], np.ones(self.envs, dtype=bool)
+        if self._mode is AutoresetMode.NEXT_STEP:
+            resets, self._pending = self._pending, ended & ~self._pending
+            return Seen(obs, np.array(reward), *flags, ~resets, obs, resets)
+        final = obs.copy()
+        if ended.any() and self._mode is AutoresetMode.SAME_STEP:
+            for n in np.flatnonzero(ended):
+                final[n] = self._final(infos, n, obs[n])
+        elif ended.any():
+            fresh = np.array(self._env.reset(options={"reset_mask": ended})[0])
+            moved = int((fresh[~ended] != obs[~ended]).sum())
+            if moved:
+                self.faults["a masked reset moves environments that it should leave alone"] += moved
+            obs = fresh
+        return Seen(final, np.array(reward), *flags, everywhere, obs, ended)
+
+    def _final(self, infos: dict[str, Any], n: int, instead: Any) -> Any:
+        final = infos.get("final_obs")
+        if final is None or final[n] is None:
+            self.faults["an episode ends under SAME_STEP without infos['final_obs']"] += 1
+            return instead
+        return final[n]
