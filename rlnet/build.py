@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,9 +48,15 @@ def build(config: Config) -> Problem:
     Raises:
         ConfigError: settings that do not fit together.
     """
+    return assemble(config, make(config.env))
+
+
+def assemble(config: Config, environment: Environment) -> Problem:
+    """`build` for an environment that is there already."""
     algorithm = algos.load(config.algo.name)
+    _check_options(config.algo.options, algorithm, config.algo.name)
+    algorithm = algorithm.chosen(config.algo.options)
     _check_algorithm(config, algorithm)
-    environment = make(config.env)
     _check_actions(config, algorithm, environment)
     mdp = environment.mdp
     solutions, given = None, None
@@ -76,6 +83,7 @@ def build(config: Config) -> Problem:
         networks={role: make_network(config.network, inputs, count) for role, count in outputs.items()},
         available=None if mdp is None else _available(mdp, device),
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
+        options=config.algo.options,
         given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device),
     )
     counted = config.exploration.name not in COUNTING or environment.n_states is not None
@@ -108,6 +116,12 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
         require(
             exploration == "none", "exploration", exploration, f"algo={name} acts by a policy of its own: only none"
         )
+    if algorithm.whole_episodes:
+        allowed = f"must be at least 2: algo={name} learns from whole episodes, and this is the most steps of one"
+        require(config.algo.rollout > 1, "algo.rollout", config.algo.rollout, allowed)
+    if algorithm.one_by_one:
+        allowed = f"algo={name} takes a step for every row, most of them without a gradient for some members: only sgd"
+        require(config.optimizer.name == "sgd", "optimizer", config.optimizer.name, allowed)
     _check_hyper(config.algo.hyper, algorithm, name)
 
 
@@ -134,9 +148,21 @@ def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) ->
         require(key in hyper, f"algo.hyper.{key}", "missing", f"algo={name} needs it")
 
 
+def _check_options(options: Mapping[str, Any], algorithm: Algorithm, name: str) -> None:
+    known = ", ".join(algorithm.options) or "none"
+    for key, value in options.items():
+        require(key in algorithm.options, f"algo.options.{key}", value, f"algo={name} has no such option: {known}")
+        choices = algorithm.options[key]
+        among = f"integers from {choices[0]}" if isinstance(choices, range) else ", ".join(map(str, choices)).lower()
+        fits = value in choices and isinstance(value, type(choices[0]))
+        require(fits, f"algo.options.{key}", value, f"allowed are {among}")
+    for key in algorithm.options:
+        require(key in options, f"algo.options.{key}", "missing", f"algo={name} needs it")
+
+
 def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) -> None:
     """Refuse to wait for complete returns that can never come."""
-    if not algorithm.whole_episodes or mdp is None or mdp.terminated.any():
+    if not algorithm.complete_returns or mdp is None or mdp.terminated.any():
         return
     limit = min(config.algo.rollout, config.env.max_episode_steps or config.algo.rollout)
     need = f"env={config.env.name} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"

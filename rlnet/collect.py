@@ -57,7 +57,7 @@ class Collector:
     ) -> None:
         device = gamma.device
         self._simulation, self._gamma, self._actions = simulation, gamma, actions
-        self._rollout, self._lookback, self._whole = rollout, lookback, whole_episodes
+        self._rollout, self.lookback, self._whole = rollout, lookback, whole_episodes
         self._uniforms = Streams(seeds, "behaviour", device)
         self._reset_seeds = Streams(seeds, "reset", device)
         members = len(seeds)
@@ -86,7 +86,7 @@ class Collector:
         Args:
             act: obs [M, N, ...] → probabilities [M, N, A] of the behaviour policy, or the parameters of its density.
         """
-        rows, keep = self._rows, self._lookback
+        rows, keep = self._rows, self.lookback
         if keep:
             for tensor in rows.values():
                 tensor[:keep] = tensor[-keep:].clone()
@@ -133,7 +133,7 @@ class Collector:
         self._discount = torch.where(ended | ~valid, 1.0, self._discount * self._gamma)
 
     def _view(self, length: int) -> Rollout:
-        total = self._lookback + length
+        total = self.lookback + length
         rows = {name: self._rows[name][:total] for name in FIELDS}
         if self._whole:
             weight = rows["valid"] / rows["valid"].shape[-1]
@@ -143,7 +143,7 @@ class Collector:
 
     def _due(self, rows: dict[str, Tensor]) -> Tensor:
         """The rows whose target is known now and was not before: bool [T, M, N]."""
-        keep = self._lookback
+        keep = self.lookback
         if keep == 0:
             return rows["valid"]
         ended = (rows["terminated"] | rows["truncated"]) & rows["valid"]
@@ -154,7 +154,7 @@ class Collector:
 
     def new_steps(self, rollout: Rollout) -> Tensor:
         """Transitions that the rollout added, per member: [M]."""
-        return rollout.valid[self._lookback :].sum(dim=(0, 2))
+        return rollout.valid[self.lookback :].sum(dim=(0, 2))
 
     def episodes(self) -> dict[str, Tensor]:
         """Means over the episodes that ended since the last call, [M]; NaN for a member without any."""

@@ -121,6 +121,7 @@ class AlgoConfig(Settings):
     envs: int = MISSING  # N, environments per member
     rollout: int = MISSING  # T, steps per update; for whole episodes: the most steps an episode may have
     hyper: dict[str, float] = field(default_factory=dict)  # the algorithm's own numbers; all of them per member
+    options: dict[str, Any] = field(default_factory=dict)  # the algorithm's own choices
 
 
 @dataclass

@@ -32,6 +32,23 @@ class Rollout:
 TENSORS = tuple(item.name for item in fields(Rollout) if item.name != "extra")
 
 
+def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
+    """The rows of a rollout that are due in some environment, in time order, each with the `lookback` rows after it.
+
+    Yields:
+        [1 + lookback, M, N], at the end of the rollout fewer rows. Only the first has a weight: 1/N where it is due, so
+        that a step is a mean over the environments of a member.
+    """
+    due = rollout.weight > 0
+    for t in range(len(due)):
+        if due[t].any():
+            rows = slice(t, t + 1 + lookback)
+            weight = torch.zeros_like(rollout.weight[rows])
+            weight[0] = due[t] / due.shape[-1]
+            tensors = {name: getattr(rollout, name)[rows] for name in TENSORS} | {"weight": weight}
+            yield Rollout(**tensors, extra={name: tensor[rows] for name, tensor in rollout.extra.items()})
+
+
 def minibatches(rollout: Rollout, order: Tensor, count: int) -> Iterator[Rollout]:
     """The rows of a rollout in `count` parts, each of them one step [1, M, B] with weights that make a mean again.
 

@@ -100,7 +100,7 @@ def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple
 
 
 def n_step_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor, n: int) -> Tensor:
-    """G_{t:t+n} = R_{t+1} + γ·R_{t+2} + … + γ^n·v(S_{t+n})   (S&B eq. 7.1), in n vectorised passes.
+    """G_{t:t+n} = R_{t+1} + γ·R_{t+2} + … + γ^n·v(S_{t+n})   (S&B eq. 7.1), in log₂ n vectorised passes.
 
     Where the episode or the segment ends sooner, the return ends there: without bootstrap where it terminated, with
     the value of the last observation where it was cut.
@@ -115,10 +115,37 @@ def n_step_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: T
     if n < 1:
         raise ValueError(f"n={n}: must be at least 1")
     target = td_target(reward, discount, next_value)
-    for _ in range(min(n, len(reward)) - 1):
-        later = torch.cat((target[1:], torch.zeros_like(target[:1])))
-        target = reward + discount * torch.lerp(next_value, later, trace)
+    # Looking one step further is the map x_t = constant_t + factor_t·x_{t+1}; its powers are made by squaring.
+    constant, factor = td_target(reward, discount * (1 - trace), next_value), discount * trace
+    left, length = min(n, len(reward)) - 1, 1
+    while left:
+        if left & 1:
+            target = constant + factor * _ahead(target, length)
+        left >>= 1
+        if left:
+            constant, factor = constant + factor * _ahead(constant, length), factor * _ahead(factor, length)
+            length *= 2
     return target
+
+
+def _ahead(x: Tensor, steps: int) -> Tensor:
+    """x_{t+steps} in row t, 0 beyond the end: [T, ...]."""
+    return torch.cat((x[steps:], torch.zeros_like(x[:steps])))
+
+
+def first_visits(key: Tensor) -> Tensor:
+    """Whether a row is the first of its episode with this key: the state, or the state and action (S&B section 5.1).
+
+    Args:
+        key: int64 [T, M, N]; the rows of each environment are one episode (what follows its end does not matter).
+
+    Returns:
+        bool [T, M, N].
+    """
+    ordered, row = key.sort(dim=0, stable=True)  # equal keys stand together, in time order
+    first = torch.ones_like(key, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return torch.zeros_like(first).scatter(0, row, first)
 
 
 def gae(reward: Tensor, discount: Tensor, trace: Tensor, value: Tensor, next_value: Tensor) -> Tensor:

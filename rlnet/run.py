@@ -43,7 +43,7 @@ class Run:
             config.algo.rollout,
             self.gamma,
             problem.setting.actions,
-            lookback=algorithm.lookback,
+            lookback=0 if algorithm.whole_episodes else algorithm.lookback,
             whole_episodes=algorithm.whole_episodes,
         )
         self.replay = _replay(config) if algorithm.replays else None
@@ -88,7 +88,7 @@ class Run:
         active = self.steps < self.config.steps  # a member that has done its steps does not count those it still sees
         self.steps += self.collector.new_steps(rollout) * active
         if self.visits is not None:
-            new = slice(self.problem.algorithm.lookback, None)
+            new = slice(self.collector.lookback, None)
             _count(self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new] & active[:, None])
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import Tensor
 from rlnet.build import build
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, EpochsConfig, RunFailed, require
-from rlnet.data import Rollout, minibatches
+from rlnet.data import Rollout, minibatches, rows_in_order
 from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
 from rlnet.report.figures import image_array, save_png, values_figure
 from rlnet.report.panels import learned_and_exact
@@ -117,7 +117,7 @@ def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
     """Take the optimiser steps that a rollout is worth: on itself, on its minibatches, or on what replay holds.
 
     Returns:
-        Metrics of the last step, [M] each.
+        Metrics of the last step, or where rows are learned from one by one their means, [M] each.
     """
     if state.replay is not None:
         return _learn_from_replay(state, rollout)
@@ -127,7 +127,10 @@ def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
         with torch.no_grad():
             extra = algorithm.prepare(state.problem.setting, learner.params, rollout, hyper)
         rollout = replace(rollout, extra=extra)
-    if not isinstance(algo, EpochsConfig):
+    if algorithm.one_by_one:
+        rows = rows_in_order(rollout, algorithm.lookback)
+        metrics = _means([learner.step(row, hyper, rate).metrics for row in rows])
+    elif not isinstance(algo, EpochsConfig):
         metrics = learner.step(rollout, hyper, rate).metrics
     else:
         rows = rollout.weight.shape[0] * rollout.weight.shape[2]
@@ -139,6 +142,11 @@ def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
                 rate = rate * (1 - metrics.get("stop", torch.zeros_like(rate[:, 0])).unsqueeze(-1))
     state.count(rollout)
     return {name: value for name, value in metrics.items() if name != "stop"}
+
+
+def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Means of metrics [M] over steps, leaving out the steps in which a member had nothing to learn from (NaN)."""
+    return {name: torch.stack([metrics[name] for metrics in steps]).nanmean(0) for name in (steps or [{}])[0]}
 
 
 def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:

@@ -23,9 +23,11 @@ GAMMA = 0.85
 EPSILON = 0.3
 
 
-def learner_for(name: str, mdp: FiniteMDP, given: np.ndarray | None = None, members: int = 1) -> Learner:
+def learner_for(
+    name: str, mdp: FiniteMDP, given: np.ndarray | None = None, members: int = 1, **options: object
+) -> Learner:
     """A tabular learner with plain gradient descent of rate 1: theta changes by minus the gradient."""
-    algorithm = algos.load(name)
+    algorithm = algos.load(name).chosen(options)
     inputs = Inputs(env="test", n_states=mdp.n_states, features=None, size=None)
     available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
     outputs = {"q": mdp.n_actions, "q2": mdp.n_actions, "pi": mdp.n_actions, "v": 1}
@@ -35,6 +37,7 @@ def learner_for(name: str, mdp: FiniteMDP, given: np.ndarray | None = None, memb
         available=available,
         behaviour=epsilon_greedy,
         given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32),
+        options=options,
     )
     return Learner(algorithm, setting, OptimizerConfig("sgd", 1.0), list(range(members)))
 
@@ -294,6 +297,7 @@ def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algor
         config, algorithm = composed(f"algo={name}"), algos.load(name)
         assert config.algo.name == name
         assert set(config.algo.hyper) == set(algorithm.hyper)
+        assert set(config.algo.options) == set(algorithm.options)
         assert {role.rstrip("2") for role in algorithm.roles} <= {"q", "v", "pi"}
         assert algorithm.judged in ("given", "behaviour", "greedy", "soft")
         assert algorithm.source.startswith("S&B section") or algorithm.source[-4:].isdigit()
@@ -423,7 +427,7 @@ def test_monte_carlo_learns_from_complete_returns_only():
     mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
     everything = torch.full((3, 1, 1), 0.5)
     ended = torch.tensor([False, True, False]).view(3, 1, 1)
-    learner = learner_for("mc", mdp, np.full((3, 2), 0.5))
+    learner = learner_for("mc", mdp, np.full((3, 2), 0.5), visits="every")
     # Rows 0 and 1 end; row 2 is cut by the end of the segment.
     batch = one_row(mdp, terminated=ended, weight=everything, obs=torch.tensor([0, 1, 2]).view(3, 1, 1))
     change = step_of(learner, batch).flatten()
@@ -432,6 +436,21 @@ def test_monte_carlo_learns_from_complete_returns_only():
     assert metrics["loss/complete_returns"].item() == pytest.approx(2 / 3)
     cut = one_row(mdp, truncated=ended, weight=everything)
     assert (step_of(learner, cut) == 0).all()
+
+
+def test_first_visit_monte_carlo_learns_once_an_episode_from_each_state():
+    """Two episodes side by side: 0 1 0 and 0 0 1, reward 2 a step. Every visit adds the returns up, first does not."""
+    mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
+    obs = torch.tensor([[0, 0], [1, 0], [0, 1]]).view(3, 1, 2)
+    ended = torch.tensor([False, False, True]).view(3, 1, 1)
+    batch = one_row(mdp, terminated=ended, weight=torch.full((3, 1, 1), 0.5))
+    batch = Rollout(**{name: getattr(batch, name).repeat(1, 1, 2) for name in TENSORS if name != "obs"}, obs=obs)
+    ret = [2 * (1 + GAMMA + GAMMA**2), 2 * (1 + GAMMA), 2.0]
+    first, every = (learner_for("mc", mdp, np.full((3, 2), 0.5), visits=kind) for kind in ("first", "every"))
+    assert step_of(first, batch).flatten().tolist() == pytest.approx([ret[0], (ret[1] + ret[2]) / 2, 0.0])
+    assert step_of(every, batch).flatten().tolist() == pytest.approx(
+        [ret[0] + (ret[2] + ret[1]) / 2, (ret[1] + ret[2]) / 2, 0.0]
+    )
 
 
 @pytest.mark.parametrize("name", ["reinforce", "actor_critic"])

@@ -198,6 +198,33 @@ def test_reductions():
     close(mixed + 0.7**9 * full, lambda_return)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 12])
+def test_n_step_returns_against_their_definition(n):
+    reward, _, next_value, terminated, truncated, gamma = rollout(seed=3)
+    discount, trace = returns.boundaries(gamma, gamma * 0 + 1, terminated, truncated, torch.ones_like(terminated))
+    out = returns.n_step_return(reward, discount, trace, next_value, n)
+    for m, g in enumerate(gamma.flatten().tolist()):
+        for e in range(reward.shape[2]):
+            for t in range(len(reward)):
+                total, weight = 0.0, 1.0
+                for k in range(t, min(t + n, len(reward))):
+                    total, weight = total + weight * float(reward[k, m, e]), weight * g
+                    if terminated[k, m, e]:
+                        weight = 0.0
+                    if terminated[k, m, e] or truncated[k, m, e]:
+                        break
+                assert out[t, m, e].item() == pytest.approx(total + weight * float(next_value[k, m, e]), abs=1e-12)
+
+
+def test_first_visits_against_their_definition():
+    key = torch.randint(4, (12, 2, 5), generator=torch.Generator().manual_seed(0))
+    first = returns.first_visits(key)
+    for m in range(2):
+        for e in range(5):
+            column = key[:, m, e].tolist()
+            assert first[:, m, e].tolist() == [column.index(x) == t for t, x in enumerate(column)]
+
+
 def test_n_must_be_positive():
     zeros = torch.zeros(3, 1, 1)
     with pytest.raises(ValueError, match="n=0: must be at least 1"):

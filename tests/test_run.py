@@ -5,6 +5,9 @@ import pytest
 import torch
 from support import make_run, update
 
+from rlnet.config import ConfigError
+from rlnet.data import rows_in_order
+
 RAMP = ("schedule.start=1.0", "schedule.end=0.2", "schedule.fraction=0.5", "steps=1000", "env=random_walk", "gamma=0.9")
 
 
@@ -47,7 +50,7 @@ def test_steps_and_visits_count_each_transition_once(algo):
     counted = np.zeros(tuple(run.visits.shape), np.int64)
     for _ in range(15):
         rollout = run.collect()
-        lookback = run.problem.algorithm.lookback
+        lookback = run.collector.lookback
         for t in range(lookback, len(rollout.obs)):
             for m in range(2):
                 for n in range(4):
@@ -84,3 +87,31 @@ def test_the_judged_policy_is_greedy_for_optimal_control_and_the_acting_one_on_p
 def test_the_judged_policy_of_a_prediction_is_the_given_one():
     run = make_run("env=random_walk", "algo=td0", "algo.policy=optimal")
     np.testing.assert_allclose(run.tables().policy[0], run.problem.solutions[0].policy)
+
+
+def test_rows_one_by_one_are_those_that_are_due_each_with_the_rows_that_its_target_needs():
+    run = make_run("env=random_walk", "gamma=0.9", "algo=n_step_td", "algo.options.n_step=3", "algo.envs=4", "seeds=2")
+    for _ in range(8):
+        rollout = run.collect()
+    rows = list(rows_in_order(rollout, 2))
+    assert all(len(row.weight) <= 3 for row in rows)
+    assert all((row.weight[1:] == 0).all() for row in rows)
+    total = sum(row.weight[0] for row in rows)
+    torch.testing.assert_close(total, (rollout.weight > 0).sum(0) / 4.0)
+    assert torch.equal(rows[0].next_obs, rollout.next_obs[:3])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("algo.options.n_step=0",), "algo.options.n_step=0: allowed are integers from 1"),
+        (("algo.options.n_step=two",), "algo.options.n_step=two: allowed are integers from 1"),
+        (("algo.options.one_by_one=2",), "algo.options.one_by_one=2: allowed are false, true"),
+        (("+algo.options.steps=2",), "algo.options.steps=2: algo=n_step_td has no such option: n_step, one_by_one"),
+        (("algo.options.one_by_one=true", "algo.rollout=90"), "optimizer=adam: algo=n_step_td takes a step for every"),
+        (("algo.options.one_by_one=true",), "algo.rollout=1: must be at least 2: algo=n_step_td learns from whole"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_run("env=random_walk", "algo=n_step_td", *options)

@@ -66,6 +66,33 @@ def test_td_on_the_nineteen_state_walk():
     check_mean(walk_errors(run, 10, at_end=False), 0.345, 0.004)
 
 
+BOOK = (*WALK, "algo.rollout=10000", "algo.options.one_by_one=true")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n", "alpha", "published", "seeds"),
+    [
+        (1, 0.8, 0.345, 150), (2, 0.6, 0.277, 150), (4, 0.4, 0.264, 150), (8, 0.2, 0.279, 150), (16, 0.2, 0.326, 150),
+        (512, 0.1, 0.561, 60),
+    ],
+)  # fmt: skip
+def test_n_step_td_on_the_nineteen_state_walk(n, alpha, published, seeds):
+    """S&B Fig. 7.2: RMS error averaged over the first 10 episodes."""
+    options = ("algo=n_step_td", f"algo.options.n_step={n}", f"optimizer.learning_rate={alpha}", f"seeds={seeds}")
+    check_mean(walk_errors(make_run(*BOOK, *options), 10, at_end=False), published, 0.004)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lambda_", "alpha", "published"), [(0.0, 0.8, 0.366), (0.4, 0.7, 0.292), (0.8, 0.4, 0.264), (0.9, 0.2, 0.289)]
+)
+def test_the_offline_lambda_return_on_the_nineteen_state_walk(lambda_, alpha, published):
+    """S&B Fig. 12.3, left of Fig. 12.6: RMS error averaged over the first 10 episodes."""
+    options = ("algo=lambda_return", f"algo.hyper.lambda_={lambda_}", f"optimizer.learning_rate={alpha}", "seeds=150")
+    check_mean(walk_errors(make_run(*BOOK, *options), 10, at_end=False), published, 0.004)
+
+
 THOUSAND = (
     "env=random_walk", "env.length=1000", "env.jump=100", "env.groups=10", "gamma=1", "network=linear",
     "optimizer=sgd", "seeds=16",

@@ -1,8 +1,8 @@
 """The contract between algorithms and the rest: what an algorithm is, and what it is given to work with."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
 # name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; and visits [M, S, A] where states can be counted.
 Hyper = Mapping[str, Tensor]
 Metrics = dict[str, Tensor]  # name → [M]
+Options = Mapping[str, Any]  # the algorithm's own choices: name → one of those that its record allows
 
 
 class Loss(NamedTuple):
@@ -42,6 +43,7 @@ class Setting:
     given_policy: Tensor | None = None  # [S, A], for prediction
     quantiles: int = 1  # K, numbers that stand for the distribution of the return of an action
     dueling: bool = False  # Q = V + advantage, from two streams of one network
+    options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
 
     def v(self, params: Params, obs: Tensor) -> Tensor:
         """V(s): [..., M, N]."""
@@ -95,6 +97,8 @@ class Algorithm:
     source: str  # where the method is described
     continuous: bool = False  # can act in a Box too, by a policy over real actions
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
+    complete_returns: bool = False  # learns only from returns that were sampled to their end
+    one_by_one: bool = False  # the rows of a rollout are learned from in time order, each in a step of its own
     replays: bool = False  # learns from segments of a replay, with a target network
     lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
     # Computed once for a rollout, before its optimiser steps, and handed to every one of them as `batch.extra`.
@@ -106,11 +110,17 @@ class Algorithm:
     temperature: Callable[[Mapping[str, Any]], Any] | None = None
     # The action values [..., M, N, A] that its parameters stand for, where they are not simply Q.
     values: Callable[[Setting, Params, Tensor, Hyper], Tensor] | None = None
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # its own choices and what each can be
+    facts: Callable[[Options], Mapping[str, Any]] | None = None  # the fields above that depend on `options`
 
     @property
     def explores(self) -> bool:
         """Whether it acts on action values, by an exploration that can be chosen."""
         return self.act is by_values
+
+    def chosen(self, options: Options) -> "Algorithm":
+        """The record with these choices made."""
+        return self if self.facts is None else replace(self, **self.facts(options))
 
 
 # ---------------------------------------------------------------------------------------------- ways of acting

@@ -37,5 +37,6 @@ ALGORITHM = Algorithm(
     source="S&B section 13.4",
     continuous=True,
     whole_episodes=True,
+    complete_returns=True,
     hyper=POLICY_HYPER,
 )
