@@ -90,6 +90,15 @@ class RandomWalkConfig(EnvConfig):
 
 
 @dataclass
+class MaximisationBiasConfig(EnvConfig):
+    """Two states, of which one has many actions with equal, noisy rewards: S&B Example 6.7."""
+
+    actions: int = 10  # of state B
+    mean: float = -0.1  # of their rewards
+    deviation: float = 1.0
+
+
+@dataclass
 class GymnasiumConfig(EnvConfig):
     """Any registered Gymnasium environment; its finite model is used where it has one."""
 
@@ -103,6 +112,9 @@ def check_env(env: EnvConfig) -> None:
     require(limit is None or limit >= 1, "env.max_episode_steps", limit, "must be at least 1, or null for no limit")
     if isinstance(env, GridworldConfig):
         require(0 <= env.slip <= 1, "env.slip", env.slip, "must be a probability in [0, 1]")
+    if isinstance(env, MaximisationBiasConfig):
+        require(env.actions >= 2, "env.actions", env.actions, "must be at least 2")
+        require(env.deviation >= 0, "env.deviation", env.deviation, "must be at least 0")
     if isinstance(env, RandomWalkConfig):
         require(env.length >= 1, "env.length", env.length, "must be at least 1")
         require(1 <= env.jump <= env.length, "env.jump", env.jump, f"must be in [1, env.length={env.length}]")
@@ -297,6 +309,7 @@ SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "env/gridworld": GridworldConfig,
     "env/random_walk": RandomWalkConfig,
+    "env/maximisation_bias": MaximisationBiasConfig,
     "env/gymnasium": GymnasiumConfig,
     "algo/control": AlgoConfig,
     "algo/prediction": PredictionConfig,

@@ -111,6 +111,43 @@ def test_replayed_targets_come_from_the_target_network(name, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_double_q_learning_values_the_best_action_of_one_by_the_other(seed):
+    """Heads: Δq1 = w·(r + γ·P·Q2(s', argmax Q1) − q1) and q2 rests; tails: the same with 1 and 2 swapped."""
+    mdp = random_mdp(seed)
+    policy, weights = uniform_policy(mdp), np.linspace(0.5, 1.5, mdp.n_states)
+    learner = learner_for("double_q_learning", mdp)
+    both = np.random.default_rng(seed).normal(size=(2, mdp.n_states, mdp.n_actions))
+    batch = enumerated(mdp, policy, weights)
+    for role, coin in enumerate((0.3, 0.7)):
+        learner.theta.copy_(torch.as_tensor(both).reshape(1, -1))
+        extra = {"uniform": torch.full((*batch.reward.shape, 1), coin)}
+        loss, _ = learner.algorithm.loss(
+            learner.setting, learner.layout.unpack(learner.theta.requires_grad_()), learner.params,
+            dataclasses.replace(batch, extra=extra), hyper(),
+        )  # fmt: skip
+        (grad,) = torch.autograd.grad(loss.sum(), learner.theta)
+        learner.theta.requires_grad_(False)
+        q, other = both[role], both[1 - role]
+        chosen = np.where(mdp.available, q, -np.inf).argmax(1)
+        following = np.where(mdp.terminal, 0.0, other[np.arange(mdp.n_states), chosen])
+        wanted = np.zeros_like(both)
+        wanted[role] = weights[:, None] * policy * (backed_up(mdp, following) - q) * mdp.available
+        np.testing.assert_allclose(-grad.reshape(both.shape).numpy(), wanted, atol=1e-5)
+
+
+def test_the_coins_of_double_q_learning_are_fair_and_each_members_own():
+    mdp = random_mdp(0)
+    many, alone = (learner_for("double_q_learning", mdp, members=count) for count in (3, 1))
+    batch = enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states))
+    wide = Rollout(**{name: getattr(batch, name).repeat(1, 3, 1) for name in TENSORS})
+    coins = many._with_draws(wide).extra["uniform"]
+    assert torch.equal(coins[:, :1], alone._with_draws(batch).extra["uniform"])
+    assert not torch.equal(coins[:, 0], coins[:, 1])
+    heads = torch.cat([(many._with_draws(wide).extra["uniform"] < 0.5).flatten() for _ in range(100)]).float()
+    assert heads.mean().item() == pytest.approx(0.5, abs=4 * 0.5 / len(heads) ** 0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_sarsa_step_is_the_expected_bellman_error(seed):
     """Rows t and t + 1 enumerated together: all (s, a, s') with all a' ~ π(·|s')."""
     mdp = random_mdp(seed)

@@ -145,3 +145,34 @@ def test_q_learning_and_expected_sarsa_take_the_two_famous_paths_along_the_cliff
     returns = on_policy.compare()[1].scalars["exact/return"]
     assert (returns > -20.9).all()
     assert (returns < -20.707).all()
+
+
+def shares_of_left(algo: str, members: int, episodes: int) -> np.ndarray:
+    """The share of the members that go left at A in each episode."""
+    run = make_run(
+        "env=maximisation_bias", f"algo={algo}", "network=tabular", "algo.envs=1", f"seeds={members}", "steps=100000",
+        "schedule=constant", "schedule.value=0.1", "optimizer.learning_rate=0.1", *CONSTANT,
+    )  # fmt: skip
+    left, episode, member = torch.zeros(members, episodes), torch.zeros(members).long(), torch.arange(members)
+    while episode.min() < episodes:
+        rollout = update(run)
+        at_a = (rollout.obs[0, :, 0] == 0) & (episode < episodes)
+        left[member[at_a], episode[at_a]] = (rollout.action[0, at_a, 0] == 0).float()
+        episode += rollout.terminated[0, :, 0]
+    return left.mean(0).numpy()
+
+
+@pytest.mark.parametrize(
+    ("algo", "figures"),
+    [
+        ("q_learning", {20: 0.946, 100: 0.449, 300: 0.119}),
+        ("double_q_learning", {100: 0.088, 300: 0.067}),
+    ],
+)
+def test_maximisation_bias(algo, figures):
+    """S&B Example 6.7, α = ε = 0.1: how often left, which is worse, is taken from A. The best possible is ε/2 = 5 %."""
+    members = 600
+    share = shares_of_left(algo, members, 300)
+    for episode, published in figures.items():
+        slack = 4 * (published * (1 - published) * (1 / members + 1 / 4000)) ** 0.5 + 0.0005
+        assert abs(share[episode - 1] - published) <= slack, (episode, share[episode - 1], published, slack)

@@ -8,6 +8,7 @@ import gymnasium
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.gridworld import build_gridworld, grid_features
 from rlnet.envs.make import Environment, Simulation, make
+from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.random_walk import build_random_walk, group_features
 from rlnet.envs.simulate import Sampler, Step, TabularSimulation
@@ -26,6 +27,7 @@ __all__ = [
     "TabularSimulation",
     "TabularVectorEnv",
     "build_gridworld",
+    "build_maximisation_bias",
     "build_random_walk",
     "grid_features",
     "group_features",

@@ -11,9 +11,19 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from rlnet.config import ConfigError, EnvConfig, GridworldConfig, GymnasiumConfig, RandomWalkConfig, check_env, require
+from rlnet.config import (
+    ConfigError,
+    EnvConfig,
+    GridworldConfig,
+    GymnasiumConfig,
+    MaximisationBiasConfig,
+    RandomWalkConfig,
+    check_env,
+    require,
+)
 from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
 from rlnet.envs.gridworld import build_gridworld, grid_features
+from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.random_walk import build_random_walk, group_features
 from rlnet.envs.simulate import TabularSimulation
 from rlnet.mdp import FiniteMDP, NoModelError
@@ -59,6 +69,10 @@ def make(config: EnvConfig) -> Environment:
         return _tabular(config.name, mdp, grid_features(mdp), config.max_episode_steps)
     if isinstance(config, RandomWalkConfig):
         return _tabular(config.name, build_random_walk(config), group_features(config), config.max_episode_steps)
+    if isinstance(config, MaximisationBiasConfig):
+        return _tabular(
+            config.name, build_maximisation_bias(config), np.eye(2, dtype=np.float32), config.max_episode_steps
+        )
     if isinstance(config, GymnasiumConfig):
         return _gymnasium(config)
     raise TypeError(f"no environment is made from a {type(config).__name__}")

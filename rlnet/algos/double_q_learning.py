@@ -1,0 +1,52 @@
+"""Double Q-learning: two action values, each learned from what the other says of its best action (van Hasselt 2010).
+
+The maximum over noisy estimates is too large on average; a value that was estimated from other samples than those
+that chose the action is not (S&B section 6.7). Actions are chosen by the mean of both.
+"""
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.contract import (
+    Algorithm,
+    Hyper,
+    Metrics,
+    Params,
+    Setting,
+    by_values,
+    ends,
+    expectation,
+    regression,
+    take,
+)
+from rlnet.data import Rollout
+from rlnet.explore import greedy
+from rlnet.returns import td_target
+
+
+def loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """½·(R + γ·Q2(S', argmax_a Q1(S', a)) − Q1(S, A))² where a coin shows heads, else the same with 1 and 2 swapped."""
+    heads = batch.extra["uniform"][..., 0] < 0.5
+    discount = ends(batch, hyper, lambda_=0.0).discount
+    total, square = 0.0, 0.0
+    for role, other, chosen in (("q", "q2", heads), ("q2", "q", ~heads)):
+        with torch.no_grad():
+            best = greedy(setting.q(target_params, batch.next_obs, role))  # among several: the mean over them
+            next_value = expectation(best, setting.q(target_params, batch.next_obs, other))
+            target = td_target(batch.reward, discount, next_value)
+        estimate = take(setting.q(params, batch.obs, role), batch.action)
+        half, _ = regression(target, estimate, batch.weight * chosen)
+        total, square = total + half, square + 2 * half.detach()
+    return total, {"loss/td_error": (square / batch.weight.sum(dim=(0, 2))).sqrt()}
+
+
+ALGORITHM = Algorithm(
+    roles=("q", "q2"),
+    act=by_values,
+    loss=loss,
+    judged="greedy",
+    source="S&B section 6.7",
+    draws=lambda setting: 1,
+)

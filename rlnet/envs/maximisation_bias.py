@@ -1,0 +1,40 @@
+"""The small problem on which the maximum over noisy estimates leads astray (S&B Example 6.7)."""
+
+import numpy as np
+from scipy.stats import norm
+
+from rlnet.config import MaximisationBiasConfig, check_env, require
+from rlnet.mdp import FiniteMDP
+
+ATOMS = 101  # equally likely rewards that stand for a normal distribution; odd, so that the mean is one of them
+
+
+def build_maximisation_bias(config: MaximisationBiasConfig) -> FiniteMDP:
+    """States A (the start) and B. From A, left leads to B and right to the end, both for a reward of 0.
+
+    Each of the `actions` of B ends the episode with a reward of the same normal distribution. A finite model has
+    finitely many rewards: the distribution is that of its 101 mid-quantiles, moved and stretched so that mean and
+    deviation are exact.
+
+    Raises:
+        ConfigError: fewer than two actions, or numbers that are not finite.
+    """
+    check_env(config)
+    for name in ("mean", "deviation"):
+        value = getattr(config, name)
+        require(np.isfinite(value), f"env.{name}", value, "must be a finite number")
+    atoms = norm.ppf((np.arange(ATOMS) + 0.5) / ATOMS)
+    rewards = config.mean + config.deviation * atoms / atoms.std()
+    actions = config.actions
+    return FiniteMDP.from_coo(
+        np.r_[0, 0, np.ones(actions * ATOMS, int)],
+        np.r_[0, 1, np.repeat(np.arange(actions), ATOMS)],
+        np.r_[1, 0, np.ones(actions * ATOMS, int)],
+        np.r_[1.0, 1.0, np.full(actions * ATOMS, 1 / ATOMS)],
+        np.r_[0.0, 0.0, np.tile(rewards, actions)],
+        np.r_[False, True, np.ones(actions * ATOMS, bool)],
+        n_states=2,
+        n_actions=actions,
+        start=np.array([1.0, 0.0]),
+        labels=("A", "B"),
+    )
