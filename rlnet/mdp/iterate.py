@@ -34,12 +34,13 @@ class Sweeps(Protocol):
     far: bool  # successors lie all over the index, so that in-place sweeps carry nothing along
     n: int
     terms: int  # the most outcomes of a pair
+    relax: float  # by how much a policy sweep in place overshoots
     v: np.ndarray
 
     def backup(self, bonus: float = 0.0) -> tuple[float, float]: ...
     def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float: ...
     def follow(self, bonus: float = 0.0) -> tuple[float, float]: ...
-    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0, relax: float = 1.0) -> float: ...
+    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float: ...
     def shift(self, by: float) -> None: ...
     def rounding(self, further: float = 0.0) -> float: ...
 
@@ -54,7 +55,6 @@ class Progress:
     sweeps: int = 0
     bound: float = np.inf
     interrupted: bool = False
-    relax: float = RELAXATION
 
     def report(self, bound: float) -> None:
         """Hand (sweeps, bound, seconds) to the caller."""
@@ -143,16 +143,16 @@ def in_place(
             return  # where nothing moves the certified backups decide
         worse = worse + 1 if change > best else 0
         best = min(best, change)
-        if worse >= 8 and progress.relax > 1.0:
-            progress.relax = 1.0
+        if worse >= 8:
+            sweeps.relax = 1.0
         progress.report(progress.bound)
         for k in range(0 if only_improve else INNER_LIMIT):
-            last = sweeps.follow_in_place(bonus, ignore, progress.relax)
+            last = sweeps.follow_in_place(bonus, ignore)
             progress.sweeps += 1
             if last <= INNER_GOAL * change:
                 break
             if k > 2 and last > 4.0 * change:  # over-relaxation diverges here
-                progress.relax = 1.0
+                sweeps.relax = 1.0
 
 
 def _follow(sweeps: Sweeps, span: float, progress: Progress) -> bool:

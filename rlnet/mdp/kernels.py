@@ -84,16 +84,24 @@ def merge_duplicates(outcome_ptr, next_state, probability, reward, terminated, p
 
 @compiled
 def reach(lo, hi, pair_ptr, outcome_ptr, successor, chance, width):
-    """The largest |s' − s|: how far along the index one sweep can carry a change."""
-    far = 0
+    """(the largest |s' − s|: how far along the index one sweep can carry a change; the largest chance of any pair to
+    go up the index, or down: what a sweep in that direction hands on)."""
+    far, most = 0, 0.0
     for s in range(lo, hi):
         first, last = pair_ptr[s], pair_ptr[s + 1]
-        begin = first * width if width > 0 else outcome_ptr[first]
-        end = last * width if width > 0 else outcome_ptr[last]
-        for k in range(begin, end):
-            if chance[k] > 0.0:
-                far = max(far, abs(successor[k] - s))
-    return far
+        for i in range(first, last):
+            up, down = 0.0, 0.0
+            for k in range(
+                i * width if width > 0 else outcome_ptr[i], (i + 1) * width if width > 0 else outcome_ptr[i + 1]
+            ):
+                if chance[k] > 0.0:
+                    far = max(far, abs(successor[k] - s))
+                    if successor[k] > s:
+                        up += chance[k]
+                    elif successor[k] < s:
+                        down += chance[k]
+            most = max(most, up, down)
+    return far, most
 
 
 @compiled

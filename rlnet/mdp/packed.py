@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from rlnet.mdp.iterate import RELAXATION
 from rlnet.mdp.model import FiniteMDP, index_dtype
 from rlnet.mdp.system import System
 
@@ -49,7 +50,10 @@ class PackedSweeps:
         self.acts = np.diff(pair_ptr) > 0
         self.leaks |= not self.acts.all()
         arrays = (pair_ptr, self.outcome_ptr, self.successor, self.chance, self.width)
-        self.reach = int(max(_in_parts(lambda lo, hi: kernels.reach(lo, hi, *arrays), self.n)))
+        found = _in_parts(lambda lo, hi: kernels.reach(lo, hi, *arrays), self.n)
+        self.reach = int(max(far for far, _ in found))
+        # What one state overshoots by is handed on: it must die out along the sweep, or it grows beyond all measure.
+        self.relax = RELAXATION if RELAXATION * max(most for _, most in found) < 1.0 else 1.0
         self.far = 4 * self.reach > self.n
         self.v = np.zeros(self.n)
         self.other = np.zeros(self.n)
@@ -101,12 +105,12 @@ class PackedSweeps:
         self.v, self.other = self.other, self.v
         return min(c[0] for c in changes), max(c[1] for c in changes)
 
-    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0, relax: float = 1.0) -> float:
+    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float:
         """One over-relaxed Gauss-Seidel sweep of the greedy policy where changes of more than `ignore` can arrive; the
         largest change."""
         self.forward = self.one_way or not self.forward
         lo, hi = self.active
-        arrays = (self.forward, self.like, *self.policy_rows(), self.gamma, bonus, self.v, ignore, relax)
+        arrays = (self.forward, self.like, *self.policy_rows(), self.gamma, bonus, self.v, ignore, self.relax)
         return self._narrow(self._alternating(lambda a, b: self.run.follow_in_place(a, b, *arrays), lo, hi), lo, hi)
 
     def _narrow(self, changes: list, lo: int, hi: int) -> float:

@@ -124,7 +124,7 @@ def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Prog
     if device == "cpu":
         from rlnet.mdp.packed import PackedSweeps
 
-        sweeps = PackedSweeps(mdp, gamma) if order is None else _in_order(order, gamma, progress)
+        sweeps = PackedSweeps(mdp, gamma) if order is None else _in_order(order, gamma)
     else:
         from rlnet.mdp.torch_sweeps import TorchSweeps
 
@@ -141,13 +141,13 @@ def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Prog
     return v[order.rank], q[order.pair_rank], bound, f"{done}, {SORTED}", None
 
 
-def _in_order(order: Ordered, gamma: float, progress: Progress) -> PackedSweeps:
+def _in_order(order: Ordered, gamma: float) -> PackedSweeps:
     """Sweeps from the ends backwards. The first settles what is acyclic, and over-relaxation would unsettle it."""
     from rlnet.mdp.packed import PackedSweeps
 
     sweeps = PackedSweeps(order.system, gamma)
     sweeps.far, sweeps.one_way = False, True
-    progress.relax = 1.0 if order.acyclic else progress.relax
+    sweeps.relax = 1.0 if order.acyclic else sweeps.relax
     return sweeps
 
 
@@ -179,7 +179,7 @@ def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, pr
     if order is None:
         sweeps, place, number = PackedSweeps(system, 1.0), np.arange(system.n), np.arange(len(system.pair_state))
     else:
-        sweeps, place, number = _in_order(order, 1.0, progress), order.rank, order.pair_rank
+        sweeps, place, number = _in_order(order, 1.0), order.rank, order.pair_rank
     first = np.full(system.n, -1, dtype=np.int64)
     first[place[system.first_pairs()[0]]] = number[pairs]
     try:

@@ -15,6 +15,7 @@ class TorchSweeps:
     """
 
     far = True  # Gauss-Seidel does not suit a GPU
+    relax = 1.0  # nor does over-relaxation
 
     def __init__(self, mdp: FiniteMDP, gamma: float, device: str) -> None:
         import torch
@@ -65,8 +66,8 @@ class TorchSweeps:
         low, high = self.backup(bonus)
         return max(-low, high)
 
-    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0, relax: float = 1.0) -> float:
-        """A Jacobi sweep of the policy, not relaxed; the largest change."""
+    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float:
+        """A Jacobi sweep of the policy; the largest change."""
         low, high = self.follow(bonus)
         return max(-low, high)
 

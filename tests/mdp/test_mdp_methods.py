@@ -232,6 +232,21 @@ def test_an_interrupt_leaves_values_with_their_bound():
         assert seen[-1][0] >= 12
 
 
+def test_overshooting_policy_sweeps_do_not_grow_along_the_index():
+    # A corridor walked up the index with probability .9: 1.4 × .9 > 1, so that 4000 states would multiply to 10^400.
+    n = 4000
+    s = np.arange(n)
+    columns = (np.repeat(s, 4), np.tile([0, 0, 1, 1], n), np.stack([s + 1, s - 1, s - 1, s + 1], axis=1).ravel())
+    chance = np.tile([0.9, 0.1], 2 * n)
+    ends = columns[2] == n
+    to = np.where(ends, 0, np.maximum(columns[2], 0))
+    mdp = FiniteMDP.from_coo(*columns[:2], to, chance, np.full(4 * n, -1.0), ends, n_states=n)
+    with pytest.warns(ToleranceWarning):
+        early = solve(mdp, 0.999, method="modified_policy_iteration", max_sweeps=12)
+    assert np.abs(early.v).max() < 1000.0
+    assert solve(mdp, 0.999, method="modified_policy_iteration").converged
+
+
 def test_a_limit_on_sweeps_is_said():
     with pytest.warns(ToleranceWarning, match="not reached"):
         solution = solve(lake(40), 0.99, method="value_iteration", max_sweeps=5)
