@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from rlnet import algos
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import COMPLETE
-from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY
+from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, time_limit
 from rlnet.config import Config, ConfigError, PredictionConfig, require
 from rlnet.distributions import Categorical, Distribution, Gaussian
 from rlnet.envs import Environment, make
@@ -30,6 +31,17 @@ class Problem:
     setting: Setting
     solutions: list[Solution] | None  # [M], at each member's γ; None without a finite model
     against: str  # which exact values the learner is compared with
+
+    @cached_property
+    def truths(self) -> list[Truth]:
+        """[M], what each member is scored against: the solution at its γ, and the optimum under the time limit."""
+        mdp, steps = self.environment.mdp, self.environment.max_steps
+        known: dict[int, Truth] = {}
+        for solution in self.solutions:
+            if id(solution) not in known:
+                limit = None if steps is None else time_limit(mdp, solution.gamma, steps, solution.temperature)
+                known[id(solution)] = Truth(mdp, solution, limit)
+        return [known[id(solution)] for solution in self.solutions]
 
 
 def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: object) -> Solution:

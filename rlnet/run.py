@@ -118,7 +118,7 @@ class Run:
         """Score the networks, as they are, against the exact solution."""
         tables, problem = self.tables(), self.problem
         visits = self.visits.cpu().numpy()
-        return tables, score_population(problem.environment.mdp, problem.solutions, tables, problem.against, visits)
+        return tables, score_population(problem.truths, tables, problem.against, visits)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly where it stopped."""

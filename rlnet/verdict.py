@@ -34,6 +34,7 @@ def arrays(
         "q_exact": comparison.q_exact,
         "pi": tables.policy,
         "pi_exact": np.stack([solution.policy for solution in problem.solutions]),
+        "v_limited": comparison.v_limited,
         "visits": visits,
         "gamma": np.full(members, config.gamma),
     }
@@ -110,9 +111,7 @@ def rescore(folder: Path) -> Rescored:
         raise ConfigError(f"{folder}: its values.npz or comparison.json cannot be read ({error})") from error
     learned_v = values["v"] if "v" in problem.algorithm.roles else None
     tables = Tables(values["pi"], learned_v, values.get("q"))
-    scalars = score_population(
-        problem.environment.mdp, problem.solutions, tables, problem.against, values["visits"]
-    ).scalars
+    scalars = score_population(problem.truths, tables, problem.against, values["visits"]).scalars
     before = {name: np.array([float(member["scores"][name]) for member in members]) for name in scalars}
     difference = max(_difference(scalars[name], before[name]) for name in scalars)
     return Rescored(config, problem, scalars, values, difference)

@@ -5,7 +5,7 @@ import pytest
 from support import composed, random_mdp
 
 from rlnet.build import build
-from rlnet.compare import Tables, judge_policy, reachable, score, score_population
+from rlnet.compare import Tables, Truth, judge_policy, reachable, score_member, score_population
 from rlnet.mdp import FiniteMDP, evaluate, occupancy, solve
 
 GAMMA = 0.9
@@ -14,7 +14,7 @@ GAMMA = 0.9
 def test_the_exact_solution_scores_zero():
     mdp = random_mdp(0)
     best = solve(mdp, GAMMA)
-    s = score(mdp, best, best.policy, "optimal", v=best.v, q=best.q).scalars
+    s = score_member(Truth(mdp, best), best.policy, "optimal", v=best.v, q=best.q).scalars
     for name in ("v_rmse", "v_max", "q_rmse", "q_max", "q_bias", "bellman_residual", "regret", "v_rmse_uniform"):
         assert s[f"exact/{name}"] == pytest.approx(0, abs=1e-9), name
     assert s["exact/optimal_action_rate"] == pytest.approx(1)
@@ -25,7 +25,7 @@ def test_known_errors_are_measured():
     mdp = random_mdp(1)
     best = solve(mdp, GAMMA)
     alive = ~mdp.terminal
-    s = score(mdp, best, best.policy, "optimal", v=best.v + 0.3 * alive, q=best.q - 0.2).scalars
+    s = score_member(Truth(mdp, best), best.policy, "optimal", v=best.v + 0.3 * alive, q=best.q - 0.2).scalars
     assert s["exact/v_rmse"] == pytest.approx(0.3)
     assert s["exact/v_max"] == pytest.approx(0.3)
     assert s["exact/q_rmse"] == pytest.approx(0.2)
@@ -33,7 +33,7 @@ def test_known_errors_are_measured():
     worse = best.v.copy()
     worst = np.flatnonzero(alive & reachable(mdp))[0]
     worse[worst] += 1.0
-    s = score(mdp, best, best.policy, "optimal", v=worse).scalars
+    s = score_member(Truth(mdp, best), best.policy, "optimal", v=worse).scalars
     assert s["exact/v_max"] == pytest.approx(1.0)
     assert s["exact/v_rmse_uniform"] == pytest.approx((1 / (alive & reachable(mdp)).sum()) ** 0.5)
     assert s["exact/bellman_residual"] > 0.05
@@ -66,7 +66,7 @@ def test_errors_are_weighted_by_the_discounted_visitation_of_the_judged_policy()
         v[state] += 0.5
         action = np.flatnonzero(mdp.available[state])[0]
         q[state, action] -= 0.5
-        s = score(mdp, best, policy, "optimal", v=v, q=q).scalars
+        s = score_member(Truth(mdp, best), policy, "optimal", v=v, q=q).scalars
         count = mdp.available[state].sum()
         assert s["exact/v_rmse"] == pytest.approx(0.5 * visits[state] ** 0.5, abs=1e-9)
         assert s["exact/q_rmse"] == pytest.approx(0.5 * (visits[state] / count) ** 0.5, abs=1e-9)
@@ -83,11 +83,11 @@ def test_what_cannot_be_reached_and_what_is_terminal_does_not_count():
     v, q = best.v + [0.0, 9.0, 9.0], best.q.copy()
     q[1] += 9.0
     visits = np.array([[1, 0], [5, 5], [0, 0]])
-    s = score(mdp, best, best.policy, "optimal", v=v, q=q, visits=visits).scalars
+    s = score_member(Truth(mdp, best), best.policy, "optimal", v=v, q=q, visits=visits).scalars
     for name in ("v_max", "v_rmse_uniform", "q_max", "q_rmse_uniform", "v_rmse", "q_rmse"):
         assert s[f"exact/{name}"] == pytest.approx(0, abs=1e-9), name
     assert s["exact/coverage"] == 0.5
-    out = score(mdp, best, best.policy, "optimal", v=v)
+    out = score_member(Truth(mdp, best), best.policy, "optimal", v=v)
     assert out.v[2] == 0.0
 
 
@@ -96,18 +96,18 @@ def test_values_that_a_q_implies_are_its_maximum_or_its_mean_under_the_policy():
     best, policy = solve(mdp, GAMMA), some_policy(mdp, 2)
     q = np.where(mdp.available, np.random.default_rng(0).normal(size=best.q.shape), -np.inf)
     finite = np.where(mdp.available, q, 0.0)
-    of_optimal = score(mdp, best, policy, "optimal", q=q).v
+    of_optimal = score_member(Truth(mdp, best), policy, "optimal", q=q).v
     np.testing.assert_allclose(of_optimal[~mdp.terminal], q.max(1)[~mdp.terminal])
-    np.testing.assert_allclose(score(mdp, best, policy, "policy", q=q).v, (policy * finite).sum(1))
+    np.testing.assert_allclose(score_member(Truth(mdp, best), policy, "policy", q=q).v, (policy * finite).sum(1))
 
 
 def test_each_member_of_a_population_is_scored_by_its_own_tables():
     mdp = random_mdp(1)
     solutions = [solve(mdp, 0.5), solve(mdp, GAMMA)]
     tables = Tables(np.stack([some_policy(mdp, k) for k in range(2)]), v=np.random.default_rng(0).normal(size=(2, 6)))
-    out = score_population(mdp, solutions, tables, "policy")
+    out = score_population([Truth(mdp, solution) for solution in solutions], tables, "policy")
     for m, solution in enumerate(solutions):
-        alone = score(mdp, solution, tables.policy[m], "policy", v=tables.v[m])
+        alone = score_member(Truth(mdp, solution), tables.policy[m], "policy", v=tables.v[m])
         for name, value in alone.scalars.items():
             assert out.scalars[name][m] == value, name
         np.testing.assert_array_equal(out.v_exact[m], alone.v_exact)
@@ -117,7 +117,7 @@ def test_a_prediction_is_compared_with_the_value_of_its_policy():
     mdp = random_mdp(2)
     policy = mdp.available / mdp.available.sum(1, keepdims=True).clip(1)
     exact = evaluate(mdp, policy, GAMMA)
-    out = score(mdp, solve(mdp, GAMMA), policy, "policy", v=exact.v, q=exact.q)
+    out = score_member(Truth(mdp, solve(mdp, GAMMA)), policy, "policy", v=exact.v, q=exact.q)
     assert out.scalars["exact/v_rmse"] == pytest.approx(0, abs=1e-9)
     assert out.scalars["exact/bellman_residual"] == pytest.approx(0, abs=1e-9)
     assert out.scalars["exact/regret"] > 0.01
@@ -131,7 +131,7 @@ def test_coverage_counts_reachable_available_pairs():
     visits = np.zeros_like(pairs, dtype=np.int64)
     chosen = np.argwhere(pairs)[:3]
     visits[tuple(chosen.T)] = 7
-    s = score(mdp, best, best.policy, "optimal", q=best.q, visits=visits).scalars
+    s = score_member(Truth(mdp, best), best.policy, "optimal", q=best.q, visits=visits).scalars
     assert s["exact/coverage"] == pytest.approx(3 / pairs.sum())
 
 
@@ -153,7 +153,7 @@ def test_without_discount_an_endless_policy_has_an_infinite_regret():
     mdp = loop_or_leave(-1.0)
     best = solve(mdp, 1.0)
     stay = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    s = score(mdp, best, stay, "optimal", q=best.q).scalars
+    s = score_member(Truth(mdp, best), stay, "optimal", q=best.q).scalars
     assert s["exact/return"] == -np.inf
     assert s["exact/regret"] == np.inf
     assert np.isfinite(s["exact/q_rmse"])
@@ -179,9 +179,9 @@ def test_wrong_shapes_and_words_are_refused():
     mdp = random_mdp(4)
     best = solve(mdp, GAMMA)
     with pytest.raises(ValueError, match=r"v has shape \(3,\), the model needs \(6,\)"):
-        score(mdp, best, best.policy, "optimal", v=np.zeros(3))
+        score_member(Truth(mdp, best), best.policy, "optimal", v=np.zeros(3))
     with pytest.raises(ValueError, match="against='best': allowed are 'optimal', 'policy'"):
-        score(mdp, best, best.policy, "best")
+        score_member(Truth(mdp, best), best.policy, "best")
 
 
 def test_judged_against_what_is_learned():

@@ -33,6 +33,18 @@ __all__ = ["Panel", "Progress", "progress", "show_files", "show_scores", "show_v
 MAX_STATES = 20  # rows of a table of states
 
 MEANINGS = {  # short enough for one line beside a value on 80 columns
+    "exact/v_bound": "what Bellman's residual guarantees for V",
+    "exact/q_bound": "what Bellman's residual guarantees for Q",
+    "exact/regret_bound": "what it guarantees for J* − J(π)",
+    "exact/loss_max": "loss of the greedy policy, worst state",
+    "exact/loss_bound": "what Bellman's residual guarantees for it",
+    "exact/q_bias_own": "the same against its own policy's value",
+    "exact/predicted_return": "what V promises at the start",
+    "exact/greedy_return": "J of the greedy policy",
+    "exact/limited_return": "J(π) of episodes cut by the time limit",
+    "exact/limited_optimal_return": "the best under the time limit",
+    "exact/episode_return": "undiscounted, under the time limit",
+    "exact/optimal_episode_return": "the best of those",
     "exact/v_rmse": "typical error of V where the policy goes",
     "exact/v_rmse_uniform": "typical error of V, all states alike",
     "exact/v_max": "largest error of V in a reachable state",

@@ -1,0 +1,146 @@
+"""Scoring networks that rlnet did not train: `rlnet.compare.score`."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rlnet.compare.certificates import action_values
+from rlnet.compare.judge import greedy_policy, time_limit
+from rlnet.compare.scores import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, score_member
+from rlnet.compare.sentence import sentence
+from rlnet.mdp import FiniteMDP, solve
+from rlnet.mdp.evaluation import policy_matrix
+
+Values = np.ndarray | Callable[[np.ndarray], Any]
+
+# What is printed: a score, what is guaranteed about it, and what it means.
+LINES = (
+    ("exact/v_rmse", None, "typical error of V where the policy goes"),
+    ("exact/v_max", "exact/v_bound", "largest error of V"),
+    ("exact/q_rmse", None, "typical error of Q where the policy goes"),
+    ("exact/q_max", "exact/q_bound", "largest error of Q"),
+    ("exact/q_bias", None, "mean error of Q (> 0: over-estimated)"),
+    ("exact/q_bias_own", None, "the same against what its own policy is worth"),
+    ("exact/bellman_residual", None, "largest violation of Bellman's equation"),
+    ("exact/return", None, "J(π), expected discounted return"),
+    ("exact/optimal_return", None, "J*, the best that any policy can expect"),
+    ("exact/regret", "exact/regret_bound", "J* − J(π)"),
+    ("exact/loss_max", "exact/loss_bound", "loss of the greedy policy in the worst state"),
+    ("exact/optimal_action_rate", None, "how often π acts optimally where it goes"),
+    ("exact/limited_return", None, "J(π) of episodes that the time limit cuts"),
+    ("exact/limited_optimal_return", None, "the best under the time limit"),
+    ("exact/episode_return", None, "mean undiscounted return of an episode"),
+    ("exact/optimal_episode_return", None, "the best mean undiscounted return"),
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What `score` returns; `print` shows it as a table, `result["exact/regret"]` is one number of it."""
+
+    verdict: str  # in one sentence
+    scalars: dict[str, float]  # by the names of the logs, exact/...
+    mdp: FiniteMDP = field(repr=False)
+    gamma: float
+    against: str  # "optimal" or "policy"
+    pi: np.ndarray = field(repr=False)  # [S, A], the judged policy
+    v: np.ndarray | None = field(repr=False)  # [S]
+    q: np.ndarray | None = field(repr=False)  # [S, A]
+    v_exact: np.ndarray = field(repr=False)  # [S]
+    q_exact: np.ndarray = field(repr=False)  # [S, A]
+
+    def __getitem__(self, name: str) -> float:
+        return self.scalars[name]
+
+    def __str__(self) -> str:
+        rows = [
+            (name.removeprefix("exact/"), _number(self.scalars[name]), _number(self.scalars.get(bound)), meaning)
+            for name, bound, meaning in LINES
+            if name in self.scalars
+        ]
+        head = f"{self.mdp.n_states} states, {self.mdp.n_actions} actions, γ = {self.gamma:g}"
+        lines = [self.verdict, head, "", f"{'score':<24}{'value':>12}{'guaranteed':>14}  meaning"]
+        return "\n".join(
+            [*lines, *(f"{name:<24}{value:>12}{bound:>14}  {meaning}" for name, value, bound, meaning in rows)]
+        )
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None else "none" if math.isinf(x) else f"{0.0 if abs(x) < 1e-12 else x:.5g}"
+
+
+def score(
+    env_or_mdp: Any,
+    *,
+    v: Values | None = None,
+    q: Values | None = None,
+    pi: Values | None = None,
+    gamma: float,
+    against: str | None = None,
+    max_steps: int | None = None,
+) -> Score:
+    """Score any network against the exact solution of a finite problem.
+
+    Args:
+        env_or_mdp: a FiniteMDP, or a Gymnasium environment that has one (`FiniteMDP.from_env`); of an environment the
+            time limit is taken too.
+        v: state values [S], q: action values [S, A], pi: probabilities [S, A] or actions int [S]; at least one of
+            them. Arrays, tensors, or functions that are called once with all states, int64 [S] = 0 .. S − 1.
+        gamma: the discount, in [0, 1].
+        against: "optimal" compares v and q with V*, Q*, "policy" with V^π, Q^π. By default "policy" for v with pi
+            (actor-critics), else "optimal".
+        max_steps: a time limit of episodes; by default the environment's.
+
+    Without `pi`, the judged policy is the one greedy for q, or by one step of lookahead for v.
+
+    Raises:
+        ValueError: nothing to score, an array of a wrong shape or with numbers that are not finite, no distribution.
+        NoModelError: the environment has no finite model.
+        ImproperPolicyError, UnboundedValueError: γ = 1 and there is no finite optimum.
+    """
+    if v is None and q is None and pi is None:
+        raise ValueError("nothing to score: give v, q or pi")
+    mdp = env_or_mdp if isinstance(env_or_mdp, FiniteMDP) else FiniteMDP.from_env(env_or_mdp)
+    if max_steps is None and not isinstance(env_or_mdp, FiniteMDP):
+        max_steps = getattr(getattr(env_or_mdp, "spec", None), "max_episode_steps", None)
+    v_table = None if v is None else _table("v", v, mdp, (mdp.n_states,))
+    q_table = None if q is None else _table("q", q, mdp, (mdp.n_states, mdp.n_actions))
+    optimal = solve(mdp, gamma)
+    if pi is not None:
+        policy = policy_matrix(mdp, _array(pi, mdp))
+    else:
+        policy = greedy_policy(mdp, action_values(mdp, v_table * ~mdp.terminal, gamma) if q is None else q_table)
+    if against is None:
+        against = AGAINST_POLICY if pi is not None and q is None else AGAINST_OPTIMAL
+    limit = None if max_steps is None else time_limit(mdp, gamma, max_steps)
+    scores = score_member(Truth(mdp, optimal, limit), policy, against, v=v_table, q=q_table)
+    said = sentence(scores.scalars, against, "greedy" if pi is None else "behaviour")
+    exact = scores.v_exact, scores.q_exact
+    return Score(said, scores.scalars, mdp, gamma, against, policy, scores.v, q_table, *exact)
+
+
+def _array(values: Values, mdp: FiniteMDP) -> np.ndarray:
+    found = values(np.arange(mdp.n_states)) if callable(values) else values
+    if hasattr(found, "detach"):  # a torch tensor
+        found = found.detach().cpu()
+    return np.asarray(found)
+
+
+def _table(name: str, values: Values, mdp: FiniteMDP, shape: tuple[int, ...]) -> np.ndarray:
+    """The values of all states, float64; ValueError where they do not fit the model. [S, 1] is read as [S]."""
+    table = _array(values, mdp)
+    if len(shape) == 1 and table.shape == (*shape, 1):
+        table = table[:, 0]
+    if table.shape != shape:
+        raise ValueError(f"{name} has shape {table.shape}, the model needs {shape}")
+    table = table.astype(np.float64)
+    counts = ~mdp.terminal if len(shape) == 1 else mdp.available
+    if not np.isfinite(table[counts]).all():
+        where = np.argwhere(counts & ~np.isfinite(table))[0].tolist()
+        raise ValueError(
+            f"{name}: the value of {'state' if len(where) == 1 else 'state, action'} {where} is not finite"
+        )
+    return np.where(counts, table, 0.0 if len(shape) == 1 else -np.inf)

@@ -1,0 +1,265 @@
+"""Learned against exact: arrays in, scores out. Judges any learner, another library's too.
+
+Everything here is float64 numpy for one member: v [S], q [S, A] and a policy π [S, A], scored against the solution of
+the same `FiniteMDP`. J(π) = Σ_s start(s)·V^π(s) is computed by dynamic programming, never sampled. Where the
+solution is that of an entropy-regularised problem (its temperature τ is above 0), V^π, J(π) and the Bellman equations
+count τ·H(π(·|s)) as reward too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from rlnet.compare.certificates import action_values, certify, state_values
+from rlnet.compare.judge import (
+    Judged,
+    TimeLimit,
+    greedy_policy,
+    judge_policy,
+    limited_values,
+    reachable,
+    uniform_over,
+    uniform_policy,
+)
+from rlnet.mdp import FiniteMDP, Solution
+
+# Which exact values an estimate is compared with.
+AGAINST_OPTIMAL = "optimal"  # V*, Q*: for methods that learn optimal control
+AGAINST_POLICY = "policy"  # V^π, Q^π of the judged policy: for prediction and on-policy methods
+
+
+class Scores(NamedTuple):
+    """What `score_member` returns."""
+
+    scalars: dict[str, float]  # by the names of the logs, exact/...
+    v: np.ndarray | None  # [S], the learned values that were judged
+    v_exact: np.ndarray  # [S], what v was compared with
+    q_exact: np.ndarray  # [S, A], what q was compared with
+    v_limited: np.ndarray | None  # [S], as v_exact, with the whole time limit ahead; None without a limit
+
+
+def _v_errors(learned: np.ndarray, exact: np.ndarray, weights: np.ndarray, uniform: np.ndarray) -> dict[str, float]:
+    """Weighted and uniform root mean square of a state-indexed error, and its maximum where `uniform` is positive."""
+    square = (learned - exact) ** 2
+    return {
+        "exact/v_rmse": float(np.sqrt(weights @ square)),
+        "exact/v_relative": _share(weights @ square, weights @ exact**2),
+        "exact/v_rmse_uniform": float(np.sqrt(uniform @ square)),
+        "exact/v_max": float(np.sqrt(square[uniform > 0].max(initial=0.0))),
+    }
+
+
+def _share(square: float, size: float) -> float:
+    """√(square / size); inf where only the size is 0."""
+    return float(np.sqrt(square / size)) if size > 0 else float("inf") if square > 0 else 0.0
+
+
+def _q_errors(q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights, uniform) -> dict[str, float]:
+    """As `_v_errors`; a state's error is the mean over its available actions, so that actions not taken count too."""
+    error = np.where(mdp.available, q, 0.0) - np.where(mdp.available, exact, 0.0)
+    count = np.maximum(mdp.available.sum(1), 1)
+    square, mean = (error**2).sum(1) / count, error.sum(1) / count
+    size = (np.where(mdp.available, exact, 0.0) ** 2).sum(1) / count
+    return {
+        "exact/q_rmse": float(np.sqrt(weights @ square)),
+        "exact/q_relative": _share(weights @ square, weights @ size),
+        "exact/q_rmse_uniform": float(np.sqrt(uniform @ square)),
+        "exact/q_max": float(np.abs(error[uniform > 0]).max(initial=0.0)),
+        "exact/q_bias": float(weights @ mean),
+    }
+
+
+def _residual(mdp: FiniteMDP, optimal: Solution, v: np.ndarray | None, q: np.ndarray | None, policy) -> float:
+    """Largest violation of the Bellman equation by q, or else by v; optimality equation where policy is None."""
+    gamma, temperature = optimal.gamma, optimal.temperature
+    if q is not None:
+        backed = action_values(mdp, state_values(mdp, q, policy, temperature), gamma)
+        return float(np.abs(q[mdp.available] - backed[mdp.available]).max(initial=0.0))
+    backed = state_values(mdp, action_values(mdp, v, gamma), policy, temperature)
+    return float(np.abs(v - backed)[~mdp.terminal].max(initial=0.0))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a problem before anything is learned."""
+
+    mdp: FiniteMDP
+    optimal: Solution  # V*, Q* at the γ and temperature that everything is judged at
+    limit: TimeLimit | None = None  # the optimum under the environment's time limit, where it has one
+
+    @property
+    def gamma(self) -> float:
+        return self.optimal.gamma
+
+    @cached_property
+    def reach(self) -> np.ndarray:
+        """bool [S]: the states that can be reached from the start by any actions."""
+        return reachable(self.mdp)
+
+    @cached_property
+    def random_value(self) -> float:
+        """J of the uniformly random policy; −inf where it has none."""
+        return judge_policy(self.mdp, uniform_policy(self.mdp), self.optimal).value
+
+
+def score_member(
+    truth: Truth,
+    policy: np.ndarray,
+    against: str,
+    *,
+    v: np.ndarray | None = None,
+    q: np.ndarray | None = None,
+    visits: np.ndarray | None = None,
+) -> Scores:
+    """Score one learner against the exact solution.
+
+    Args:
+        truth: the model and its solution.
+        policy: π [S, A], the policy that the learner stands for.
+        against: "optimal" compares v and q with V*, Q*; "policy" with V^π, Q^π.
+        v: [S] learned state values; without them max_a q or Σ_a π·q (or their regularised forms) is judged.
+        q: [S, A] learned action values.
+        visits: [S, A] how often each pair was tried, for `exact/coverage`.
+
+    Returns:
+        The scalars (`*_rmse` weighted by the discounted visitation of π, `*_uniform` over the non-terminal states
+        that can be reached at all, `*_bound` guaranteed by the Bellman residual alone) and the exact arrays.
+
+    Raises:
+        ValueError: an array has the wrong shape, or `against` is neither.
+    """
+    mdp, optimal = truth.mdp, truth.optimal
+    shape = (mdp.n_states, mdp.n_actions)
+    for name, array, wanted in (("policy", policy, shape), ("v", v, shape[:1]), ("q", q, shape)):
+        if array is not None and array.shape != wanted:
+            raise ValueError(f"{name} has shape {array.shape}, the model needs {wanted}")
+    if against not in (AGAINST_OPTIMAL, AGAINST_POLICY):
+        raise ValueError(f"against={against!r}: allowed are {AGAINST_OPTIMAL!r}, {AGAINST_POLICY!r}")
+    judged = judge_policy(mdp, policy, optimal)
+    use_optimal = against == AGAINST_OPTIMAL
+    v_exact, q_exact = (optimal.v, optimal.q) if use_optimal else (judged.v, judged.q)
+    bellman_policy = None if use_optimal else judged.policy
+    reach = truth.reach & ~mdp.terminal
+
+    scalars: dict[str, float] = {}
+    if v is not None or q is not None:
+        scalars |= _guarantees(truth, judged, v, q, use_optimal)
+        v = np.where(mdp.terminal, 0.0, state_values(mdp, q, bellman_policy, optimal.temperature) if v is None else v)
+        scalars |= _value_scores(truth, judged, v, q, v_exact, q_exact, bellman_policy)
+    best = float(mdp.start @ optimal.v)
+    # Where the entropy counts, every action has a share in the optimum: how much of π agrees with it.
+    right = (policy * (optimal.policy > 0) if optimal.temperature == 0 else np.minimum(policy, optimal.policy)).sum(1)
+    scalars |= {
+        "exact/return": judged.value,
+        "exact/optimal_return": best,
+        "exact/regret": best - judged.value,
+        "exact/optimal_action_rate": float(judged.weights @ right),
+        "exact/error_bound": max(optimal.error_bound, judged.error_bound),
+    }
+    v_limited = None
+    if truth.limit is not None:
+        limited, v_limited = _under_limit(truth, judged, use_optimal)
+        scalars |= limited
+    if visits is not None:
+        pairs = mdp.available & reach[:, None]
+        scalars["exact/coverage"] = float((visits[pairs] > 0).mean()) if pairs.any() else 1.0
+    return Scores(scalars, v, v_exact, q_exact, v_limited)
+
+
+def _value_scores(truth: Truth, judged: Judged, v, q, v_exact, q_exact, bellman_policy) -> dict[str, float]:
+    """Errors of v [S] and q [S, A] (or None), against what they estimate and against what their own policy is worth."""
+    mdp = truth.mdp
+    uniform = uniform_over(truth.reach & ~mdp.terminal)
+    scalars = _v_errors(v, v_exact, judged.weights, uniform)
+    scalars["exact/bellman_residual"] = _residual(mdp, truth.optimal, v, q, bellman_policy)
+    scalars["exact/predicted_return"] = float(mdp.start @ v)
+    if q is None:
+        return scalars
+    scalars |= _q_errors(q, q_exact, mdp, judged.weights, uniform)
+    if bellman_policy is None:  # optimal control: does the greedy policy deliver what Q promises?
+        finite = np.isfinite(judged.value)
+        own = _q_errors(q, judged.q, mdp, judged.weights, uniform) if finite else {}
+        scalars["exact/q_bias_own"] = own.get("exact/q_bias", np.inf)
+        scalars["exact/q_rmse_own"] = own.get("exact/q_rmse", np.inf)
+    return scalars
+
+
+def _guarantees(truth: Truth, judged: Judged, v: np.ndarray | None, q: np.ndarray | None, use_optimal: bool) -> dict:
+    """What the Bellman residual proves, and the true loss of the greedy policy to compare with."""
+    mdp, optimal, gamma, tau = truth.mdp, truth.optimal, truth.gamma, truth.optimal.temperature
+    greedy = greedy_policy(mdp, action_values(mdp, v, gamma) if q is None else q, tau)
+    of_greedy = judged if np.array_equal(greedy, judged.policy) else judge_policy(mdp, greedy, optimal)
+    proved = certify(mdp, gamma, judged.policy, truth.reach, v=v, q=q, optimal=use_optimal, temperature=tau)
+    lost = np.inf if of_greedy.value == -np.inf else float((optimal.v - of_greedy.v)[truth.reach].max(initial=0.0))
+    scalars = {
+        "exact/v_bound": proved.v,
+        "exact/regret_bound": proved.regret,
+        "exact/loss_max": max(lost, 0.0),
+        "exact/loss_bound": proved.loss,
+        "exact/greedy_return": of_greedy.value,
+    }
+    return scalars if q is None else scalars | {"exact/q_bound": proved.q}
+
+
+def _under_limit(truth: Truth, judged: Judged, use_optimal: bool) -> tuple[dict[str, float], np.ndarray]:
+    """Returns of episodes that the time limit cuts: of the judged policy, and the best; and those values [S]."""
+    mdp, limit = truth.mdp, truth.limit
+    v = limited_values(mdp, truth.gamma, limit.steps, judged.policy, truth.optimal.temperature)
+    episode = mdp.start @ limited_values(mdp, 1.0, limit.steps, judged.policy)
+    scalars = {
+        "exact/limited_return": float(mdp.start @ v),
+        "exact/limited_optimal_return": limit.value,
+        "exact/episode_return": float(episode),
+        "exact/optimal_episode_return": limit.episode,
+    }
+    return scalars, limit.v if use_optimal else v
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a population has learned, on all states; float64."""
+
+    policy: np.ndarray  # [M, S, A] the policy that each member stands for; rows of terminal states are 0
+    v: np.ndarray | None = None  # [M, S]
+    q: np.ndarray | None = None  # [M, S, A]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The scores of a population."""
+
+    scalars: dict[str, np.ndarray]  # name → [M]
+    v: np.ndarray | None  # [M, S], as learned, or as its q implies
+    v_exact: np.ndarray  # [M, S]
+    q_exact: np.ndarray  # [M, S, A]
+    v_limited: np.ndarray | None  # [M, S], as v_exact with the whole time limit ahead; None without one
+
+
+def score_population(
+    truths: Sequence[Truth], tables: Tables, against: str, visits: np.ndarray | None = None
+) -> Comparison:
+    """`score_member` for every member.
+
+    Args:
+        truths: M, each at its member's γ.
+        tables: what was learned.
+        against: see `score_member`.
+        visits: [M, S, A].
+    """
+
+    def pick(array: np.ndarray | None, m: int) -> np.ndarray | None:
+        return None if array is None else array[m]
+
+    scores = [
+        score_member(truth, tables.policy[m], against, v=pick(tables.v, m), q=pick(tables.q, m), visits=pick(visits, m))
+        for m, truth in enumerate(truths)
+    ]
+    scalars = {name: np.array([s.scalars[name] for s in scores]) for name in scores[0].scalars}
+    stacked = {
+        name: None if getattr(scores[0], name) is None else np.stack([getattr(s, name) for s in scores])
+        for name in ("v", "v_exact", "q_exact", "v_limited")
+    }
+    return Comparison(scalars, **stacked)

@@ -1,0 +1,65 @@
+"""The verdict in one sentence, from the scalars of one learner or their means over many."""
+
+import math
+from collections.abc import Mapping
+
+from rlnet.compare.scores import AGAINST_OPTIMAL
+
+
+def sentence(scalars: Mapping[str, float], against: str, judged: str, blame: str = "") -> str:
+    """How wrong the values are, what the policy loses, and (where it is known) why.
+
+    Args:
+        scalars: exact/..., as `score_member` returns them.
+        against: what the values were compared with, "optimal" or "policy".
+        judged: whose policy it is: "given", "behaviour", "greedy" or "soft", as in `rlnet.algos`.
+        blame: where most of the error comes from, e.g. "sampling".
+    """
+    clauses = [_values(scalars, against, judged)]
+    if judged != "given":
+        clauses.append(_policy(scalars, judged))
+    if blame:
+        clauses.append(f"most of the error is {blame}")
+    text = "; ".join(filter(None, clauses))
+    return text[:1].upper() + text[1:] + "."
+
+
+def _values(scalars: Mapping[str, float], against: str, judged: str) -> str:
+    kind = "q" if "exact/q_rmse" in scalars else "v"
+    if f"exact/{kind}_rmse" not in scalars:
+        return ""
+    star = "*" if against == AGAINST_OPTIMAL else "^π"
+    reference = f"{kind.upper()}{star}" + (" of the given policy" if judged == "given" else "")
+    share, error = scalars[f"exact/{kind}_relative"], scalars[f"exact/{kind}_rmse"]
+    within = percent(share) if math.isfinite(share) else f"{error:.3g}"
+    clause = f"{kind.upper()} is within {within} of {reference} where the policy goes"
+    bias = scalars.get("exact/q_bias_own", 0.0)
+    if math.isfinite(bias) and abs(bias) > 0.5 * error > 0 and share > 0.01:
+        clause += f" and {'over' if bias > 0 else 'under'}-estimates its own policy by {abs(bias):.3g}"
+    return clause
+
+
+def _policy(scalars: Mapping[str, float], judged: str) -> str:
+    name = {"greedy": "the greedy policy", "soft": "the softmax policy", "behaviour": "the policy"}[judged]
+    if not math.isfinite(scalars["exact/return"]):
+        return f"{name} may go on for ever, at an infinite cost"
+    best, regret = scalars["exact/optimal_return"], scalars["exact/regret"]
+    optimal = scalars["exact/optimal_action_rate"]
+    how_often = "always acts optimally" if optimal > 1 - 1e-9 else f"acts optimally in {percent(optimal)} of its steps"
+    scale = max(abs(best), 1e-300)
+    if regret <= 1e-9 * max(scale, 1.0):
+        loss = "loses nothing"
+    elif regret < 10 * scale:
+        loss = f"loses {percent(regret / scale)} of the optimal return (J = {best - regret:.4g}, J* = {best:.4g})"
+    else:
+        loss = f"loses {regret:.3g} (J = {best - regret:.4g}, J* = {best:.4g})"
+    return f"{name} {how_often} and {loss}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage of two or three digits."""
+    if 0 < share < 0.0005:
+        return "less than 0.1 %"
+    if 0.9995 < share < 1:
+        return "more than 99.9 %"
+    return f"{100 * share:.3g} %" if share >= 0.1 else f"{100 * share:.2g} %"

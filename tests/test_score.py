@@ -1,0 +1,136 @@
+"""`rlnet.compare.score`, time limits, and the sentence: for networks that rlnet did not train."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from support import composed, random_mdp
+
+from rlnet.build import build
+from rlnet.compare import judge_policy, limited_values, score, sentence, time_limit, uniform_policy
+from rlnet.envs import make, preset
+from rlnet.mdp import FiniteMDP, evaluate, solve
+
+LAKE = "FrozenLake-v1"
+
+
+def test_frozen_lake_under_its_time_limit():
+    """Success rates with the 100-step limit: .744190 for the best policy that knows the time, .740165 for that of
+    γ = .99; without the limit V*(start) = .542026 at γ = .99."""
+    env = gymnasium.make(LAKE)
+    best = solve(FiniteMDP.from_env(env), 0.99)
+    found = score(env, q=best.q, gamma=0.99)
+    assert found["exact/optimal_return"] == pytest.approx(0.542026, abs=1e-6)
+    assert found["exact/optimal_episode_return"] == pytest.approx(0.744190, abs=1e-6)
+    assert found["exact/episode_return"] == pytest.approx(0.740165, abs=1e-6)
+
+
+def test_limited_values_are_those_of_backward_induction():
+    mdp = random_mdp(3)
+    policy = uniform_policy(mdp)
+    for gamma in (0.7, 1.0):
+        for steps in (1, 2, 30):
+            both = limited_values(mdp, gamma, steps, policy)
+            np.testing.assert_allclose(both, evaluate(mdp, policy, gamma, horizon=steps).v[0], atol=1e-12)
+            best = limited_values(mdp, gamma, steps)
+            np.testing.assert_allclose(best, solve(mdp, gamma, horizon=steps).v[0], atol=1e-12)
+            soft = {"horizon": steps, "temperature": 0.3}
+            both = limited_values(mdp, gamma, steps, policy, 0.3)
+            np.testing.assert_allclose(both, evaluate(mdp, policy, gamma, **soft).v[0], atol=1e-12)
+            best = limited_values(mdp, gamma, steps, temperature=0.3)
+            np.testing.assert_allclose(best, solve(mdp, gamma, **soft).v[0], atol=1e-12)
+    # Far enough away, the limit no longer matters, and the rest of the horizon is not computed.
+    far = limited_values(mdp, 0.7, 10**9)
+    np.testing.assert_allclose(far, solve(mdp, 0.7).v, atol=1e-9)
+    assert time_limit(mdp, 0.7, 2).value == pytest.approx(mdp.start @ solve(mdp, 0.7, horizon=2).v[0])
+
+
+def test_the_run_learns_both_answers_where_there_is_a_time_limit():
+    """One state that pays 1 a step for ever, cut after 10: 100 without the limit, 9.562 with it (γ = .99)."""
+    mdp = FiniteMDP.from_arrays(np.ones((1, 1, 1)), np.ones((1, 1)))
+    found = score(mdp, v=np.array([100.0]), gamma=0.99, max_steps=10)
+    assert found["exact/v_rmse"] == pytest.approx(0.0, abs=1e-9)
+    assert found["exact/return"] == pytest.approx(100.0)
+    assert found["exact/limited_return"] == pytest.approx((1 - 0.99**10) / 0.01)
+    assert found["exact/episode_return"] == 10.0
+    truths = build(composed("env=sutton5x5")).truths
+    assert truths[0].limit.steps == 100
+    assert truths[0].limit.value < truths[0].mdp.start @ truths[0].optimal.v
+    assert build(composed("env=cliff")).truths[0].limit is None
+
+
+def test_functions_tensors_and_arrays_are_the_same():
+    env = gymnasium.make(LAKE)
+    q = np.random.default_rng(0).normal(size=(16, 4))
+    network = torch.nn.Embedding.from_pretrained(torch.as_tensor(q))
+    wanted = score(env, q=q, gamma=0.9)
+    for values in (lambda s: q[s], lambda s: network(torch.as_tensor(s)), torch.as_tensor(q)):
+        found = score(env, q=values, gamma=0.9)
+        assert found.scalars == wanted.scalars
+    np.testing.assert_array_equal(score(env, v=lambda s: q[s, :1], gamma=0.9).v, score(env, v=q[:, 0], gamma=0.9).v)
+    actions = q.argmax(1)
+    assert score(env, q=q, pi=lambda s: actions[s], gamma=0.9)["exact/return"] == wanted["exact/return"]
+
+
+def test_what_is_judged_depends_on_what_is_given():
+    mdp = random_mdp(2)
+    best, policy = solve(mdp, 0.9), uniform_policy(mdp)
+    exact = evaluate(mdp, policy, 0.9)
+    assert score(mdp, v=exact.v, pi=policy, gamma=0.9)["exact/v_max"] == pytest.approx(0, abs=1e-9)
+    assert score(mdp, v=best.v, gamma=0.9)["exact/regret"] == pytest.approx(0, abs=1e-9)
+    assert score(mdp, q=exact.q, pi=policy, gamma=0.9, against="policy")["exact/q_max"] == pytest.approx(0, abs=1e-9)
+    alone = score(mdp, pi=policy, gamma=0.9)
+    assert alone["exact/return"] == pytest.approx(mdp.start @ exact.v)
+    assert "exact/v_rmse" not in alone.scalars
+
+
+def test_printing_shows_errors_beside_their_guarantees():
+    mdp = random_mdp(2)
+    best = solve(mdp, 0.9)
+    found = score(mdp, q=best.q + 0.01, gamma=0.9)
+    lines = {line.split()[0]: line.split() for line in str(found).splitlines()[4:]}
+    assert float(lines["q_max"][1]) == pytest.approx(0.01)
+    assert float(lines["q_max"][2]) == pytest.approx(found["exact/q_bound"], rel=1e-4)
+    assert str(found).startswith("Q is within ")
+    assert found.verdict in str(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "nothing to score"),
+        ({"q": np.zeros((16, 3))}, r"q has shape \(16, 3\), the model needs \(16, 4\)"),
+        ({"v": lambda s: np.full(len(s), np.nan)}, r"state \[0\] is not finite"),
+        ({"pi": np.full((16, 4), 0.3)}, "sum to 1.2"),
+        ({"q": np.zeros((16, 4)), "against": "best"}, "against='best'"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        score(gymnasium.make(LAKE), gamma=0.9, **given)
+
+
+def test_the_sentence_says_how_wrong_and_what_is_lost():
+    scalars = {
+        "exact/q_rmse": 0.13, "exact/q_relative": 0.013, "exact/return": 9.96, "exact/optimal_return": 10.0,
+        "exact/regret": 0.04, "exact/optimal_action_rate": 0.97, "exact/q_bias_own": 0.0,
+    }  # fmt: skip
+    said = sentence(scalars, "optimal", "greedy", blame="sampling")
+    assert said == (
+        "Q is within 1.3 % of Q* where the policy goes; the greedy policy acts optimally in 97 % of its steps and "
+        "loses 0.4 % of the optimal return (J = 9.96, J* = 10); most of the error is sampling."
+    )
+    assert "over-estimates its own policy by 0.2" in sentence({**scalars, "exact/q_bias_own": 0.2}, "optimal", "greedy")
+    endless = {**scalars, "exact/return": -np.inf, "exact/regret": np.inf}
+    assert "may go on for ever" in sentence(endless, "optimal", "greedy")
+    given = {"exact/v_rmse": 0.1, "exact/v_relative": 0.25}
+    assert sentence(given, "policy", "given") == "V is within 25 % of V^π of the given policy where the policy goes."
+
+
+def test_a_model_too_large_for_direct_solves_is_judged_as_well():
+    """Beyond 20,000 states a policy is evaluated by sweeps, which must go on until the value is found."""
+    field = "\n".join(["S" + "." * 148 + "G"] * 150)
+    mdp = make(preset("maze", map=field)).mdp
+    east = np.tile([0.0, 1.0, 0.0, 0.0], (mdp.n_states, 1)) * mdp.available
+    judged = judge_policy(mdp, east, solve(mdp, 0.95, tol=1e-3))
+    assert judged.value == pytest.approx(0.95**148)
