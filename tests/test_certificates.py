@@ -90,8 +90,9 @@ def test_no_bound_is_violated_in_random_models(models):
     medians = {key: float(np.median(values)) for key, values in sorted(tightness.items())}
     print({f"{name} γ={gamma:g}": round(median, 2) for (name, gamma), median in medians.items()})
     assert len(medians) == 20, "every certificate was tried at every γ"
-    for (_, gamma), median in medians.items():
-        assert median < {0.0: 1.001, 0.5: 60, 0.9: 30, 0.99: 300, 1.0: 150}[gamma]
+    for (name, gamma), median in medians.items():
+        if name != "loss":  # which is 0 for a while, however wrong the values: a ratio says little
+            assert median < {0.0: 1.001, 0.5: 6, 0.9: 20, 0.99: 200, 1.0: 8}[gamma], (name, gamma)
 
 
 def chain(length: int = 3) -> FiniteMDP:
