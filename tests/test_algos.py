@@ -372,7 +372,10 @@ def ppo_batch(mdp: FiniteMDP, learner: Learner, own: dict[str, float]) -> Rollou
     return dataclasses.replace(batch, extra=extra)
 
 
-PPO = {"lambda_": 0.9, "clip": 0.2, "stop_at_kl": np.inf, "value_coefficient": 0.0, "entropy_coefficient": 0.0}
+PPO = {
+    "lambda_": 0.9, "clip": 0.2, "value_clip": np.inf, "normalise": 1.0, "stop_at_kl": np.inf,
+    "value_coefficient": 0.0, "entropy_coefficient": 0.0, "state_discount": 0.0,
+}  # fmt: skip
 
 
 def test_the_first_ppo_step_is_the_policy_gradient_with_normalised_advantages():
@@ -495,7 +498,7 @@ def test_coefficients_scale_the_parts_that_they_name(name):
     mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
     ended = torch.tensor([True, False, False]).view(3, 1, 1)
     batch = one_row(mdp, terminated=ended, start_discount=torch.full((3, 1, 1), 0.25))
-    own = {"value_coefficient": 1.0, "entropy_coefficient": 0.0, "state_discount": 0.0}
+    own = {"value_coefficient": 1.0, "entropy_coefficient": 0.0, "state_discount": 0.0, "baseline": 1.0}
 
     def change(**more: float) -> tuple[torch.Tensor, torch.Tensor]:
         moved = step_of(learner_for(name, mdp), batch, **{**own, **more}).flatten()

@@ -1,6 +1,7 @@
 """Advantage actor-critic: a policy gradient with generalised advantages (Mnih et al. 2016; Schulman et al. 2016).
 
-λ = 0 is the one-step actor-critic, λ = 1 has advantages of up to T steps.
+λ = 0 is the one-step actor-critic. λ = 1 is the n-step actor-critic of Mnih et al.: every advantage reaches to the
+end of the rollout, Â_t = R_{t+1} + … + γ^{T−t}·V(S_T) − V(S_t). With λ < 1 a V that is not V^π biases the gradient.
 """
 
 import torch

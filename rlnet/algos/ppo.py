@@ -1,4 +1,9 @@
-"""Proximal policy optimisation with a clipped objective (Schulman et al. 2017)."""
+"""Proximal policy optimisation with a clipped objective (Schulman et al. 2017).
+
+Its first step on a rollout, at ρ = 1, is that of `a2c`. The switch `normalise` is 1 to shift and scale the advantages
+of each minibatch to mean 0 and deviation 1, which changes the length of the gradient, and for few rows its direction.
+`value_clip` keeps V within a distance of what it was when the rollout began (Engstrom et al. 2020).
+"""
 
 import math
 
@@ -7,6 +12,7 @@ from torch import Tensor
 
 from rlnet.algos.a2c import advantages
 from rlnet.algos.contract import (
+    POLICY_HYPER,
     Algorithm,
     Hyper,
     Metrics,
@@ -20,23 +26,28 @@ from rlnet.data import Rollout
 
 
 def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
-    """Advantages, value targets and log π(A|S) of the policy that gathered the rollout."""
+    """Advantages, values and log π(A|S) of the networks that gathered the rollout."""
     advantage, target = advantages(setting, params, batch, hyper)
     log_prob = setting.actions.log_prob(setting.policy(params, batch.obs), batch.action)
-    return {"advantage": advantage, "target": target, "log_prob": log_prob}
+    return {"advantage": advantage, "value": target - advantage, "log_prob": log_prob}
 
 
 def loss(
     setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c·½·(target − V(S))² − c_H·H(π), ρ = π(A|S)/π_old(A|S), Â normalised."""
+    """−γ^t·(min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c_H·H(π)) + c·½·(Â + V_old(S) − V(S))², ρ = π(A|S)/π_old(A|S)."""
     pi = setting.policy(params, batch.obs)
     change = setting.actions.log_prob(pi, batch.action) - batch.extra["log_prob"]
-    ratio, advantage, clip = change.exp(), normalised(batch.extra["advantage"], batch.weight), hyper["clip"]
+    raw = batch.extra["advantage"]
+    advantage = torch.lerp(raw, normalised(raw, batch.weight), hyper["normalise"])
+    ratio, clip = change.exp(), hyper["clip"]
     gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
     entropy = setting.actions.entropy(pi)
-    value_loss, error = regression(batch.extra["target"], setting.v(params, batch.obs), batch.weight)
-    policy_loss = -total(gain + hyper["entropy_coefficient"] * entropy, batch.weight)
+    early = batch.start_discount ** hyper["state_discount"]
+    policy_loss = -total(early * (gain + hyper["entropy_coefficient"] * entropy), batch.weight)
+    target = raw + batch.extra["value"]
+    value = clipped_value(setting.v(params, batch.obs), batch.extra["value"], target, hyper["value_clip"])
+    value_loss, error = regression(target, value, batch.weight)
     mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
     divergence = total((ratio - 1 - change).detach(), batch.weight) / mean  # an estimate of KL(π_old ‖ π) that is ≥ 0
     metrics = {
@@ -47,6 +58,12 @@ def loss(
         "stop": (divergence > hyper["stop_at_kl"].squeeze(-1)).float(),
     }
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
+
+
+def clipped_value(value: Tensor, old: Tensor, target: Tensor, clip: Tensor) -> Tensor:
+    """V, or V_old + clip(V − V_old, ±c) where that is further from the target, [T, M, N]; c [M, 1]."""
+    near = old + (value - old).clamp(-clip, clip)
+    return torch.where((target - near).abs() > (target - value).abs(), near, value)
 
 
 def normalised(advantage: Tensor, weight: Tensor) -> Tensor:
@@ -65,10 +82,11 @@ ALGORITHM = Algorithm(
     continuous=True,
     prepare=prepare,
     hyper={
+        **POLICY_HYPER,
         "lambda_": (0.0, 1.0),
         "clip": (0.0, math.inf),
+        "value_clip": (0.0, math.inf),
+        "normalise": (0.0, 1.0),
         "stop_at_kl": (0.0, math.inf),
-        "value_coefficient": (0.0, math.inf),
-        "entropy_coefficient": (0.0, math.inf),
     },
 )

@@ -1,4 +1,8 @@
-"""REINFORCE with a learned value baseline (S&B section 13.4; Williams 1992)."""
+"""REINFORCE with rewards to go, with or without a learned value baseline (S&B section 13.3-13.4; Williams 1992).
+
+`baseline` b is 1 with it and 0 without; V is learned either way, to be compared with V^π. Whatever V is, the gradient
+has the same mean: that of J where `state_discount` is 1 and every return is sampled to its end.
+"""
 
 from torch import Tensor
 
@@ -20,11 +24,12 @@ from rlnet.data import Rollout
 def loss(
     setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−γ^t·(G − V(S))·log π(A|S) + c·½·(G − V(S))², over the steps whose return was sampled to its end."""
+    """−γ^t·(G − b·V(S))·log π(A|S) + c·½·(G − V(S))², over the steps whose return was sampled to its end."""
     ret, weight, share = complete_returns(batch, hyper)
     v = setting.v(params, batch.obs)
     value_loss, error = regression(ret, v, weight)
-    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, (ret - v).detach(), weight)
+    advantage = (ret - hyper["baseline"] * v).detach()
+    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, advantage, weight)
     metrics |= {"loss/mc_error": error, "loss/complete_returns": share}
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 
@@ -38,5 +43,5 @@ ALGORITHM = Algorithm(
     continuous=True,
     whole_episodes=True,
     complete_returns=True,
-    hyper=POLICY_HYPER,
+    hyper={**POLICY_HYPER, "baseline": (0.0, 1.0)},
 )

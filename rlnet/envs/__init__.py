@@ -1,12 +1,13 @@
 """Environments that carry their finite model, their simulation for many members at once, and making any of them.
 
-Importing this registers `rlnet/Gridworld-v0` and `rlnet/RandomWalk-v0` with Gymnasium.
+Importing this registers `rlnet/Gridworld-v0`, `rlnet/RandomWalk-v0` and `rlnet/LQR-v0` with Gymnasium.
 """
 
 import gymnasium
 
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.gridworld import build_gridworld, grid_features
+from rlnet.envs.lqr import LQR, LqrEnv, LqrVectorEnv
 from rlnet.envs.make import Environment, Simulation, make
 from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.presets import preset, preset_names
@@ -16,9 +17,12 @@ from rlnet.envs.single import GridworldEnv, RandomWalkEnv, TabularEnv
 from rlnet.envs.vector import TabularVectorEnv
 
 __all__ = [
+    "LQR",
     "Environment",
     "GridworldEnv",
     "GymnasiumSimulation",
+    "LqrEnv",
+    "LqrVectorEnv",
     "RandomWalkEnv",
     "Sampler",
     "Simulation",
@@ -37,12 +41,13 @@ __all__ = [
 ]
 
 for _id, _single, _vector in (
-    ("rlnet/Gridworld-v0", "GridworldEnv", "gridworld_vector"),
-    ("rlnet/RandomWalk-v0", "RandomWalkEnv", "random_walk_vector"),
+    ("rlnet/Gridworld-v0", "single:GridworldEnv", "vector:gridworld_vector"),
+    ("rlnet/RandomWalk-v0", "single:RandomWalkEnv", "vector:random_walk_vector"),
+    ("rlnet/LQR-v0", "lqr:LqrEnv", "lqr:LqrVectorEnv"),
 ):
     if _id not in gymnasium.registry:  # already there when the package is reloaded
         gymnasium.register(
             _id,
-            entry_point=f"rlnet.envs.single:{_single}",
-            vector_entry_point=f"rlnet.envs.vector:{_vector}",
+            entry_point=f"rlnet.envs.{_single}",
+            vector_entry_point=f"rlnet.envs.{_vector}",
         )
