@@ -14,12 +14,12 @@ from rlnet import algos
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import COMPLETE
 from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, time_limit
-from rlnet.config import Config, ConfigError, PredictionConfig, require
+from rlnet.config import Config, ConfigError, NoisyConfig, OptimisticConfig, PredictionConfig, require
 from rlnet.distributions import Categorical, Distribution, Gaussian
 from rlnet.envs import Environment, make
 from rlnet.explore import BEHAVIOURS, COUNTING
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, evaluate, solve
-from rlnet.nets import Inputs, make_network
+from rlnet.nets import Inputs, Network, make_network, with_noise
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
     algorithm = algorithm.chosen(config.algo.options)
     _check_algorithm(config, algorithm)
     _check_actions(config, algorithm, environment)
+    _check_exploration(config, algorithm, environment)
     mdp = environment.mdp
     solutions, given = None, None
     if mdp is not None:
@@ -88,19 +89,16 @@ def assemble(config: Config, environment: Environment) -> Problem:
         size=size,
     )
     actions = _actions(environment, device)
-    kinds = {"q": environment.n_actions, "pi": actions.outputs, "v": 1}
-    outputs = {role: kinds[role.rstrip("2")] for role in algorithm.roles}
+    counts = {"q": environment.n_actions, "pi": actions.outputs, "v": 1}
     setting = Setting(
         actions=actions,
-        networks={role: make_network(config.network, inputs, count) for role, count in outputs.items()},
+        networks={role: _network(config, inputs, role, counts[role.rstrip("2")]) for role in algorithm.roles},
+        dueling=config.network.dueling,
         available=None if mdp is None else _available(mdp, device),
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
         options=config.algo.options,
         given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device),
     )
-    counted = config.exploration.name not in COUNTING or environment.n_states is not None
-    allowed = f"counts visits, but env={config.env.name} has no countable states"
-    require(counted, "exploration", config.exploration.name, allowed)
     against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft") else AGAINST_POLICY
     return Problem(environment, algorithm, setting, solutions, against)
 
@@ -116,6 +114,33 @@ def _device(name: str) -> torch.device:
         device.type == "cpu" or torch.cuda.is_available(), "device", name, "this machine offers no such device to torch"
     )
     return device
+
+
+def _network(config: Config, inputs: Inputs, role: str, count: int) -> Network:
+    """The network of one role, which says `count` numbers of a state."""
+    exploration, initial, split = config.exploration, config.network.initial_value, 0
+    if role.startswith("q"):
+        quantiles = config.algo.options.get("quantiles", 1)
+        split = quantiles if config.network.dueling else 0
+        count = count * quantiles + split
+        if isinstance(exploration, OptimisticConfig):
+            initial = exploration.initial_value
+    network = make_network(config.network, inputs, count, split=split, initial=0.0 if role == "pi" else initial)
+    return with_noise(network, exploration.sigma) if isinstance(exploration, NoisyConfig) else network
+
+
+def _check_exploration(config: Config, algorithm: Algorithm, environment: Environment) -> None:
+    name, network = config.exploration.name, config.network
+    allowed = f"counts visits, but env={config.env.name} has no countable states"
+    require(name not in COUNTING or environment.n_states is not None, "exploration", name, allowed)
+    # Who acts by noisy parameters has no policy that could be evaluated; the greedy policy of the means is another.
+    allowed = f"algo={config.algo.name} learns the value of the policy that acts; use one that learns Q*"
+    require(name != "noisy" or algorithm.judged != "behaviour", "exploration", name, allowed)
+    allowed = "exploration=optimistic sets the first values by exploration.initial_value; leave this at 0"
+    optimistic = isinstance(config.exploration, OptimisticConfig)
+    require(not optimistic or network.initial_value == 0, "network.initial_value", network.initial_value, allowed)
+    allowed = f"algo={config.algo.name} learns no action values, so there is nothing to split"
+    require(not network.dueling or "q" in algorithm.roles, "network.dueling", network.dueling, allowed)
 
 
 def _check_algorithm(config: Config, algorithm: Algorithm) -> None:

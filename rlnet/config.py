@@ -171,13 +171,13 @@ class NetworkConfig(Settings):
     """Common to all function classes."""
 
     name: str = MISSING
+    initial_value: float = 0.0  # added to the first V or Q
+    dueling: bool = False  # Q = V + advantage, of an mlp from separate streams
 
 
 @dataclass
 class TabularConfig(NetworkConfig):
     """One free number per state and output: a one-hot input without a hidden layer."""
-
-    initial_value: float = 0.0
 
 
 @dataclass
@@ -239,6 +239,20 @@ class ExplorationConfig(Settings):
     """How actions are chosen from action values; `none` where the algorithm has a policy of its own."""
 
     name: str = MISSING
+
+
+@dataclass
+class OptimisticConfig(ExplorationConfig):
+    """Greedy, from first action values that are too good to be true."""
+
+    initial_value: float = MISSING
+
+
+@dataclass
+class NoisyConfig(ExplorationConfig):
+    """Greedy for parameters with learned noise."""
+
+    sigma: float = MISSING  # of the first noise: its deviation times the root of a layer's inputs
 
 
 @dataclass
@@ -319,6 +333,8 @@ SCHEMAS: dict[str, type] = {
     "network/linear": LinearConfig,
     "network/mlp": MlpConfig,
     "exploration/any": ExplorationConfig,
+    "exploration/optimistic": OptimisticConfig,
+    "exploration/noisy": NoisyConfig,
     "schedule/none": ScheduleConfig,
     "schedule/constant": ConstantConfig,
     "schedule/ramp": RampConfig,

@@ -81,6 +81,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "epsilon_greedy": epsilon_greedy,
     "softmax": softmax,
     "count_bonus": count_bonus,
+    "optimistic": greedy,
+    "noisy": greedy,
 }
 COUNTING = ("count_bonus",)  # those that need to know how often each action was taken in each state
 

@@ -84,6 +84,7 @@ class Learner:
         self._state = self._optimizer.init(self.theta)
         self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
         self._numbers = Streams(seeds, "update", device)  # what losses draw
+        self._noise = Streams(seeds, "noise", device)  # of noisy networks
 
     @property
     def params(self) -> dict[str, dict[str, Tensor]]:
@@ -94,6 +95,10 @@ class Learner:
     def target_params(self) -> dict[str, dict[str, Tensor]]:
         """The parameters that targets bootstrap from: the target network's, or the current ones, without gradient."""
         return self.params if self.target is None else self.layout.unpack(self.target)
+
+    def acting_params(self) -> dict[str, dict[str, Tensor]]:
+        """The parameters to act by now: of noisy networks, with fresh noise."""
+        return self.layout.draw(self.theta, self._noise)
 
     def follow(self, rate: Tensor | float) -> None:
         """Move the target network a share of the way to the current parameters: 1 copies them (Polyak averaging).
@@ -115,8 +120,9 @@ class Learner:
             The loss, without gradient; among its metrics the norm of the gradient before clipping.
         """
         theta = self.theta.detach().requires_grad_()
-        params, batch = self.layout.unpack(theta), self._with_draws(batch)
-        result = Loss(*self.algorithm.loss(self.setting, params, self.target_params, batch, hyper))
+        params, batch = self.layout.draw(theta, self._noise), self._with_draws(batch)
+        target_params = self.layout.draw(self.theta if self.target is None else self.target, self._noise)
+        result = Loss(*self.algorithm.loss(self.setting, params, target_params, batch, hyper))
         loss = result.total
         if loss.shape != (theta.shape[0],):
             raise ValueError(f"an algorithm's loss must be one number per member [{theta.shape[0]}], not {loss.shape}")
@@ -143,6 +149,7 @@ class Learner:
             "optimizer": self._state,
             "target": self.target,
             "numbers": self._numbers.state_dict(),
+            "noise": self._noise.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -151,5 +158,6 @@ class Learner:
         if self.target is not None:
             self.target.copy_(state["target"])
         self._numbers.load_state_dict(state["numbers"])
+        self._noise.load_state_dict(state["noise"])
         for name, tensor in self._state.items():
             tensor.copy_(state["optimizer"][name])

@@ -61,6 +61,10 @@ class Streams:
             row.uniform_(generator=generator)
         return out.clamp_(max=_BELOW_ONE)
 
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers as float64 [M, *shape], by inverting their distribution."""
+        return torch.special.ndtri(self.uniform(*shape).clamp_(min=1.0 - _BELOW_ONE))
+
     def integers(self, high: int, *shape: int) -> Tensor:
         """Uniform integers in [0, high) as int64 [M, *shape]."""
         return (self.uniform(*shape) * high).long()

@@ -75,7 +75,7 @@ class Run:
     def collect(self) -> Rollout:
         """The next rollout, by the current parameters and exploration."""
         algorithm, setting = self.problem.algorithm, self.problem.setting
-        params, hyper = self.learner.params, self.hyper()
+        params, hyper = self.learner.acting_params(), self.hyper()
         return self.collector.collect(lambda obs: algorithm.act(setting, params, obs, hyper))
 
     def hyper(self) -> dict[str, Tensor]:

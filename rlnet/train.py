@@ -185,6 +185,8 @@ def _row(state: Run, metrics: Mapping[str, Tensor], since: float, steps_before: 
     tensors = state.collector.episodes() | dict(metrics)
     if state.config.exploration.name in SCHEDULED_AS:
         tensors[SCHEDULED_AS[state.config.exploration.name]] = state.explore.squeeze(-1)
+    if state.learner.layout.noisy:
+        tensors["explore/sigma"] = state.learner.layout.deviations(state.learner.theta).abs().mean(1)
     tensors["optimizer/learning_rate"] = state.learning_rate.squeeze(-1)
     row = {name: tensor.double().cpu().numpy() for name, tensor in tensors.items()}
     speed = (int(state.steps.sum()) - steps_before) / max(time.perf_counter() - since, 1e-9)

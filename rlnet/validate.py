@@ -1,5 +1,6 @@
 """From composed or stored YAML to checked configs. Every range is checked here, once."""
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from rlnet.config import (
     ConfigError,
     EpochsConfig,
     MlpConfig,
+    NoisyConfig,
+    OptimisticConfig,
     PiecewiseConfig,
     ReplayConfig,
     ScheduleConfig,
@@ -55,6 +58,12 @@ def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float,
 
 def _check_exploration(config: Config) -> None:
     name, schedule = config.exploration.name, config.schedule
+    if isinstance(config.exploration, NoisyConfig):
+        sigma = config.exploration.sigma
+        require(0 < sigma < float("inf"), "exploration.sigma", sigma, "must be above 0")
+    if isinstance(config.exploration, OptimisticConfig):
+        value = config.exploration.initial_value
+        require(math.isfinite(value), "exploration.initial_value", value, "must be a finite number")
     if name not in SCHEDULED:
         require(schedule.name == "none", "schedule", schedule.name, f"exploration={name} has nothing to schedule")
         return
@@ -88,6 +97,8 @@ def _check_train(config: Config) -> None:
         require(1 <= parts <= rows, "algo.minibatches", parts, f"must be in [1, algo.envs·algo.rollout = {rows}]")
     if isinstance(config.algo, ReplayConfig):
         _check_replay(config.algo)
+    initial = config.network.initial_value
+    require(math.isfinite(initial), "network.initial_value", initial, "must be a finite number")
     if isinstance(config.network, MlpConfig):
         network = config.network
         require(all(width >= 1 for width in network.hidden), "network.hidden", network.hidden, "widths of at least 1")

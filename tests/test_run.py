@@ -115,3 +115,75 @@ def test_rows_one_by_one_are_those_that_are_due_each_with_the_rows_that_its_targ
 def test_options_that_cannot_be_used_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         make_run("env=random_walk", "algo=n_step_td", *options)
+
+
+def test_noisy_networks_act_with_noise_and_are_judged_without():
+    options = ("env=random_walk", "gamma=0.9", "network=tabular", "exploration=noisy", "algo.envs=500", "seeds=2")
+    run = make_run(*options, "network.initial_value=1")
+    tables = run.tables()
+    np.testing.assert_allclose(tables.q[:, ~run.problem.environment.mdp.terminal], 1.0)
+    assert run.collect().action[0].float().std(1).max() == 0  # one noise, one greedy action for all in the first state
+    noisy = [run.learner.acting_params()["q"]["table"] for _ in range(2)]
+    assert not torch.equal(noisy[0], noisy[1])
+    update(run)
+    assert not torch.equal(run.learner.layout.deviations(run.learner.theta), torch.full((2, 40), 0.5))
+
+
+@pytest.mark.parametrize("name", ["count_bonus", "optimistic"])
+def test_counting_and_optimism_try_everything_where_greed_alone_does_not(name):
+    """A chain of ten states that pays 0.1 for going left at once and 1 at its right end."""
+    options = (
+        "env=random_walk", "env.length=10", "env.left_reward=0.1", "gamma=0.95", "network=tabular", "algo.envs=1",
+        "optimizer.learning_rate=0.5", "schedule@optimizer.schedule=constant", "optimizer.schedule.value=1",
+    )  # fmt: skip
+    more = {"count_bonus": ("schedule=constant", "schedule.value=0.2"), "optimistic": ()}[name]
+    curious, greedy = make_run(*options, f"exploration={name}", *more), make_run(*options, "exploration=greedy")
+    greedy.learner.theta.view(-1, 2)[:, 0] = 0.01  # a prejudice for going left
+    curious.learner.theta.view(-1, 2)[:, 0] += 0.01
+    for run in (curious, greedy):
+        update(run, 1000)
+    assert curious.compare()[1].scalars["exact/regret"].max() < 1e-6
+    assert greedy.compare()[1].scalars["exact/regret"].min() > 0.1
+
+
+def test_what_an_exploration_needs_is_said():
+    with pytest.raises(ConfigError, match="exploration=count_bonus: counts visits, but env=cartpole has no countable"):
+        make_run("env=cartpole", "exploration=count_bonus")
+    with pytest.raises(ConfigError, match="exploration=noisy: algo=sarsa learns the value of the policy that acts"):
+        make_run("env=cliff", "gamma=0.9", "exploration=noisy", "algo=sarsa")
+    with pytest.raises(ConfigError, match=r"network.initial_value=2.0: exploration=optimistic sets"):
+        make_run("exploration=optimistic", "network.initial_value=2")
+    with pytest.raises(ConfigError, match=r"exploration.sigma=0.0: must be above 0"):
+        make_run("exploration=noisy", "exploration.sigma=0")
+    with pytest.raises(ConfigError, match=r"network.dueling=True: algo=td0 learns no action values"):
+        make_run("algo=td0", "network.dueling=true")
+    with pytest.raises(ConfigError, match=r"schedule=constant: exploration=noisy has nothing to schedule"):
+        make_run("exploration=noisy", "schedule=constant")
+    with pytest.raises(ConfigError, match=r"schedule.at=\[0.5, 0.2\]: must be shares of the run .* rising"):
+        make_run("schedule=piecewise", "schedule.at=[0.5,0.2]", "schedule.values=[1,0]")
+    with pytest.raises(ConfigError, match=r"schedule.values=\[1.0\]: must be 2 numbers"):
+        make_run("schedule=piecewise", "schedule.at=[0.2,0.5]", "schedule.values=[1]")
+    with pytest.raises(ConfigError, match=r"schedule.values=\[1.0, 2.0\]: ε of exploration=epsilon_greedy must be in"):
+        make_run("schedule=piecewise", "schedule.at=[0.2,0.5]", "schedule.values=[1,2]")
+    with pytest.raises(ConfigError, match=r"schedule.decay=1.5: must be a factor in \(0, 1\]"):
+        make_run("schedule=episodes", "schedule.decay=1.5")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("exploration=noisy", "network.dueling=true"),
+        ("exploration=count_bonus", "schedule=episodes"),
+        ("algo=double_q_learning", "schedule=piecewise"),
+    ],
+)
+def test_exploration_goes_on_with_the_same_bits(options, tmp_path):
+    base = ("env=random_walk", "gamma=0.9", "steps=4000", "seeds=2")
+    whole, half, resumed = (make_run(*base, *options) for _ in range(3))
+    update(half, 20)
+    torch.save(half.state_dict(), tmp_path / "checkpoint.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    update(resumed, 20)
+    update(whole, 40)
+    assert torch.equal(whole.learner.theta, resumed.learner.theta)
+    assert torch.equal(whole.explore, resumed.explore)

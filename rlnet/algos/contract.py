@@ -33,7 +33,7 @@ class Loss(NamedTuple):
 class Setting:
     """What stays fixed during a run, as an algorithm sees it. Observations are [..., M, N(, F)].
 
-    A role of action values has A outputs; with `quantiles` K > 1 it has A·K; with `dueling` a further K in front.
+    A role of action values has A·K outputs, K = `quantiles` (1 for most methods); with `dueling` a further K in front.
     """
 
     networks: Mapping[str, Network]  # by role: q, v, pi; a role of several networks of its kind: q, q2
@@ -41,9 +41,13 @@ class Setting:
     available: Tensor | None = None  # bool [S, A], None where every action is always available
     behaviour: Behaviour | None = None  # how action values become the probabilities of acting
     given_policy: Tensor | None = None  # [S, A], for prediction
-    quantiles: int = 1  # K, numbers that stand for the distribution of the return of an action
     dueling: bool = False  # Q = V + advantage, from two streams of one network
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
+
+    @property
+    def quantiles(self) -> int:
+        """K, the numbers that stand for the distribution of the return of an action."""
+        return self.options.get("quantiles", 1)
 
     def v(self, params: Params, obs: Tensor) -> Tensor:
         """V(s): [..., M, N]."""

@@ -53,47 +53,74 @@ def _uniform(streams: Streams, bound: float, shape: tuple[int, ...]) -> Tensor:
     return ((2 * streams.uniform(*shape) - 1) * bound).float()
 
 
-def _table(outputs: int, states: int, initial: float) -> Network:
-    shapes = {"table": (states, outputs)}
+def _table(first: Tensor, states: int) -> Network:
+    outputs = len(first)
 
     def init(streams: Streams) -> Params:
-        return {"table": torch.full((streams.members, states, outputs), initial, device=streams.device)}
+        return {"table": first.to(streams.device).expand(streams.members, states, outputs).clone()}
 
-    return Network(shapes, init, lambda params, obs: lookup(params["table"], obs))
+    # A state is a one-hot input, of which one is active.
+    return Network({"table": (states, outputs)}, init, lambda params, obs: lookup(params["table"], obs), {"table": 1.0})
 
 
-def _linear(outputs: int, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
-    shapes = {"weight": (width, outputs), "bias": (outputs,)}
+def _linear(first: Tensor, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
+    shapes = {"weight": (width, len(first)), "bias": (len(first),)}
 
     def init(streams: Streams) -> Params:
-        return {k: torch.zeros(streams.members, *shape, device=streams.device) for k, shape in shapes.items()}
+        weight = torch.zeros(streams.members, *shapes["weight"], device=streams.device)
+        return {"weight": weight, "bias": first.to(streams.device).expand(streams.members, -1).clone()}
 
-    return Network(shapes, init, lambda params, obs: dense(encode(obs), params["weight"], params["bias"]))
+    def apply(params: Params, obs: Tensor) -> Tensor:
+        return dense(encode(obs), params["weight"], params["bias"])
+
+    return Network(shapes, init, apply, dict.fromkeys(shapes, width**0.5))
 
 
-def _mlp(outputs: int, config: MlpConfig, width: int, encode: Callable[[Tensor], Tensor] | None) -> Network:
-    """`encode` None: the observation is an index into the first weight matrix."""
-    widths = [width, *config.hidden, outputs]
+def _mlp(
+    first: Tensor, split: int, config: MlpConfig, width: int, encode: Callable[[Tensor], Tensor] | None
+) -> Network:
+    """`encode` None: the observation is an index into the first weight matrix.
+
+    With `split` K > 0 the first K outputs have a last hidden layer of their own, beside that of the others.
+    """
+    hidden, depth, activation = list(config.hidden), len(config.hidden), ACTIVATIONS[config.activation]
+    two = split > 0 and depth > 0
+    below = [*hidden[:-1], 2 * hidden[-1]] if two else hidden
+    layers = {str(k): pair for k, pair in enumerate(pairwise([width, *below]))}
+    inputs = hidden[-1] if hidden else width
+    layers[str(depth)] = (inputs, len(first) - split if two else len(first))
+    if two:
+        layers["_value"] = (inputs, split)
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
+    for layer, (fan_in, fan_out) in layers.items():
         shapes |= {f"weight{layer}": (fan_in, fan_out), f"bias{layer}": (fan_out,)}
-    depth, activation = len(config.hidden), ACTIVATIONS[config.activation]
+    ends = {f"bias{depth}": first[split:], "bias_value": first[:split]} if two else {f"bias{depth}": first}
 
     def init(streams: Streams) -> Params:
-        # Uniform within 1/√fan_in, as torch.nn.Linear does.
-        bounds = {f"{kind}{k}": widths[k] ** -0.5 for k in range(depth + 1) for kind in ("weight", "bias")}
-        return {name: _uniform(streams, bounds[name], shape) for name, shape in shapes.items()}
+        # Uniform within 1/√fan_in, as torch.nn.Linear does; the first values are added at the end.
+        fan_in = {f"{kind}{layer}": pair[0] for layer, pair in layers.items() for kind in ("weight", "bias")}
+        params = {name: _uniform(streams, fan_in[name] ** -0.5, shape) for name, shape in shapes.items()}
+        return params | {name: params[name] + values.to(streams.device) for name, values in ends.items()}
 
     def apply(params: Params, obs: Tensor) -> Tensor:
         if encode is None:
             x = lookup(params["weight0"], obs) + params["bias0"].unsqueeze(1)
         else:
             x = dense(encode(obs), params["weight0"], params["bias0"])
-        for layer in range(1, depth + 1):
+        for layer in range(1, depth):
             x = dense(activation(x), params[f"weight{layer}"], params[f"bias{layer}"])
-        return x
+        if depth == 0:
+            return x
+        x, last = activation(x), (params[f"weight{depth}"], params[f"bias{depth}"])
+        if not two:
+            return dense(x, *last)
+        for_value, for_rest = x.chunk(2, dim=-1)
+        value = dense(for_value, params["weight_value"], params["bias_value"])
+        return torch.cat((value, dense(for_rest, *last)), dim=-1)
 
-    return Network(shapes, init, apply)
+    active = {"0": 1} if encode is None else {}  # of a one-hot input
+    roots = {f"{kind}{k}": active.get(k, pair[0]) ** 0.5 for k, pair in layers.items() for kind in ("weight", "bias")}
+    return Network(shapes, init, apply, roots)
 
 
 def _vector_input(inputs: Inputs, name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
@@ -106,25 +133,31 @@ def _vector_input(inputs: Inputs, name: str) -> tuple[int, Callable[[Tensor], Te
     return inputs.features.shape[1], partial(torch.nn.functional.embedding, weight=inputs.features)
 
 
-def make_network(config: NetworkConfig, inputs: Inputs, outputs: int) -> Network:
+def make_network(
+    config: NetworkConfig, inputs: Inputs, outputs: int, *, split: int = 0, initial: float | None = None
+) -> Network:
     """The network of a config for one role.
 
     Args:
         config: which function class.
         inputs: what it sees.
         outputs: 1 for V, the number of actions for Q or policy logits.
+        split: so many of the outputs, the first ones, have a stream of hidden units of their own (dueling networks).
+        initial: added to the first values of the outputs, or of these first ones alone; None: config.initial_value.
 
     Raises:
         ConfigError: the function class cannot represent a function of these observations.
     """
+    first = torch.zeros(outputs)
+    first[: split or outputs] = config.initial_value if initial is None else initial
     if isinstance(config, TabularConfig):
         if inputs.n_states is None:
             raise ConfigError(f"network=tabular: env={inputs.env} has no countable states; use linear or mlp")
-        return _table(outputs, inputs.n_states, config.initial_value)
+        return _table(first, inputs.n_states)
     if isinstance(config, LinearConfig):
-        return _linear(outputs, *_vector_input(inputs, "linear"))
+        return _linear(first, *_vector_input(inputs, "linear"))
     if isinstance(config, MlpConfig):
         if inputs.n_states is not None and config.input == "one_hot":
-            return _mlp(outputs, config, inputs.n_states, None)
-        return _mlp(outputs, config, *_vector_input(inputs, "mlp"))
+            return _mlp(first, split, config, inputs.n_states, None)
+        return _mlp(first, split, config, *_vector_input(inputs, "mlp"))
     raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp")
