@@ -80,6 +80,7 @@ def ratios(seed: int) -> dict[str, float]:
     return found
 
 
+@pytest.mark.filterwarnings("ignore::rlnet.mdp.ToleranceWarning")  # a policy that hardly ends: its bound is known
 @pytest.mark.parametrize("models", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_bound_is_violated_in_random_models(models):
     """No certified bound may lie below the truth; and it must say something: medians of bound / true error."""
