@@ -283,6 +283,7 @@ class Config(Settings):
     threads: int = 1  # of torch: one is fastest for small networks
     log_every: int = MISSING  # steps between rows of metrics.csv
     compare_every: int = MISSING  # steps between comparisons with the exact solution
+    compare_share: float = 0.1  # of the run's time that comparing may take; beyond, it is done less often; 1: no limit
     checkpoint_every: int = MISSING  # steps between checkpoints
     resume: str | None = None  # the folder of a run to go on with
 

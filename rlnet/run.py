@@ -20,7 +20,7 @@ from rlnet.replay import Replay
 from rlnet.rng import Streams
 
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
-RESUMABLE = ("steps", "log_every", "compare_every", "checkpoint_every", "threads", "resume")
+RESUMABLE = ("steps", "log_every", "compare_every", "compare_share", "checkpoint_every", "threads", "resume")
 
 
 class Run:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlnet.build import build
+from rlnet.cadence import Cadence, Capped
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, EpochsConfig, RunFailed, require
 from rlnet.data import Rollout, minibatches, rows_in_order
@@ -83,9 +84,8 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
     config = state.config
     exact = state.problem.solutions is not None
     step = int(state.steps.max())
-    log, compare, save = (
-        _Cadence(every, step) for every in (config.log_every, config.compare_every, config.checkpoint_every)
-    )
+    log, save = Cadence(config.log_every, step), Cadence(config.checkpoint_every, step)
+    compare = Capped(config.compare_every, step, config.compare_share)
     scores: dict[str, np.ndarray] = {}
     if exact:
         tables, comparison = state.compare()
@@ -98,11 +98,14 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
             metrics = learn(state, state.collect())
             step = int(state.steps.max())
             done = int(state.steps.min()) >= config.steps
-            if exact and (compare.due(step) or done):
-                scores, fresh = state.compare()[1].scalars, True
+            if exact and (done or compare.due(step)):
+                with compare.timed():
+                    scores, fresh = state.compare()[1].scalars, True
             if log.due(step) or done:
                 _check_finite(state)
                 row = _row(state, metrics, clock, before)
+                if exact:
+                    row["time/compare_share"] = np.full(len(state.steps), compare.share)
                 display.update(step, **_shown(row | scores))
                 # A score stands in the row of the step that it was computed at, and nowhere else.
                 row |= scores if fresh else {name: np.full(config.seeds, np.nan) for name in scores}
@@ -165,19 +168,6 @@ def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
         elif state.updates % algo.target_every == 0:
             learner.follow(1.0)
     return metrics
-
-
-class _Cadence:
-    """Whether another `every` steps have gone by."""
-
-    def __init__(self, every: int, step: int) -> None:
-        self._every, self._next = every, (step // every + 1) * every
-
-    def due(self, step: int) -> bool:
-        if step < self._next:
-            return False
-        self._next = (step // self._every + 1) * self._every
-        return True
 
 
 def _row(state: Run, metrics: Mapping[str, Tensor], since: float, steps_before: int) -> dict[str, np.ndarray]:

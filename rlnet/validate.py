@@ -88,6 +88,8 @@ def _check_replay(algo: ReplayConfig) -> None:
 def _check_train(config: Config) -> None:
     for key in ("steps", "seeds", "threads", "log_every", "compare_every", "checkpoint_every"):
         require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
+    allowed = "must be a share of the run's time in (0, 1]"
+    require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
     for key in ("envs", "rollout"):
         require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")

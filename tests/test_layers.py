@@ -19,6 +19,7 @@ LAYERS = (
     "report",
     "run",
     "record",
+    "cadence",
     "build",
     "learner",
     "collect",

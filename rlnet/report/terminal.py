@@ -61,6 +61,7 @@ MEANINGS = {  # short enough for one line beside a value on 80 columns
     "return/mean": "mean return of the episodes in training",
     "return/discounted": "mean discounted return in training",
     "episode/length": "mean number of steps per episode",
+    "time/compare_share": "share of the time spent on comparing",
     "time/steps_per_second": "environment steps per second",
 }
 RATES = ("exact/optimal_action_rate", "exact/coverage")

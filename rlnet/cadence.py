@@ -1,0 +1,72 @@
+"""When something that is done now and then is due."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_log = logging.getLogger(__name__)
+GRACE = 1.0  # seconds of comparing that no run has to account for: what so little costs nobody notices
+
+
+class Cadence:
+    """Whether another `every` steps have gone by since `step`."""
+
+    def __init__(self, every: int, step: int) -> None:
+        self.every, self._next = every, (step // every + 1) * every
+
+    def due(self, step: int) -> bool:
+        if step < self._next:
+            return False
+        self._next = (step // self.every + 1) * self.every
+        return True
+
+
+class Capped(Cadence):
+    """A cadence that stretches itself where what is done would take more than a share of the run's time.
+
+    Args:
+        every, step: see Cadence.
+        share: in (0, 1]; 1 never stretches. The first second in all is free.
+        clock: () → seconds; for tests.
+    """
+
+    def __init__(self, every: int, step: int, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(every, step)
+        self._allowed, self._clock = share, clock
+        self._began, self._first, self._said = clock(), step, False
+        self.spent = self._last = 0.0  # seconds in all, and of the last time
+
+    @property
+    def share(self) -> float:
+        """The share of the time since the beginning that it took."""
+        return self.spent / max(self._clock() - self._began, 1e-9)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Wrap what is done, so that it is accounted for."""
+        start = self._clock()
+        yield
+        self._last = self._clock() - start
+        self.spent += self._last
+
+    def due(self, step: int) -> bool:
+        if step < self._next:
+            return False
+        elapsed = self._clock() - self._began
+        if self._allowed < 1 and self.spent + self._last > GRACE + self._allowed * elapsed:
+            self._say(step, elapsed)
+            return False
+        return super().due(step)
+
+    def _say(self, step: int, elapsed: float) -> None:
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "comparing with the exact solution takes %.2g s each time: to stay within compare_share=%g of the "
+                "run's time it is done about every %s steps, not every %s",
+                self._last,
+                self._allowed,
+                f"{self._last / self._allowed * (step - self._first) / elapsed:,.0f}",
+                f"{self.every:,}",
+            )
