@@ -19,6 +19,7 @@ from rlnet.distributions import Categorical, Distribution, Gaussian
 from rlnet.envs import Environment, make
 from rlnet.explore import BEHAVIOURS, COUNTING
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, evaluate, solve
+from rlnet.members import each_setting
 from rlnet.nets import Inputs, Network, make_network, with_noise
 
 
@@ -68,17 +69,19 @@ def assemble(config: Config, environment: Environment) -> Problem:
     algorithm = algos.load(config.algo.name)
     _check_options(config.algo.options, algorithm, config.algo.name)
     algorithm = algorithm.chosen(config.algo.options)
-    _check_algorithm(config, algorithm)
+    alone = each_setting(config)
+    for one in alone:
+        _check_algorithm(one, algorithm)
     _check_actions(config, algorithm, environment)
     _check_exploration(config, algorithm, environment)
     mdp = environment.mdp
     solutions, given = None, None
     if mdp is not None:
-        temperature = 0.0 if algorithm.temperature is None else algorithm.temperature(config.algo.hyper)
-        solutions = [exact_solution(mdp, config.gamma, config.env.name, temperature=temperature)] * config.seeds
+        solutions = [solution for solution in _solutions(mdp, alone, algorithm) for _ in range(config.seeds)]
     if algorithm.judged == "given":
-        given = _given_policy(config, mdp, solutions)
-    _check_returns(config, algorithm, mdp)
+        given = _given_policies(config, alone, mdp, solutions)
+    for one in alone:
+        _check_returns(one, algorithm, mdp)
     device = _device(config.device)
     features = environment.features
     size = None if environment.n_states is not None else int(np.prod(environment.observation_shape))
@@ -97,10 +100,17 @@ def assemble(config: Config, environment: Environment) -> Problem:
         available=None if mdp is None else _available(mdp, device),
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
         options=config.algo.options,
-        given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device),
+        given_policy=None if given is None else given.to(device),
     )
     against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft") else AGAINST_POLICY
     return Problem(environment, algorithm, setting, solutions, against)
+
+
+def _solutions(mdp: FiniteMDP, alone: list[Config], algorithm: Algorithm) -> list[Solution]:
+    """The exact solution for each setting of a population; each problem is solved once."""
+    kinds = [(c.gamma, 0.0 if algorithm.temperature is None else algorithm.temperature(c.algo.hyper)) for c in alone]
+    exact = {(gamma, tau): exact_solution(mdp, gamma, alone[0].env.name, temperature=tau) for gamma, tau in set(kinds)}
+    return [exact[kind] for kind in kinds]
 
 
 def _device(name: str) -> torch.device:
@@ -207,15 +217,25 @@ def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) 
     require(config.gamma**limit <= COMPLETE, "gamma", config.gamma, f"{need}; {limit} steps are too few: {advice}")
 
 
-def _given_policy(config: Config, mdp: FiniteMDP | None, solutions: list[Solution] | None) -> np.ndarray:
-    """The policy to be predicted, as probabilities [S, A]."""
+def _given_policies(config: Config, alone: list[Config], mdp: FiniteMDP | None, solutions: list[Solution]) -> Tensor:
+    """The policies to be predicted, as probabilities [M, S, A]; one in memory where all members have the same γ."""
     if mdp is None or not isinstance(config.algo, PredictionConfig):
         raise ConfigError(f"algo={config.algo.name}: predicts the value of a given policy, which needs a finite model")
+    truth = {solution.gamma: solution for solution in solutions}
+    first = {one.gamma: one for one in alone}
+    found = {gamma: torch.as_tensor(_given_policy(one, mdp, truth[gamma])).float() for gamma, one in first.items()}
+    if len(found) == 1:
+        return found[alone[0].gamma].expand(len(solutions), -1, -1)
+    return torch.stack([found[one.gamma] for one in alone for _ in range(config.seeds)])
+
+
+def _given_policy(config: Config, mdp: FiniteMDP, solution: Solution) -> np.ndarray:
+    """The policy to be predicted at one γ, as probabilities [S, A]."""
     source = config.algo.policy
     if source == "uniform":
         policy = mdp.available / np.maximum(mdp.available.sum(1, keepdims=True), 1)
     elif source == "optimal":
-        policy = solutions[0].policy
+        policy = solution.policy
     else:
         policy = _saved_policy(Path(source), mdp)
     try:

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlnet.config import ConfigError, RunFailed, register
 from rlnet.validate import from_hydra
 
+OPEN = ("vary.", "env.kwargs.")  # groups that may get keys which no config lists
 RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
 
 
@@ -64,7 +65,7 @@ def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
             failures.append((error, 2 if isinstance(error, ConfigError) else 1))
 
     try:
-        sys.argv[1:] = _with_stored_overrides(sys.argv[1:])
+        sys.argv[1:] = opened(_with_stored_overrides(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
     except ConfigError as error:
         failures.append((error, 2))
@@ -99,8 +100,13 @@ def _with_stored_overrides(argv: list[str]) -> list[str]:
                 raise ConfigError(f"{argument}: must be the folder of a run; it holds no .hydra/overrides.yaml")
             stored = [item for item in OmegaConf.load(path) if not item.startswith("resume=")]
             given = {item.split("=")[0] for item in argv}
-            return [item for item in stored if item.split("=")[0] not in given] + argv
+            return [item for item in stored if item.split("=")[0].lstrip("+") not in given] + argv
     return argv
+
+
+def opened(overrides: Sequence[str]) -> list[str]:
+    """The same overrides, so that Hydra accepts new keys where any key may stand: `vary.gamma` as `++vary.gamma`."""
+    return [f"++{item}" if item.startswith(OPEN) else item for item in overrides]
 
 
 def explain(error: Exception, argv: list[str]) -> str:

@@ -5,7 +5,9 @@ checks ranges and hands out objects whose attributes can be set only once. A num
 `PER_MEMBER`: it travels as a tensor [M, 1], one number for each member of a population.
 """
 
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass, field
+from math import prod
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -26,6 +28,14 @@ def require(condition: bool, key: str, value: Any, allowed: str) -> None:
     """Raise ConfigError 'key=value: allowed' unless `condition` holds (NaN never does)."""
     if not condition:
         raise ConfigError(f"{key}={value}: {allowed}")
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"a.b": value}."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return out
 
 
 class Settings:
@@ -132,7 +142,7 @@ class AlgoConfig(Settings):
     name: str = MISSING
     envs: int = MISSING  # N, environments per member
     rollout: int = MISSING  # T, steps per update; for whole episodes: the most steps an episode may have
-    hyper: dict[str, float] = field(default_factory=dict)  # the algorithm's own numbers; all of them per member
+    hyper: dict[str, float] = field(default_factory=dict, metadata=PER_MEMBER)  # the algorithm's own numbers
     options: dict[str, Any] = field(default_factory=dict)  # the algorithm's own choices
 
 
@@ -261,7 +271,7 @@ class OptimizerConfig(Settings):
 
     name: str = MISSING
     learning_rate: float = field(default=MISSING, metadata=PER_MEMBER)
-    max_grad_norm: float | None = None  # each member's own gradient is clipped to this norm
+    max_grad_norm: float | None = field(default=None, metadata=PER_MEMBER)  # each member's own gradient is clipped
     schedule: ScheduleConfig = MISSING
 
 
@@ -278,7 +288,8 @@ class Config(Settings):
     gamma: float = field(default=MISSING, metadata=PER_MEMBER)
     steps: int = MISSING  # environment steps of each member
     seed: int = 0  # of the first member
-    seeds: int = 1  # M, members, seeded seed, seed + 1, ...
+    seeds: int = 1  # members of each setting, seeded seed, seed + 1, ...
+    vary: dict[str, Any] = field(default_factory=dict)  # lists for PER_MEMBER numbers: M = their product × seeds
     device: str = "cpu"
     threads: int = 1  # of torch: one is fastest for small networks
     log_every: int = MISSING  # steps between rows of metrics.csv
@@ -289,8 +300,9 @@ class Config(Settings):
 
     @property
     def member_seeds(self) -> list[int]:
-        """The M seeds."""
-        return list(range(self.seed, self.seed + self.seeds))
+        """The M seeds: all of them for the first setting, then for the next; see `rlnet.members`."""
+        settings = prod(len(values) for values in leaves(self.vary).values())
+        return list(range(self.seed, self.seed + self.seeds)) * settings
 
 
 @dataclass

@@ -19,8 +19,8 @@ Behaviour = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 class Progress(NamedTuple):
     """How far each member is."""
 
-    done: Tensor  # [M], the share of its steps in [0, 1]
-    episodes: Tensor  # int64 [M], episodes that it has finished
+    done: Tensor  # [M, 1], the share of its steps in [0, 1]
+    episodes: Tensor  # int64 [M, 1], episodes that it has finished
 
 
 def greedy(q: Tensor, parameter: Tensor | float = 0.0, counts: Tensor | None = None) -> Tensor:
@@ -102,7 +102,7 @@ def sample(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _constant(config: ConstantConfig, progress: Progress) -> Tensor:
-    return torch.full_like(progress.done, config.value)
+    return torch.zeros_like(progress.done) + config.value
 
 
 def _way(config: RampConfig, progress: Progress) -> Tensor:
@@ -151,11 +151,11 @@ def scheduled(config: ScheduleConfig, progress: Progress) -> Tensor:
     """The value of a schedule.
 
     Args:
-        config: which schedule, and its numbers.
+        config: which schedule, and its numbers, or columns [M, 1] of them.
         progress: how far each member is.
 
     Returns:
-        float32 [M].
+        float32 [M, 1].
 
     Raises:
         ConfigError: there is no schedule of this name.

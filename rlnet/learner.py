@@ -85,6 +85,9 @@ class Learner:
         self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
         self._numbers = Streams(seeds, "update", device)  # what losses draw
         self._noise = Streams(seeds, "noise", device)  # of noisy networks
+        # A member whose gradient is once not finite goes back to the parameters before, and stays there.
+        self.alive = torch.ones_like(self.theta[:, :1], dtype=torch.bool)  # [M, 1]
+        self._sound = self.theta.clone()  # [M, P], the last parameters whose gradient was finite
 
     @property
     def params(self) -> dict[str, dict[str, Tensor]]:
@@ -129,7 +132,14 @@ class Learner:
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         norm = grad.norm(dim=1, keepdim=True)
         if self._max_norm is not None:
-            grad = grad * (self._max_norm / norm.clamp(min=self._max_norm))
+            grad = grad * (self._max_norm / norm).clamp(max=1.0)
+        self.alive &= norm.isfinite()
+        if grad.is_cuda or not self.alive.all():  # asking would make a GPU wait
+            grad, learning_rate = torch.where(self.alive, grad, 0.0), learning_rate * self.alive
+            for theta in (self.theta, self.target):
+                if theta is not None:
+                    theta.copy_(torch.where(self.alive, theta, self._sound))
+        self._sound.copy_(self.theta)
         self._optimizer.step(self.theta, grad, learning_rate, self._state)
         metrics = result.metrics | {"loss/total": loss.detach(), "loss/grad_norm": norm.squeeze(1)}
         return Loss(loss.detach(), metrics, result.error)
@@ -150,11 +160,15 @@ class Learner:
             "target": self.target,
             "numbers": self._numbers.state_dict(),
             "noise": self._noise.state_dict(),
+            "alive": self.alive,
+            "sound": self._sound,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.theta.copy_(state["theta"])
+        self.alive.copy_(state["alive"])
+        self._sound.copy_(state["sound"])
         if self.target is not None:
             self.target.copy_(state["target"])
         self._numbers.load_state_dict(state["numbers"])

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from rlnet.config import Config, ConfigError
+from rlnet.config import Config, ConfigError, leaves
+from rlnet.members import each_setting, member_settings, settings
 
 Row = Mapping[str, np.ndarray]  # scalar name → [M]
 
@@ -31,7 +32,11 @@ class Record:
             raise ConfigError(f"hydra.run.dir={folder}: already holds a run; choose a folder without one")
         from torch.utils.tensorboard import SummaryWriter  # takes a moment to import: only for those who train
 
-        self.folder, self._seeds = folder, config.member_seeds
+        self.folder, self._config = folder, config
+        self._own = [  # what tells the members apart: the first cells of their rows
+            {"member": m, "seed": seed, **setting}
+            for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
+        ]
         stored = folder / ".hydra" / "config.yaml"
         if not stored.exists():
             stored.parent.mkdir(parents=True, exist_ok=True)
@@ -48,11 +53,11 @@ class Record:
             scalars: [M] each; not finite where there is nothing to say. The first row decides the columns.
         """
         if self._csv is None:
-            self._csv = csv.DictWriter(self._file, ["step", "member", "seed", *scalars], restval="")
+            self._csv = csv.DictWriter(self._file, ["step", *self._own[0], *scalars], restval="")
             self._csv.writeheader()
-        for m, seed in enumerate(self._seeds):
+        for m, own in enumerate(self._own):
             cells = {name: _cell(values[m]) for name, values in scalars.items()}
-            self._csv.writerow({"step": int(steps[m]), "member": m, "seed": seed, **cells})
+            self._csv.writerow({"step": int(steps[m]), **own, **cells})
         self._file.flush()
         for name, values in scalars.items():
             finite = values[np.isfinite(values)]
@@ -63,9 +68,9 @@ class Record:
         """Begin with the rows of another run's metrics.csv up to a step: what a resumed run had done before."""
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) <= until]
-        for first in range(0, len(rows), len(self._seeds)):
-            group = rows[first : first + len(self._seeds)]
-            names = [name for name in group[0] if name not in ("step", "member", "seed")]
+        for first in range(0, len(rows), len(self._own)):
+            group = rows[first : first + len(self._own)]
+            names = [name for name in group[0] if name != "step" and name not in self._own[0]]
             scalars = {name: np.array([float(row[name] or "nan") for row in group]) for name in names}
             self.row(np.array([int(row["step"]) for row in group]), scalars)
 
@@ -73,13 +78,25 @@ class Record:
         """A picture [H, W, 3] uint8 to TensorBoard."""
         self._board.add_image(name, image, step, dataformats="HWC")
 
-    def hparams(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
-        """The settings of the run and its final numbers, for TensorBoard's table of runs."""
+    def hparams(self, results: Row) -> None:
+        """The settings of the run and its final numbers, means over seeds, for TensorBoard's table of runs.
+
+        Where settings differ between members, each setting is a run of its own there, in a folder below this one.
+        """
+        from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        finite = {name: value for name, value in results.items() if math.isfinite(value)}
-        for summary in hparams(dict(settings), finite):
-            self._board.file_writer.add_summary(summary)
+        grid, seeds = settings(self._config), self._config.seeds
+        for k, (setting, alone) in enumerate(zip(grid, each_setting(self._config), strict=True)):
+            means = {f"final/{name}": float(np.mean(values[k * seeds :][:seeds])) for name, values in results.items()}
+            finite = {name: value for name, value in means.items() if math.isfinite(value)}
+            name = ",".join(f"{key}={value:g}" for key, value in setting.items())
+            board = SummaryWriter(str(self.folder / "settings" / name)) if setting else self._board
+            shown = {"resume": None, "vary": {}, "seeds": seeds}
+            for summary in hparams(flat({**asdict(alone), **shown}), finite):
+                board.file_writer.add_summary(summary)
+            if setting:
+                board.close()
 
     def close(self) -> None:
         """Finish the files."""
@@ -91,15 +108,10 @@ def _cell(value: float) -> str:
     return "" if math.isnan(value) else repr(float(value))
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings as {"env.name": ...}, for tables: plain numbers, truth values and strings."""
-    out: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
-    return out
+    plain = (bool, int, float, str)
+    return {name: value if isinstance(value, plain) else str(value) for name, value in leaves(tree).items()}
 
 
 def jsonable(value: Any) -> Any:

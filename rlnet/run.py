@@ -1,6 +1,7 @@
 """The state of a run between two updates, and what it can be asked."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,7 @@ from rlnet.config import Config, ConfigError
 from rlnet.data import Rollout
 from rlnet.explore import COUNTING, Progress, greedy, scheduled, softmax
 from rlnet.learner import Learner
+from rlnet.members import column, columns
 from rlnet.replay import Replay
 from rlnet.rng import Streams
 
@@ -34,8 +36,8 @@ class Run:
     def __init__(self, config: Config, problem: Problem) -> None:
         self.config, self.problem = config, problem
         algorithm, seeds, device = problem.algorithm, config.member_seeds, config.device
-        self.learner = Learner(algorithm, problem.setting, config.optimizer, seeds, device)
-        self.gamma = torch.full((len(seeds), 1), config.gamma, device=device)
+        self.learner = Learner(algorithm, problem.setting, columns(config, "optimizer", device), seeds, device)
+        self.gamma = column(config, "gamma", device)
         self.collector = Collector(
             problem.environment.simulate(seeds, config.algo.envs, device=device),
             seeds,
@@ -50,27 +52,37 @@ class Run:
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
         self.steps = torch.zeros(len(seeds), dtype=torch.int64, device=device)  # [M]
+        self.diverged = torch.full_like(self.steps, -1)  # [M], the step at which it was seen; −1 for sound members
         states, actions = problem.environment.n_states, problem.environment.n_actions
         sizes = (len(seeds), states, actions)
         self.visits = None if states is None else torch.zeros(sizes, dtype=torch.int64, device=device)
-        self._own = {name: torch.full_like(self.gamma, value) for name, value in config.algo.hyper.items()}
+        self._schedule = columns(config, "schedule", device)
+        self._optimizer = columns(config, "optimizer", device)
+        self._rate_schedule = columns(config, "optimizer.schedule", device)
+        self.algo = columns(config, "algo", device)
 
     @property
     def explore(self) -> Tensor:
         """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
         if self.config.schedule.name == "none":
             return torch.zeros_like(self.gamma)
-        return scheduled(self.config.schedule, self._progress()).unsqueeze(-1)
+        return scheduled(self._schedule, self._progress())
 
     @property
     def learning_rate(self) -> Tensor:
-        """[M, 1]; 0 for a member that has done its steps while others have not."""
-        optimizer = self.config.optimizer
-        rate = optimizer.learning_rate * scheduled(optimizer.schedule, self._progress())
-        return (rate * (self.steps < self.config.steps)).unsqueeze(-1)
+        """[M, 1]; 0 for a member that has done its steps while others have not, or diverged."""
+        rate = self._optimizer.learning_rate * scheduled(self._rate_schedule, self._progress())
+        return rate * (self.learner.alive & (self.steps < self.config.steps).unsqueeze(-1))
 
     def _progress(self) -> Progress:
-        return Progress((self.steps / self.config.steps).clamp(max=1.0), self.collector.episode_count)
+        done = (self.steps / self.config.steps).clamp(max=1.0)
+        return Progress(done.unsqueeze(-1), self.collector.episode_count.unsqueeze(-1))
+
+    def newly_diverged(self) -> list[int]:
+        """The members that the learner has frozen since the last call; their step is noted in `diverged`."""
+        new = ~self.learner.alive.squeeze(-1) & (self.diverged < 0)
+        self.diverged = torch.where(new, self.steps, self.diverged)
+        return new.nonzero().flatten().tolist()
 
     def collect(self) -> Rollout:
         """The next rollout, by the current parameters and exploration."""
@@ -80,7 +92,7 @@ class Run:
 
     def hyper(self) -> dict[str, Tensor]:
         """The numbers that acting and a loss may use, now: [M, 1] each, and visits [M, S, A] where they decide."""
-        numbers = {"gamma": self.gamma, "explore": self.explore, **self._own}
+        numbers = {"gamma": self.gamma, "explore": self.explore, **self.algo.hyper}
         return numbers | {"visits": self.visits} if self.config.exploration.name in COUNTING else numbers
 
     def count(self, rollout: Rollout) -> None:
@@ -100,13 +112,16 @@ class Run:
         hyper, values = self.hyper(), algorithm.values or (lambda setting, params, obs, hyper: setting.q(params, obs))
         q = values(problem.setting, params, states, hyper) if "q" in algorithm.roles else None
         v = problem.setting.v(params, states) if "v" in algorithm.roles else None
+        # Just before a member is seen to diverge its numbers may be infinite or none.
+        q = None if q is None else q.nan_to_num(neginf=-math.inf)
+        v = None if v is None else v.nan_to_num()
         if algorithm.judged == "greedy":
             policy = greedy(q)
         elif algorithm.judged == "soft":
             policy = softmax(q, self._temperature())
         else:
             policy = algorithm.act(problem.setting, params, states, hyper)
-        policy = policy.double().cpu().numpy() * mdp.available
+        policy = policy.double().nan_to_num(1.0).cpu().numpy() * mdp.available
         policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
         return Tables(policy, *(None if x is None else x.double().cpu().numpy() for x in (v, q)))
 
@@ -126,7 +141,7 @@ class Run:
         if self.replay is not None:
             parts["replay"] = self.replay.state_dict()
         parts["shuffle"] = self.shuffle.state_dict()
-        counters = {"steps": self.steps, "visits": self.visits, "updates": self.updates}
+        counters = {"steps": self.steps, "diverged": self.diverged, "visits": self.visits, "updates": self.updates}
         return {**parts, **counters, "config": asdict(self.config)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -143,6 +158,7 @@ class Run:
         self.learner.load_state_dict(state["learner"])
         self.collector.load_state_dict(state["collector"])
         self.steps.copy_(state["steps"])
+        self.diverged.copy_(state["diverged"])
         self.updates = state["updates"]
         self.shuffle.load_state_dict(state["shuffle"])
         if self.replay is not None:

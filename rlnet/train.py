@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from rlnet.cadence import Cadence, Capped
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, EpochsConfig, RunFailed, require
 from rlnet.data import Rollout, minibatches, rows_in_order
-from rlnet.record import Record, flat, write_arrays, write_checkpoint, write_json
+from rlnet.members import member_settings
+from rlnet.record import Record, write_arrays, write_checkpoint, write_json
 from rlnet.report.figures import image_array, save_png, values_figure
 from rlnet.report.panels import learned_and_exact
 from rlnet.report.terminal import progress
@@ -39,7 +40,7 @@ LONGER = "a larger algo.rollout and env.max_episode_steps, a smaller gamma, or a
 
 
 class DivergedError(RunFailed):
-    """The parameters of a member are no longer finite."""
+    """No member is left whose gradient is finite."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def run(config: Config, folder: Path) -> Result:
 
     Raises:
         ConfigError: settings that do not fit together, or a folder that holds a run.
-        DivergedError: a member's parameters became infinite or NaN.
+        DivergedError: the gradients of all members became infinite or NaN.
     """
     torch.set_num_threads(config.threads)
     state = Run(config, build(config))
@@ -102,13 +103,13 @@ def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
                 with compare.timed():
                     scores, fresh = state.compare()[1].scalars, True
             if log.due(step) or done:
-                _check_finite(state)
+                _report_diverged(state)
                 row = _row(state, metrics, clock, before)
                 if exact:
                     row["time/compare_share"] = np.full(len(state.steps), compare.share)
                 display.update(step, **_shown(row | scores))
                 # A score stands in the row of the step that it was computed at, and nowhere else.
-                row |= scores if fresh else {name: np.full(config.seeds, np.nan) for name in scores}
+                row |= scores if fresh else {name: np.full(len(state.steps), np.nan) for name in scores}
                 record.row(state.steps.cpu().numpy(), row)
                 clock, before, fresh = time.perf_counter(), int(state.steps.sum()), False
             if save.due(step) or done:
@@ -153,7 +154,7 @@ def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
-    learner, replay, algo = state.learner, state.replay, state.config.algo
+    learner, replay, algo = state.learner, state.replay, state.algo
     replay.add(rollout)
     state.count(rollout)
     while len(replay) < algo.learning_starts:
@@ -190,14 +191,23 @@ def _shown(row: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {short: float(values.mean()) for short, values in finite.items() if len(values)}
 
 
-def _check_finite(state: Run) -> None:
-    finite = state.learner.theta.isfinite().all(1)
-    if not finite.all():
-        member = int((~finite).nonzero()[0])
-        raise DivergedError(
-            f"member {member} (seed {state.config.member_seeds[member]}) diverged: its parameters are no longer finite "
-            f"at step {int(state.steps[member])}; a smaller optimizer.learning_rate or max_grad_norm may help"
-        )
+def _report_diverged(state: Run) -> None:
+    """Warn of members that the learner has frozen.
+
+    Raises:
+        DivergedError: none is left that learns.
+    """
+    settings, seeds, steps = member_settings(state.config), state.config.member_seeds, state.steps.tolist()
+    said = [
+        "".join([f"member {m} (seed {seeds[m]}", *(f", {name}={value:g}" for name, value in settings[m].items())])
+        + f") diverged: its gradient was not finite by step {steps[m]}"
+        for m in state.newly_diverged()
+    ]
+    advice = "a smaller optimizer.learning_rate or max_grad_norm may help"
+    if (state.diverged >= 0).all():
+        raise DivergedError(f"{said[0]}{', as did all others' if len(seeds) > 1 else ''}; {advice}")
+    for sentence in said:
+        _log.warning("%s; it stays at the parameters before, and the others go on; %s", sentence, advice)
 
 
 def _resume(state: Run, record: Record, source: Path) -> None:
@@ -232,12 +242,11 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Resul
         scalars = scalars | comparison.scalars
         visits = state.visits.cpu().numpy()
         write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
-        steps = state.steps.cpu().numpy()
-        write_json(folder / "comparison.json", document(config, state.problem, steps, comparison.scalars))
+        ends = state.steps.tolist(), state.diverged.tolist()
+        write_json(folder / "comparison.json", document(config, state.problem, *ends, comparison.scalars))
         save_png(_picture(state, record, tables, comparison), folder / "values.png")
         files += [folder / name for name in ("values.npz", "comparison.json", "values.png")]
-    settings = flat({key: value for key, value in asdict(config).items() if key != "resume"})
-    record.hparams(settings, {f"final/{name}": float(np.mean(values)) for name, values in scalars.items()})
+    record.hparams(scalars)
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 
 

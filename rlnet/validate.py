@@ -24,6 +24,7 @@ from rlnet.config import (
     require,
 )
 from rlnet.mdp.solving import ITERATIVE, METHODS
+from rlnet.members import each_setting
 
 # What a schedule gives to an exploration: its range, and what it is.
 SCHEDULED = {
@@ -86,7 +87,7 @@ def _check_replay(algo: ReplayConfig) -> None:
 
 
 def _check_train(config: Config) -> None:
-    for key in ("steps", "seeds", "threads", "log_every", "compare_every", "checkpoint_every"):
+    for key in ("steps", "threads", "log_every", "compare_every", "checkpoint_every"):
         require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
     allowed = "must be a share of the run's time in (0, 1]"
     require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
@@ -149,16 +150,24 @@ def check(config: Any) -> Any:
     Raises:
         ConfigError: the first number that is not.
     """
-    check_env(config.env)
     if isinstance(config, AuditConfig):
+        check_env(config.env)
         _check_audit(config)
         return config
-    require(0 <= config.gamma <= 1, "gamma", config.gamma, "must be in [0, 1]")
     if isinstance(config, Config):
-        _check_train(config)
+        require(config.seeds >= 1, "seeds", config.seeds, "must be at least 1")
+        for one in each_setting(config):
+            _check_gamma_and_env(one)
+            _check_train(one)
     else:
+        _check_gamma_and_env(config)
         _check_solve(config)
     return config
+
+
+def _check_gamma_and_env(config: Config | SolveConfig) -> None:
+    require(0 <= config.gamma <= 1, "gamma", config.gamma, "must be in [0, 1]")
+    check_env(config.env)
 
 
 def from_hydra(composed: DictConfig) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from rlnet.build import Problem, build
 from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables, score_population
 from rlnet.config import Config, ConfigError
+from rlnet.members import member_settings, settings, varied
 from rlnet.record import aggregate
 from rlnet.validate import from_stored
 
@@ -25,7 +26,7 @@ def arrays(
     config: Config, problem: Problem, tables: Tables, comparison: Comparison, visits: np.ndarray
 ) -> dict[str, Any]:
     """The content of values.npz: learned and exact values side by side, [M, S] and [M, S, A]."""
-    mdp, members = problem.environment.mdp, config.seeds
+    mdp, grid = problem.environment.mdp, member_settings(config)
     return {
         "state": np.arange(mdp.n_states),
         "v": comparison.v,
@@ -36,46 +37,64 @@ def arrays(
         "pi_exact": np.stack([solution.policy for solution in problem.solutions]),
         "v_limited": comparison.v_limited,
         "visits": visits,
-        "gamma": np.full(members, config.gamma),
+        "seed": np.array(config.member_seeds),
+        "gamma": np.array([solution.gamma for solution in problem.solutions]),
+        **{name: np.array([setting[name] for setting in grid]) for name in grid[0]},
     }
 
 
-def document(config: Config, problem: Problem, steps: np.ndarray, scalars: dict[str, np.ndarray]) -> dict[str, Any]:
+def document(
+    config: Config, problem: Problem, steps: list[int], diverged: list[int], scalars: dict[str, np.ndarray]
+) -> dict[str, Any]:
     """The content of comparison.json.
 
     Args:
         steps: [M], environment steps of each member.
+        diverged: [M], the step by which it diverged, −1 for a sound member.
         scalars: the final scores, [M] each.
     """
     optimal = problem.against == AGAINST_OPTIMAL
-    exact = problem.solutions[0]
+    exact, seeds = {solution.gamma: solution for solution in problem.solutions}.values(), config.seeds
     return {
         "env": config.env.name,
         "algo": config.algo.name,
         "network": config.network.name,
-        "gamma": config.gamma,
+        "gamma": [solution.gamma for solution in exact] if "gamma" in varied(config) else config.gamma,
         "judged_policy": JUDGED[problem.algorithm.judged],
         "objective": objective(problem),
         "compared_with": "V*, Q*" if optimal else "V^pi, Q^pi of the judged policy",
         "weights": "*_rmse: discounted visitation of the judged policy; *_uniform: all states that can be reached",
-        "exact": {"method": exact.method, "error_bound": exact.error_bound, "seconds": exact.seconds},
+        "exact": {
+            "method": ", ".join(dict.fromkeys(solution.method for solution in exact)),
+            "error_bound": max(solution.error_bound for solution in exact),
+            "seconds": sum(solution.seconds for solution in exact),
+        },
         "members": [
             {
                 "member": m,
                 "seed": seed,
+                "settings": setting,
                 "step": steps[m],
+                "diverged": diverged[m] if diverged[m] >= 0 else None,
                 "scores": {name: values[m] for name, values in scalars.items()},
             }
-            for m, seed in enumerate(config.member_seeds)
+            for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
         ],
         "aggregate": aggregate(scalars),
+        "settings": [
+            {
+                "settings": setting,
+                "aggregate": aggregate({name: x[k * seeds :][:seeds] for name, x in scalars.items()}),
+            }
+            for k, setting in enumerate(settings(config))
+        ],
     }
 
 
 def objective(problem: Problem) -> str:
     """What the exact values and returns are values of."""
-    temperature = problem.solutions[0].temperature
-    return f"reward + {temperature:g}·entropy of the policy" if temperature > 0 else "reward"
+    weights = ", ".join(f"{tau:g}" for tau in dict.fromkeys(solution.temperature for solution in problem.solutions))
+    return "reward" if weights == "0" else f"reward + {weights}·entropy of the policy"
 
 
 class Rescored(NamedTuple):

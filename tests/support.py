@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from rlnet.build import build
+from rlnet.cli import opened
 from rlnet.config import Config, register
 from rlnet.data import Rollout
 from rlnet.mdp import FiniteMDP
@@ -22,7 +23,7 @@ def composed(*overrides: str, name: str = "train") -> Config:
     """The checked config that these overrides give."""
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return from_hydra(compose(name, overrides=list(overrides)))
+        return from_hydra(compose(name, overrides=opened(overrides)))
 
 
 def make_run(*overrides: str) -> Run:

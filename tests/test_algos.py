@@ -36,7 +36,7 @@ def learner_for(
         networks={role: make_network(TabularConfig("tabular"), inputs, outputs[role]) for role in algorithm.roles},
         available=available,
         behaviour=epsilon_greedy,
-        given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32),
+        given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32)[None],
         options=options,
     )
     return Learner(algorithm, setting, OptimizerConfig("sgd", 1.0), list(range(members)))

@@ -35,6 +35,7 @@ LAYERS = (
     "validate",
     "mdp",
     "rng",
+    "members",
     "config",
 )
 

@@ -40,7 +40,7 @@ class Setting:
     actions: Distribution  # over the actions of the environment: what a policy network's numbers mean
     available: Tensor | None = None  # bool [S, A], None where every action is always available
     behaviour: Behaviour | None = None  # how action values become the probabilities of acting
-    given_policy: Tensor | None = None  # [S, A], for prediction
+    given_policy: Tensor | None = None  # [M, S, A], for prediction
     dueling: bool = False  # Q = V + advantage, from two streams of one network
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
 
@@ -82,7 +82,8 @@ class Setting:
         return self.actions.parameters(self._masked(self.networks["pi"].apply(params["pi"], obs), obs))
 
     def _masked(self, x: Tensor, obs: Tensor) -> Tensor:
-        return x if self.available is None else x.masked_fill(~self.available[obs], -math.inf)
+        # nan_to_num: even a member that has just diverged takes available actions only.
+        return x if self.available is None else x.nan_to_num().masked_fill(~self.available[obs], -math.inf)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def by_policy(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Te
 
 def by_given(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
     """Follow the policy whose value is to be predicted: [..., M, N, A]."""
-    return setting.given_policy[obs]
+    member = torch.arange(len(setting.given_policy), device=obs.device).unsqueeze(-1)
+    return setting.given_policy[member, obs]
 
 
 # ---------------------------------------------------------------------------------------------- parts of losses

@@ -1,6 +1,7 @@
 """What the scripts print at their end: made from the files that a run left, so that it can be printed again."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
 from rlnet.exact import Solved
+from rlnet.members import settings
 from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
+from rlnet.validate import from_stored
 from rlnet.verdict import JUDGED, Rescored, objective, rescore
 
 MAIN_SCORES = (
@@ -30,6 +33,8 @@ MAIN_SCORES = (
     "exact/bellman_residual",
     "exact/coverage",
 )
+
+BRIEF_SCORES = ("exact/return", "exact/regret", "exact/v_rmse", "exact/q_rmse")  # of each setting, side by side
 
 
 def show_run(folder: Path, files: list[Path]) -> None:
@@ -78,16 +83,38 @@ def show_solution(solved: Solved) -> None:
 
 def _show_exact(console: Console, result: Rescored) -> None:
     config, problem, values = result.config, result.problem, result.values
+    grid = settings(config)
     note = "" if config.seeds == 1 else f", seed {config.seed} of {config.seeds}"
+    note += "".join(f", {name}={value:g}" for name, value in grid[0].items())
     first = (values[name][0] for name in ("v", "v_exact", "pi", "pi_exact"))
     show_values(console, problem.environment.mdp, learned_and_exact(*first, problem.against, note))
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
-    title = f"{config.algo.name} on {config.env.name}, γ = {config.gamma:g}, against the exact {reference}"
+    gammas = ", ".join(f"{gamma:g}" for gamma in dict.fromkeys(solution.gamma for solution in problem.solutions))
+    title = f"{config.algo.name} on {config.env.name}, γ = {gammas}, against the exact {reference}"
     notes = {"π": JUDGED[problem.algorithm.judged]}
     if problem.solutions[0].temperature > 0:
         notes["values of"] = objective(problem)
     scores = {name: result.scalars[name] for name in MAIN_SCORES if name in result.scalars}
     show_scores(console, title, scores, notes)
+    if len(grid) > 1:
+        _show_settings(console, grid, {name: scores[name] for name in BRIEF_SCORES if name in scores}, config.seeds)
+
+
+def _show_settings(
+    console: Console, grid: list[dict[str, float]], scores: Mapping[str, np.ndarray], seeds: int
+) -> None:
+    """A row for each setting of `vary`: means over its seeds."""
+    from rich import box
+    from rich.table import Table
+
+    title = "each setting" + (f": means over {seeds} seeds" if seeds > 1 else "")
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", title_style="bold")
+    for name in (*grid[0], *scores):
+        table.add_column(name.removeprefix("exact/"), justify="right")
+    for k, setting in enumerate(grid):
+        means = (float(np.mean(values[k * seeds :][:seeds])) for values in scores.values())
+        table.add_row(*(f"{value:g}" for value in setting.values()), *(f"{mean:.4g}" for mean in means))
+    console.print(table)
 
 
 def _show_last_row(console: Console, folder: Path) -> None:
@@ -95,8 +122,13 @@ def _show_last_row(console: Console, folder: Path) -> None:
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     last = [row for row in rows if row["step"] == rows[-1]["step"]]
-    names = [name for name in last[0] if name not in ("step", "member", "seed")]
-    scores = {name: [float(row[name] or "nan") for row in last] for name in names}
+    config = from_stored(folder / ".hydra" / "config.yaml")
+    grid = settings(config)
+    names = [name for name in last[0] if name not in ("step", "member", "seed", *grid[0])]
+    scores = {name: np.array([float(row[name] or "nan") for row in last]) for name in names}
     show_scores(
         console, f"after {last[0]['step']} steps", scores, {"no finite model": "there is nothing exact to compare with"}
     )
+    if len(grid) > 1:
+        brief = {name: scores[name] for name in ("return/mean", "episode/length") if name in scores}
+        _show_settings(console, grid, brief, config.seeds)

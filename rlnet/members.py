@@ -1,0 +1,129 @@
+"""What may differ between the members of a population, and which numbers each of them has.
+
+`vary.gamma=[0.9,0.99] vary.learning_rate=[1e-4,3e-4] seeds=16` makes M = 2·2·16 members: the product of the lists, the
+last one fastest, and all seeds of a setting together. Member m does what `alone(config, m)` would do.
+"""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlnet.config import Config, ConfigError, Settings, leaves, require
+
+
+def numbers(node: Settings, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
+    """Every setting below a config: its path, its value, and whether members may differ in it."""
+    for item in fields(node):
+        path, value = prefix + item.name, getattr(node, item.name)
+        mine = item.metadata.get("per_member", False)
+        if is_dataclass(value):
+            yield from numbers(value, f"{path}.")
+        elif isinstance(value, dict):
+            yield from ((f"{path}.{key}", x, mine) for key, x in leaves(value).items())
+        else:
+            yield path, value, mine
+
+
+def varied(config: Config) -> dict[str, list[float]]:
+    """`config.vary` by full paths: {"optimizer.learning_rate": [...]}.
+
+    A key is a path, or the end of one where only one setting ends like that (`learning_rate`).
+
+    Raises:
+        ConfigError: a key that is no setting, or one that all members must share, or values that are no numbers.
+    """
+    known = {path: mine for path, _, mine in numbers(replace(config, vary={}))}
+    found: dict[str, list[float]] = {}
+    for key, values in leaves(config.vary).items():
+        path = _path(key, known)
+        require(path not in found, f"vary.{key}", values, f"{path} is varied already")
+        good = isinstance(values, list) and len(values) > 0
+        good = good and all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
+        require(good, f"vary.{key}", values, "must be a list of numbers, like [0.9, 0.99]")
+        require(len(set(values)) == len(values), f"vary.{key}", values, "names a number twice; use seeds for repeats")
+        found[path] = [float(x) for x in values]
+    return found
+
+
+def _path(key: str, known: dict[str, bool]) -> str:
+    matches = [path for path in known if path == key] or [path for path in known if path.endswith(f".{key}")]
+    allowed = [path for path, mine in known.items() if mine]
+    if not matches:
+        close = difflib.get_close_matches(key, [*allowed, *(path.rpartition(".")[2] for path in allowed)], n=1)
+        hint = f"did you mean vary.{close[0]}?" if close else f"what can vary is {', '.join(allowed)}"
+        raise ConfigError(f"vary.{key}: there is no such setting; {hint}")
+    mine = [path for path in matches if known[path]]
+    if not mine:
+        raise ConfigError(
+            f"vary.{key}: members of a population share it, because it decides shapes or the course of the program; "
+            f"run one after the other instead: python scripts/train.py -m {matches[0]}=...,..."
+        )
+    if len(mine) > 1:
+        raise ConfigError(f"vary.{key}: could be {' or '.join(mine)}; write the whole path")
+    return mine[0]
+
+
+def settings(config: Config) -> list[dict[str, float]]:
+    """The settings in which members differ, by path; `config.seeds` members have each. [{}] where nothing varies."""
+    lists = varied(config)
+    return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+
+
+def member_settings(config: Config) -> list[dict[str, float]]:
+    """The same for each of the M members."""
+    return [setting for setting in settings(config) for _ in range(config.seeds)]
+
+
+def alone(config: Config, member: int) -> Config:
+    """The config of the run of this member alone."""
+    setting, seed = settings(config)[member // config.seeds], config.member_seeds[member]
+    return _with(replace(config, vary={}, seeds=1, seed=seed), setting)
+
+
+def each_setting(config: Config) -> list[Config]:
+    """The configs of the first members of each setting, alone."""
+    shared = replace(config, vary={}, seeds=1)
+    return [_with(shared, setting) for setting in settings(config)]
+
+
+def _with(node: Any, setting: dict[str, float]) -> Any:
+    """A copy of a config, or of a dict in it, with some numbers replaced."""
+    changed: dict[str, Any] = {}
+    for path, value in setting.items():
+        name, _, rest = path.partition(".")
+        inner = node[name] if isinstance(node, dict) else getattr(node, name)
+        changed[name] = _with(changed.get(name, inner), {rest: value}) if rest else value
+    return node | changed if isinstance(node, dict) else replace(node, **changed)
+
+
+def column(config: Config, path: str, device: torch.device | str = "cpu") -> Tensor:
+    """One number for each member: float32 [M, 1]."""
+    own = varied(config)
+    if path in own:
+        values = [setting[path] for setting in member_settings(config)]
+    else:
+        value = next(value for name, value, _ in numbers(config) if name == path)
+        values = [value] * len(config.member_seeds)
+    return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(-1)
+
+
+def columns(config: Config, group: str, device: torch.device | str = "cpu") -> Any:
+    """A group of a config, e.g. "schedule", with its PER_MEMBER numbers as columns [M, 1]; None stays None."""
+    node, own = config, varied(config)
+    for name in group.split("."):
+        node = getattr(node, name)
+    changed: dict[str, Any] = {}
+    for item in fields(node):
+        value, path = getattr(node, item.name), f"{group}.{item.name}"
+        if not item.metadata.get("per_member") or (value is None and path not in own):
+            continue
+        if isinstance(value, dict):
+            changed[item.name] = {key: column(config, f"{path}.{key}", device) for key in value}
+        else:
+            changed[item.name] = column(config, path, device)
+    return replace(node, **changed)
