@@ -34,6 +34,7 @@ LAYERS = (
     "envs",
     "validate",
     "mdp",
+    "statistics",
     "rng",
     "members",
     "config",
