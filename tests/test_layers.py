@@ -15,6 +15,7 @@ LAYERS = (
     "audit",
     "exact",
     "train",
+    "diagnosis",
     "verdict",
     "report",
     "run",
