@@ -18,6 +18,7 @@ JUDGED = {
     "given": "the given policy",
     "behaviour": "the policy that acts, with its exploration as it was at the end",
     "greedy": "the greedy policy of the learned Q",
+    "actor": "the learned policy",
     "soft": "the softmax policy of the learned Q at the temperature of the problem",
 }
 
