@@ -32,6 +32,11 @@ class Rollout:
 TENSORS = tuple(item.name for item in fields(Rollout) if item.name != "extra")
 
 
+def apart(rollout: Rollout) -> Rollout:
+    """Every environment as a member of its own: [T, M, N, ...] → [T, M·N, 1, ...]; without `extra`."""
+    return Rollout(**{name: getattr(rollout, name).flatten(1, 2).unsqueeze(2) for name in TENSORS})
+
+
 def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
     """The rows of a rollout that are due in some environment, in time order, each with the `lookback` rows after it.
 

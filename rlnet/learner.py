@@ -10,9 +10,11 @@ from torch import Tensor
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import Hyper, Loss
 from rlnet.config import ConfigError, OptimizerConfig
-from rlnet.data import Rollout
+from rlnet.data import Rollout, apart
 from rlnet.nets import Layout
+from rlnet.returns import td_target
 from rlnet.rng import Streams
+from rlnet.traces import Traces
 
 State = dict[str, Tensor]
 
@@ -65,6 +67,7 @@ class Learner:
         config: the optimiser.
         seeds: the M member seeds; each draws its own first parameters.
         device: where parameters live.
+        envs: N, environments per member, each of which has an eligibility trace where the algorithm has them.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Learner:
         config: OptimizerConfig,
         seeds: Sequence[int],
         device: torch.device | str = "cpu",
+        envs: int = 1,
     ) -> None:
         if config.name not in OPTIMIZERS:
             raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
@@ -88,6 +92,8 @@ class Learner:
         # A member whose gradient is once not finite goes back to the parameters before, and stays there.
         self.alive = torch.ones_like(self.theta[:, :1], dtype=torch.bool)  # [M, 1]
         self._sound = self.theta.clone()  # [M, P], the last parameters whose gradient was finite
+        shape = (len(seeds), envs, self.layout.size)
+        self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
 
     @property
     def params(self) -> dict[str, dict[str, Tensor]]:
@@ -122,14 +128,10 @@ class Learner:
         Returns:
             The loss, without gradient; among its metrics the norm of the gradient before clipping.
         """
-        theta = self.theta.detach().requires_grad_()
-        params, batch = self.layout.draw(theta, self._noise), self._with_draws(batch)
-        target_params = self.layout.draw(self.theta if self.target is None else self.target, self._noise)
-        result = Loss(*self.algorithm.loss(self.setting, params, target_params, batch, hyper))
-        loss = result.total
-        if loss.shape != (theta.shape[0],):
-            raise ValueError(f"an algorithm's loss must be one number per member [{theta.shape[0]}], not {loss.shape}")
-        (grad,) = torch.autograd.grad(loss.sum(), theta)
+        if self.traces is None:
+            grad, result = self._gradient(batch, hyper)
+        else:
+            grad, result = self._traced(batch, hyper, learning_rate)
         norm = grad.norm(dim=1, keepdim=True)
         if self._max_norm is not None:
             grad = grad * (self._max_norm / norm).clamp(max=1.0)
@@ -141,8 +143,37 @@ class Learner:
                     theta.copy_(torch.where(self.alive, theta, self._sound))
         self._sound.copy_(self.theta)
         self._optimizer.step(self.theta, grad, learning_rate, self._state)
-        metrics = result.metrics | {"loss/total": loss.detach(), "loss/grad_norm": norm.squeeze(1)}
-        return Loss(loss.detach(), metrics, result.error)
+        metrics = result.metrics | {"loss/total": result.total.detach(), "loss/grad_norm": norm.squeeze(1)}
+        return Loss(result.total.detach(), metrics, result.error)
+
+    def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Loss]:
+        """The gradient [M, P] of every member's own loss."""
+        theta = self.theta.detach().requires_grad_()
+        params, batch = self.layout.draw(theta, self._noise), self._with_draws(batch)
+        target_params = self.layout.draw(self.theta if self.target is None else self.target, self._noise)
+        result = Loss(*self.algorithm.loss(self.setting, params, target_params, batch, hyper))
+        loss = result.total
+        if loss.shape != (theta.shape[0],):
+            raise ValueError(f"an algorithm's loss must be one number per member [{theta.shape[0]}], not {loss.shape}")
+        (grad,) = torch.autograd.grad(loss.sum(), theta)
+        return grad, result
+
+    def _traced(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> tuple[Tensor, Loss]:
+        """Minus the mean over environments of δ·z for the first row [M, P], and ½·δ² as the loss."""
+        weight, envs = batch.weight[0], batch.weight.shape[2]
+        # With every environment as a member, one backward pass gives each its own gradient.
+        theta = self.theta.repeat_interleave(envs, dim=0).requires_grad_()
+        wide = {name: number.repeat_interleave(envs, dim=0) for name, number in hyper.items()}
+        sight = self.algorithm.online(self.setting, self.layout.unpack(theta), apart(batch), wide)
+        (grad,) = torch.autograd.grad(sight.value[0].sum(), theta)
+        value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in sight)
+        error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
+        grad = grad.view(*weight.shape, -1)
+        directions = self.traces.directions(value, next_value, error, grad, decay, learning_rate, weight > 0)
+        self.traces.forget((batch.terminated | batch.truncated)[0] & (weight > 0))
+        squares = (weight * error.square()).sum(1)
+        metrics = {"loss/td_error": (squares / weight.sum(1)).sqrt()}
+        return -(weight.unsqueeze(-1) * directions).sum(1), Loss(0.5 * squares, metrics)
 
     def _with_draws(self, batch: Rollout) -> Rollout:
         """The batch with the random numbers that the loss asks for, each member's from its own stream."""
@@ -162,6 +193,7 @@ class Learner:
             "noise": self._noise.state_dict(),
             "alive": self.alive,
             "sound": self._sound,
+            "traces": None if self.traces is None else self.traces.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -173,5 +205,7 @@ class Learner:
             self.target.copy_(state["target"])
         self._numbers.load_state_dict(state["numbers"])
         self._noise.load_state_dict(state["noise"])
+        if self.traces is not None:
+            self.traces.load_state_dict(state["traces"])
         for name, tensor in self._state.items():
             tensor.copy_(state["optimizer"][name])

@@ -36,7 +36,8 @@ class Run:
     def __init__(self, config: Config, problem: Problem) -> None:
         self.config, self.problem = config, problem
         algorithm, seeds, device = problem.algorithm, config.member_seeds, config.device
-        self.learner = Learner(algorithm, problem.setting, columns(config, "optimizer", device), seeds, device)
+        optimizer = columns(config, "optimizer", device)
+        self.learner = Learner(algorithm, problem.setting, optimizer, seeds, device, config.algo.envs)
         self.gamma = column(config, "gamma", device)
         self.collector = Collector(
             problem.environment.simulate(seeds, config.algo.envs, device=device),
@@ -55,8 +56,7 @@ class Run:
         self.diverged = torch.full_like(self.steps, -1)  # [M], the step at which it was seen; −1 for sound members
         states, actions = problem.environment.n_states, problem.environment.n_actions
         sizes = (len(seeds), states, actions)
-        counted = states is not None and actions is not None
-        self.visits = torch.zeros(sizes, dtype=torch.int64, device=device) if counted else None
+        self.visits = None if states is None else torch.zeros(sizes, dtype=torch.int64, device=device)
         self._schedule = columns(config, "schedule", device)
         self._optimizer = columns(config, "optimizer", device)
         self._rate_schedule = columns(config, "optimizer.schedule", device)

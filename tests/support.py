@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from rlnet.build import build
+from rlnet.build import assemble, build
 from rlnet.cli import opened
 from rlnet.config import Config, register
 from rlnet.data import Rollout
+from rlnet.envs.make import from_model
 from rlnet.mdp import FiniteMDP
 from rlnet.run import Run
 from rlnet.train import learn
@@ -33,6 +34,21 @@ def make_run(*overrides: str) -> Run:
     return Run(config, build(config))
 
 
+def run_on(mdp: FiniteMDP, *overrides: str, max_steps: int | None = None) -> Run:
+    """`make_run` on a model of one's own; features are one-hot."""
+    torch.set_num_threads(1)
+    config = composed("env=random_walk", *overrides)
+    environment = from_model("model", mdp, np.eye(mdp.n_states, dtype=np.float32), max_steps)
+    return Run(config, assemble(config, environment))
+
+
+def finish(run: Run) -> Run:
+    """All the steps that are left."""
+    while int(run.steps.min()) < run.config.steps:
+        update(run)
+    return run
+
+
 def update(run: Run, times: int = 1) -> Rollout:
     """Collect and learn, as the loop of `rlnet.train` does; the last rollout."""
     for _ in range(times):
@@ -43,10 +59,7 @@ def update(run: Run, times: int = 1) -> Rollout:
 
 def trained(*overrides: str) -> Run:
     """A run after all its steps."""
-    run = make_run(*overrides)
-    while int(run.steps.min()) < run.config.steps:
-        update(run)
-    return run
+    return finish(make_run(*overrides))
 
 
 def random_mdp(seed: int, states: int = 6, actions: int = 3, ends: bool = True, masked: bool = True) -> FiniteMDP:

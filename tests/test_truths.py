@@ -93,6 +93,14 @@ def test_the_offline_lambda_return_on_the_nineteen_state_walk(lambda_, alpha, pu
     check_mean(walk_errors(make_run(*BOOK, *options), 10, at_end=False), published, 0.004)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("lambda_", "alpha", "published"), [(0.8, 0.3, 0.264), (0.9, 0.2, 0.292)])
+def test_online_td_lambda_on_the_nineteen_state_walk(lambda_, alpha, published):
+    """S&B Fig. 12.6, right: accumulating traces, RMS error averaged over the first 10 episodes."""
+    options = ("algo=td_lambda", f"algo.hyper.lambda_={lambda_}", f"optimizer.learning_rate={alpha}", "seeds=300")
+    check_mean(walk_errors(make_run(*WALK, *options), 10, at_end=False), published, 0.004)
+
+
 THOUSAND = (
     "env=random_walk", "env.length=1000", "env.jump=100", "env.groups=10", "gamma=1", "network=linear",
     "optimizer=sgd", "seeds=16",

@@ -29,6 +29,15 @@ class Loss(NamedTuple):
     error: Tensor | None = None  # [T, M, N], by how much each row missed its target: what replay may prioritise by
 
 
+class Sight(NamedTuple):
+    """What an online method with eligibility traces sees at a step: [T, M, N] each, of which the first row counts."""
+
+    value: Tensor  # the estimate that is learned, with gradient
+    next_value: Tensor  # that of the successor: δ = R + discount·next_value − value
+    discount: Tensor  # γ, 0 where the MDP ended
+    decay: Tensor  # γλ, by which the trace fades before ∇value joins it; 0 forgets the past
+
+
 @dataclass(frozen=True)
 class Setting:
     """What stays fixed during a run, as an algorithm sees it. Observations are [..., M, N(, F)].
@@ -62,10 +71,6 @@ class Setting:
         means = [self.return_quantiles(params, obs, name).mean(-1) for name in roles]
         return self._masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), obs)
 
-    def q_of(self, params: Params, obs: Tensor, action: Tensor, role: str) -> Tensor:
-        """Q(s, a) of real actions: obs [..., M, N, F], action [..., M, N, D] → [..., M, N]."""
-        return self.networks[role].apply(params[role], torch.cat((obs, self.actions.unit(action)), -1)).squeeze(-1)
-
     def return_quantiles(self, params: Params, obs: Tensor, role: str = "q") -> Tensor:
         """K numbers for the return of every action, also of those that are not available: [..., M, N, A, K].
 
@@ -95,21 +100,19 @@ class Algorithm:
     """A record of functions and facts; it has no state.
 
     `loss(setting, params, target_params, batch, hyper)` returns the loss [M] and metrics [M]. No gradient flows
-    through `target_params`. `act(setting, params, obs, hyper)` returns the probabilities [..., M, N, A] of the
+    through `target_params`. In its place, a method with eligibility traces has `online(setting, params, batch, hyper)`,
+    which is asked row by row. `act(setting, params, obs, hyper)` returns the probabilities [..., M, N, A] of the
     policy that gathers data, or the parameters of its density; `hyper["explore"]` [M, 1] is the exploration's ε or τ.
     """
 
-    # The networks that it needs: q, v, pi; q2, ... for further ones of the same kind; temperature for a number θ.
-    roles: tuple[str, ...]
+    roles: tuple[str, ...]  # the networks that it needs: q, v, pi, and q2, ... for further ones of the same kind
     act: Callable[[Setting, Params, Tensor, Tensor], Tensor]
-    loss: Callable[[Setting, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]]
-    # Whose values are learned: "given" and "behaviour" policies have theirs; "greedy" is optimal control, "soft"
-    # optimal control with entropy, by the values' own policy; "actor" the same by a policy network.
-    judged: str
+    judged: str  # whose values are learned: "given", "behaviour", "greedy" (optimal control) or "soft" (regularised)
     source: str  # where the method is described
-    discrete: bool = True  # can act where actions are Discrete
-    continuous: bool = False  # can act in a Box, by a policy over real actions
-    squashes: bool = False  # its real actions are squashed between the bounds of the Box, which must be finite
+    loss: Callable[[Setting, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]] | None = None
+    online: Callable[[Setting, Params, Rollout, Hyper], Sight] | None = None
+    traces: str | None = None  # of `online`: which of `rlnet.traces.KINDS`
+    continuous: bool = False  # can act in a Box too, by a policy over real actions
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
     complete_returns: bool = False  # learns only from returns that were sampled to their end
     one_by_one: bool = False  # the rows of a rollout are learned from in time order, each in a step of its own

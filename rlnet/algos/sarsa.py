@@ -23,15 +23,19 @@ from rlnet.data import Rollout
 from rlnet.returns import td_target
 
 
+def next_values(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
+    """Q(S', A'), where an episode ended Σ_a π(a|S')·Q(S', a): [T, M, N]. Of the last row only the latter is right."""
+    next_q = setting.q(params, batch.next_obs)
+    expected = expectation(by_values(setting, params, batch.next_obs, hyper), next_q)
+    return torch.where(batch.terminated | batch.truncated, expected, take(next_q, batch.action.roll(-1, dims=0)))
+
+
 def loss(
     setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """½·(R + γ·Q(S', A') − Q(S, A))², S&B eq. 6.7."""
     with torch.no_grad():
-        next_q = setting.q(target_params, batch.next_obs)
-        next_action = batch.action.roll(-1, dims=0)  # the last row has weight 0 unless its episode ended
-        expected = expectation(by_values(setting, target_params, batch.next_obs, hyper), next_q)
-        next_value = torch.where(batch.terminated | batch.truncated, expected, take(next_q, next_action))
+        next_value = next_values(setting, target_params, batch, hyper)
         target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
     loss, error = regression(target, take(setting.q(params, batch.obs), batch.action), batch.weight)
     return loss, {"loss/td_error": error}

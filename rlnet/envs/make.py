@@ -66,11 +66,11 @@ def make(config: EnvConfig) -> Environment:
     check_env(config)
     if isinstance(config, GridworldConfig):
         mdp = build_gridworld(config)
-        return _tabular(config.name, mdp, grid_features(mdp), config.max_episode_steps)
+        return from_model(config.name, mdp, grid_features(mdp), config.max_episode_steps)
     if isinstance(config, RandomWalkConfig):
-        return _tabular(config.name, build_random_walk(config), group_features(config), config.max_episode_steps)
+        return from_model(config.name, build_random_walk(config), group_features(config), config.max_episode_steps)
     if isinstance(config, MaximisationBiasConfig):
-        return _tabular(
+        return from_model(
             config.name, build_maximisation_bias(config), np.eye(2, dtype=np.float32), config.max_episode_steps
         )
     if isinstance(config, GymnasiumConfig):
@@ -78,7 +78,9 @@ def make(config: EnvConfig) -> Environment:
     raise TypeError(f"no environment is made from a {type(config).__name__}")
 
 
-def _tabular(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps: int | None) -> Environment:
+def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps: int | None) -> Environment:
+    """An environment that is simulated from its model; features [S, F] for linear networks, and a time limit."""
+
     def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
         return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
 
@@ -103,7 +105,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     finally:
         env.close()
     if mdp is not None:
-        return _tabular(config.name, mdp, None if mdp.shape is None else grid_features(mdp), max_steps)
+        return from_model(config.name, mdp, None if mdp.shape is None else grid_features(mdp), max_steps)
     whole = env.spec.vector_entry_point is not None and not env.spec.additional_wrappers
 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
