@@ -1,7 +1,7 @@
 """From a checked config to the objects of a run; what does not fit together is refused here, before anything starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import COMPLETE
 from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, time_limit
 from rlnet.config import Config, ConfigError, NoisyConfig, OptimisticConfig, PredictionConfig, require
-from rlnet.distributions import Categorical, Distribution, Gaussian
+from rlnet.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
 from rlnet.envs import Environment, make
 from rlnet.explore import BEHAVIOURS, COUNTING
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, evaluate, solve
 from rlnet.members import each_setting
-from rlnet.nets import Inputs, Network, make_network, with_noise
+from rlnet.nets import Inputs, Network, make_network, number, with_noise
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,17 @@ def assemble(config: Config, environment: Environment) -> Problem:
         features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
         size=size,
     )
-    actions = _actions(environment, device)
-    counts = {"q": environment.n_actions, "pi": actions.outputs, "v": 1}
+    actions = _actions(environment, algorithm, device)
     setting = Setting(
         actions=actions,
-        networks={role: _network(config, inputs, role, counts[role.rstrip("2")]) for role in algorithm.roles},
+        networks={role: _network(config, inputs, role, actions, environment) for role in algorithm.roles},
         dueling=config.network.dueling,
         available=None if mdp is None else _available(mdp, device),
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
         options=config.algo.options,
         given_policy=None if given is None else given.to(device),
     )
-    against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft") else AGAINST_POLICY
+    against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft", "actor") else AGAINST_POLICY
     return Problem(environment, algorithm, setting, solutions, against)
 
 
@@ -126,10 +125,16 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _network(config: Config, inputs: Inputs, role: str, count: int) -> Network:
-    """The network of one role, which says `count` numbers of a state."""
+def _network(config: Config, inputs: Inputs, role: str, actions: Distribution, environment: Environment) -> Network:
+    """The network of one role. Values of real actions are numbers of an observation and an action."""
     exploration, initial, split = config.exploration, config.network.initial_value, 0
-    if role.startswith("q"):
+    if role == "temperature":
+        return number()
+    kind = role.rstrip("2")
+    count = {"q": environment.n_actions or 1, "pi": actions.outputs, "v": 1}[kind]
+    if kind == "q":
+        if environment.n_actions is None:
+            inputs = replace(inputs, size=inputs.size + actions.shape[0])
         quantiles = config.algo.options.get("quantiles", 1)
         split = quantiles if config.network.dueling else 0
         count = count * quantiles + split
@@ -151,8 +156,9 @@ def _check_exploration(config: Config, algorithm: Algorithm, environment: Enviro
     allowed = "exploration=optimistic sets the first values by exploration.initial_value; leave this at 0"
     optimistic = isinstance(config.exploration, OptimisticConfig)
     require(not optimistic or network.initial_value == 0, "network.initial_value", network.initial_value, allowed)
-    allowed = f"algo={config.algo.name} learns no action values, so there is nothing to split"
-    require(not network.dueling or "q" in algorithm.roles, "network.dueling", network.dueling, allowed)
+    allowed = f"algo={config.algo.name} learns no values of discrete actions, so there is nothing to split"
+    splits = "q" in algorithm.roles and environment.n_actions is not None
+    require(not network.dueling or splits, "network.dueling", network.dueling, allowed)
 
 
 def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
@@ -181,16 +187,25 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
 
 
 def _check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:
-    able = ", ".join(name for name in algos.names() if algos.load(name).continuous)
-    allowed = f"algo={config.algo.name} needs Discrete actions, those of this environment are a Box; use one of {able}"
-    require(environment.action_bounds is None or algorithm.continuous, "env", config.env.name, allowed)
+    bounds, env, name = environment.action_bounds, config.env.name, config.algo.name
+    needed, found = ("a Box", "Discrete") if bounds is None else ("Discrete", "a Box")
+    kind = "discrete" if bounds is None else "continuous"
+    able = ", ".join(other for other in algos.names() if getattr(algos.load(other), kind))
+    allowed = f"algo={name} needs actions that are {needed}, those of this environment are {found}; use one of {able}"
+    require(getattr(algorithm, kind), "env", env, allowed)
+    if algorithm.squashes:
+        allowed = f"algo={name} needs actions between finite bounds, here they are {bounds[0]} and {bounds[1]}"
+        require(bool(np.isfinite(bounds).all()), "env", env, allowed)
+        allowed = f"algo={name} needs observations that are a Box, those of this environment are Discrete"
+        require(environment.n_states is None, "env", env, allowed)
 
 
-def _actions(environment: Environment, device: torch.device) -> Distribution:
+def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
     """The distributions that a policy has here."""
     if environment.action_bounds is None:
         return Categorical(environment.n_actions)
-    return Gaussian(*(torch.from_numpy(bound).to(device) for bound in environment.action_bounds))
+    family = SquashedGaussian if algorithm.squashes else Gaussian
+    return family(*(torch.from_numpy(bound).to(device) for bound in environment.action_bounds))
 
 
 def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) -> None:

@@ -80,7 +80,7 @@ class Gaussian:
     def __init__(self, low: Tensor, high: Tensor) -> None:
         self.outputs, self.shape = 2 * len(low), (len(low),)
         self.centre, self.half = scale(low, high)
-        self._log_scale = self.half.log().sum()
+        self.log_scale = self.half.log().sum()
 
     def parameters(self, scores: Tensor) -> Tensor:
         """(mean, log deviation) with the latter kept within LOG_DEVIATION."""
@@ -100,12 +100,48 @@ class Gaussian:
         """log-density of an action: [..., 2·D], [..., D] → [...]."""
         mean, log_deviation = parameters.chunk(2, dim=-1)
         z = ((action - self.centre) / self.half - mean) * (-log_deviation).exp()
-        return -(0.5 * z.square() + log_deviation + _HALF_LOG_TAU).sum(-1) - self._log_scale
+        return -(0.5 * z.square() + log_deviation + _HALF_LOG_TAU).sum(-1) - self.log_scale
 
     def entropy(self, parameters: Tensor) -> Tensor:
         """Σ_d log σ_d + ½ log 2πe: [..., 2·D] → [...]."""
         _, log_deviation = parameters.chunk(2, dim=-1)
-        return (log_deviation + _HALF_LOG_TAU + 0.5).sum(-1) + self._log_scale
+        return (log_deviation + _HALF_LOG_TAU + 0.5).sum(-1) + self.log_scale
+
+
+class SquashedGaussian:
+    """A normal x behind a tanh, a = centre + half·tanh(x): always between the bounds (Haarnoja et al. 2018, app. C).
+
+    The entropy has no closed form, and the density of a given action is ill-conditioned near the bounds: `draw` gives
+    the density together with the sample.
+
+    Args:
+        low, high: the bounds of the actions, [D] float32 each, finite.
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, low: Tensor, high: Tensor) -> None:
+        self._normal = Gaussian(torch.full_like(low, -1.0), torch.ones_like(high))
+        self.outputs, self.shape = self._normal.outputs, self._normal.shape
+        self.parameters, self.behaviour = self._normal.parameters, self._normal.behaviour
+        self.centre, self.half = scale(low, high)
+        self.log_scale = self.half.log().sum()
+
+    def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
+        """float32 [..., D] from the parameters [..., 2·D]."""
+        return self.centre + self.half * torch.tanh(self._normal.sample(behaviour, uniform))
+
+    def draw(self, parameters: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions [..., D] and their log-densities [...]; both carry the gradient of the parameters."""
+        x = self._normal.sample(parameters, uniform)
+        # log(1 − tanh²x) = 2·(log 2 − x − softplus(−2x)), which does not cancel for large x.
+        slope = 2 * (math.log(2) - x - torch.nn.functional.softplus(-2 * x))
+        log_prob = self._normal.log_prob(parameters, x) - slope.sum(-1) - self.log_scale
+        return self.centre + self.half * torch.tanh(x), log_prob
+
+    def unit(self, action: Tensor) -> Tensor:
+        """Actions in units in which the bounds are −1 and 1, [..., D]."""
+        return (action - self.centre) / self.half
 
 
 def scale(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

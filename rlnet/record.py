@@ -149,16 +149,3 @@ def _whole(path: Path, write: Any) -> None:
     part = path.with_name(path.name + ".part")
     write(part)
     os.replace(part, path)
-
-
-def aggregate(scalars: Row) -> dict[str, dict[str, float | None]]:
-    """Mean, standard deviation over members (n − 1; null where there is none), minimum and maximum of each scalar."""
-    return {
-        name: {
-            "mean": float(np.mean(values)),
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else None,
-            "min": float(np.min(values)),
-            "max": float(np.max(values)),
-        }
-        for name, values in scalars.items()
-    }

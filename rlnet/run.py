@@ -56,7 +56,8 @@ class Run:
         self.diverged = torch.full_like(self.steps, -1)  # [M], the step at which it was seen; −1 for sound members
         states, actions = problem.environment.n_states, problem.environment.n_actions
         sizes = (len(seeds), states, actions)
-        self.visits = None if states is None else torch.zeros(sizes, dtype=torch.int64, device=device)
+        counted = states is not None and actions is not None
+        self.visits = torch.zeros(sizes, dtype=torch.int64, device=device) if counted else None
         self._schedule = columns(config, "schedule", device)
         self._optimizer = columns(config, "optimizer", device)
         self._rate_schedule = columns(config, "optimizer.schedule", device)

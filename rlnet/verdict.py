@@ -8,16 +8,17 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rlnet.build import Problem, build
-from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables, score_population
+from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables, score_population, sentence
 from rlnet.config import Config, ConfigError
 from rlnet.members import member_settings, settings, varied
-from rlnet.record import aggregate
+from rlnet.statistics import aggregate
 from rlnet.validate import from_stored
 
 JUDGED = {
     "given": "the given policy",
     "behaviour": "the policy that acts, with its exploration as it was at the end",
     "greedy": "the greedy policy of the learned Q",
+    "actor": "the learned policy",
     "soft": "the softmax policy of the learned Q at the temperature of the problem",
 }
 
@@ -54,8 +55,10 @@ def document(
         scalars: the final scores, [M] each.
     """
     optimal = problem.against == AGAINST_OPTIMAL
-    exact, seeds = {solution.gamma: solution for solution in problem.solutions}.values(), config.seeds
+    exact = {solution.gamma: solution for solution in problem.solutions}.values()
+    each = _settings(config, problem, scalars)
     return {
+        "verdict": _overall(each, config.seeds),
         "env": config.env.name,
         "algo": config.algo.name,
         "network": config.network.name,
@@ -81,13 +84,48 @@ def document(
             for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
         ],
         "aggregate": aggregate(scalars),
-        "settings": [
-            {
-                "settings": setting,
-                "aggregate": aggregate({name: x[k * seeds :][:seeds] for name, x in scalars.items()}),
-            }
-            for k, setting in enumerate(settings(config))
-        ],
+        "settings": each,
+        "time_limit": _time_limit(problem),
+    }
+
+
+def _settings(config: Config, problem: Problem, scalars: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """For each setting of `vary` (one, where nothing varies): its aggregate over seeds, and the verdict on that."""
+    each = []
+    for k, setting in enumerate(settings(config)):
+        table = aggregate({name: values[k * config.seeds :][: config.seeds] for name, values in scalars.items()})
+        middle = {name: row["iqm"] for name, row in table.items()}
+        said = sentence(middle, problem.against, problem.algorithm.judged)
+        each.append({"settings": setting, "verdict": said, "aggregate": table})
+    return each
+
+
+def _overall(each: list[dict[str, Any]], seeds: int) -> str:
+    """One sentence: the verdict on the only setting, or on the one that comes nearest to its optimum."""
+    over = f" (interquartile means over {seeds} seeds)" if seeds > 1 else ""
+    if len(each) == 1:
+        return each[0]["verdict"] + over
+    reached = [row["aggregate"]["exact/normalised_return"]["iqm"] for row in each]
+    best = each[int(np.argmax(np.nan_to_num(reached, nan=-np.inf)))]
+    name = ", ".join(f"{key}={value:g}" for key, value in best["settings"].items())
+    return f"Of {len(each)} settings{over}, {name} comes nearest to the optimum: {best['verdict']}"
+
+
+def _time_limit(problem: Problem) -> dict[str, Any] | None:
+    """What a time limit changes, and which of the two problems is being solved; None without a limit."""
+    steps = problem.environment.max_steps
+    if steps is None:
+        return None
+    cut = (
+        "returns that the limit cuts short are left out"
+        if problem.algorithm.whole_episodes
+        else "where the limit cuts an episode, the target goes on with the value of its final state"
+    )
+    return {
+        "steps": steps,
+        "estimated": f"the stationary problem, in which no limit is in sight: {cut}",
+        "limited": "exact/limited_*, exact/episode_*: the same policy and the best one in episodes of so many steps, "
+        "by backward induction; v_limited in values.npz: with all of them ahead",
     }
 
 
@@ -131,13 +169,14 @@ def rescore(folder: Path) -> Rescored:
     learned_v = values["v"] if "v" in problem.algorithm.roles else None
     tables = Tables(values["pi"], learned_v, values.get("q"))
     scalars = score_population(problem.truths, tables, problem.against, values["visits"]).scalars
-    before = {name: np.array([float(member["scores"][name]) for member in members]) for name in scalars}
-    difference = max(_difference(scalars[name], before[name]) for name in scalars)
+    known = [name for name in scalars if name in members[0]["scores"]]  # an older version scored less
+    before = {name: np.array([float(member["scores"][name]) for member in members]) for name in known}
+    difference = max(_difference(scalars[name], before[name]) for name in known)
     return Rescored(config, problem, scalars, values, difference)
 
 
 def _difference(now: np.ndarray, before: np.ndarray) -> float:
-    """Largest relative difference; 0 where both are the same infinity."""
-    apart = now != before
+    """Largest relative difference; 0 where both are the same infinity, or both are no number."""
+    apart = (now != before) & ~(np.isnan(now) & np.isnan(before))
     now, before = now[apart], before[apart]
     return float((np.abs(now - before) / np.maximum(np.abs(before), 1.0)).max(initial=0.0))

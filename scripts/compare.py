@@ -1,4 +1,4 @@
-"""Score a finished run again from its files: python scripts/compare.py RUN_DIR"""
+"""Score a finished run again from its files: python scripts/compare.py RUN_DIR [--diagnose]"""
 
 import argparse
 import sys
@@ -14,16 +14,24 @@ def main() -> int:
     """Exit code 0 where the final scores are reproduced, 1 where they differ, 2 for a folder that is no run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run_dir", type=Path, help="the output folder of scripts/train.py")
-    folder = parser.parse_args().run_dir
+    parser.add_argument("--diagnose", action="store_true", help="split the error into its causes: diagnosis.json")
+    options = parser.parse_args()
+    folder = options.run_dir
     try:
+        from rlnet.diagnosis import diagnose_and_write
+        from rlnet.report.diagnosed import show_diagnosis
         from rlnet.report.summary import show_rescored
         from rlnet.verdict import rescore
 
         result = rescore(folder)
+        diagnosis = diagnose_and_write(folder, result) if options.diagnose else None
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     show_rescored(result, folder)
+    if diagnosis is not None:
+        show_diagnosis(diagnosis, result.problem.environment.mdp)
+        print(f"Written: {folder / 'diagnosis.json'}")
     return 0 if result.difference <= TOLERANCE else 1
 
 

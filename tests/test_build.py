@@ -55,8 +55,7 @@ def test_a_file_that_holds_no_policy_for_the_environment_is_refused(arrays, mess
 
 @pytest.mark.parametrize("algo", ["q_learning", "dqn", "td0"])
 def test_what_needs_discrete_actions_refuses_a_box(algo):
-    able = "a2c, actor_critic, ppo, reinforce"
-    with pytest.raises(ConfigError, match=f"env=pendulum: algo={algo} needs Discrete actions, .* use one of {able}"):
+    with pytest.raises(ConfigError, match=f"env=pendulum: algo={algo} needs actions that are Discrete, .* use one of"):
         build(composed("env=pendulum", f"algo={algo}"))
 
 

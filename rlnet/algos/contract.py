@@ -71,6 +71,10 @@ class Setting:
         means = [self.return_quantiles(params, obs, name).mean(-1) for name in roles]
         return self._masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), obs)
 
+    def q_of(self, params: Params, obs: Tensor, action: Tensor, role: str) -> Tensor:
+        """Q(s, a) of real actions: obs [..., M, N, F], action [..., M, N, D] → [..., M, N]."""
+        return self.networks[role].apply(params[role], torch.cat((obs, self.actions.unit(action)), -1)).squeeze(-1)
+
     def return_quantiles(self, params: Params, obs: Tensor, role: str = "q") -> Tensor:
         """K numbers for the return of every action, also of those that are not available: [..., M, N, A, K].
 
@@ -105,14 +109,19 @@ class Algorithm:
     policy that gathers data, or the parameters of its density; `hyper["explore"]` [M, 1] is the exploration's ε or τ.
     """
 
-    roles: tuple[str, ...]  # the networks that it needs: q, v, pi, and q2, ... for further ones of the same kind
+    # The networks that it needs: q, v, pi; q2, ... for further ones of the same kind; temperature for a number θ.
+    roles: tuple[str, ...]
     act: Callable[[Setting, Params, Tensor, Tensor], Tensor]
-    judged: str  # whose values are learned: "given", "behaviour", "greedy" (optimal control) or "soft" (regularised)
+    # Whose values are learned: "given" and "behaviour" policies have theirs; "greedy" is optimal control, "soft"
+    # optimal control with entropy, by the values' own policy; "actor" the same by a policy network.
+    judged: str
     source: str  # where the method is described
     loss: Callable[[Setting, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]] | None = None
     online: Callable[[Setting, Params, Rollout, Hyper], Sight] | None = None
     traces: str | None = None  # of `online`: which of `rlnet.traces.KINDS`
-    continuous: bool = False  # can act in a Box too, by a policy over real actions
+    discrete: bool = True  # can act where actions are Discrete
+    continuous: bool = False  # can act in a Box, by a policy over real actions
+    squashes: bool = False  # its real actions are squashed between the bounds of the Box, which must be finite
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
     complete_returns: bool = False  # learns only from returns that were sampled to their end
     one_by_one: bool = False  # the rows of a rollout are learned from in time order, each in a step of its own

@@ -9,6 +9,7 @@ import numpy as np
 
 from rlnet.compare.certificates import action_values
 from rlnet.compare.judge import greedy_policy, time_limit
+from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.compare.scores import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, score_member
 from rlnet.compare.sentence import sentence
 from rlnet.mdp import FiniteMDP, solve
@@ -16,25 +17,7 @@ from rlnet.mdp.evaluation import policy_matrix
 
 Values = np.ndarray | Callable[[np.ndarray], Any]
 
-# What is printed: a score, what is guaranteed about it, and what it means.
-LINES = (
-    ("exact/v_rmse", None, "typical error of V where the policy goes"),
-    ("exact/v_max", "exact/v_bound", "largest error of V"),
-    ("exact/q_rmse", None, "typical error of Q where the policy goes"),
-    ("exact/q_max", "exact/q_bound", "largest error of Q"),
-    ("exact/q_bias", None, "mean error of Q (> 0: over-estimated)"),
-    ("exact/q_bias_own", None, "the same against what its own policy is worth"),
-    ("exact/bellman_residual", None, "largest violation of Bellman's equation"),
-    ("exact/return", None, "J(π), expected discounted return"),
-    ("exact/optimal_return", None, "J*, the best that any policy can expect"),
-    ("exact/regret", "exact/regret_bound", "J* − J(π)"),
-    ("exact/loss_max", "exact/loss_bound", "loss of the greedy policy in the worst state"),
-    ("exact/optimal_action_rate", None, "how often π acts optimally where it goes"),
-    ("exact/limited_return", None, "J(π) of episodes that the time limit cuts"),
-    ("exact/limited_optimal_return", None, "the best under the time limit"),
-    ("exact/episode_return", None, "mean undiscounted return of an episode"),
-    ("exact/optimal_episode_return", None, "the best mean undiscounted return"),
-)
+GUARANTEES = set(BOUNDS.values())  # stand beside what they guarantee
 
 
 @dataclass(frozen=True)
@@ -57,15 +40,18 @@ class Score:
 
     def __str__(self) -> str:
         rows = [
-            (name.removeprefix("exact/"), _number(self.scalars[name]), _number(self.scalars.get(bound)), meaning)
-            for name, bound, meaning in LINES
-            if name in self.scalars
+            (
+                name.removeprefix("exact/"),
+                _number(self.scalars[name]),
+                _number(self.scalars.get(BOUNDS.get(name))),
+                text,
+            )
+            for name, text in MEANINGS.items()
+            if name in self.scalars and name not in GUARANTEES
         ]
         head = f"{self.mdp.n_states} states, {self.mdp.n_actions} actions, γ = {self.gamma:g}"
         lines = [self.verdict, head, "", f"{'score':<24}{'value':>12}{'guaranteed':>14}  meaning"]
-        return "\n".join(
-            [*lines, *(f"{name:<24}{value:>12}{bound:>14}  {meaning}" for name, value, bound, meaning in rows)]
-        )
+        return "\n".join([*lines, *(f"{name:<24}{value:>12}{bound:>14}  {text}" for name, value, bound, text in rows)])
 
 
 def _number(x: float | None) -> str:

@@ -57,6 +57,12 @@ def _share(square: float, size: float) -> float:
     return float(np.sqrt(square / size)) if size > 0 else float("inf") if square > 0 else 0.0
 
 
+def _normalised(value: float, random: float, best: float) -> float:
+    """0 as good as acting at random, 1 as good as can be; nan where there is nothing in between."""
+    room = best - random
+    return (value - random) / room if 1e-12 * max(abs(best), 1.0) < room < np.inf else np.nan
+
+
 def _q_errors(q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights, uniform) -> dict[str, float]:
     """As `_v_errors`; a state's error is the mean over its available actions, so that actions not taken count too."""
     error = np.where(mdp.available, q, 0.0) - np.where(mdp.available, exact, 0.0)
@@ -156,6 +162,7 @@ def score_member(
         "exact/return": judged.value,
         "exact/optimal_return": best,
         "exact/regret": best - judged.value,
+        "exact/normalised_return": _normalised(judged.value, truth.random_value, best),
         "exact/optimal_action_rate": float(judged.weights @ right),
         "exact/error_bound": max(optimal.error_bound, judged.error_bound),
     }

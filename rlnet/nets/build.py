@@ -123,6 +123,15 @@ def _mlp(
     return Network(shapes, init, apply, roots)
 
 
+def number() -> Network:
+    """A parameter that depends on no observation, 0 at first: [M, 1]."""
+
+    def init(streams: Streams) -> Params:
+        return {"value": torch.zeros(streams.members, 1, device=streams.device)}
+
+    return Network({"value": (1,)}, init, lambda params, obs: params["value"])
+
+
 def _vector_input(inputs: Inputs, name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
     """Width and encoder of an observation seen as a vector."""
     if inputs.size is not None:

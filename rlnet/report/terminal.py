@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlnet.compare import names
 from rlnet.report.live import Progress, progress
 from rlnet.report.panels import (
     ERROR,
@@ -32,39 +33,14 @@ __all__ = ["Panel", "Progress", "progress", "show_files", "show_scores", "show_v
 
 MAX_STATES = 20  # rows of a table of states
 
-MEANINGS = {  # short enough for one line beside a value on 80 columns
-    "exact/v_bound": "what Bellman's residual guarantees for V",
-    "exact/q_bound": "what Bellman's residual guarantees for Q",
-    "exact/regret_bound": "what it guarantees for J* − J(π)",
-    "exact/loss_max": "loss of the greedy policy, worst state",
-    "exact/loss_bound": "what Bellman's residual guarantees for it",
-    "exact/q_bias_own": "the same against its own policy's value",
-    "exact/predicted_return": "what V promises at the start",
-    "exact/greedy_return": "J of the greedy policy",
-    "exact/limited_return": "J(π) of episodes cut by the time limit",
-    "exact/limited_optimal_return": "the best under the time limit",
-    "exact/episode_return": "undiscounted, under the time limit",
-    "exact/optimal_episode_return": "the best of those",
-    "exact/v_rmse": "typical error of V where the policy goes",
-    "exact/v_rmse_uniform": "typical error of V, all states alike",
-    "exact/v_max": "largest error of V in a reachable state",
-    "exact/q_rmse": "typical error of Q where the policy goes",
-    "exact/q_rmse_uniform": "typical error of Q, all states alike",
-    "exact/q_max": "largest error of Q for a reachable pair",
-    "exact/q_bias": "mean error of Q (> 0: over-estimated)",
-    "exact/bellman_residual": "largest violation of Bellman's equation",
-    "exact/return": "J(π), expected return, not sampled",
-    "exact/optimal_return": "J*, the best that any policy can expect",
-    "exact/regret": "J* − J(π), what the policy loses",
-    "exact/optimal_action_rate": "how often π acts optimally where it goes",
-    "exact/coverage": "share of reachable (s, a) pairs tried",
+MEANINGS = names.MEANINGS | {
     "return/mean": "mean return of the episodes in training",
     "return/discounted": "mean discounted return in training",
     "episode/length": "mean number of steps per episode",
     "time/compare_share": "share of the time spent on comparing",
     "time/steps_per_second": "environment steps per second",
 }
-RATES = ("exact/optimal_action_rate", "exact/coverage")
+RATES = (*names.SHARES, "time/compare_share")
 FILES = {
     "config.yaml": "the composed configuration",
     "metrics.csv": "every logged number, a row per step and member",

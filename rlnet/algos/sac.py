@@ -1,0 +1,61 @@
+"""Soft actor-critic for real actions between bounds: a normal policy behind a tanh, two critics (Haarnoja et al. 2018).
+
+With `automatic` 1 the temperature τ = `temperature`·e^θ is learned too: it rises while the policy's entropy is below
+`target_entropy` for each action component, counted in units in which the bounds are −1 and 1; with 0 it is fixed.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy, regression, total
+from rlnet.algos.sac_discrete import CRITICS, soft_target
+from rlnet.data import Rollout
+
+
+def loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """Σ_i ½·(R + γ·(min_i Q⁻_i(S', A') − τ·log π(A'|S')) − Q_i(S, A))² + τ·log π(Ã|S) − min_i Q_i(S, Ã).
+
+    A' and Ã are drawn from the current policy; Ã carries the gradient to it (the reparameterisation).
+    """
+    actions = setting.actions
+    exponent = params["temperature"]["value"]
+    temperature = hyper["temperature"] * exponent.detach().exp()
+    for_next, for_now = batch.extra["uniform"].chunk(2, dim=-1)
+    with torch.no_grad():
+        action, log_prob = actions.draw(setting.policy(params, batch.next_obs), for_next)
+        next_value = _least(setting, target_params, batch.next_obs, action)
+        target = soft_target(batch, hyper, next_value, -temperature * log_prob)
+    taken = [setting.q_of(params, batch.obs, batch.action, role) for role in CRITICS]
+    losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)
+    action, log_prob = actions.draw(setting.policy(params, batch.obs), for_now)
+    frozen = {role: {name: tensor.detach() for name, tensor in params[role].items()} for role in CRITICS}
+    cost = total(temperature * log_prob - _least(setting, frozen, batch.obs, action), batch.weight)
+    mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
+    entropy = -total(log_prob.detach(), batch.weight) / mean
+    wanted = actions.log_scale + hyper["target_entropy"].squeeze(-1) * actions.shape[0]
+    adjust = (hyper["automatic"] * exponent).squeeze(-1) * (entropy - wanted)
+    metrics = {"loss/td_error": errors[0], "explore/entropy": entropy, "explore/temperature": temperature.squeeze(-1)}
+    return sum(losses) + cost + adjust, metrics
+
+
+def _least(setting: Setting, params: Params, obs: Tensor, action: Tensor) -> Tensor:
+    return torch.minimum(*(setting.q_of(params, obs, action, role) for role in CRITICS))
+
+
+ALGORITHM = Algorithm(
+    roles=("pi", *CRITICS, "temperature"),
+    act=by_policy,
+    loss=loss,
+    judged="actor",
+    source="Haarnoja et al. 2018",
+    discrete=False,
+    continuous=True,
+    squashes=True,
+    replays=True,
+    hyper={"temperature": (1e-6, math.inf), "automatic": (0.0, 1.0), "target_entropy": (-math.inf, math.inf)},
+    draws=lambda setting: 2 * setting.actions.shape[0],
+)

@@ -1,0 +1,43 @@
+"""The scores by name: what each of them means, and which of them another one guarantees."""
+
+# In the order in which they are shown; short enough for one line beside a value on 80 columns.
+MEANINGS = {
+    "exact/return": "J(π), expected return, not sampled",
+    "exact/optimal_return": "J*, the best that any policy can expect",
+    "exact/regret": "J* − J(π), what the policy loses",
+    "exact/normalised_return": "0: as random actions, 1: optimal",
+    "exact/optimal_action_rate": "how often π acts optimally where it goes",
+    "exact/loss_max": "loss of the greedy policy, worst state",
+    "exact/greedy_return": "J of the greedy policy",
+    "exact/predicted_return": "what V promises at the start",
+    "exact/v_rmse": "typical error of V where the policy goes",
+    "exact/v_relative": "the same as a share of the size of V",
+    "exact/v_rmse_uniform": "typical error of V, all states alike",
+    "exact/v_max": "largest error of V in a reachable state",
+    "exact/q_rmse": "typical error of Q where the policy goes",
+    "exact/q_relative": "the same as a share of the size of Q",
+    "exact/q_rmse_uniform": "typical error of Q, all states alike",
+    "exact/q_max": "largest error of Q for a reachable pair",
+    "exact/q_bias": "mean error of Q (> 0: over-estimated)",
+    "exact/q_bias_own": "the same against its own policy's value",
+    "exact/q_rmse_own": "typical error against its own policy's Q",
+    "exact/bellman_residual": "largest violation of Bellman's equation",
+    "exact/coverage": "share of reachable (s, a) pairs tried",
+    "exact/limited_return": "J(π) of episodes cut by the time limit",
+    "exact/limited_optimal_return": "the best under the time limit",
+    "exact/episode_return": "undiscounted, under the time limit",
+    "exact/optimal_episode_return": "the best of those",
+    "exact/v_bound": "what Bellman's residual guarantees for V",
+    "exact/q_bound": "what Bellman's residual guarantees for Q",
+    "exact/regret_bound": "what it guarantees for J* − J(π)",
+    "exact/loss_bound": "what it guarantees for the greedy policy",
+    "exact/error_bound": "how far the exact values may be off",
+}
+# A true error and what the Bellman residual alone guarantees about it (`rlnet.compare.certificates`).
+BOUNDS = {
+    "exact/v_max": "exact/v_bound",
+    "exact/q_max": "exact/q_bound",
+    "exact/regret": "exact/regret_bound",
+    "exact/loss_max": "exact/loss_bound",
+}
+SHARES = ("exact/optimal_action_rate", "exact/coverage", "exact/v_relative", "exact/q_relative")  # shown as percentages

@@ -1,0 +1,137 @@
+"""Diagnosing a finished run from its folder: what `scripts/compare.py RUN_DIR --diagnose` does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlnet.config import Config, ConfigError
+from rlnet.diagnosis.blame import coverage, error_by_visits, regret_by_state
+from rlnet.diagnosis.gradient import compare_gradients
+from rlnet.diagnosis.split import Split, split
+from rlnet.diagnosis.targets import NotDefined
+from rlnet.members import member_settings, settings
+from rlnet.record import jsonable, write_json
+from rlnet.run import Run
+from rlnet.verdict import Rescored, rescore
+
+MOST_MEMBERS = 4  # of a population are diagnosed: the first of each setting, or the first ones
+MOST_STATES = 10  # that carry the regret are listed
+
+
+def diagnose_and_write(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
+    """Diagnose, and leave diagnosis.json in the run's folder, whole or not at all.
+
+    Raises:
+        ConfigError: the folder is not that of a finished run with a finite model.
+    """
+    document = diagnose(folder, result)
+    write_json(folder / "diagnosis.json", document)
+    return document
+
+
+def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
+    """The diagnosis of a finished run, as it stands in diagnosis.json.
+
+    A part that is not defined for the run is {"not_defined": why}. Keys: `value` (the error of V or Q split into its
+    parts, per member), `policy_gradient`, `coverage`, `error_by_visits`, `regret`; all but `value` and
+    `policy_gradient` are of the first member.
+
+    Args:
+        folder: of the run.
+        result: what `rescore(folder)` returned, if that is known already.
+
+    Raises:
+        ConfigError: the folder is not that of a finished run with a finite model.
+    """
+    result = rescore(folder) if result is None else result
+    run, values = _restored(folder, result), result.values
+    problem, config = result.problem, result.config
+    mdp, members = problem.environment.mdp, _members(config)
+    policy, visits = values["pi"][0], values["visits"][0]
+    parts: list[Split] = []
+
+    def value() -> dict[str, Any]:
+        parts.append(split(run, values, members))
+        return _described(parts[0])
+
+    def by_visits() -> dict[str, Any]:
+        if not parts:
+            raise NotDefined("the error was not computed")
+        return error_by_visits(parts[0].units, parts[0].error[0], visits)
+
+    document = {
+        "env": config.env.name,
+        "algo": config.algo.name,
+        "network": config.network.name,
+        "gamma": problem.solutions[0].gamma,
+        "members": [
+            {"member": m, "seed": config.member_seeds[m], "settings": member_settings(config)[m]} for m in members
+        ],
+        "value": _or_why(value),
+        "policy_gradient": _or_why(lambda: compare_gradients(run, values["pi"][members], members)),
+        "coverage": coverage(mdp, visits, policy),
+        "error_by_visits": _or_why(by_visits),
+        "regret": _or_why(lambda: _regret(result, policy)),
+    }
+    return jsonable(document)
+
+
+def _members(config: Config) -> list[int]:
+    several = len(settings(config)) > 1
+    return list(range(0, len(config.member_seeds), config.seeds if several else 1))[:MOST_MEMBERS]
+
+
+def _or_why(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return part()
+    except NotDefined as why:
+        return {"not_defined": str(why)}
+
+
+def _restored(folder: Path, result: Rescored) -> Run:
+    """The run with the parameters of its end."""
+    path = folder / "checkpoint.pt"
+    if not path.is_file():
+        raise ConfigError(f"{folder}: holds no checkpoint.pt, which has the learned parameters")
+    run = Run(result.config, result.problem)
+    try:
+        run.load_state_dict(torch.load(path, map_location=result.config.device, weights_only=True))
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+        raise ConfigError(f"{folder}: its checkpoint.pt cannot be read ({type(error).__name__})") from error
+    return run
+
+
+def _described(one: Split) -> dict[str, Any]:
+    sizes, shares = one.sizes(), one.shares()
+    return {
+        "of": one.units.kind,
+        "target": one.target,
+        "data": one.data,
+        "bootstrapping_not_defined": one.reason,
+        "rmse": sizes,
+        "share": shares,
+        "mean_rmse": {name: float(x.mean()) for name, x in sizes.items()},
+        "mean_share": {name: float(x.mean()) for name, x in shares.items()},
+    }
+
+
+def _regret(result: Rescored, policy: np.ndarray) -> dict[str, Any]:
+    problem = result.problem
+    mdp, optimal = problem.environment.mdp, problem.solutions[0]
+    if optimal.temperature > 0:
+        raise NotDefined("the problem counts entropy as reward, so Q* alone does not say what an action costs")
+    loss = regret_by_state(mdp, policy, optimal)
+    order = np.argsort(-loss, kind="stable")[:MOST_STATES]
+    shown = [s for s in order.tolist() if loss[s] > 1e-12 * max(1.0, abs(float(mdp.start @ optimal.v)))]
+    best = optimal.q.argmax(1)
+    return {
+        "total": float(loss.sum()),
+        "by_state": loss,
+        "largest": [
+            {"state": s, "loss": loss[s], "taken": int(policy[s].argmax()), "better": int(best[s])} for s in shown
+        ],
+    }
