@@ -102,13 +102,13 @@ def _settings(config: Config, problem: Problem, scalars: dict[str, np.ndarray]) 
 
 def _overall(each: list[dict[str, Any]], seeds: int) -> str:
     """One sentence: the verdict on the only setting, or on the one that comes nearest to its optimum."""
-    over = f" (interquartile means over {seeds} seeds)" if seeds > 1 else ""
+    over = f"Over {seeds} seeds (interquartile means): " if seeds > 1 else ""
     if len(each) == 1:
-        return each[0]["verdict"] + over
+        return over + each[0]["verdict"]
     reached = [row["aggregate"]["exact/normalised_return"]["iqm"] for row in each]
     best = each[int(np.argmax(np.nan_to_num(reached, nan=-np.inf)))]
     name = ", ".join(f"{key}={value:g}" for key, value in best["settings"].items())
-    return f"Of {len(each)} settings{over}, {name} comes nearest to the optimum: {best['verdict']}"
+    return f"{over}of {len(each)} settings, {name} comes nearest to the optimum: {best['verdict']}"
 
 
 def _time_limit(problem: Problem) -> dict[str, Any] | None:

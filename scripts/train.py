@@ -8,11 +8,13 @@ from rlnet.config import Config
 
 
 def job(config: Config, folder: Path) -> None:
-    """One run: train, then show what was learned beside the truth."""
+    """One run: train, write its page, then show what was learned beside the truth."""
+    from rlnet.report.page import write_page
     from rlnet.report.summary import show_run
     from rlnet.train import run
 
-    show_run(folder, run(config, folder).files)
+    files = run(config, folder).files
+    show_run(folder, [*files, write_page(folder)])
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def _values(scalars: Mapping[str, float], against: str, judged: str) -> str:
     within = percent(share) if math.isfinite(share) else f"{error:.3g}"
     clause = f"{kind.upper()} is within {within} of {reference} where the policy goes"
     bias = scalars.get("exact/q_bias_own", 0.0)
-    if math.isfinite(bias) and abs(bias) > 0.5 * error > 0 and share > 0.01:
+    if math.isfinite(bias) and abs(bias) > 0.5 * error > 0 and share > 0.03:
         clause += f" and {'over' if bias > 0 else 'under'}-estimates its own policy by {abs(bias):.3g}"
     return clause
 

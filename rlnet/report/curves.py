@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Pictures = Sequence[tuple[str, Sequence[str]]]
 # One picture each: title, columns. A column that the run does not have is left out.
-PICTURES = (
+PICTURES: Pictures = (
     ("error against the exact solution", ("exact/v_rmse", "exact/q_rmse")),
     ("regret of the policy, J* − J(π)", ("exact/regret",)),
     ("mean return in training", ("return/mean",)),
@@ -23,14 +24,15 @@ MIN_BAND = 3  # members; with fewer, an interval means nothing
 RESAMPLES = 2000
 
 
-def curves_figure(rows: Iterable[Mapping[str, object]]) -> Figure:
-    """Draw error, regret and return over the steps, for the columns that there are.
+def curves_figure(rows: Iterable[Mapping[str, object]], pictures: Pictures = PICTURES) -> Figure:
+    """Draw error, regret and return over the steps, for the columns that there are, side by side.
 
     Thin lines are members, the thick one is their mean, the band its 95 % bootstrap interval over members (from three
     members on). Positive quantities that span more than two decades get a logarithmic axis.
 
     Args:
         rows: as `csv.DictReader` gives them, one per step and member: step, member and any scalars; blanks allowed.
+        pictures: which, as (title, columns).
 
     Raises:
         ValueError: no rows, a row without step or member, or none of the columns that are drawn has a number.
@@ -38,16 +40,13 @@ def curves_figure(rows: Iterable[Mapping[str, object]]) -> Figure:
     from matplotlib.figure import Figure
 
     rows = list(rows)
-    curves = {name: by_member(rows, name) for _, names in PICTURES for name in names}
-    pictures = [
-        (title, [name for name in names if np.isfinite(curves[name][1]).any()])
-        for title, names in PICTURES
-    ]  # fmt: skip
-    pictures = [(title, names) for title, names in pictures if names]
-    if not pictures:
+    curves = {name: by_member(rows, name) for _, names in pictures for name in names}
+    drawn = [(title, [name for name in names if np.isfinite(curves[name][1]).any()]) for title, names in pictures]
+    drawn = [(title, names) for title, names in drawn if names]
+    if not drawn:
         raise ValueError(f"no numbers in any of {', '.join(curves)}")
-    figure = Figure(figsize=(4.6 * len(pictures), 3.4), dpi=100, layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, len(pictures), squeeze=False).ravel(), pictures, strict=True):
+    figure = Figure(figsize=(4.6 * len(drawn), 3.4), dpi=100, layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, len(drawn), squeeze=False).ravel(), drawn, strict=True):
         _draw(axes, title, {name: curves[name] for name in names})
     return figure
 
@@ -99,6 +98,8 @@ def mean_and_band(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[np.nd
 
 
 def _draw(axes: Axes, title: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     missing = 0
     for (name, (steps, values)), (colour, dashes) in zip(curves.items(), STYLES, strict=False):
         finite = np.where(np.isfinite(values), values, np.nan)
@@ -116,6 +117,8 @@ def _draw(axes: Axes, title: str, curves: Mapping[str, tuple[np.ndarray, np.ndar
     band = ", 95 % band" if members >= MIN_BAND else ""
     axes.set_title(title + (f"\nmean of {members} members{band}" if members > 1 else ""), fontsize=10)
     axes.set_xlabel("environment steps" + (f" ({missing} infinite values not shown)" if missing else ""))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(color="#e0e0e0", linewidth=0.6)
     axes.legend(fontsize=8, frameon=False)
 

@@ -1,0 +1,272 @@
+"""`report.html` of a run: one page that shows everything, needs nothing else, and says how to get it again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlnet.compare import reachable
+from rlnet.compare.names import BOUNDS, MEANINGS
+from rlnet.members import settings
+from rlnet.report.curves import PICTURES
+from rlnet.report.figures import curves_figure, values_figure
+from rlnet.report.finished import Finished, read_run
+from rlnet.report.html import TEMPLATES, embedded, number, render, shown, versions
+from rlnet.report.panels import learned_and_exact, state_names
+from rlnet.report.scatter_figure import scatter_figure, visits_figure
+from rlnet.report.states import describe
+from rlnet.report.svg_map import bars, maps
+
+MOST_STATES = 2500  # of an interactive drawing; with more, the page would take too long to open
+LONGEST_ROW = 15  # cells of a grid of one row that is drawn as a grid
+WORST = 20  # states that are listed instead
+GUARANTEES = set(BOUNDS.values())
+BRIEF = ("exact/normalised_return", "exact/regret", "exact/v_rmse", "exact/q_rmse")  # of settings side by side
+TIME_LIMIT = (  # stationary, limited
+    ("of the judged policy", "exact/return", "exact/limited_return"),
+    ("of the best policy", "exact/optimal_return", "exact/limited_optimal_return"),
+)
+
+
+def write_page(folder: Path) -> Path:
+    """Write report.html into a run's folder, from the files there, and return its path.
+
+    Raises:
+        ConfigError: the folder is not that of a run.
+    """
+    run = read_run(folder)
+    path = folder / "report.html"
+    path.write_text(render("run.html", _context(run)), encoding="utf-8")
+    return path
+
+
+def _context(run: Finished) -> dict[str, Any]:
+    config, comparison = run.config, run.comparison
+    members = len({row["member"] for row in run.rows})
+    context: dict[str, Any] = {
+        "title": f"{config.algo.name} on {config.env.name}",
+        "subtitle": _subtitle(run, members),
+        "many": members > 1,
+        "commands": commands(run),
+        "versions": versions(),
+        "configurations": [("", (run.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))],
+        "curves": _curves(run),
+    }
+    if comparison is None:
+        return context | {"last": _last(run), "verdict": ""}
+    context |= {
+        "verdict": verdict(run),
+        "scores": score_rows(comparison["aggregate"]),
+        "scores_note": f"Judged: {comparison['judged_policy']}, against {comparison['compared_with']}. "
+        f"{comparison['weights'][0].upper()}{comparison['weights'][1:]}.",
+        "certificates": _tightness(comparison["aggregate"]),
+        "time_limit": _time_limit(comparison),
+        "settings": _settings(run),
+        "diagnosis": _diagnosis(run.diagnosis),
+        "scatter": _scatter(run),
+        "scatter_note": _member_note(run),
+    }
+    return context | _states(run)
+
+
+def verdict(run: Finished) -> str:
+    """The sentence of comparison.json, and what most of the error is where that was diagnosed."""
+    said = run.comparison["verdict"]
+    shares = ((run.diagnosis or {}).get("value") or {}).get("mean_share")
+    if not shares:
+        return said
+    parts = {name: share for name, share in shares.items() if name not in ("error", "distribution")}
+    name, share = max(parts.items(), key=lambda item: float(item[1]))
+    return f"{said} {100 * float(share):.0f} % of the squared error is {name}."
+
+
+def commands(run: Finished) -> list[str]:
+    """What to type to get the run again, score it again and write the page again."""
+    overrides = [item for item in run.overrides if not item.startswith(("hydra.", "resume="))]
+    folder = shlex.quote(str(run.folder))
+    again = [f"python scripts/compare.py {folder}", f"python scripts/report.py {folder}"]
+    return [shlex.join(["python", "scripts/train.py", *overrides]), *(again if run.comparison else again[1:])]
+
+
+def _subtitle(run: Finished, members: int) -> str:
+    config = run.config
+    gamma = config.gamma if run.comparison is None else run.comparison["gamma"]
+    gamma = ", ".join(f"{x:g}" for x in gamma) if isinstance(gamma, list) else f"{gamma:g}"
+    seeds = f"seed {config.seed}" if config.seeds == 1 else f"seeds {config.seed} to {config.seed + config.seeds - 1}"
+    grid = len(settings(config))
+    population = f", {grid} settings, {members} members" if grid > 1 else ""
+    return f"γ = {gamma}, {config.network.name} network, {config.steps:,} steps, {seeds}{population}"
+
+
+def score_rows(aggregate: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table of scores, in the order of MEANINGS; a guarantee stands beside what it is about."""
+    rows = []
+    for name, meaning in MEANINGS.items():
+        if name not in aggregate or name in GUARANTEES:
+            continue
+        numbers, bound = aggregate[name], aggregate.get(BOUNDS.get(name))
+        rows.append(
+            {
+                "name": name,
+                "short": name.removeprefix("exact/"),
+                "meaning": meaning,
+                "mean": shown(name, numbers["mean"]),
+                "iqm": shown(name, numbers["iqm"]),
+                "broken": not np.isfinite(float(numbers["mean"])),
+                "bound_name": BOUNDS.get(name),
+                "bound": None if bound is None else shown(name, bound["mean"]),
+                **{key: _interval(name, numbers[key]) for key in ("mean_interval", "iqm_interval")},
+            }
+        )
+    return rows
+
+
+def _interval(name: str, ends: list[float] | None) -> str:
+    return "" if ends is None else " to ".join(shown(name, x).text for x in ends)
+
+
+def _tightness(aggregate: dict[str, Any]) -> str:
+    """How far the guarantees lie above the true errors."""
+    ratios = []
+    for true, bound in BOUNDS.items():
+        if true in aggregate and bound in aggregate:
+            error, proved = float(aggregate[true]["mean"]), float(aggregate[bound]["mean"])
+            if np.isfinite(proved) and np.isfinite(error) and error > 1e-9:
+                ratios.append(f"{proved / error:.3g} times {true.removeprefix('exact/')}")
+    known = [bound for bound in GUARANTEES & set(aggregate) if not np.isfinite(float(aggregate[bound]["mean"]))]
+    none = (
+        " Nothing is proved where the bound is infinite: no bound on the steps to the end was found." if known else ""
+    )
+    return (f"Here they are {', '.join(ratios)}." if ratios else "") + none
+
+
+def _time_limit(comparison: dict[str, Any]) -> dict[str, Any] | None:
+    limit, aggregate = comparison.get("time_limit"), comparison["aggregate"]
+    if limit is None:
+        return None
+
+    def middle(name: str) -> str:
+        return shown(name, aggregate[name]["iqm"]).text
+
+    rows = [[what, middle(plain), middle(limited)] for what, plain, limited in TIME_LIMIT]
+    for row, name in zip(rows, ("exact/episode_return", "exact/optimal_episode_return"), strict=True):
+        row.append(middle(name))
+    head = ["expected return", "without the limit", "with it", "with it, undiscounted"]
+    return {"steps": limit["steps"], "estimated": limit["estimated"], "head": head, "rows": rows}
+
+
+def _settings(run: Finished) -> dict[str, Any] | None:
+    each = run.comparison["settings"]
+    if len(each) < 2:
+        return None
+    names = [name for name in BRIEF if name in run.comparison["aggregate"]]
+    rows = []
+    for row in each:
+        cells = []
+        for name in names:
+            numbers = row["aggregate"][name]
+            ends = _interval(name, numbers["iqm_interval"])
+            cells.append(shown(name, numbers["iqm"]).text + (f" ({ends})" if ends else ""))
+        rows.append([", ".join(f"{key} = {number(value)}" for key, value in row["settings"].items()), *cells])
+    note = f"Interquartile means over {run.config.seeds} seeds, with 95 % bootstrap intervals from three seeds on."
+    return {"head": ["setting", *(name.removeprefix("exact/") for name in names)], "rows": rows, "note": note}
+
+
+def _diagnosis(diagnosis: dict[str, Any] | None) -> dict[str, Any] | None:
+    value = (diagnosis or {}).get("value") or {}
+    if "mean_share" not in value:
+        return None
+    rows = [
+        [name, number(value["mean_rmse"][name]), f"{100 * float(share):.1f} %"]
+        for name, share in value["mean_share"].items()
+    ]
+    return {"head": [f"part of the error of {value['of']}", "rmse", "share of the squared error"], "rows": rows}
+
+
+def _curves(run: Finished) -> list[dict[str, Any]]:
+    """Learning curves, one picture for each quantity that was logged."""
+    drawn = []
+    for title, names in PICTURES:
+        if any(row.get(name) for row in run.rows for name in names):
+            drawn.append(embedded(curves_figure(run.rows, [(title, names)]), f"learning curve: {title}"))
+    return drawn
+
+
+def _scatter(run: Finished) -> list[dict[str, Any]]:
+    """Learned against exact, and error against visits: of Q, or of V where there is no Q."""
+    m, values, states = run.shown[0], run.values, reachable(run.mdp)
+    kind = next((kind for kind in ("q", "v") if kind in values), None)
+    if kind is None:
+        return []
+    learned, exact = values[kind][m], values[f"{kind}_exact"][m]
+    pictures = (
+        (scatter_figure(run.mdp, learned, exact, states), "learned against exact values"),
+        (visits_figure(run.mdp, learned, exact, values["visits"][m], states), "error against visits"),
+    )
+    return [embedded(figure, alt) for figure, alt in pictures]
+
+
+def _member_note(run: Finished) -> str:
+    """Which member is drawn, where there are several."""
+    members = run.comparison["members"]
+    if len(members) == 1:
+        return ""
+    drawn, score = run.shown
+    member = members[drawn]
+    own = "".join(f", {key} = {number(value)}" for key, value in member["settings"].items())
+    return f"Drawn is the member whose {score.removeprefix('exact/')} is the median: seed {member['seed']}{own}."
+
+
+def _states(run: Finished) -> dict[str, Any]:
+    """The drawings of all states and what the inspector needs; a list of the worst ones where there are too many."""
+    mdp, m, values = run.mdp, run.shown[0], run.values
+    if "v" not in values:
+        return {}
+    optimal = run.comparison["compared_with"].startswith("V*")
+    panels = learned_and_exact(
+        values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
+    )
+    if mdp.n_states > MOST_STATES:
+        return {"worst": _worst(run)}
+    grid = mdp.shape is not None and (min(mdp.shape) > 1 or max(mdp.shape) <= LONGEST_ROW)
+    visits = values["visits"][m].sum(1)
+    return {
+        "maps": (maps if grid else bars)(mdp, panels, visits),
+        "maps_kind": "grid" if grid else "bars",
+        "maps_note": f"{_member_note(run)} Point at a state, or click one to keep it (again, or Escape, to let go). "
+        + ("Arrows: most probable actions; T: terminal; framed: start; dark: wall." if grid else ""),
+        "states": describe(mdp, values, m, "V*" if optimal else "V^π"),
+        "script": (TEMPLATES / "inspect.js").read_text(encoding="utf-8"),
+    }
+
+
+def _worst(run: Finished) -> dict[str, Any]:
+    mdp, m, values = run.mdp, run.shown[0], run.values
+    error = np.where(mdp.terminal, 0.0, np.nan_to_num(values["v"][m] - values["v_exact"][m], nan=np.inf))
+    order = np.argsort(-np.abs(error), kind="stable")[:WORST]
+    names, visits = state_names(mdp), values["visits"][m].sum(1)
+    rows = [
+        [names[s], number(values["v"][m][s]), number(values["v_exact"][m][s]), number(error[s]), f"{visits[s]:,}"]
+        for s in order
+    ]
+    optimal = run.comparison["compared_with"].startswith("V*")
+    drawn = learned_and_exact(
+        values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
+    )
+    note = f"{_member_note(run)} The {len(rows)} states of largest error, of {mdp.n_states:,}."
+    image = embedded(values_figure(mdp, drawn), "learned and exact values of all states, and their difference")
+    return {"note": note, "head": ["state", "learned V", "exact V", "error", "visits"], "rows": rows, "image": image}
+
+
+def _last(run: Finished) -> dict[str, Any]:
+    """For an environment without a finite model: what was logged last."""
+    last = [row for row in run.rows if row["step"] == run.rows[-1]["step"]]
+    rows = []
+    for name in last[0]:
+        numbers = np.array([float(row[name]) for row in last if row[name]]) if "/" in name else np.zeros(0)
+        if len(numbers):
+            rows.append([name, number(numbers.mean()), MEANINGS.get(name, "")])
+    return {"head": ["number", f"after {int(last[0]['step']):,} steps"], "rows": [row[:2] for row in rows]}

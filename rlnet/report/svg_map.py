@@ -1,0 +1,192 @@
+"""States as interactive drawings: SVG whose cells carry the number of their state, for the HTML page.
+
+On a grid a cell is drawn as a cell; elsewhere states stand side by side, sorted by their exact value. The colours are
+those of the terminal and of the figures, and panels of a kind share one scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlnet.report.colours import NEUTRAL, colour_at, text_on
+from rlnet.report.panels import (
+    DIRECTIONS,
+    ERROR,
+    VALUE,
+    Panel,
+    Scale,
+    chosen_actions,
+    few_starts,
+    finite_values,
+    grid_states,
+    has_arrows,
+    scale_of,
+    unit_of,
+)
+
+if TYPE_CHECKING:
+    from rlnet.mdp import FiniteMDP
+
+CELL = 40  # units of a cell's side; the drawing itself scales with the page
+MAX_NUMBERED = 180  # cells; with more, numbers would be too small to read
+WALL, END, START = "#404040", "#ffffff", "#ff2ea6"
+LEAST_BAR, PLOT_HEIGHT, PLOT_WIDTH = 2.0, 150, 640  # units of a drawing without a grid
+
+
+def maps(mdp: FiniteMDP, panels: Sequence[Panel], visits: np.ndarray) -> list[dict[str, str]]:
+    """One drawing per panel, and one of the visits [S]: dicts of title, svg and scale (what the colours mean)."""
+    drawings = []
+    for panel in panels:
+        unit, scale = unit_of(mdp, panels, panel.kind), scale_of(mdp, panels, panel.kind)
+        texts = [unit.text(x) for x in panel.v]
+        fill = [_hex(colour_at(panel.kind, scale.fraction(x)) if np.isfinite(x) else NEUTRAL) for x in panel.v]
+        legend = _legend(panel.kind, unit.text(scale.low), unit.text(scale.high), scale)
+        drawings.append({"title": panel.title + unit.suffix, "svg": _grid(mdp, fill, texts, panel), "scale": legend})
+    shade = np.log1p(visits) / max(np.log1p(visits.max(initial=0)), 1e-300)
+    fill = [_hex(_blue(x)) for x in shade]
+    texts = [_short(x) for x in visits]
+    legend = f'<span class="ramp visits"></span> 0 to {visits.max(initial=0):,}, logarithmic'
+    title = "visits in training"
+    drawings.append({"title": title, "svg": _grid(mdp, fill, texts, Panel(title, visits, kind=VALUE)), "scale": legend})
+    return drawings
+
+
+def _grid(mdp: FiniteMDP, fill: Sequence[str], texts: Sequence[str], panel: Panel) -> str:
+    """The cells of a grid, each a group with the number of its state."""
+    grid = grid_states(mdp)
+    rows, cols = grid.shape
+    numbers = grid.size <= MAX_NUMBERED
+    chosen = chosen_actions(mdp, panel.policy) if panel.policy is not None and has_arrows(mdp) else None
+    starts = set(few_starts(mdp).tolist())
+    parts = [f'<rect width="{cols * CELL}" height="{rows * CELL}" fill="{WALL}"/>']
+    for (row, col), state in np.ndenumerate(grid):
+        if state < 0:
+            continue
+        end = bool(mdp.terminal[state])
+        colour = END if end else fill[state]
+        ink = text_on(tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+        inner = [f'<rect width="{CELL - 0.5}" height="{CELL - 0.5}" fill="{colour}"/>']
+        if end:
+            inner.append(f'<rect x="3" y="3" width="{CELL - 6.5}" height="{CELL - 6.5}" fill="none" stroke="#202020"/>')
+        if state in starts:
+            inner.append(
+                f'<rect x="1.5" y="1.5" width="{CELL - 3.5}" height="{CELL - 3.5}" class="start" stroke="{START}"/>'
+            )
+        if chosen is not None:
+            inner += [_arrow(DIRECTIONS[mdp.action_labels[a]], ink) for a in np.flatnonzero(chosen[state])]
+        if numbers:
+            text = "T" if end else texts[state]
+            inner.append(f'<text x="{CELL / 2}" y="{CELL / 2 + 4}" fill="{ink}">{escape(text)}</text>')
+        elif panel.kind == ERROR and panel.v[state] < 0 and not end:  # a sign that can be read in greyscale
+            inner.append(f'<path d="M{0.3 * CELL} {CELL / 2}h{0.4 * CELL}" stroke="{ink}" stroke-width="3"/>')
+        parts.append(_group(mdp, int(state), f"translate({col * CELL} {row * CELL})", "".join(inner)))
+    return _svg(cols * CELL, rows * CELL, panel.title, "".join(parts), crisp=not numbers)
+
+
+def _arrow(direction: tuple[int, int], ink: str) -> str:
+    """A small triangle at the edge that the action points to; a dot for staying."""
+    down, right = direction
+    if (down, right) == (0, 0):
+        return f'<circle cx="{CELL / 2}" cy="{CELL - 7}" r="2.5" fill="{ink}"/>'
+    angle = np.degrees(np.arctan2(down, right))
+    half = CELL / 2
+    place = f"translate({half + 0.39 * CELL * right} {half + 0.39 * CELL * down}) rotate({angle:.0f})"
+    return f'<path d="M4 0L-3 4.5L-3 -4.5Z" fill="{ink}" transform="{place}"/>'
+
+
+def bars(mdp: FiniteMDP, panels: Sequence[Panel], visits: np.ndarray) -> list[dict[str, str]]:
+    """The same for a model that is no grid: values, errors and visits over the states, sorted by exact value.
+
+    A grid of one row keeps its order.
+    """
+    values = [panel for panel in panels if panel.kind == VALUE]
+    errors = [panel for panel in panels if panel.kind == ERROR]
+    order = np.argsort(values[-1].v, kind="stable") if mdp.shape is None else grid_states(mdp).ravel()
+    states = order[(order >= 0) & ~mdp.terminal[order]]
+    learned, exact = values[0].v[states], values[-1].v[states]
+    low, high = (float(f(np.append(finite_values(mdp, values, VALUE), 0.0))) for f in (np.min, np.max))
+    unit = unit_of(mdp, panels, VALUE)
+    by = "sorted by their exact value" if mdp.shape is None else "from left to right"
+    note = f"{unit.text(low)} to {unit.text(high)}{unit.suffix}; states {by}"
+    drawings = [
+        {
+            "title": f"{values[0].title} (dots) and {values[-1].title} (bars)",
+            "svg": _plot(mdp, states, low, high, exact, learned, "#9a9a9a", values[0].title),
+            "scale": note,
+        }
+    ]
+    for panel in errors:
+        unit, scale = unit_of(mdp, panels, ERROR), scale_of(mdp, panels, ERROR)
+        svg = _plot(mdp, states, scale.low, scale.high, panel.v[states], None, "#bd6109", panel.title)
+        note = f"{unit.text(scale.low)} to {unit.text(scale.high)}{unit.suffix}"
+        drawings.append({"title": panel.title, "svg": svg, "scale": note})
+    many = np.log1p(visits[states])
+    svg = _plot(mdp, states, 0.0, float(many.max(initial=1e-9)), many, None, "#1d4e89", "visits")
+    note = f"0 to {visits.max(initial=0):,}, logarithmic"
+    return [*drawings, {"title": "visits in training", "svg": svg, "scale": note}]
+
+
+def _plot(mdp: FiniteMDP, states, low: float, high: float, heights, dots, colour: str, title: str) -> str:
+    """A bar per state from 0 to its height, a dot at another number, and a full-height target for the pointer."""
+    width = max(LEAST_BAR, PLOT_WIDTH / max(len(states), 1))
+    span = max(high - low, 1e-300)
+
+    def y(x: float) -> float:
+        return float(np.clip((high - x) / span, 0, 1)) * PLOT_HEIGHT if np.isfinite(x) else PLOT_HEIGHT / 2
+
+    parts = [f'<rect width="{width * len(states):.1f}" height="{PLOT_HEIGHT}" fill="#fff"/>']
+    for k, state in enumerate(states):
+        top, bottom = sorted((y(heights[k]), y(0.0)))
+        inner = f'<rect width="{width:.2f}" height="{PLOT_HEIGHT}" fill="transparent"/>'
+        inner += (
+            f'<rect y="{top:.1f}" width="{0.8 * width:.2f}" height="{max(bottom - top, 0.5):.1f}" fill="{colour}"/>'
+        )
+        if dots is not None:
+            radius = min(max(0.4 * width, 1.5), 4.0)
+            inner += f'<circle cx="{0.4 * width:.2f}" cy="{y(dots[k]):.1f}" r="{radius:.1f}" fill="#0072b2"/>'
+        parts.append(_group(mdp, int(state), f"translate({k * width:.2f} 0)", inner))
+    parts.append(f'<path d="M0 {y(0.0):.1f}H{width * len(states):.1f}" stroke="#404040" stroke-width="0.7"/>')
+    return _svg(width * len(states), PLOT_HEIGHT, title, "".join(parts))
+
+
+def _group(mdp: FiniteMDP, state: int, transform: str, inner: str) -> str:
+    return f'<g data-s="{state}" transform="{transform}">{inner}</g>'
+
+
+def _svg(width: float, height: float, title: str, inner: str, crisp: bool = False) -> str:
+    rendering = ' shape-rendering="crispEdges"' if crisp else ""
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}"{rendering}>{inner}</svg>'
+
+
+def _legend(kind: str, low: str, high: str, scale: Scale) -> str:
+    name = "error" if kind == ERROR else "value"
+    return low if scale.flat else f'{low} <span class="ramp {name}"></span> {high}'
+
+
+def ramp(kind: str) -> str:
+    """A CSS gradient of a colour map: "value", "error" or "visits"."""
+    places = np.linspace(0, 1, 9)
+    colours = [_hex(_blue(x) if kind == "visits" else colour_at(kind, x)) for x in places]
+    return f"linear-gradient(90deg, {', '.join(colours)})"
+
+
+def _blue(fraction: float) -> tuple[int, int, int]:
+    """From nearly white to dark blue: darker all the way, so it reads in greyscale."""
+    light, dark = np.array((247, 251, 255)), np.array((8, 48, 107))
+    red, green, blue = (round(x) for x in light + fraction * (dark - light))
+    return red, green, blue
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _short(count: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return f"{count:.3g}"
