@@ -136,75 +136,6 @@ def check_env(env: EnvConfig) -> None:
 
 
 @dataclass
-class AlgoConfig(Settings):
-    """An algorithm of `rlnet/algos/` and the data that one update sees."""
-
-    name: str = MISSING
-    envs: int = MISSING  # N, environments per member
-    rollout: int = MISSING  # T, steps per update; for whole episodes: the most steps an episode may have
-    hyper: dict[str, float] = field(default_factory=dict, metadata=PER_MEMBER)  # the algorithm's own numbers
-    options: dict[str, Any] = field(default_factory=dict)  # the algorithm's own choices
-
-
-@dataclass
-class EpochsConfig(AlgoConfig):
-    """An algorithm that goes over each rollout several times, in shuffled minibatches."""
-
-    epochs: int = MISSING
-    minibatches: int = MISSING
-
-
-@dataclass
-class ReplayConfig(AlgoConfig):
-    """An algorithm that learns from a replay of past transitions, with a target network."""
-
-    capacity: int = MISSING  # transitions that each member keeps
-    batch: int = MISSING  # B, of them in one update
-    n_step: int = 1  # rewards in a target before it bootstraps
-    learning_starts: int = MISSING  # transitions of each member before the first update
-    updates: int = 1  # optimiser steps after each rollout
-    target_every: int | None = None  # optimiser steps between copies to the target network (hard updates)
-    target_rate: float | None = field(
-        default=None, metadata=PER_MEMBER
-    )  # or: its share of the way at each step (Polyak)
-
-
-@dataclass
-class PredictionConfig(AlgoConfig):
-    """An algorithm that learns the value of a given policy."""
-
-    policy: str = "uniform"  # uniform, optimal, or the path of a values.npz or solution.npz
-
-
-@dataclass
-class NetworkConfig(Settings):
-    """Common to all function classes."""
-
-    name: str = MISSING
-    initial_value: float = 0.0  # added to the first V or Q
-    dueling: bool = False  # Q = V + advantage, of an mlp from separate streams
-
-
-@dataclass
-class TabularConfig(NetworkConfig):
-    """One free number per state and output: a one-hot input without a hidden layer."""
-
-
-@dataclass
-class LinearConfig(NetworkConfig):
-    """Linear in the environment's features, with a bias; weights start at zero."""
-
-
-@dataclass
-class MlpConfig(NetworkConfig):
-    """A multi-layer perceptron."""
-
-    hidden: list[int] = field(default_factory=lambda: [64, 64])
-    activation: str = "relu"
-    input: str = "one_hot"  # of finite environments: one_hot, or the environment's features
-
-
-@dataclass
 class ScheduleConfig(Settings):
     """A number as a function of the share of the run that is done."""
 
@@ -242,6 +173,78 @@ class EpisodesConfig(ScheduleConfig):
     start: float = field(default=MISSING, metadata=PER_MEMBER)
     end: float = field(default=MISSING, metadata=PER_MEMBER)
     decay: float = field(default=MISSING, metadata=PER_MEMBER)
+
+
+@dataclass
+class AlgoConfig(Settings):
+    """An algorithm of `rlnet/algos/` and the data that one update sees."""
+
+    name: str = MISSING
+    envs: int = MISSING  # N, environments per member
+    rollout: int = MISSING  # T, steps per update; for whole episodes: the most steps an episode may have
+    hyper: dict[str, float] = field(default_factory=dict, metadata=PER_MEMBER)  # the algorithm's own numbers
+    options: dict[str, Any] = field(default_factory=dict)  # the algorithm's own choices
+
+
+@dataclass
+class EpochsConfig(AlgoConfig):
+    """An algorithm that goes over each rollout several times, in shuffled minibatches."""
+
+    epochs: int = MISSING
+    minibatches: int = MISSING
+
+
+@dataclass
+class ReplayConfig(AlgoConfig):
+    """An algorithm that learns from a replay of past transitions, with a target network."""
+
+    capacity: int = MISSING  # transitions that each member keeps
+    batch: int = MISSING  # B, of them in one update
+    n_step: int = 1  # rewards in a target before it bootstraps
+    learning_starts: int = MISSING  # transitions of each member before the first update
+    updates: int = 1  # optimiser steps after each rollout
+    target_every: int | None = None  # optimiser steps between copies to the target network (hard updates)
+    target_rate: float | None = field(
+        default=None, metadata=PER_MEMBER
+    )  # or: its share of the way at each step (Polyak)
+    priority: float = 0.0  # rows are drawn in proportion to (|error| + priority_floor)^priority; 0: uniformly
+    priority_floor: float = field(default=0.01, metadata=PER_MEMBER)
+    correction: ScheduleConfig = MISSING  # β: importance weights are (least probability/probability)^β
+
+
+@dataclass
+class PredictionConfig(AlgoConfig):
+    """An algorithm that learns the value of a given policy."""
+
+    policy: str = "uniform"  # uniform, optimal, or the path of a values.npz or solution.npz
+
+
+@dataclass
+class NetworkConfig(Settings):
+    """Common to all function classes."""
+
+    name: str = MISSING
+    initial_value: float = 0.0  # added to the first V or Q
+    dueling: bool = False  # Q = V + advantage, of an mlp from separate streams
+
+
+@dataclass
+class TabularConfig(NetworkConfig):
+    """One free number per state and output: a one-hot input without a hidden layer."""
+
+
+@dataclass
+class LinearConfig(NetworkConfig):
+    """Linear in the environment's features, with a bias; weights start at zero."""
+
+
+@dataclass
+class MlpConfig(NetworkConfig):
+    """A multi-layer perceptron."""
+
+    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    activation: str = "relu"
+    input: str = "one_hot"  # of finite environments: one_hot, or the environment's features
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor
 from rlnet.build import Problem
 from rlnet.collect import Collector
 from rlnet.compare import Comparison, Tables, score_population
-from rlnet.config import Config, ConfigError
+from rlnet.config import Config, ConfigError, ReplayConfig
 from rlnet.data import Rollout
 from rlnet.explore import COUNTING, Progress, greedy, scheduled, softmax
 from rlnet.learner import Learner
@@ -49,7 +49,7 @@ class Run:
             lookback=0 if algorithm.whole_episodes else algorithm.lookback,
             whole_episodes=algorithm.whole_episodes,
         )
-        self.replay = _replay(config) if algorithm.replays else None
+        self.replay: Replay | None = None
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
         self.steps = torch.zeros(len(seeds), dtype=torch.int64, device=device)  # [M]
@@ -62,6 +62,9 @@ class Run:
         self._optimizer = columns(config, "optimizer", device)
         self._rate_schedule = columns(config, "optimizer.schedule", device)
         self.algo = columns(config, "algo", device)
+        if algorithm.replays:
+            self.replay = _replay(config, self.algo)
+            self._correction = columns(config, "algo.correction", device)
 
     @property
     def explore(self) -> Tensor:
@@ -75,6 +78,11 @@ class Run:
         """[M, 1]; 0 for a member that has done its steps while others have not, or diverged."""
         rate = self._optimizer.learning_rate * scheduled(self._rate_schedule, self._progress())
         return rate * (self.learner.alive & (self.steps < self.config.steps).unsqueeze(-1))
+
+    @property
+    def correction(self) -> Tensor:
+        """β of prioritised replay now: [M, 1]."""
+        return scheduled(self._correction, self._progress())
 
     def _progress(self) -> Progress:
         done = (self.steps / self.config.steps).clamp(max=1.0)
@@ -169,9 +177,9 @@ class Run:
             self.visits.copy_(state["visits"])
 
 
-def _replay(config: Config) -> Replay:
-    algo = config.algo
-    return Replay(algo.capacity, algo.batch, algo.n_step, config.member_seeds, config.device)
+def _replay(config: Config, algo: ReplayConfig) -> Replay:
+    sizes = (algo.capacity, algo.batch, algo.n_step, config.member_seeds, config.device)
+    return Replay(*sizes, priority=algo.priority, floor=algo.priority_floor)
 
 
 def _count(visits: Tensor, obs: Tensor, action: Tensor, valid: Tensor) -> None:

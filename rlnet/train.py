@@ -162,7 +162,14 @@ def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
         replay.add(rollout)
         state.count(rollout)
     for _ in range(algo.updates):
-        metrics = learner.step(replay.sample(), state.hyper(), state.learning_rate).metrics
+        batch = replay.sample(state.correction) if replay.prioritised else replay.sample()
+        result = learner.step(batch, state.hyper(), state.learning_rate)
+        metrics = result.metrics
+        if replay.prioritised:
+            allowed = f"algo={algo.name} does not say by how much a row missed its target; leave it at 0"
+            require(result.error is not None, "algo.priority", algo.priority, allowed)
+            replay.prioritise(batch, result.error)
+            metrics |= {"replay/correction": state.correction.squeeze(-1)}
         state.updates += 1
         if algo.target_rate is not None:
             learner.follow(algo.target_rate)

@@ -83,6 +83,12 @@ def _check_replay(algo: ReplayConfig) -> None:
     require((algo.target_every is None) != (algo.target_rate is None), "algo.target_every", algo.target_every, allowed)
     every, rate = algo.target_every, algo.target_rate
     require(every is None or every >= 1, "algo.target_every", every, "must be at least 1, or null")
+    for key in ("priority", "priority_floor"):
+        value = getattr(algo, key)
+        require(0 <= value < float("inf"), f"algo.{key}", value, "must be at least 0")
+    allowed = "must be above 0, or what once fitted is never drawn again"
+    require(algo.priority == 0 or algo.priority_floor > 0, "algo.priority_floor", algo.priority_floor, allowed)
+    _check_schedule(algo.correction, "algo.correction", 0.0, 1.0, "β, how far importance weights correct,")
     require(rate is None or 0 < rate <= 1, "algo.target_rate", rate, "must be in (0, 1], or null")
 
 
@@ -199,6 +205,8 @@ def from_stored(path: Path) -> Config:
         if group not in stored:
             raise ConfigError(f"{path}: is not the config of a run: it has no {group}")
         typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
+    if "correction" in stored.algo:
+        typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
     typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
     return from_hydra(OmegaConf.merge(typed, stored))
 

@@ -100,8 +100,8 @@ GROUPS = ("env", "algo", "network", "exploration", "schedule", "optimizer")
 def test_every_config_composes_and_is_in_range(group, name):
     options = {
         "exploration": {"none": ("algo=reinforce",)},
-        "schedule": {"none": ("exploration=greedy",), "decay": ("exploration=epsilon_greedy",)},
+        "schedule": {"none": ("exploration=greedy",), "decay": ("exploration=epsilon_greedy",), "correction": ()},
     }
     extra = options.get(group, {}).get(name, ())
     config = composed(f"{group}={name}", *extra)
-    assert getattr(config, group).name == ("linear" if name == "decay" else name)
+    assert getattr(config, group).name == ("linear" if name in ("decay", "correction") else name)

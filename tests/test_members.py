@@ -88,6 +88,14 @@ OTHER = {
     "optimizer.schedule.fraction": 0.3,
     "algo.target_rate": 0.5,
     "algo.hyper.lambda_": 0.3,
+    "algo.priority_floor": 0.5,
+    "algo.correction.start": 0.9,
+    "algo.correction.end": 0.5,
+    "algo.correction.fraction": 0.3,
+    "algo.hyper.huber": 0.1,
+    "algo.hyper.temperature": 0.5,
+    "algo.hyper.bonus": 0.3,
+    "algo.hyper.floor": -0.01,
     "algo.hyper.clip": 1e-3,
     "algo.hyper.stop_at_kl": 1e-7,
     "algo.hyper.value_coefficient": 3.0,
@@ -104,7 +112,7 @@ BASE += ("optimizer=sgd", "optimizer.learning_rate=0.03")  # Adam would magnify 
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_number_that_may_vary_reaches_its_member_and_no_other(algo):
     """One at a time: the member with another value becomes what it is alone with it, and differs from its sibling."""
-    replays = ["algo.target_every=null", "algo.target_rate=0.1", "algo.learning_starts=100"]
+    replays = ["algo.target_every=null", "algo.target_rate=0.1", "algo.learning_starts=100", "algo.priority=0.6"]
     replays = replays if algos.load(algo).replays else []
     other = {"mc": ["algo.rollout=100"], "reinforce": ["algo.rollout=100"], "ppo": ["algo.minibatches=1"]}
     config = composed(*BASE, f"algo={algo}", *replays, *other.get(algo, []))

@@ -6,6 +6,7 @@ from scipy.stats import chisquare
 from support import make_run, update
 
 from rlnet.algos import load
+from rlnet.config import ConfigError
 from rlnet.data import TENSORS, Rollout
 from rlnet.replay import Replay
 
@@ -117,3 +118,113 @@ def test_learning_begins_when_enough_is_stored(name):
     assert len(run.replay) >= 100
     assert run.steps.tolist() == [len(run.replay)] * 2
     assert run.updates == 1
+
+
+def prioritised(capacity: int = 30, batch: int = 64, steps: int = 1, exponent: float = 0.7) -> Replay:
+    return Replay(capacity, batch, steps, [0, 1], priority=exponent, floor=0.1)
+
+
+def surprised(replay: Replay, errors: torch.Tensor) -> None:
+    """Give every stored row [M, slots·N] its error."""
+    place = torch.arange(errors.shape[1]).expand(1, MEMBERS, -1)
+    replay.prioritise(Rollout(**dict.fromkeys(TENSORS), extra={"place": place}), errors.unsqueeze(0))
+
+
+def test_segments_are_drawn_in_proportion_to_their_priority():
+    """Chi-square over 40,000 draws for each member; the newest row of a two-step replay has no segment yet."""
+    replay = prioritised(batch=2000, steps=2)
+    replay.add(rollout(0, 10))
+    errors = torch.linspace(0, 3, 60)[torch.randperm(60, generator=torch.Generator().manual_seed(1))].view(MEMBERS, 30)
+    surprised(replay, errors)
+    counts = torch.zeros(MEMBERS, 30)
+    for _ in range(20):
+        place = replay.sample().extra["place"][0]
+        counts += torch.stack([row.bincount(minlength=30) for row in place])
+    expected = (errors + 0.1) ** 0.7
+    expected[:, 27:] = 0.0  # 3 environments: the last step
+    assert (counts[:, 27:] == 0).all()
+    for m in range(MEMBERS):
+        share = expected[m, :27].double() / expected[m].double().sum()
+        assert chisquare(counts[m, :27].numpy(), 40_000 * share.numpy()).pvalue > 1e-3
+
+
+def test_importance_weights_make_the_expected_gradient_that_of_uniform_replay():
+    """Enumeration: Σ P(i)·w(i)·g(i) = c·mean g, the same c for any g; with β = 0 the weights are all 1."""
+    replay = prioritised(batch=3000)
+    replay.add(rollout(0, 10))
+    errors = torch.linspace(0, 3, 60).view(MEMBERS, 30)
+    surprised(replay, errors)
+    batch = replay.sample(correction=1.0)
+    place, weight = batch.extra["place"][0], batch.weight[0] * 3000
+    table = torch.full((MEMBERS, 30), torch.nan).scatter_(1, place, weight)
+    assert not table.isnan().any()  # every row was drawn, so every weight is known
+    probability = (errors + 0.1) ** 0.7
+    probability = probability / probability.sum(1, keepdim=True)
+    product = probability * table
+    torch.testing.assert_close(product, product.mean(1, keepdim=True).expand_as(product), rtol=1e-4, atol=0)
+    assert table.amax(1).tolist() == pytest.approx([1.0, 1.0])
+    torch.testing.assert_close(product.sum(1), 30 * probability.amin(1))
+    half = replay.sample(correction=torch.tensor([[0.5], [0.0]]))
+    torch.testing.assert_close(half.weight[0, 0] * 3000, table[0][half.extra["place"][0, 0]] ** 0.5)
+    assert (half.weight[0, 1] * 3000 == 1).all()
+
+
+def test_new_rows_are_as_likely_as_the_most_surprising_one_and_the_oldest_are_forgotten():
+    replay = prioritised()
+    replay.add(rollout(0, 10))
+    surprised(replay, torch.full((MEMBERS, 30), 9.9))
+    surprised(replay, torch.full((MEMBERS, 30), 0.9))
+    replay.add(rollout(10, 2))
+    place = torch.cat([replay.sample().extra["place"][0] for _ in range(300)], 1)
+    share = (place < 6).double().mean(1)  # slots 0 and 1 were written again
+    new, old = 6 * 10.0**0.7, 24 * 1.0
+    assert share.tolist() == pytest.approx([new / (new + old)] * 2, abs=0.02)
+
+
+def test_rows_that_are_no_transitions_are_never_drawn_by_priority():
+    replay = prioritised()
+    rows = rollout(0, 2)
+    rows.valid[1] = False
+    replay.add(rows)
+    assert (replay.sample().obs < 100).all()
+
+
+@pytest.mark.parametrize("name", ["dqn", "double_dqn", "qr_dqn", "soft_q", "munchausen_dqn"])
+def test_learning_sets_the_priorities_of_what_was_learned_from(name):
+    run = make_run(*SMALL, f"algo={name}", "algo.priority=1", "algo.priority_floor=0.5", "network=tabular")
+    update(run, 2)
+    masses = run.replay._mass[run.replay._mass > 0]
+    assert len(masses.unique()) > 1
+    assert masses.min() >= 0.5
+    assert run.correction.flatten().tolist() == pytest.approx([0.4 + 0.6 * float(run.steps[0]) / 4000] * 2)
+
+
+def test_a_prioritised_member_draws_the_same_alone_and_goes_on_with_the_same_bits(tmp_path):
+    options = (*SMALL, "algo=dqn", "algo.priority=0.6", "algo.n_step=2")
+    whole, half, resumed = (make_run(*options) for _ in range(3))
+    update(half, 10)
+    torch.save(half.state_dict(), tmp_path / "checkpoint.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    update(resumed, 10)
+    update(whole, 20)
+    assert torch.equal(whole.learner.theta, resumed.learner.theta)
+    alone = make_run(*options, "seeds=1", "seed=1")
+    update(alone, 20)
+    torch.testing.assert_close(alone.learner.theta[0], whole.learner.theta[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("algo.priority=-1", r"algo.priority=-1.0: must be at least 0"),
+        (
+            "algo.correction.end=2",
+            r"algo.correction.end=2.0: β, how far .* must be in \[0, 1\]",
+        ),
+        ("algo.hyper.huber=0", r"algo.hyper.huber=0.0: must be in \[1e-06, inf\]"),
+        ("algo.priority=1 algo.priority_floor=0", r"algo.priority_floor=0.0: must be above 0"),
+    ],
+)
+def test_wrong_numbers_of_a_replay_are_named(wrong, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        make_run("algo=dqn", *wrong.split())

@@ -155,7 +155,7 @@ def test_what_an_exploration_needs_is_said():
         make_run("exploration=optimistic", "network.initial_value=2")
     with pytest.raises(ConfigError, match=r"exploration.sigma=0.0: must be above 0"):
         make_run("exploration=noisy", "exploration.sigma=0")
-    with pytest.raises(ConfigError, match=r"network.dueling=True: algo=td0 learns no action values"):
+    with pytest.raises(ConfigError, match=r"network.dueling=True: algo=td0 learns no"):
         make_run("algo=td0", "network.dueling=true")
     with pytest.raises(ConfigError, match=r"schedule=constant: exploration=noisy has nothing to schedule"):
         make_run("exploration=noisy", "schedule=constant")

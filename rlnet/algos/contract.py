@@ -12,7 +12,7 @@ from rlnet.data import Rollout
 from rlnet.distributions import Distribution
 from rlnet.explore import Behaviour
 from rlnet.nets import Network, lookup
-from rlnet.returns import Boundaries, boundaries, monte_carlo_return
+from rlnet.returns import Boundaries, boundaries, monte_carlo_return, n_step_return
 
 Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
 # name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; and visits [M, S, A] where states can be counted.
@@ -210,6 +210,33 @@ def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor
     error = torch.where(weight > 0, target.detach() - estimate, 0.0)
     squares = total(error.square(), weight)
     return 0.5 * squares, (squares.detach() / weight.sum(dim=(0, 2))).sqrt()
+
+
+def rms(error: Tensor, weight: Tensor) -> Tensor:
+    """Root mean square [M] of errors [T, M, N] that carry no gradient."""
+    return (total(error.square(), weight) / weight.sum(dim=(0, 2))).sqrt()
+
+
+# What every regression from replay has: errors beyond `huber` count linearly; infinity leaves them squared.
+REPLAY_HYPER = {"huber": (1e-6, math.inf)}
+
+
+def n_step_loss(
+    setting: Setting, params: Params, batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor
+) -> Loss:
+    """Σ weight·h(G_{t:t+n} − Q(S,A)), n the length of the segment, with h(δ) = ½·δ², or κ·(|δ| − ½·κ) beyond κ.
+
+    Args:
+        reward, next_value: [T, M, N] without gradient: what is collected, and the value of the successor.
+    """
+    target = n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
+    # Only a segment's first row has a weight; others may lead to anything.
+    error = torch.where(batch.weight > 0, target - take(setting.q(params, batch.obs), batch.action), 0.0)
+    size = error.abs()
+    inside = torch.minimum(size, hyper["huber"])
+    missed = error.detach()
+    metrics = {"loss/td_error": rms(missed, batch.weight)}
+    return Loss(total(inside * (size - 0.5 * inside), batch.weight), metrics, missed)
 
 
 # A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets

@@ -4,22 +4,24 @@ With n_step > 1 a target takes n rewards before it bootstraps, uncorrected for t
 """
 
 import torch
-from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_values, ends, regression, take
+from rlnet.algos.contract import REPLAY_HYPER, Algorithm, Hyper, Loss, Params, Setting, by_values, n_step_loss
 from rlnet.data import Rollout
-from rlnet.returns import n_step_return
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
+def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """½·(R + … + γ^n·max_a Q⁻(S_n, a) − Q(S, A))²."""
     with torch.no_grad():
         next_value = setting.q(target_params, batch.next_obs).amax(-1)
-        target = n_step_return(batch.reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(batch.reward))
-    loss, error = regression(target, take(setting.q(params, batch.obs), batch.action), batch.weight)
-    return loss, {"loss/td_error": error}
+    return n_step_loss(setting, params, batch, hyper, batch.reward, next_value)
 
 
-ALGORITHM = Algorithm(roles=("q",), act=by_values, loss=loss, judged="greedy", source="Mnih et al. 2015", replays=True)
+ALGORITHM = Algorithm(
+    roles=("q",),
+    act=by_values,
+    loss=loss,
+    judged="greedy",
+    source="Mnih et al. 2015",
+    replays=True,
+    hyper=REPLAY_HYPER,
+)

@@ -9,14 +9,12 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy, regression, total
+from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_policy, regression, total
 from rlnet.algos.sac_discrete import CRITICS, soft_target
 from rlnet.data import Rollout
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
+def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Σ_i ½·(R + γ·(min_i Q⁻_i(S', A') − τ·log π(A'|S')) − Q_i(S, A))² + τ·log π(Ã|S) − min_i Q_i(S, Ã).
 
     A' and Ã are drawn from the current policy; Ã carries the gradient to it (the reparameterisation).
@@ -39,7 +37,7 @@ def loss(
     wanted = actions.log_scale + hyper["target_entropy"].squeeze(-1) * actions.shape[0]
     adjust = (hyper["automatic"] * exponent).squeeze(-1) * (entropy - wanted)
     metrics = {"loss/td_error": errors[0], "explore/entropy": entropy, "explore/temperature": temperature.squeeze(-1)}
-    return sum(losses) + cost + adjust, metrics
+    return Loss(sum(losses) + cost + adjust, metrics, target - sum(taken).detach() / len(CRITICS))
 
 
 def _least(setting: Setting, params: Params, obs: Tensor, action: Tensor) -> Tensor:

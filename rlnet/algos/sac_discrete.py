@@ -10,7 +10,7 @@ from torch import Tensor
 from rlnet.algos.contract import (
     Algorithm,
     Hyper,
-    Metrics,
+    Loss,
     Params,
     Setting,
     by_policy,
@@ -26,9 +26,7 @@ from rlnet.returns import n_step_return
 CRITICS = ("q", "q2")
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
+def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Σ_i ½·(R + γ·(E_π[min_i Q⁻_i(S', ·)] + τ·H(π(·|S'))) − Q_i(S, A))² − E_π[min_i Q_i(S, ·)] − τ·H(π(·|S))."""
     temperature = hyper["temperature"]
     with torch.no_grad():
@@ -43,7 +41,7 @@ def loss(
     gain = total(expectation(pi.exp(), least) + temperature * entropy, batch.weight)
     mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
     metrics = {"loss/td_error": errors[0], "explore/entropy": total(entropy.detach(), batch.weight) / mean}
-    return sum(losses) - gain, metrics
+    return Loss(sum(losses) - gain, metrics, target - sum(taken).detach() / len(CRITICS))
 
 
 def soft_target(batch: Rollout, hyper: Hyper, next_value: Tensor, bonus: Tensor) -> Tensor:

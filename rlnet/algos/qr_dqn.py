@@ -1,0 +1,54 @@
+"""QR-DQN: learn K quantiles of the return of every action, and act by their mean (Dabney et al. 2018)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_values, ends, rms, total
+from rlnet.data import Rollout
+from rlnet.returns import n_step_return
+
+
+def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+    """Σ_i mean_j |τ_i − 1{u_ij < 0}|·h(u_ij), u_ij = R + … + γ^n·θ⁻_j(S_n, a*) − θ_i(S, A), τ_i = (i − ½)/K.
+
+    a* maximises the mean of θ⁻; h is |u|, rounded off within ±κ where `huber` κ > 0: eq. 10 of the paper over κ.
+    """
+    count = setting.quantiles
+    with torch.no_grad():
+        best = setting.q(target_params, batch.next_obs).argmax(-1)
+        following = _of(setting.return_quantiles(target_params, batch.next_obs), best)
+        rest = (batch.reward, *ends(batch, hyper, lambda_=1.0))
+        rest = (x.unsqueeze(-1).expand_as(following) for x in rest)
+        target = n_step_return(*rest, following, n=len(batch.reward))
+    estimate = _of(setting.return_quantiles(params, batch.obs), batch.action)
+    error = target.unsqueeze(-2) - estimate.unsqueeze(-1)  # [T, M, N, i, j]
+    level = (torch.arange(count, device=error.device) + 0.5) / count
+    tilt = (level.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()
+    row = (tilt * _rounded(error.abs(), hyper["huber"][..., None, None])).mean(-1).sum(-1)
+    missed = (target.mean(-1) - estimate.mean(-1)).detach()
+    return Loss(total(row, batch.weight), {"loss/td_error": rms(missed, batch.weight)}, missed)
+
+
+def _of(quantiles: Tensor, action: Tensor) -> Tensor:
+    """Those of one action: [..., A, K], int64 [...] → [..., K]."""
+    index = action[..., None, None].expand(*action.shape, 1, quantiles.shape[-1])
+    return quantiles.gather(-2, index).squeeze(-2)
+
+
+def _rounded(size: Tensor, threshold: Tensor) -> Tensor:
+    """|u| − κ/2 beyond κ, u²/(2·κ) within; |u| where κ = 0."""
+    return torch.where(size < threshold, size.square() / (2 * threshold.clamp(min=1e-12)), size - 0.5 * threshold)
+
+
+ALGORITHM = Algorithm(
+    roles=("q",),
+    act=by_values,
+    loss=loss,
+    judged="greedy",
+    source="Dabney et al. 2018",
+    replays=True,
+    hyper={"huber": (0.0, math.inf)},
+    options={"quantiles": range(1, 10_001)},
+)

@@ -1,0 +1,51 @@
+"""Soft Q-learning: Q* of the problem that pays for entropy, from replay (Haarnoja et al. 2017; Ziebart 2010).
+
+With V(s) = τ·log Σ_a exp(Q(s, a)/τ) and π = softmax(Q/τ), V(s) = Q(s, a) − τ·log π(a|s) holds for *every* action. The
+n-step target uses it for the actions on its way, so that its fixed point does not depend on who acted (path
+consistency, Nachum et al. 2017).
+"""
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.contract import REPLAY_HYPER, Algorithm, Hyper, Loss, Params, Setting, by_values, n_step_loss, take
+from rlnet.data import Rollout
+
+
+def soft_value(q: Tensor, temperature: Tensor) -> Tensor:
+    """τ·log Σ_a exp(q(a)/τ) over the actions that are available: [..., M, N, A], τ [M, 1] → [..., M, N]."""
+    return temperature * torch.logsumexp(q / temperature.unsqueeze(-1), dim=-1)
+
+
+def scaled_log_policy(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
+    """τ·log π(A|S) = Q(S, A) − V(S) of the rows: [T, M, N]."""
+    q = setting.q(params, batch.obs)
+    return take(q, batch.action) - soft_value(q, hyper["temperature"])
+
+
+def soft_loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper, reward: Tensor
+) -> Loss:
+    """½·(R + γ·(R' − τ·log π⁻(A'|S')) + … + γ^n·V⁻(S_n) − Q(S, A))² for the given rewards [T, M, N]."""
+    with torch.no_grad():
+        next_value = soft_value(setting.q(target_params, batch.next_obs), hyper["temperature"])
+        entropy = -scaled_log_policy(setting, target_params, batch, hyper)
+        reward = torch.cat((reward[:1], reward[1:] + entropy[1:]))
+    return n_step_loss(setting, params, batch, hyper, reward, next_value)
+
+
+def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+    """½·(R + γ·τ·log Σ_a exp(Q⁻(S', a)/τ) − Q(S, A))², and so on for n steps."""
+    return soft_loss(setting, params, target_params, batch, hyper, batch.reward)
+
+
+ALGORITHM = Algorithm(
+    roles=("q",),
+    act=by_values,
+    loss=loss,
+    judged="soft",
+    source="Haarnoja et al. 2017",
+    replays=True,
+    hyper={**REPLAY_HYPER, "temperature": (1e-6, 1e6)},
+    temperature=lambda hyper: hyper["temperature"],
+)
