@@ -62,7 +62,7 @@ class Collector:
         self._reset_seeds = Streams(seeds, "reset", device)
         members = len(seeds)
         self._obs = simulation.reset(self._draw_seeds())  # [M, N, ...]
-        self._discount = torch.ones(members, envs, device=device)  # γ^t of the running episodes
+        self._age = torch.zeros(members, envs, dtype=torch.int64, device=device)  # steps of the running episodes
         self._sums = torch.zeros(3, members, envs, device=device)  # return, discounted return, length so far
         self._finished = torch.zeros(4, members, device=device)  # the same over finished episodes, and their number
         self.episode_count = torch.zeros(members, dtype=torch.int64, device=device)  # finished since the beginning
@@ -80,11 +80,11 @@ class Collector:
         return self._reset_seeds.integers(2**31, 1).squeeze(1).tolist()
 
     @torch.no_grad()
-    def collect(self, act: Callable[[Tensor], Tensor]) -> Rollout:
+    def collect(self, choose: Callable[[Tensor, Tensor], Tensor]) -> Rollout:
         """The next rollout.
 
         Args:
-            act: obs [M, N, ...] → probabilities [M, N, A] of the behaviour policy, or the parameters of its density.
+            choose: obs [M, N, ...] and uniform numbers [M, N, *shape of an action] → actions of the behaviour policy.
         """
         rows, keep = self._rows, self.lookback
         if keep:
@@ -93,44 +93,56 @@ class Collector:
         running = None
         if self._whole:
             self._restart()
-            running = torch.ones_like(self._discount, dtype=torch.bool)
-        shape = (*self._discount.shape[1:], *self._actions.shape)
-        uniform = self._uniforms.uniform(self._rollout, *shape)  # [M, T, N] or [M, T, N, D]
-        for t in range(self._rollout):
-            action = self._actions.sample(act(self._obs), uniform[:, t])
+            running = torch.ones_like(self._age, dtype=torch.bool)
+        shape = (*self._age.shape[1:], *self._actions.shape)
+        uniforms = self._uniforms.uniform(self._rollout, *shape).unbind(1)  # T of [M, N] or [M, N, D]
+        seen: list[tuple[Tensor, ...]] = []  # the steps: nothing else happens while the environments run
+        for t, uniform in enumerate(uniforms):
+            action = choose(self._obs, uniform)
             step = self._simulation.step(action)
             valid, truncated = step.valid, step.truncated
             if running is not None:
                 valid = valid & running
                 if t == self._rollout - 1:  # the cap on an episode's length is a time limit
                     truncated = truncated | ~step.terminated
-            ended = (step.terminated | truncated) & valid
-            values = (self._obs, action, step.reward, step.next_obs, step.terminated, truncated, valid)
-            for name, value in zip(FIELDS, (*values, self._discount), strict=True):
-                rows[name][keep + t] = value
-            self._book(step.reward, valid, ended)
+            seen.append((self._obs, action, step.reward, step.next_obs, step.terminated, truncated, valid))
             self._obs = step.obs
             if running is not None:
-                running &= ~ended
+                running &= ~(step.terminated | truncated)
                 if not running.any():
-                    return self._view(t + 1)
-        return self._view(self._rollout)
+                    break
+        new = slice(keep, keep + len(seen))
+        for name, values in zip(FIELDS, zip(*seen, strict=True), strict=False):
+            torch.stack(values, out=rows[name][new])
+        self._book(*(rows[name][new] for name in ("reward", "terminated", "truncated", "valid", "start_discount")))
+        return self._view(len(seen))
 
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were
         # must not decide which numbers come next.
         self._obs = self._simulation.reset(self._draw_seeds())
 
-    def _book(self, reward: Tensor, valid: Tensor, ended: Tensor) -> None:
-        """Add a step to the running episodes, and those that ended to the finished ones."""
-        gain = reward * valid
-        self._sums += torch.stack((gain, gain * self._discount, valid))
-        self._finished[:3] += (self._sums * ended).sum(-1)
-        self._finished[3] += ended.sum(-1)
-        self.episode_count += ended.sum(-1)
-        self._sums *= ~ended
-        # An invalid row is a reset: what follows begins an episode.
-        self._discount = torch.where(ended | ~valid, 1.0, self._discount * self._gamma)
+    def _book(self, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, discount: Tensor) -> None:
+        """Write γ^t into `discount`, and add the steps to the running episodes and to those that ended; [T, M, N]."""
+        ended = (terminated | truncated) & valid
+        begins = ended | ~valid  # the next row begins an episode: an invalid row is a reset
+        # The row in which the episode of row t began; −age for the one that was running before.
+        first = (-self._age).expand_as(reward).clone()
+        time = torch.arange(len(reward), device=reward.device).view(-1, 1, 1)
+        first[1:] = torch.where(begins[:-1], time[1:], first[1:])
+        age = time - (first.cummax(0).values if len(first) > 1 else first)
+        torch.pow(self._gamma, age, out=discount)
+        self._age = (age[-1] + 1) * ~begins[-1]
+
+        gains = torch.stack((reward * valid, reward * valid * discount, valid))  # [3, T, M, N]
+        # Of each environment all steps until its last end are of finished episodes, the others of the running one.
+        done = _later(ended)
+        whole = (gains * done).sum(1) + self._sums * done[0]
+        self._sums += gains.sum(1) - whole
+        count = ended.sum(dim=(0, 2))
+        self._finished[:3] += whole.sum(-1)
+        self._finished[3] += count
+        self.episode_count += count
 
     def _view(self, length: int) -> Rollout:
         total = self.lookback + length
@@ -166,14 +178,14 @@ class Collector:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same next rollout."""
-        tensors = {"obs": self._obs, "discount": self._discount, "sums": self._sums, "finished": self._finished}
+        tensors = {"obs": self._obs, "age": self._age, "sums": self._sums, "finished": self._finished}
         tensors["episode_count"] = self.episode_count
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
         return {**tensors, **streams, "rows": self._rows, "simulation": self._simulation.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self._obs, self._discount = state["obs"], state["discount"]
+        self._obs, self._age = state["obs"], state["age"]
         self._sums, self._finished, self._rows = state["sums"], state["finished"], state["rows"]
         self.episode_count = state["episode_count"]
         self._uniforms.load_state_dict(state["uniforms"])

@@ -114,6 +114,7 @@ class GymnasiumConfig(EnvConfig):
 
     id: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
+    stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async
 
 
 def check_env(env: EnvConfig) -> None:

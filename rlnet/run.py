@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.acting import chooser
 from rlnet.build import Problem
 from rlnet.collect import Collector
 from rlnet.compare import Comparison, Tables, score_population
@@ -98,7 +99,7 @@ class Run:
         """The next rollout, by the current parameters and exploration."""
         algorithm, setting = self.problem.algorithm, self.problem.setting
         params, hyper = self.learner.acting_params(), self.hyper()
-        return self.collector.collect(lambda obs: algorithm.act(setting, params, obs, hyper))
+        return self.collector.collect(chooser(algorithm, setting, params, hyper))
 
     def hyper(self) -> dict[str, Tensor]:
         """The numbers that acting and a loss may use, now: [M, 1] each, and visits [M, S, A] where they decide."""

@@ -50,8 +50,8 @@ def collector(rows, **options):
     return Collector(Scripted(script(*rows)), [0], 1, options.pop("rollout", 1), gamma, Categorical(2), **options)
 
 
-def act(obs):
-    return torch.ones(*obs.shape, 2) / 2
+def act(obs, uniform):
+    return (uniform >= 0.5).long()
 
 
 def test_without_lookback_every_transition_counts_once_and_resets_do_not():
@@ -115,6 +115,19 @@ def test_episode_statistics_follow_the_definitions():
     assert stats["return/discounted"] == pytest.approx((2.0 + 2.5) / 2)
     assert stats["episode/length"] == pytest.approx(2.5)
     assert c.episodes()["episode/count"].item() == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 12])
+def test_episodes_are_the_same_in_whatever_windows_they_are_seen(size):
+    rows = [GO, GO, END, RESET, GO, CUT, GO, END, RESET, END, GO, GO]
+    c, discounts = collector(rows, rollout=size), []
+    for _ in range(12 // size):
+        discounts += c.collect(act).start_discount.flatten().tolist()
+    assert discounts == [1, 0.5, 0.25, 1, 1, 0.5, 1, 0.5, 1, 1, 1, 0.5]
+    stats = {name: value.item() for name, value in c.episodes().items()}
+    # Returns 4, 4, 3 and 2; with γ = ½: 2, 2.5, 2 and 2; lengths 3, 2, 2 and 1.
+    assert stats == {"return/mean": 3.25, "return/discounted": 2.125, "episode/length": 2.0, "episode/count": 4.0}
+    assert c.episode_count.tolist() == [4]
 
 
 def test_whole_episodes_stop_at_the_end_and_treat_the_cap_as_a_time_limit():

@@ -23,6 +23,7 @@ LAYERS = (
     "cadence",
     "build",
     "learner",
+    "acting",
     "collect",
     "replay",
     "algos",

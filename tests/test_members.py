@@ -104,18 +104,26 @@ OTHER = {
     "algo.hyper.value_clip": 1e-4,
     "algo.hyper.normalise": 0.0,
     "algo.hyper.baseline": 0.0,
+    "algo.hyper.automatic": 0.0,
+    "algo.hyper.target_entropy": 1.0,
 }
 BASE = ("env=sutton4x4", "gamma=0.9", "algo.envs=4", "algo.rollout=30", "steps=480", "optimizer.schedule.end=0.1")
 BASE += ("optimizer=sgd", "optimizer.learning_rate=0.03")  # Adam would magnify the rounding of small gradients
+
+REPLAYS = ("algo.target_every=null", "algo.target_rate=0.1", "algo.learning_starts=100", "algo.priority=0.6")
+PARTICULAR = {
+    "mc": ["algo.rollout=100"],
+    "reinforce": ["algo.rollout=100"],
+    "ppo": ["algo.minibatches=1"],
+    "true_online_td_lambda": ["algo.envs=1"],
+    "sac": ["env=pendulum", "optimizer.learning_rate=2e-3"],
+}
 
 
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_number_that_may_vary_reaches_its_member_and_no_other(algo):
     """One at a time: the member with another value becomes what it is alone with it, and differs from its sibling."""
-    replays = ["algo.target_every=null", "algo.target_rate=0.1", "algo.learning_starts=100", "algo.priority=0.6"]
-    replays = replays if algos.load(algo).replays else []
-    other = {"mc": ["algo.rollout=100"], "reinforce": ["algo.rollout=100"], "ppo": ["algo.minibatches=1"]}
-    config = composed(*BASE, f"algo={algo}", *replays, *other.get(algo, []))
+    config = composed(*BASE, f"algo={algo}", *(REPLAYS if algos.load(algo).replays else []), *PARTICULAR.get(algo, []))
     usual = Run(config, build(config))
     update(usual, 4)
     for path, base, mine in numbers(config):

@@ -22,13 +22,15 @@ from rlnet.config import (
     require,
 )
 from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
+from rlnet.envs.cartpole import IDS, CartPoleSimulation
 from rlnet.envs.gridworld import build_gridworld, grid_features
 from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.random_walk import build_random_walk, group_features
 from rlnet.envs.simulate import TabularSimulation
 from rlnet.mdp import FiniteMDP, NoModelError
 
-Simulation = TabularSimulation | GymnasiumSimulation
+Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation
+STEPPING = ("auto", "batched", "vector", "sync", "async")
 _log = logging.getLogger(__name__)
 
 
@@ -106,14 +108,33 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         env.close()
     if mdp is not None:
         return from_model(config.name, mdp, None if mdp.shape is None else grid_features(mdp), max_steps)
-    whole = env.spec.vector_entry_point is not None and not env.spec.additional_wrappers
+    stepping = _stepping(config, env)
 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
-        return GymnasiumSimulation([_vector(config, envs, whole) for _ in seeds], seeds, device)
+        if stepping == "batched":
+            return CartPoleSimulation(seeds, envs, max_steps, device)
+        return GymnasiumSimulation([_vector(config, envs, stepping) for _ in seeds], seeds, device)
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
     n_actions = int(actions.n) if bounds is None else None
     return Environment(config.name, None, n_actions, bounds, n_states, shape, None, max_steps, build)
+
+
+def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:
+    """How the environments of a population move: as `config.stepping` says, or (auto) the fastest way that there is."""
+    key, value = "env.stepping", config.stepping
+    require(value in STEPPING, key, value, f"allowed are {', '.join(STEPPING)}")
+    possible = {
+        "batched": config.id in IDS and not config.kwargs,
+        "vector": env.spec.vector_entry_point is not None and not env.spec.additional_wrappers,
+        "sync": True,
+        "async": True,
+    }
+    if value == "auto":
+        return next(name for name, can in possible.items() if can)
+    can = ", ".join(["auto", *(name for name, can in possible.items() if can)])
+    require(possible[value], key, value, f"env.id={config.id} can be stepped by: {can}")
+    return value
 
 
 def _made(config: GymnasiumConfig) -> gymnasium.Env:
@@ -143,13 +164,13 @@ def _model(env: gymnasium.Env, name: str) -> FiniteMDP | None:
         return None
 
 
-def _vector(config: GymnasiumConfig, envs: int, whole: bool) -> VectorEnv:
-    """N sub-environments: the environment's own vector form if it has one (`whole`), else one after the other."""
+def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:
+    """N sub-environments: in the environment's own vector form, one after the other, or in processes of their own."""
     options: dict[str, Any] = dict(config.kwargs)
     if config.max_episode_steps is not None:
         options["max_episode_steps"] = config.max_episode_steps
-    if whole:
+    if stepping == "vector":
         return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
     # Without reset steps in between, every step is a transition.
     vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    return gymnasium.make_vec(config.id, envs, vectorization_mode="sync", vector_kwargs=vector_kwargs, **options)
+    return gymnasium.make_vec(config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, **options)

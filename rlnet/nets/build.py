@@ -3,11 +3,12 @@
 State indices stay integers until here: a one-hot vector times a matrix is a row of the matrix, so it is looked up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "silu": torch.nn.functional.silu,
 }
+
+NUMPY_ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,25 @@ def _mlp(
         value = dense(for_value, params["weight_value"], params["bias_value"])
         return torch.cat((value, dense(for_rest, *last)), dim=-1)
 
+    def in_numpy(params: Mapping[str, np.ndarray], obs: np.ndarray) -> np.ndarray:
+        if encode is None:
+            member = np.arange(len(obs))[:, None]
+            x = params["weight0"][member, obs] + params["bias0"][:, None]
+        else:
+            x = np.matmul(obs, params["weight0"]) + params["bias0"][:, None]
+        for layer in range(1, depth + 1):
+            x = np.matmul(act(x), params[f"weight{layer}"]) + params[f"bias{layer}"][:, None]
+        return x
+
+    act = NUMPY_ACTIVATIONS.get(config.activation)
+    raw = encode is None or encode is _as_it_is
     active = {"0": 1} if encode is None else {}  # of a one-hot input
     roots = {f"{kind}{k}": active.get(k, pair[0]) ** 0.5 for k, pair in layers.items() for kind in ("weight", "bias")}
-    return Network(shapes, init, apply, roots)
+    return Network(shapes, init, apply, roots, in_numpy=in_numpy if raw and act is not None and not two else None)
+
+
+def _as_it_is(obs: Tensor) -> Tensor:
+    return obs
 
 
 def number() -> Network:
@@ -135,7 +154,7 @@ def number() -> Network:
 def _vector_input(inputs: Inputs, name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
     """Width and encoder of an observation seen as a vector."""
     if inputs.size is not None:
-        return inputs.size, lambda obs: obs
+        return inputs.size, _as_it_is
     if inputs.features is None:
         other = "network=tabular or network=mlp network.input=one_hot"
         raise ConfigError(f"network={name}: env={inputs.env} has no features for its states; use {other}")

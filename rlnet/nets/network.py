@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,8 @@ class Network:
     # What noise in a parameter is divided by, by name: the root of how many inputs meet in its layer.
     fan_in_roots: Mapping[str, float] = field(default_factory=dict)
     sigma: float = 0.0  # above 0: every parameter is a mean and a learned deviation, see `with_noise`
+    # `apply` in numpy, obs [M, N(, F)] → [M, N, outputs], for acting on the CPU; None where there is none.
+    in_numpy: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
 
 
 def with_noise(network: Network, sigma: float) -> Network:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from rlnet.config import ConfigError, EnvConfig, GymnasiumConfig, register
 from rlnet.envs import GymnasiumSimulation, TabularSimulation, make, preset, preset_names
+from rlnet.envs.cartpole import CartPoleSimulation
 from rlnet.mdp import solve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -38,7 +39,7 @@ def test_every_preset_composes_in_hydra_and_steps(name):
         assert getattr(step, field).dtype == dtype
     assert step.obs.shape == step.next_obs.shape == obs.shape
     if environment.mdp is None:
-        assert isinstance(simulation, GymnasiumSimulation)
+        assert isinstance(simulation, GymnasiumSimulation | CartPoleSimulation)
     else:
         assert isinstance(simulation, TabularSimulation)
         assert environment.n_states == environment.mdp.n_states == len(environment.features)
