@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,13 +40,16 @@ def _claim(folder: Path, composed: DictConfig) -> Path:
     return _short(folder)
 
 
-def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
+def launch(
+    name: str, configs: Path, job: Callable[[Any, Path], None], finish: Callable[[Path], None] | None = None
+) -> int:
     """Compose `configs/NAME.yaml` with the overrides of the command line and do the job.
 
     Args:
         name: the primary config.
         configs: the folder of the configs.
         job: called with the checked config and the output folder; in a sweep (-m) once for each combination.
+        finish: called with the folder of a sweep, once all its jobs are done.
 
     Returns:
         The exit code.
@@ -54,19 +58,25 @@ def launch(name: str, configs: Path, job: Callable[[Any, Path], None]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
 
     failures: list[tuple[Exception, int]] = []
+    sweeps: dict[Path, None] = {}
 
     def checked(composed: DictConfig) -> None:
         if failures:  # of an earlier job of the sweep
             return
         try:
-            config = from_hydra(composed)
-            job(config, _claim(Path(HydraConfig.get().runtime.output_dir), composed))
+            config, hydra_config = from_hydra(composed), HydraConfig.get()
+            if hydra_config.mode == RunMode.MULTIRUN:
+                sweeps[Path(hydra_config.runtime.cwd, hydra_config.sweep.dir)] = None
+            job(config, _claim(Path(hydra_config.runtime.output_dir), composed))
         except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
             failures.append((error, 2 if isinstance(error, ConfigError) else 1))
 
     try:
         sys.argv[1:] = opened(_with_stored_overrides(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
+        if finish is not None and not failures:
+            for folder in sweeps:
+                finish(_short(folder))
     except ConfigError as error:
         failures.append((error, 2))
     except (HydraException, OmegaConfBaseException) as error:

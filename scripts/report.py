@@ -1,4 +1,4 @@
-"""Write report.html again, from the files of a run: python scripts/report.py RUN_DIR"""
+"""Write report.html again, from the files of a run or of a sweep: python scripts/report.py DIR"""
 
 import argparse
 import sys
@@ -8,14 +8,16 @@ from rlnet.config import ConfigError
 
 
 def main() -> int:
-    """Exit code 0 where the page was written, 2 for a folder that is no run."""
+    """Exit code 0 where the page was written, 2 for a folder that is neither a run nor a sweep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="the output folder of scripts/train.py")
+    parser.add_argument("folder", type=Path, help="an output folder of scripts/train.py, with or without -m")
     folder = parser.parse_args().folder
     try:
+        from rlnet.report.finished import is_run
         from rlnet.report.page import write_page
+        from rlnet.report.sweep import write_sweep
 
-        print(f"Written: {write_page(folder)}")
+        print(f"Written: {(write_page if is_run(folder) else write_sweep)(folder)}")
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,5 +17,12 @@ def job(config: Config, folder: Path) -> None:
     show_run(folder, [*files, write_page(folder)])
 
 
+def finish(folder: Path) -> None:
+    """A sweep: the page that sets its runs side by side."""
+    from rlnet.report.sweep import write_sweep
+
+    print(f"Written: {write_sweep(folder)}")
+
+
 if __name__ == "__main__":
-    sys.exit(launch("train", Path(__file__).parents[1] / "configs", job))
+    sys.exit(launch("train", Path(__file__).parents[1] / "configs", job, finish))

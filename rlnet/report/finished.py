@@ -36,10 +36,12 @@ class Finished:
 
     @cached_property
     def shown(self) -> tuple[int, str]:
-        """(member, score): whose states are drawn. Of those of the first setting, the one whose score is the median:
-        the regret, or the error of V where all have the same regret."""
-        first = self.comparison["settings"][0]["settings"]
-        members = [member for member in self.comparison["members"] if member["settings"] == first]
+        """(member, score): whose states are drawn. Of those of the setting that comes nearest to its optimum, the one
+        whose score is the median: the regret, or the error of V where all have the same regret."""
+        grid = self.comparison["settings"]
+        reached = [float(row["aggregate"]["exact/normalised_return"]["iqm"]) for row in grid]
+        best = grid[int(np.argmax(np.nan_to_num(reached, nan=-np.inf)))]["settings"]
+        members = [member for member in self.comparison["members"] if member["settings"] == best]
         for name in ("exact/regret", "exact/v_rmse"):
             scores = np.array([float(member["scores"].get(name, 0.0)) for member in members])
             if (scores != scores[0]).any():

@@ -19,12 +19,12 @@ from rlnet.report.panels import learned_and_exact, state_names
 from rlnet.report.scatter_figure import scatter_figure, visits_figure
 from rlnet.report.states import describe
 from rlnet.report.svg_map import bars, maps
+from rlnet.report.sweep import compared
 
 MOST_STATES = 2500  # of an interactive drawing; with more, the page would take too long to open
 LONGEST_ROW = 15  # cells of a grid of one row that is drawn as a grid
 WORST = 20  # states that are listed instead
 GUARANTEES = set(BOUNDS.values())
-BRIEF = ("exact/normalised_return", "exact/regret", "exact/v_rmse", "exact/q_rmse")  # of settings side by side
 TIME_LIMIT = (  # stationary, limited
     ("of the judged policy", "exact/return", "exact/limited_return"),
     ("of the best policy", "exact/optimal_return", "exact/limited_optimal_return"),
@@ -64,7 +64,7 @@ def _context(run: Finished) -> dict[str, Any]:
         f"{comparison['weights'][0].upper()}{comparison['weights'][1:]}.",
         "certificates": _tightness(comparison["aggregate"]),
         "time_limit": _time_limit(comparison),
-        "settings": _settings(run),
+        "methods": compared([run]) if len(comparison["settings"]) > 1 else None,
         "diagnosis": _diagnosis(run.diagnosis),
         "scatter": _scatter(run),
         "scatter_note": _member_note(run),
@@ -156,23 +156,6 @@ def _time_limit(comparison: dict[str, Any]) -> dict[str, Any] | None:
         row.append(middle(name))
     head = ["expected return", "without the limit", "with it", "with it, undiscounted"]
     return {"steps": limit["steps"], "estimated": limit["estimated"], "head": head, "rows": rows}
-
-
-def _settings(run: Finished) -> dict[str, Any] | None:
-    each = run.comparison["settings"]
-    if len(each) < 2:
-        return None
-    names = [name for name in BRIEF if name in run.comparison["aggregate"]]
-    rows = []
-    for row in each:
-        cells = []
-        for name in names:
-            numbers = row["aggregate"][name]
-            ends = _interval(name, numbers["iqm_interval"])
-            cells.append(shown(name, numbers["iqm"]).text + (f" ({ends})" if ends else ""))
-        rows.append([", ".join(f"{key} = {number(value)}" for key, value in row["settings"].items()), *cells])
-    note = f"Interquartile means over {run.config.seeds} seeds, with 95 % bootstrap intervals from three seeds on."
-    return {"head": ["setting", *(name.removeprefix("exact/") for name in names)], "rows": rows, "note": note}
 
 
 def _diagnosis(diagnosis: dict[str, Any] | None) -> dict[str, Any] | None:
