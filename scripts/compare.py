@@ -30,8 +30,7 @@ def main() -> int:
         return 2
     show_rescored(result, folder)
     if diagnosis is not None:
-        show_diagnosis(diagnosis, result.problem.environment.mdp)
-        print(f"Written: {folder / 'diagnosis.json'}")
+        show_diagnosis(diagnosis, result.problem.environment.mdp, folder / "diagnosis.json")
     return 0 if result.difference <= TOLERANCE else 1
 
 

@@ -50,6 +50,8 @@ def test_the_fixed_points_of_the_thousand_state_walk(algo):
         ("algo=a2c", "env=four_rooms", "network=tabular"),
         ("algo=lambda_return", "env=random_walk", "network=tabular"),
         ("algo=n_step_td", "env=random_walk", "network=tabular"),
+        ("algo=soft_q", "env=random_walk", "gamma=0.9", "network=tabular"),
+        ("algo=sarsa_lambda", "env=random_walk", "network=tabular"),
     ],
 )
 def test_a_table_has_no_error_of_approximation_or_bootstrapping(options):
@@ -70,7 +72,7 @@ def expected_updates(run, weights: np.ndarray, policy: np.ndarray, times: int) -
     """The algorithm's own loss on all transitions of the model, with their probabilities."""
     batch = enumerated(run.problem.environment.mdp, policy, weights)
     for _ in range(times):
-        run.learner.step(batch, run.hyper(), torch.full((1, 1), 2.0))
+        run.learner.step(batch, run.hyper(), torch.full((1, 1), 1.5))
 
 
 @pytest.mark.parametrize(("algo", "network"), [("td0", "linear"), ("q_learning", "linear")])
@@ -82,15 +84,15 @@ def test_fixed_points_are_where_the_algorithms_own_expected_updates_end(algo, ne
     counts = run.visits[0].numpy() / run.visits.sum().item()
     if algo == "td0":
         uniform = np.full((9, 2), 0.5)
-        expected_updates(run, 9 * discounted_visits(mdp, uniform, 1.0) / 100, uniform, 6_000)
+        expected_updates(run, discounted_visits(mdp, uniform, 1.0) / 25, uniform, 1_500)
         learned = run.tables().v
     else:
         share = counts.sum(1)
-        expected_updates(run, share, counts / share[:, None], 6_000)
+        expected_updates(run, share, counts / share[:, None], 1_500)
         learned = run.tables().q
     exact = one.units.pick(solve(mdp, 0.9).q if algo == "q_learning" else evaluate(mdp, uniform, 0.9).v)
     fixed = exact + one.parts["approximation"] + one.parts["distribution"] + one.parts["bootstrapping"]
-    np.testing.assert_allclose(one.units.pick(learned), fixed, atol=1e-3)
+    np.testing.assert_allclose(one.units.pick(learned), fixed, atol=1e-4)
 
 
 def test_a_network_without_hidden_layer_is_split_like_the_linear_class_that_it_is():
@@ -163,6 +165,9 @@ def test_the_operators_are_expected_targets():
     ("options", "why"),
     [
         (("algo=dqn", "algo.n_step=3", "network=tabular", "seeds=2"), "algo.n_step=3 without correction"),
+        (("algo=dqn", "algo.hyper.huber=1", "network=tabular"), "weighs large errors less"),
+        (("algo=td_lambda", "algo.options.traces=replacing", "network=tabular"), "shortens the trace"),
+        (("algo=qr_dqn", "network=tabular", "algo.hyper.huber=inf"), "the expected target of algo=qr_dqn is not known"),
         (("algo=mc", "algo.rollout=5", "network=tabular"), "% of the episodes are cut after 5 steps"),
         (("algo=q_learning", "network=tabular"), "nothing was visited"),
     ],

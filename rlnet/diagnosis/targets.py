@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
+from scipy.special import logsumexp
 
 from rlnet.algos.contract import COMPLETE
 from rlnet.build import Problem
 from rlnet.compare import reachable
-from rlnet.config import Config, ReplayConfig
+from rlnet.config import AlgoConfig, Config, ReplayConfig
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, occupancy
 
 
@@ -93,23 +94,25 @@ def policy_operator(
     return apply
 
 
-def optimal_operator(mdp: FiniteMDP, units: Units, gamma: float) -> Operator:
-    """r + γ·P·max_a x: one column only."""
+def optimal_operator(mdp: FiniteMDP, units: Units, gamma: float, temperature: float = 0.0) -> Operator:
+    """r + γ·P·max_a x, or with τ > 0 the soft maximum τ·log Σ_a exp(x/τ): one column only."""
     pairs = mdp.pair_index[units.state, units.action]
     p, r = mdp.transition[pairs], mdp.expected_reward[pairs]
 
     def apply(x: np.ndarray) -> np.ndarray:
         q = np.full((mdp.n_states, mdp.n_actions), -np.inf)
         q[units.state, units.action] = x
-        best = q.max(1)
+        best = q.max(1) if temperature == 0 else temperature * logsumexp(q / temperature, axis=1)
         return r + gamma * (p @ np.where(np.isfinite(best), best, 0.0))
 
     return apply
 
 
 ONE_STEP = ("td0", "actor_critic", "sarsa", "expected_sarsa")
-OPTIMAL = ("q_learning", "double_q_learning", "dqn", "double_dqn")
-MONTE_CARLO = ("mc", "reinforce")
+OPTIMAL = ("q_learning", "double_q_learning", "dqn", "double_dqn", "soft_q")
+MONTE_CARLO = ("mc", "mc_control", "reinforce")
+N_STEP = ("n_step_td", "n_step_sarsa")
+EPISODE_LAMBDA = ("lambda_return", "td_lambda", "true_online_td_lambda", "sarsa_lambda")
 ROLLOUT_LAMBDA = ("a2c", "ppo")
 
 
@@ -131,19 +134,22 @@ def target_of(config: Config, problem: Problem, units: Units, policy: np.ndarray
         NotDefined: there is no such operator for the algorithm.
     """
     mdp, algo, name, gamma = problem.environment.mdp, config.algo, config.algo.name, config.gamma
+    _check_weights(algo)
     if name in MONTE_CARLO:
         _check_complete(mdp, policy, gamma, _limit(config, problem))
         return Target("complete returns", None)
     if name in OPTIMAL:
         if isinstance(algo, ReplayConfig) and algo.n_step > 1:
             raise NotDefined(f"algo.n_step={algo.n_step} without correction has a target that depends on the data")
-        return Target("r + γ·max Q", optimal_operator(mdp, units, gamma), affine=False)
+        temperature = problem.algorithm.temperature(algo.hyper) if problem.algorithm.temperature else 0.0
+        text = "r + γ·max Q" if temperature == 0 else "r + γ·τ·log Σ exp(Q/τ)"
+        return Target(text, optimal_operator(mdp, units, gamma, temperature), affine=False)
     if name in ONE_STEP:
         lambda_, steps, text = 0.0, range(1, 2), "r + γ·E_π"
-    elif name == "n_step_td":
+    elif name in N_STEP:
         n = algo.options["n_step"]
         lambda_, steps, text = 1.0, range(n, n + 1), f"{n} rewards and the bootstrap"
-    elif name == "lambda_return":
+    elif name in EPISODE_LAMBDA:
         lambda_, steps, text = algo.hyper["lambda_"], None, "the λ-return"
     elif name in ROLLOUT_LAMBDA:
         lambda_, steps = algo.hyper["lambda_"], range(1, algo.rollout + 1)
@@ -151,6 +157,18 @@ def target_of(config: Config, problem: Problem, units: Units, policy: np.ndarray
     else:
         raise NotDefined(f"the expected target of algo={name} is not known here")
     return Target(text, policy_operator(mdp, units, policy, gamma, lambda_, steps))
+
+
+def _check_weights(algo: AlgoConfig) -> None:
+    """Refuse what weighs the visits of a state, or its errors, otherwise than evenly."""
+    if algo.options.get("visits") == "first":
+        raise NotDefined("algo.options.visits=first does not learn from every visit of a state")
+    if algo.options.get("traces") == "replacing":
+        raise NotDefined("algo.options.traces=replacing shortens the trace by what was visited since")
+    if algo.hyper.get("huber", np.inf) < np.inf:
+        raise NotDefined(
+            f"algo.hyper.huber={algo.hyper['huber']} weighs large errors less: no expectation is its target"
+        )
 
 
 def _limit(config: Config, problem: Problem) -> int | None:

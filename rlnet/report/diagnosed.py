@@ -1,5 +1,6 @@
 """What a diagnosis says in the terminal."""
 
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from rlnet.mdp import FiniteMDP
 from rlnet.report.panels import action_names, state_names
+from rlnet.report.terminal import show_files
 from rlnet.report.text import fit, say
 
 PARTS = {
@@ -21,13 +23,14 @@ PARTS = {
 }
 
 
-def show_diagnosis(document: dict[str, Any], mdp: FiniteMDP) -> None:
-    """Print a diagnosis, the content of diagnosis.json."""
+def show_diagnosis(document: dict[str, Any], mdp: FiniteMDP, file: Path) -> None:
+    """Print a diagnosis, the content of diagnosis.json, and where that is."""
     console = Console()
     _show_value(console, document["value"], len(document["members"]))
     _show_gradient(console, document["policy_gradient"])
     _show_coverage(console, document["coverage"], document["error_by_visits"])
     _show_regret(console, document["regret"], mdp)
+    show_files(console, [file])
 
 
 def _undefined(console: Console, what: str, part: dict[str, Any]) -> bool:

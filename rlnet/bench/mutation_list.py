@@ -1,0 +1,271 @@
+"""The bugs of `scripts/mutations.py`: what is broken, which quick tests should see it, whose return might show it."""
+
+from rlnet.bench.mutations import Mutation
+
+RETURNS, CONTRACT, COLLECT = "rlnet/returns.py", "rlnet/algos/contract.py", "rlnet/collect.py"
+EXPLORE, LEARNER, REPLAY, PPO = "rlnet/explore.py", "rlnet/learner.py", "rlnet/replay.py", "rlnet/algos/ppo.py"
+SARSA, REINFORCE = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py"
+
+
+def on(env: str, algo: str, steps: int, *more: str, network: str = "tabular") -> tuple[str, ...]:
+    """Overrides of scripts/train.py."""
+    return (f"env={env}", f"algo={algo}", f"steps={steps}", f"network={network}", *more)
+
+
+LIMIT = "env.max_episode_steps=100"
+GAMMA = on("sutton5x5", "q_learning", 60_000)  # goes on for ever, in episodes of 100 steps: γ and the cut matter
+Q = on("gridworld", "q_learning", 60_000)
+A2C = on("gridworld", "a2c", 40_000, network="mlp")
+SARSA_RUN = on("cliff", "sarsa", 80_000, "schedule=constant")
+DQN = on("gridworld", "dqn", 40_000, network="mlp")
+PPO_RUN = on("gridworld", "ppo", 30_000, network="mlp")
+REINFORCE_RUN = on("random_walk", "reinforce", 60_000, "gamma=0.99", network="mlp")
+BIAS = on("maximisation_bias", "double_q_learning", 20_000)
+
+ALGOS, COLLECTED = "tests/test_algos.py", "tests/test_collect.py"
+
+
+def checked_by(file: str, *parts: str) -> tuple[str, ...]:
+    """Arguments of pytest: the tests of a file whose names hold one of the parts."""
+    return (file, "-k", " or ".join(parts))
+
+
+STEP = checked_by(ALGOS, "expected_step_is_the_bellman_error")
+TRUNCATION = checked_by(ALGOS, "truncation_is_not_termination and 10")
+GRADIENT = checked_by(ALGOS, "step_is_the_exact_policy_gradient")
+REPLAYED = checked_by(ALGOS, "replayed_targets")
+
+MUTATIONS = (
+    Mutation(
+        "truncation taken for termination",
+        ((RETURNS, "discount=gamma * ~terminated,", "discount=gamma * ~(terminated | truncated),"),),
+        TRUNCATION,
+        GAMMA,
+    ),
+    Mutation(
+        "bootstraps across the end of an episode",
+        ((RETURNS, "discount=gamma * ~terminated,", "discount=gamma * torch.ones_like(terminated),"),),
+        STEP,
+        Q,
+    ),
+    Mutation(
+        "γ applied twice",
+        ((RETURNS, "return reward + discount * next_value", "return reward + discount * discount * next_value"),),
+        STEP,
+        GAMMA,
+    ),
+    Mutation(
+        "γ forgotten",
+        ((RETURNS, "return reward + discount * next_value", "return reward + (discount > 0) * next_value"),),
+        STEP,
+        GAMMA,
+    ),
+    Mutation(
+        "the next episode leaks into the λ-return at a truncation",
+        ((RETURNS, "continues = ~(terminated | truncated)", "continues = ~terminated"),),
+        checked_by("tests/test_returns.py", "lambda_return_is_the_weighted", "ends_of_lambda"),
+        (*A2C, LIMIT),
+    ),
+    Mutation(
+        "λ dropped from the advantages",
+        ((RETURNS, "return scan(td_target(reward, discount, next_value) - value, discount * trace)",
+          "return scan(td_target(reward, discount, next_value) - value, discount * (trace > 0))"),),
+        checked_by("tests/test_returns_off_policy.py", "reductions"),
+        A2C,
+    ),
+    Mutation(
+        "n-step: one reward too many before the bootstrap",
+        ((RETURNS, "left, length = min(n, len(reward)) - 1, 1", "left, length = min(n, len(reward)), 1"),),
+        checked_by("tests/test_returns_off_policy.py", "n_step_is_the_bellman_operator", "n_step_returns_against"),
+        on("random_walk", "n_step_td", 20_000),
+    ),
+    Mutation(
+        "importance ratio upside down",
+        ((RETURNS, "    return target_probability / behaviour_probability\n",
+          "    return behaviour_probability / target_probability\n"),),
+        checked_by("tests/test_returns_off_policy.py", "corrections_apply_the_bellman_operator"),
+        (),
+    ),
+    Mutation(
+        "the gradient flows through the target",
+        (("rlnet/algos/q_learning.py", "    with torch.no_grad():\n        next_value = setting.q(target_params,",
+          "    with torch.enable_grad():\n        next_value = setting.q(params,"),
+         (CONTRACT, "target.detach() - estimate", "target - estimate")),
+        STEP,
+        Q,
+    ),
+    Mutation(
+        "(N, 1) − (N,): every target meets every estimate",
+        ((CONTRACT, "error = torch.where(weight > 0, target.detach() - estimate, 0.0)",
+          "error = torch.where(weight > 0, (target.detach().unsqueeze(-1) - estimate.unsqueeze(-2)).mean(-2), 0.0)"),),
+        checked_by(ALGOS, "td0_step_is_the_bellman_error"),
+        Q,
+    ),
+    Mutation(
+        "the maximum over actions that are not available",
+        (("rlnet/algos/q_learning.py", "setting.q(target_params, batch.next_obs).amax(-1)",
+          "setting.return_quantiles(target_params, batch.next_obs).mean(-1).amax(-1)"),),
+        STEP,
+        on("maximisation_bias", "q_learning", 20_000),
+    ),
+    Mutation(
+        "the step of a reset learned from",
+        ((COLLECT, '        if keep == 0:\n            return rows["valid"]',
+          '        if keep == 0:\n            return torch.ones_like(rows["valid"])'),),
+        checked_by(COLLECTED, "without_lookback"),
+        on("cartpole", "a2c", 60_000, "optimizer.learning_rate=0.001", network="mlp"),
+    ),
+    Mutation(
+        "bootstraps from the first observation of the next episode",
+        (("rlnet/envs/simulate.py", "return Step(next_state, reward, terminated,",
+          "return Step(self.state, reward, terminated,"),),
+        checked_by("tests/test_audit.py", "own_simulators_agree"),
+        GAMMA,
+    ),
+    Mutation(
+        "the advantage of another member",
+        ((CONTRACT, "gain = early * (advantage * log_prob", "gain = early * (advantage.roll(1, dims=1) * log_prob"),),
+        checked_by(COLLECTED, "draws_what_it_draws_alone and reinforce"),
+        A2C,
+    ),
+    Mutation(
+        "the log-probability of another environment's action",
+        ((CONTRACT, "log_prob, entropy = setting.actions.log_prob(pi, batch.action)",
+          "log_prob, entropy = setting.actions.log_prob(pi, batch.action.roll(1, dims=-1))"),),
+        GRADIENT,
+        A2C,
+    ),
+    Mutation(
+        "policy gradient with the wrong sign",
+        ((CONTRACT, "return -total(gain, weight), {", "return total(gain, weight), {"),),
+        GRADIENT,
+        A2C,
+    ),
+    Mutation(
+        "entropy punished instead of rewarded",
+        ((CONTRACT, 'log_prob + hyper["entropy_coefficient"] * entropy)',
+          'log_prob - hyper["entropy_coefficient"] * entropy)'),),
+        checked_by(ALGOS, "entropy_bonus"),
+        A2C,
+    ),
+    Mutation(
+        "the gradient of the policy flows into the baseline",
+        ((REINFORCE, 'advantage = (ret - hyper["baseline"] * v).detach()',
+          'advantage = ret - hyper["baseline"] * v'),),
+        checked_by(ALGOS, "coefficients_scale and reinforce"),
+        REINFORCE_RUN,
+    ),
+    Mutation(
+        "returns that the sample cut short learned from",
+        ((CONTRACT, "weight = batch.weight * (missing <= COMPLETE)", "weight = batch.weight"),),
+        checked_by(ALGOS, "complete_returns_only"),
+        (*REINFORCE_RUN, "algo.rollout=40"),
+    ),
+    Mutation(
+        "Sarsa with the previous action instead of the next one",
+        ((SARSA, "batch.action.roll(-1, dims=0)", "batch.action.roll(1, dims=0)"),),
+        checked_by(ALGOS, "sarsa_step_is_the_expected"),
+        SARSA_RUN,
+    ),
+    Mutation(
+        "Sarsa with the best action instead of the next one",
+        ((SARSA, "expected, take(next_q, batch.action.roll(-1, dims=0)))", "expected, next_q.amax(-1))"),),
+        checked_by(ALGOS, "sarsa_step_is_the_expected"),
+        SARSA_RUN,
+    ),
+    Mutation(
+        "Expected Sarsa forgets ε in its expectation",
+        (("rlnet/algos/expected_sarsa.py",
+          "next_value = expectation(by_values(setting, target_params, batch.next_obs, hyper), next_q)",
+          "next_value = next_q.amax(-1)"),),
+        STEP,
+        on("cliff", "expected_sarsa", 80_000, "schedule=constant"),
+    ),
+    Mutation(
+        "ε and 1 − ε exchanged",
+        ((EXPLORE, "return torch.lerp(greedy(q), available / available.sum(-1, keepdim=True), epsilon)",
+          "return torch.lerp(greedy(q), available / available.sum(-1, keepdim=True), 1 - epsilon)"),),
+        checked_by("tests/test_explore.py", "epsilon_greedy_spreads"),
+        Q,
+    ),
+    Mutation(
+        "the target network never follows",
+        ((LEARNER, "self.target.lerp_(self.theta, rate)", "self.target.lerp_(self.theta, 0 * rate)"),),
+        checked_by("tests/test_replay.py", "the_target_network_follows"),
+        DQN,
+    ),
+    Mutation(
+        "no target network: bootstraps from the network that learns",
+        (("rlnet/algos/dqn.py", "setting.q(target_params, batch.next_obs)", "setting.q(params, batch.next_obs)"),),
+        REPLAYED,
+        DQN,
+    ),
+    Mutation(
+        "Double DQN chooses the action by the target network too",
+        (("rlnet/algos/double_dqn.py", "best = setting.q(params,", "best = setting.q(target_params,"),),
+        REPLAYED,
+        on("gridworld", "double_dqn", 40_000, network="mlp"),
+    ),
+    Mutation(
+        "Double Q-learning values the action by the network that chose it",
+        (("rlnet/algos/double_q_learning.py", "setting.q(target_params, batch.next_obs, other))",
+          "setting.q(target_params, batch.next_obs, role))"),),
+        checked_by(ALGOS, "double_q_learning_values"),
+        BIAS,
+    ),
+    Mutation(
+        "replayed segments run over the seam of the ring",
+        ((REPLAY, ".long() + (self._added - held)", ".long()"),),
+        checked_by("tests/test_replay.py", "segments_are_consecutive", "only_the_newest"),
+        (*DQN, "algo.n_step=3", "algo.capacity=4000"),
+    ),
+    Mutation(
+        "prioritised replay without importance weights",
+        ((REPLAY, "weight[0] = (least / mass.gather(-1, drawn)) ** correction / self.batch",
+          "weight[0] = 1 / self.batch"),),
+        checked_by("tests/test_replay.py", "importance_weights_make"),
+        (*DQN, "algo.priority=0.6"),
+    ),
+    Mutation(
+        "γ forgotten in the decay of the trace",
+        (("rlnet/algos/sarsa_lambda.py", 'hyper["gamma"] * hyper["lambda_"]', 'hyper["lambda_"]'),),
+        checked_by("tests/test_traces.py", "every_step_is_that_of_the_books_box and sarsa_lambda"),
+        on("gridworld", "sarsa_lambda", 40_000),
+    ),
+    Mutation(
+        "Watkins's trace goes on behind an exploratory action",
+        (("rlnet/algos/watkins_q_lambda.py", 'hyper["gamma"] * hyper["lambda_"] * (value == q.amax(-1))',
+          '(hyper["gamma"] * hyper["lambda_"]).expand_as(value)'),),
+        checked_by("tests/test_traces.py", "every_step_is_that_of_the_books_box and watkins"),
+        on("gridworld", "watkins_q_lambda", 40_000),
+    ),
+    Mutation(
+        "PPO takes the larger of the two objectives",
+        ((PPO, "gain = torch.minimum(", "gain = torch.maximum("),),
+        checked_by(ALGOS, "ppo_does_not_push"),
+        PPO_RUN,
+    ),
+    Mutation(
+        "PPO's ratio upside down",
+        ((PPO, 'change = setting.actions.log_prob(pi, batch.action) - batch.extra["log_prob"]',
+          'change = batch.extra["log_prob"] - setting.actions.log_prob(pi, batch.action)'),),
+        checked_by(ALGOS, "first_ppo_step"),
+        PPO_RUN,
+    ),
+    Mutation(
+        "advantages normalised over all members together",
+        ((PPO, "share = weight / weight.sum(dim=(0, 2), keepdim=True)", "share = weight / weight.sum()"),
+         (PPO, "centred = advantage - (share * advantage).sum(dim=(0, 2), keepdim=True)",
+          "centred = advantage - (share * advantage).sum()"),
+         (PPO, "(share * centred.square()).sum(dim=(0, 2), keepdim=True).sqrt()",
+          "(share * centred.square()).sum().sqrt()")),
+        checked_by(ALGOS, "ppo_normalises_the_advantages"),
+        (*PPO_RUN, "algo.hyper.normalise=1"),
+    ),
+    Mutation(
+        "one gradient clip for all members",
+        ((LEARNER, "norm = grad.norm(dim=1, keepdim=True)", "norm = grad.norm().expand(len(grad), 1)"),),
+        checked_by("tests/test_learner.py", "clipping_is_per_member"),
+        (*A2C, "optimizer.max_grad_norm=0.5"),
+    ),
+)  # fmt: skip
