@@ -12,8 +12,11 @@ import pytest
 import torch
 from support import random_mdp, run_on
 
+from rlnet.algos.a2c import advantages
+from rlnet.algos.ppo import clipped_value
 from rlnet.collect import Collector
 from rlnet.mdp import FiniteMDP, evaluate
+from rlnet.returns import boundaries, n_step_return
 from rlnet.run import Run
 
 GAMMA, MEMBERS, LONG = 0.85, 100, 120  # after LONG steps γ^t is 3e-9
@@ -182,3 +185,26 @@ def test_ppo_behind_its_first_step_has_the_gradient_of_its_surrogate_and_the_cli
     assert lost.max() > 20
     assert float((surrogate - truth).norm() / truth.norm()) == pytest.approx(0.147, abs=0.005)
     assert float((clipped.mean(0) - truth).norm() / truth.norm()) == pytest.approx(1.6, abs=0.1)
+
+
+def test_a2c_with_lambda_1_takes_n_step_returns_to_the_end_of_the_rollout():
+    """Its value target at row t of T is the (T − t)-step return, its advantage that minus V."""
+    run = run_on(MDP, "algo=a2c", "network=tabular", f"gamma={GAMMA}", "algo.hyper.lambda_=1", "algo.rollout=5")
+    run.learner.theta.copy_(torch.cat((LOGITS.flatten(), WRONG)).view(1, -1))
+    rollout, setting, params = run.collect(), run.problem.setting, run.learner.params
+    advantage, target = advantages(setting, params, rollout, run.hyper())
+    v, next_v = setting.v(params, rollout.obs), setting.v(params, rollout.next_obs)
+    discount, trace = boundaries(run.gamma, 1.0, rollout.terminated, rollout.truncated, rollout.valid)
+    wanted = n_step_return(rollout.reward, discount, trace, next_v, n=5)
+    torch.testing.assert_close(target, wanted)
+    torch.testing.assert_close(advantage, wanted - v)
+
+
+def test_the_clipped_value_is_the_estimate_that_is_further_from_the_target():
+    """max((target − V)², (target − clip(V))²) with c = 0.5 around an old value of 1, member by member."""
+    value = torch.tensor([0.0, 0.8, 2.0, 2.0, 0.0]).view(5, 1, 1).expand(5, 2, 1)
+    target = torch.tensor([3.0, 3.0, 3.0, -1.0, -1.0]).view(5, 1, 1).expand(5, 2, 1)
+    clip = torch.tensor([[0.5], [float("inf")]])
+    out = clipped_value(value, torch.ones(5, 2, 1), target, clip)
+    assert out[:, 0, 0].tolist() == pytest.approx([0.0, 0.8, 1.5, 2.0, 0.5])
+    assert torch.equal(out[:, 1], value[:, 1])

@@ -106,9 +106,9 @@ class LQR:
         return x @ self.a.T + u @ self.b.T + self.noise * rng.normal(size=x.shape), -cost
 
 
-# A cart that is pushed: position and speed, half a second per step.
+# A cart with friction that is pushed: position and speed, half a second per step.
 CART = {
-    "a": ((1.0, 0.5), (0.0, 1.0)),
+    "a": ((1.0, 0.5), (0.0, 0.7)),
     "b": ((0.0,), (0.5,)),
     "state_cost": ((1.0, 0.0), (0.0, 0.1)),
     "action_cost": 0.1,
