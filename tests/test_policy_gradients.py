@@ -82,7 +82,8 @@ def sampled_gradients(
         *(f"algo.hyper.{key}={value}" for key, value in numbers.items()),
     )  # fmt: skip
     run.learner.theta.copy_(torch.cat((logits.flatten(), v)).expand(MEMBERS, -1))
-    rollout = whole_episodes(run, steps).collect(lambda obs: act(run, obs))
+    run.collector = whole_episodes(run, steps)
+    rollout = run.collect()
     algorithm, setting = run.problem.algorithm, run.problem.setting
     if algorithm.prepare is not None:
         with torch.no_grad():
@@ -93,10 +94,6 @@ def sampled_gradients(
     before = run.learner.theta.clone()
     run.learner.step(rollout, run.hyper(), torch.ones(MEMBERS, 1))
     return (run.learner.theta - before)[:, :count].double().view(MEMBERS, *logits.shape)
-
-
-def act(run: Run, obs: torch.Tensor) -> torch.Tensor:
-    return run.problem.algorithm.act(run.problem.setting, run.learner.params, obs, run.hyper())
 
 
 def whole_episodes(run: Run, steps: int) -> Collector:
