@@ -20,6 +20,7 @@ def main() -> int:
     try:
         from rlnet.diagnosis import diagnose_and_write
         from rlnet.report.diagnosed import show_diagnosis
+        from rlnet.report.page import write_page
         from rlnet.report.summary import show_rescored
         from rlnet.verdict import rescore
 
@@ -31,6 +32,7 @@ def main() -> int:
     show_rescored(result, folder)
     if diagnosis is not None:
         show_diagnosis(diagnosis, result.problem.environment.mdp, folder / "diagnosis.json")
+        print(f"Written: {write_page(folder)}")
     return 0 if result.difference <= TOLERANCE else 1
 
 

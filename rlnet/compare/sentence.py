@@ -12,7 +12,7 @@ def sentence(scalars: Mapping[str, float], against: str, judged: str, blame: str
     Args:
         scalars: exact/..., as `score_member` returns them.
         against: what the values were compared with, "optimal" or "policy".
-        judged: whose policy it is: "given", "behaviour", "greedy" or "soft", as in `rlnet.algos`.
+        judged: whose policy it is: as in `rlnet.algos`: "given", "greedy", "soft", or one that acts.
         blame: where most of the error comes from, e.g. "sampling".
     """
     clauses = [_values(scalars, against, judged)]
@@ -40,7 +40,7 @@ def _values(scalars: Mapping[str, float], against: str, judged: str) -> str:
 
 
 def _policy(scalars: Mapping[str, float], judged: str) -> str:
-    name = {"greedy": "the greedy policy", "soft": "the softmax policy", "behaviour": "the policy"}[judged]
+    name = {"greedy": "the greedy policy", "soft": "the softmax policy"}.get(judged, "the policy")
     if not math.isfinite(scalars["exact/return"]):
         return f"{name} may go on for ever, at an infinite cost"
     best, regret = scalars["exact/optimal_return"], scalars["exact/regret"]

@@ -173,7 +173,7 @@ def _curves(run: Finished) -> list[dict[str, Any]]:
     """Learning curves, one picture for each quantity that was logged."""
     drawn = []
     for title, names in PICTURES:
-        if any(row.get(name) for row in run.rows for name in names):
+        if any(np.isfinite(float(row.get(name) or "nan")) for row in run.rows for name in names):
             drawn.append(embedded(curves_figure(run.rows, [(title, names)]), f"learning curve: {title}"))
     return drawn
 

@@ -139,7 +139,7 @@ def _pictures(ranked: Sequence[Method], score: str, tasks: Sequence[str]) -> lis
         drawn.append(embedded(profile_figure(names, samples, what), "performance profiles", note))
     column = "exact/regret" if score == REACHED else score
     rows = [method.rows[tasks[0]] for method in ranked] if len(tasks) == 1 else []
-    if rows and all(any(row.get(column) for row in mine) for mine in rows):
+    if rows and all(any(np.isfinite(float(row.get(column) or "nan")) for row in mine) for mine in rows):
         drawn.append(embedded(compared_curves(names, rows, column), f"learning curves of {column}", note))
     return drawn
 
