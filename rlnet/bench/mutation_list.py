@@ -12,7 +12,6 @@ def on(env: str, algo: str, steps: int, *more: str, network: str = "tabular") ->
     return (f"env={env}", f"algo={algo}", f"steps={steps}", f"network={network}", *more)
 
 
-LIMIT = "env.max_episode_steps=100"
 GAMMA = on("sutton5x5", "q_learning", 60_000)  # goes on for ever, in episodes of 100 steps: γ and the cut matter
 Q = on("gridworld", "q_learning", 60_000)
 A2C = on("gridworld", "a2c", 40_000, network="mlp")
@@ -64,7 +63,7 @@ MUTATIONS = (
         "the next episode leaks into the λ-return at a truncation",
         ((RETURNS, "continues = ~(terminated | truncated)", "continues = ~terminated"),),
         checked_by("tests/test_returns.py", "lambda_return_is_the_weighted", "ends_of_lambda"),
-        (*A2C, LIMIT),
+        on("sutton5x5", "a2c", 40_000, network="mlp"),
     ),
     Mutation(
         "λ dropped from the advantages",
@@ -113,7 +112,7 @@ MUTATIONS = (
         ((COLLECT, '        if keep == 0:\n            return rows["valid"]',
           '        if keep == 0:\n            return torch.ones_like(rows["valid"])'),),
         checked_by(COLLECTED, "without_lookback"),
-        on("cartpole", "a2c", 60_000, "optimizer.learning_rate=0.001", network="mlp"),
+        on("cartpole", "a2c", 60_000, "optimizer.learning_rate=0.001", "env.stepping=vector", network="mlp"),
     ),
     Mutation(
         "bootstraps from the first observation of the next episode",
