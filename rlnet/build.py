@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,14 @@ from rlnet import algos
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import COMPLETE
 from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, time_limit
-from rlnet.config import Config, ConfigError, NoisyConfig, OptimisticConfig, PredictionConfig, require
+from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, require
 from rlnet.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
 from rlnet.envs import Environment, make
 from rlnet.explore import BEHAVIOURS, COUNTING
-from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, evaluate, solve
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
 from rlnet.members import each_setting
 from rlnet.nets import Inputs, Network, make_network, number, with_noise
+from rlnet.policies import given_policies
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def assemble(config: Config, environment: Environment) -> Problem:
     _check_actions(config, algorithm, environment)
     _check_exploration(config, algorithm, environment)
     mdp = environment.mdp
-    solutions, given = None, None
+    solutions, given, acting = None, None, None
     if mdp is not None:
         solutions = [solution for solution in _solutions(mdp, alone, algorithm) for _ in range(config.seeds)]
     if algorithm.judged == "given":
-        given = _given_policies(config, alone, mdp, solutions)
+        given, acting = given_policies(config, alone, mdp, solutions, algorithm.off_policy)
     for one in alone:
         _check_returns(one, algorithm, mdp)
     device = _device(config.device)
@@ -100,6 +100,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
         options=config.algo.options,
         given_policy=None if given is None else given.to(device),
+        given_behaviour=None if acting is None else acting.to(device),
     )
     against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft", "actor") else AGAINST_POLICY
     return Problem(environment, algorithm, setting, solutions, against)
@@ -131,7 +132,7 @@ def _network(config: Config, inputs: Inputs, role: str, actions: Distribution, e
     if role == "temperature":
         return number()
     kind = role.rstrip("2")
-    count = {"q": environment.n_actions or 1, "pi": actions.outputs, "v": 1}[kind]
+    count = {"q": environment.n_actions or 1, "pi": actions.outputs, "v": 1, "h": 1}[kind]
     if kind == "q":
         if environment.n_actions is None:
             inputs = replace(inputs, size=inputs.size + actions.shape[0])
@@ -140,7 +141,11 @@ def _network(config: Config, inputs: Inputs, role: str, actions: Distribution, e
         count = count * quantiles + split
         if isinstance(exploration, OptimisticConfig):
             initial = exploration.initial_value
-    network = make_network(config.network, inputs, count, split=split, initial=0.0 if role == "pi" else initial)
+    own = config.network
+    if kind in ("pi", "h"):  # preferences and corrections begin at 0, whatever values do
+        initial = 0.0
+        own = replace(own, weights=None) if isinstance(own, LinearConfig) else own
+    network = make_network(own, inputs, count, split=split, initial=initial)
     return with_noise(network, exploration.sigma) if isinstance(exploration, NoisyConfig) else network
 
 
@@ -238,51 +243,6 @@ def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) 
     need = f"env={config.env.name} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"
     advice = "use a smaller gamma, a longer algo.rollout and env.max_episode_steps, or a TD method"
     require(config.gamma**limit <= COMPLETE, "gamma", config.gamma, f"{need}; {limit} steps are too few: {advice}")
-
-
-def _given_policies(config: Config, alone: list[Config], mdp: FiniteMDP | None, solutions: list[Solution]) -> Tensor:
-    """The policies to be predicted, as probabilities [M, S, A]; one in memory where all members have the same γ."""
-    if mdp is None or not isinstance(config.algo, PredictionConfig):
-        raise ConfigError(f"algo={config.algo.name}: predicts the value of a given policy, which needs a finite model")
-    truth = {solution.gamma: solution for solution in solutions}
-    first = {one.gamma: one for one in alone}
-    found = {gamma: torch.as_tensor(_given_policy(one, mdp, truth[gamma])).float() for gamma, one in first.items()}
-    if len(found) == 1:
-        return found[alone[0].gamma].expand(len(solutions), -1, -1)
-    return torch.stack([found[one.gamma] for one in alone for _ in range(config.seeds)])
-
-
-def _given_policy(config: Config, mdp: FiniteMDP, solution: Solution) -> np.ndarray:
-    """The policy to be predicted at one γ, as probabilities [S, A]."""
-    source = config.algo.policy
-    if source == "uniform":
-        policy = mdp.available / np.maximum(mdp.available.sum(1, keepdims=True), 1)
-    elif source == "optimal":
-        policy = solution.policy
-    else:
-        policy = _saved_policy(Path(source), mdp)
-    try:
-        evaluate(mdp, policy, config.gamma, tol=np.inf)  # only whether it can be evaluated
-    except ImproperPolicyError as error:
-        raise ConfigError(f"gamma={config.gamma}: algo.policy={source} has no finite value here ({error})") from error
-    except ValueError as error:
-        raise ConfigError(f"algo.policy={source}: is not a policy of env={config.env.name} ({error})") from error
-    return policy
-
-
-def _saved_policy(path: Path, mdp: FiniteMDP) -> np.ndarray:
-    allowed = "must be uniform, optimal, or a values.npz or solution.npz"
-    require(path.is_file(), "algo.policy", path, f"{allowed}; there is no such file")
-    try:
-        with np.load(path) as arrays:
-            found = {name: arrays[name] for name in ("pi", "policy") if name in arrays}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"algo.policy={path}: {allowed}; cannot be read ({error})") from error
-    require(bool(found), "algo.policy", path, f"{allowed}; it holds no policy")
-    policy = found["pi"][0] if "pi" in found else found["policy"]
-    wanted = (mdp.n_states, mdp.n_actions)
-    require(policy.shape == wanted, "algo.policy", path, f"holds a policy of shape {policy.shape}, not {wanted}")
-    return policy
 
 
 def _available(mdp: FiniteMDP, device: torch.device) -> Tensor | None:

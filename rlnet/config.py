@@ -109,6 +109,11 @@ class MaximisationBiasConfig(EnvConfig):
 
 
 @dataclass
+class BairdConfig(EnvConfig):
+    """Baird's counterexample, S&B Example 11.1."""
+
+
+@dataclass
 class GymnasiumConfig(EnvConfig):
     """Any registered Gymnasium environment; its finite model is used where it has one."""
 
@@ -217,7 +222,8 @@ class ReplayConfig(AlgoConfig):
 class PredictionConfig(AlgoConfig):
     """An algorithm that learns the value of a given policy."""
 
-    policy: str = "uniform"  # uniform, optimal, or the path of a values.npz or solution.npz
+    policy: Any = "uniform"  # uniform, optimal, a list of action weights, or the path of a values.npz or solution.npz
+    behaviour: Any = None  # who acts: the same choices, or a share of uniform actions in the policy; null: the policy
 
 
 @dataclass
@@ -236,7 +242,10 @@ class TabularConfig(NetworkConfig):
 
 @dataclass
 class LinearConfig(NetworkConfig):
-    """Linear in the environment's features, with a bias; weights start at zero."""
+    """Linear in the environment's features; weights start at zero."""
+
+    bias: bool = True
+    weights: list[float] | None = None  # the first weights instead, one per feature, for every value
 
 
 @dataclass
@@ -341,6 +350,7 @@ SCHEMAS: dict[str, type] = {
     "env/gridworld": GridworldConfig,
     "env/random_walk": RandomWalkConfig,
     "env/maximisation_bias": MaximisationBiasConfig,
+    "env/baird": BairdConfig,
     "env/gymnasium": GymnasiumConfig,
     "algo/control": AlgoConfig,
     "algo/prediction": PredictionConfig,

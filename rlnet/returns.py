@@ -172,6 +172,16 @@ def importance_sampled_return(
     return scan(ratio * td_target(reward, discount * (1 - trace), next_value), ratio * discount * trace)
 
 
+def product_of_ratios(ratio: Tensor, trace: Tensor) -> Tensor:
+    """ρ_{t:T−1} = Π_{k=t..T−1} ρ_k over the rest of the episode, or of the sample of it   (S&B eq. 5.3).
+
+    Args:
+        ratio: ρ_t = π(A_t|S_t) / b(A_t|S_t), [T, M, N].
+        trace: [T, M, N], from `boundaries` with λ = 1.
+    """
+    return scan(ratio * (1 - trace), ratio * trace)
+
+
 def v_trace(
     reward: Tensor,
     discount: Tensor,

@@ -128,6 +128,8 @@ class Run:
         v = None if v is None else v.nan_to_num()
         if algorithm.judged == "greedy":
             policy = greedy(q)
+        elif algorithm.judged == "given":
+            policy = problem.setting.given_policy
         elif algorithm.judged == "soft":
             policy = softmax(q, self._temperature())
         else:

@@ -282,7 +282,7 @@ def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algor
         assert config.algo.name == name
         assert set(config.algo.hyper) == set(algorithm.hyper)
         assert set(config.algo.options) == set(algorithm.options)
-        assert {role.rstrip("2") for role in algorithm.roles} <= {"q", "v", "pi", "temperature"}
+        assert {role.rstrip("2") for role in algorithm.roles} <= {"q", "v", "h", "pi", "temperature"}
         assert algorithm.judged in ("given", "behaviour", "greedy", "soft", "actor")
         assert algorithm.source.startswith("S&B section") or algorithm.source[-4:].isdigit()
 

@@ -22,6 +22,7 @@ LAYERS = (
     "record",
     "cadence",
     "build",
+    "policies",
     "learner",
     "acting",
     "collect",

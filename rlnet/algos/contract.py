@@ -50,6 +50,7 @@ class Setting:
     available: Tensor | None = None  # bool [S, A], None where every action is always available
     behaviour: Behaviour | None = None  # how action values become the probabilities of acting
     given_policy: Tensor | None = None  # [M, S, A], for prediction
+    given_behaviour: Tensor | None = None  # [M, S, A], who acts in its place; None: the given policy itself
     dueling: bool = False  # Q = V + advantage, from two streams of one network
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
 
@@ -61,6 +62,10 @@ class Setting:
     def v(self, params: Params, obs: Tensor) -> Tensor:
         """V(s): [..., M, N]."""
         return self.networks["v"].apply(params["v"], obs).squeeze(-1)
+
+    def h(self, params: Params, obs: Tensor) -> Tensor:
+        """h(s), the second estimate of gradient-TD methods: [..., M, N]."""
+        return self.networks["h"].apply(params["h"], obs).squeeze(-1)
 
     def q(self, params: Params, obs: Tensor, role: str | None = None) -> Tensor:
         """Q(s, ·) of one role, or (None) the mean over all roles of action values: [..., M, N, A].
@@ -123,6 +128,7 @@ class Algorithm:
     continuous: bool = False  # can act in a Box, by a policy over real actions
     squashes: bool = False  # its real actions are squashed between the bounds of the Box, which must be finite
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
+    off_policy: bool = False  # prediction that corrects for acting by another policy than the given one
     complete_returns: bool = False  # learns only from returns that were sampled to their end
     one_by_one: bool = False  # the rows of a rollout are learned from in time order, each in a step of its own
     replays: bool = False  # learns from segments of a replay, with a target network
@@ -165,9 +171,14 @@ def by_policy(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Te
 
 
 def by_given(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
-    """Follow the policy whose value is to be predicted: [..., M, N, A]."""
-    member = torch.arange(len(setting.given_policy), device=obs.device).unsqueeze(-1)
-    return setting.given_policy[member, obs]
+    """Follow the policy whose value is to be predicted, or the one that acts in its place: [..., M, N, A]."""
+    table = setting.given_policy if setting.given_behaviour is None else setting.given_behaviour
+    return _in_state(table, obs)
+
+
+def _in_state(table: Tensor, obs: Tensor) -> Tensor:
+    """Each member's own row of a table [M, S, A], which may be one table seen M times: [..., M, N, A]."""
+    return table[torch.arange(len(table), device=obs.device).unsqueeze(-1), obs]
 
 
 # ---------------------------------------------------------------------------------------------- parts of losses
@@ -182,6 +193,15 @@ def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
 def take(values: Tensor, action: Tensor) -> Tensor:
     """values[..., action]: [..., A], int64 [...] → [...]."""
     return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def ratio(setting: Setting, batch: Rollout) -> Tensor:
+    """ρ = π(A|S)/b(A|S) of prediction, S&B eq. 5.3 for one step: [T, M, N]."""
+    if setting.given_behaviour is None:
+        return torch.ones_like(batch.reward)
+    tables = setting.given_policy, setting.given_behaviour
+    target, behaviour = (take(_in_state(table, batch.obs), batch.action) for table in tables)
+    return target / behaviour.clamp(min=1e-30)  # of rows that nobody sampled, 0 / 0
 
 
 def expectation(probabilities: Tensor, values: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlnet.config import (
+    BairdConfig,
     ConfigError,
     EnvConfig,
     GridworldConfig,
@@ -22,6 +23,7 @@ from rlnet.config import (
     require,
 )
 from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
+from rlnet.envs.baird import baird_features, build_baird
 from rlnet.envs.cartpole import IDS, CartPoleSimulation
 from rlnet.envs.gridworld import build_gridworld, grid_features
 from rlnet.envs.maximisation_bias import build_maximisation_bias
@@ -75,6 +77,8 @@ def make(config: EnvConfig) -> Environment:
         return from_model(
             config.name, build_maximisation_bias(config), np.eye(2, dtype=np.float32), config.max_episode_steps
         )
+    if isinstance(config, BairdConfig):
+        return from_model(config.name, build_baird(), baird_features(), config.max_episode_steps)
     if isinstance(config, GymnasiumConfig):
         return _gymnasium(config)
     raise TypeError(f"no environment is made from a {type(config).__name__}")

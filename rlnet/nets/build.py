@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.config import ConfigError, LinearConfig, MlpConfig, NetworkConfig, TabularConfig
+from rlnet.config import ConfigError, LinearConfig, MlpConfig, NetworkConfig, TabularConfig, require
 from rlnet.nets.network import Network, Params
 from rlnet.rng import Streams
 
@@ -66,15 +66,23 @@ def _table(first: Tensor, states: int) -> Network:
     return Network({"table": (states, outputs)}, init, lambda params, obs: lookup(params["table"], obs), {"table": 1.0})
 
 
-def _linear(first: Tensor, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
+def _linear(first: Tensor, config: LinearConfig, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
     shapes = {"weight": (width, len(first)), "bias": (len(first),)}
+    if not config.bias:
+        require(not first.any(), "network.initial_value", first.max().item(), "needs network.bias=true")
+        del shapes["bias"]
+    weights = torch.zeros(width) if config.weights is None else torch.tensor(config.weights)
+    allowed = f"must be {width} numbers, one for each feature, or null"
+    require(len(weights) == width, "network.weights", config.weights, allowed)
 
     def init(streams: Streams) -> Params:
-        weight = torch.zeros(streams.members, *shapes["weight"], device=streams.device)
-        return {"weight": weight, "bias": first.to(streams.device).expand(streams.members, -1).clone()}
+        start = {"weight": weights.unsqueeze(1).expand(shapes["weight"]), "bias": first}
+        return {name: start[name].to(streams.device).expand(streams.members, *shapes[name]).clone() for name in shapes}
 
     def apply(params: Params, obs: Tensor) -> Tensor:
-        return dense(encode(obs), params["weight"], params["bias"])
+        weight = params["weight"]
+        bias = params["bias"] if config.bias else weight.new_zeros(len(weight), weight.shape[-1])
+        return dense(encode(obs), weight, bias)
 
     return Network(shapes, init, apply, dict.fromkeys(shapes, width**0.5))
 
@@ -183,7 +191,7 @@ def make_network(
             raise ConfigError(f"network=tabular: env={inputs.env} has no countable states; use linear or mlp")
         return _table(first, inputs.n_states)
     if isinstance(config, LinearConfig):
-        return _linear(first, *_vector_input(inputs, "linear"))
+        return _linear(first, config, *_vector_input(inputs, "linear"))
     if isinstance(config, MlpConfig):
         if inputs.n_states is not None and config.input == "one_hot":
             return _mlp(first, split, config, inputs.n_states, None)

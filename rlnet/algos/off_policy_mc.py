@@ -1,0 +1,52 @@
+"""Off-policy Monte Carlo prediction by importance sampling (S&B sections 5.5 and 5.9).
+
+`ordinary` weighs the return with ρ = Π π(A|S)/b(A|S) of the rest of the episode, `per_decision` each reward with the
+ratios up to it: both without bias. `weighted` weighs the squared error: with a bias that vanishes, and less variance.
+"""
+
+from torch import Tensor
+
+from rlnet.algos.contract import (
+    Algorithm,
+    Hyper,
+    Metrics,
+    Params,
+    Setting,
+    by_given,
+    complete_returns,
+    ends,
+    ratio,
+    regression,
+)
+from rlnet.data import Rollout
+from rlnet.returns import importance_sampled_return, product_of_ratios
+
+
+def loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """½·(ρ·G − V(S))², or weighted: ρ·½·(G − V(S))², whose minimum is the estimate of S&B eq. 5.6."""
+    ret, weight, share = complete_returns(batch, hyper)
+    discount, trace = ends(batch, hyper, lambda_=1.0)
+    rho, kind = ratio(setting, batch), setting.options["sampling"]
+    if kind == "weighted":
+        weight = weight * product_of_ratios(rho, trace)
+    elif kind == "ordinary":
+        ret = product_of_ratios(rho, trace) * ret
+    else:
+        ret = importance_sampled_return(batch.reward, discount, trace, ret.new_zeros(ret.shape), rho)
+    loss, error = regression(ret, setting.v(params, batch.obs), weight)
+    return loss, {"loss/mc_error": error, "loss/complete_returns": share}
+
+
+ALGORITHM = Algorithm(
+    roles=("v",),
+    act=by_given,
+    loss=loss,
+    judged="given",
+    source="S&B section 5.5",
+    off_policy=True,
+    whole_episodes=True,
+    complete_returns=True,
+    options={"sampling": ("weighted", "ordinary", "per_decision")},
+)

@@ -1,0 +1,22 @@
+"""Residual gradient: descent on the squared TD error itself (S&B section 11.5; Baird 1995). For contrast.
+
+It converges, off-policy too, but to the minimum of E[δ²], which is not V^π where successors are random.
+"""
+
+from torch import Tensor
+
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given, ends, ratio, regression
+from rlnet.data import Rollout
+
+
+def loss(
+    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """ρ·½·(R + γ·V(S') − V(S))², with the gradient through V(S') too."""
+    discount, _ = ends(batch, hyper, lambda_=0.0)
+    difference = setting.v(params, batch.obs) - discount * setting.v(params, batch.next_obs)
+    loss, error = regression(batch.reward, difference, batch.weight * ratio(setting, batch))
+    return loss, {"loss/td_error": error}
+
+
+ALGORITHM = Algorithm(roles=("v",), act=by_given, loss=loss, judged="given", source="S&B section 11.5", off_policy=True)
