@@ -48,7 +48,7 @@ def test_every_preset_composes_in_hydra_and_steps(name):
         if environment.features is not None:
             assert len(environment.features) == environment.n_states
             assert environment.features.dtype == np.float32
-            assert np.abs(environment.features).max() <= 1
+            assert np.abs(environment.features).max() <= 2
     simulation.close()
 
 
