@@ -122,6 +122,7 @@ def test_the_sentence_says_how_wrong_and_what_is_lost():
     )
     rough = {**scalars, "exact/q_relative": 0.05, "exact/q_bias_own": 0.2}
     assert "over-estimates its own policy by 0.2" in sentence(rough, "optimal", "greedy")
+    assert "Q is off by 16 times the size of Q*" in sentence({**scalars, "exact/q_relative": 16}, "optimal", "greedy")
     assert "the policy acts optimally in 97 %" in sentence(scalars, "optimal", "actor")
     endless = {**scalars, "exact/return": -np.inf, "exact/regret": np.inf}
     assert "may go on for ever" in sentence(endless, "optimal", "greedy")

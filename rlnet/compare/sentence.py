@@ -31,8 +31,11 @@ def _values(scalars: Mapping[str, float], against: str, judged: str) -> str:
     star = "*" if against == AGAINST_OPTIMAL else "^π"
     reference = f"{kind.upper()}{star}" + (" of the given policy" if judged == "given" else "")
     share, error = scalars[f"exact/{kind}_relative"], scalars[f"exact/{kind}_rmse"]
-    within = percent(share) if math.isfinite(share) else f"{error:.3g}"
-    clause = f"{kind.upper()} is within {within} of {reference} where the policy goes"
+    if share < 1:
+        clause = f"{kind.upper()} is within {percent(share)} of {reference} where the policy goes"
+    else:  # of a reference that is 0 everywhere, no share can be taken
+        size = f"{share:.3g} times the size of {reference}" if math.isfinite(share) else f"{error:.3g} from {reference}"
+        clause = f"{kind.upper()} is off by {size} where the policy goes"
     bias = scalars.get("exact/q_bias_own", 0.0)
     if math.isfinite(bias) and abs(bias) > 0.5 * error > 0 and share > 0.03:
         clause += f" and {'over' if bias > 0 else 'under'}-estimates its own policy by {abs(bias):.3g}"

@@ -15,7 +15,7 @@ from rlnet.report.curves import PICTURES
 from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
 from rlnet.report.html import TEMPLATES, embedded, number, render, shown, versions
-from rlnet.report.panels import learned_and_exact, state_names
+from rlnet.report.panels import Panel, learned_and_exact, state_names
 from rlnet.report.scatter_figure import scatter_figure, visits_figure
 from rlnet.report.states import describe
 from rlnet.report.svg_map import bars, maps
@@ -118,10 +118,15 @@ def score_rows(aggregate: dict[str, Any]) -> list[dict[str, Any]]:
                 "broken": not np.isfinite(float(numbers["mean"])),
                 "bound_name": BOUNDS.get(name),
                 "bound": None if bound is None else shown(name, bound["mean"]),
+                "bound_text": "" if bound is None else _guarantee(name, bound["mean"]),
                 **{key: _interval(name, numbers[key]) for key in ("mean_interval", "iqm_interval")},
             }
         )
     return rows
+
+
+def _guarantee(name: str, bound: float | str) -> str:
+    return f"≤ {shown(name, bound).text}" if np.isfinite(float(bound)) else "nothing"
 
 
 def _interval(name: str, ends: list[float] | None) -> str:
@@ -240,8 +245,12 @@ def _worst(run: Finished) -> dict[str, Any]:
         values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
     )
     note = f"{_member_note(run)} The {len(rows)} states of largest error, of {mdp.n_states:,}."
-    image = embedded(values_figure(mdp, drawn), "learned and exact values of all states, and their difference")
-    return {"note": note, "head": ["state", "learned V", "exact V", "error", "visits"], "rows": rows, "image": image}
+    tried = Panel("visits in training: log₁₀(1 + n)", np.log10(1.0 + visits))
+    images = [
+        embedded(values_figure(mdp, drawn), "learned and exact values of all states, and their difference"),
+        embedded(values_figure(mdp, [tried]), "how often each state was visited"),
+    ]
+    return {"note": note, "head": ["state", "learned V", "exact V", "error", "visits"], "rows": rows, "images": images}
 
 
 def _last(run: Finished) -> dict[str, Any]:

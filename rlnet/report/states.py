@@ -28,7 +28,7 @@ def describe(mdp: FiniteMDP, values: dict[str, np.ndarray], member: int, exact: 
         "end": mdp.terminal.tolist(),
         "actions": action_names(mdp),
         "exact": exact,
-        "first": int(starts[0]) if len(starts) else 0,
+        "first": int(starts[0]) if len(starts) else int(values["visits"][member].sum(1).argmax()),
         "visits": values["visits"][member].tolist(),
     }
     for name in ("v", "v_exact", "v_limited", "q", "q_exact", "pi", "pi_exact"):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CELL = 40  # units of a cell's side; the drawing itself scales with the page
 MAX_NUMBERED = 180  # cells; with more, numbers would be too small to read
+OVER, UNDER = "#e08214", "#8073ac"  # errors above and below 0, as in the figures
 WALL, END, START = "#404040", "#ffffff", "#ff2ea6"
 LEAST_BAR, PLOT_HEIGHT, PLOT_WIDTH = 2.0, 150, 640  # units of a drawing without a grid
 
@@ -80,7 +81,8 @@ def _grid(mdp: FiniteMDP, fill: Sequence[str], texts: Sequence[str], panel: Pane
             inner += [_arrow(DIRECTIONS[mdp.action_labels[a]], ink) for a in np.flatnonzero(chosen[state])]
         if numbers:
             text = "T" if end else texts[state]
-            inner.append(f'<text x="{CELL / 2}" y="{CELL / 2 + 4}" fill="{ink}">{escape(text)}</text>')
+            small = ' class="small"' if len(text) > 4 else ""
+            inner.append(f'<text x="{CELL / 2}" y="{CELL / 2 + 4}" fill="{ink}"{small}>{escape(text)}</text>')
         elif panel.kind == ERROR and panel.v[state] < 0 and not end:  # a sign that can be read in greyscale
             inner.append(f'<path d="M{0.3 * CELL} {CELL / 2}h{0.4 * CELL}" stroke="{ink}" stroke-width="3"/>')
         parts.append(_group(mdp, int(state), f"translate({col * CELL} {row * CELL})", "".join(inner)))
@@ -121,7 +123,7 @@ def bars(mdp: FiniteMDP, panels: Sequence[Panel], visits: np.ndarray) -> list[di
     ]
     for panel in errors:
         unit, scale = unit_of(mdp, panels, ERROR), scale_of(mdp, panels, ERROR)
-        svg = _plot(mdp, states, scale.low, scale.high, panel.v[states], None, "#bd6109", panel.title)
+        svg = _plot(mdp, states, scale.low, scale.high, panel.v[states], None, OVER, panel.title)
         note = f"{unit.text(scale.low)} to {unit.text(scale.high)}{unit.suffix}"
         drawings.append({"title": panel.title, "svg": svg, "scale": note})
     many = np.log1p(visits[states])
@@ -141,10 +143,9 @@ def _plot(mdp: FiniteMDP, states, low: float, high: float, heights, dots, colour
     parts = [f'<rect width="{width * len(states):.1f}" height="{PLOT_HEIGHT}" fill="#fff"/>']
     for k, state in enumerate(states):
         top, bottom = sorted((y(heights[k]), y(0.0)))
+        paint = UNDER if colour == OVER and heights[k] < 0 else colour
         inner = f'<rect width="{width:.2f}" height="{PLOT_HEIGHT}" fill="transparent"/>'
-        inner += (
-            f'<rect y="{top:.1f}" width="{0.8 * width:.2f}" height="{max(bottom - top, 0.5):.1f}" fill="{colour}"/>'
-        )
+        inner += f'<rect y="{top:.1f}" width="{0.8 * width:.2f}" height="{max(bottom - top, 0.5):.1f}" fill="{paint}"/>'
         if dots is not None:
             radius = min(max(0.4 * width, 1.5), 4.0)
             inner += f'<circle cx="{0.4 * width:.2f}" cy="{y(dots[k]):.1f}" r="{radius:.1f}" fill="#0072b2"/>'
