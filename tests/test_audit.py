@@ -208,7 +208,7 @@ gymnasium.register("WrongLake-v0", entry_point=WrongLake, max_episode_steps=50)
 def test_the_script_names_what_differs_and_ends_with_exit_code_1(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     (tmp_path / "wrong_lake.py").write_text(WRONG_LAKE)
-    command = ("env=frozen_lake", "env.id=wrong_lake:WrongLake-v0", "samples=4000", "hydra.run.dir=audit")
+    command = ("env=frozen_lake", "env.id=wrong_lake:WrongLake-v0", "samples=1500", "hydra.run.dir=audit")
     done = script("audit", *command, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "simulator and model differ in" in done.stderr

@@ -16,6 +16,7 @@ from rlnet.rng import Streams
 
 SWEEPS = 50_000  # of expected updates in closed form before they count as not settling
 ROUND, ROUNDS, RATE = 1_500, 8, 3e-3  # of training: steps of a round (rate from RATE to 0), most rounds
+MOST_UNITS = 20_000  # that networks are trained on, all of them in each step
 FOLLOW = 0.1  # share of the way that the values in a bootstrap follow the current ones in a step, as a target network
 TRACE = 1e-3  # of all weight goes evenly to all units in training: what is never weighted is never learned
 SETTLED, STILL = 5e-4, 2e-3  # of the spread of the exact values: an error that is 0, a movement that is none
@@ -96,6 +97,10 @@ class Neural:
     ) -> None:
         if problem.algorithm.values is not None:
             raise NotDefined(f"algo={config.algo.name} has values that are no output of one network")
+        if len(units.state) > MOST_UNITS:
+            raise NotDefined(
+                f"a network is trained to convergence on at most {MOST_UNITS} values, not {len(units.state)}"
+            )
         self._setting, self._units = problem.setting, units
         roles = [role for role in problem.algorithm.roles if role.startswith(units.kind.lower())]
         # What noise is drawn around is the same function class without it.
