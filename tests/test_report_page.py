@@ -118,11 +118,13 @@ def test_the_diagnosis_stands_on_the_page_where_there_is_one(pages, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(pages["grid"][0], folder)
     parts = {"approximation": 0.1, "bootstrapping": 0.2, "sampling": 0.7}
+    regret = {"total": 0.25, "largest": [{"state": 3, "loss": 0.25, "taken": 0, "better": 1}]}
     value = {"of": "Q", "mean_rmse": parts, "mean_share": parts}
-    (folder / "diagnosis.json").write_text(json.dumps({"value": value}))
+    (folder / "diagnosis.json").write_text(json.dumps({"value": value, "regret": regret}))
     text = "".join(Page(write_page(folder)).text)
-    assert "70 % of the squared error is sampling" in text
+    assert "70 % of the squared error is sampling and optimisation." in text
     assert "Why they are wrong" in text
+    assert re.search(r"row \d+, column \d+\s*0.25\s*↑\s*→", text), "the state that carries the regret, by name"
 
 
 def test_names_from_outside_cannot_become_markup(pages, tmp_path):

@@ -15,7 +15,7 @@ from rlnet.report.curves import PICTURES
 from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
 from rlnet.report.html import TEMPLATES, embedded, number, render, shown, versions
-from rlnet.report.panels import Panel, learned_and_exact, state_names
+from rlnet.report.panels import Panel, action_names, learned_and_exact, state_names
 from rlnet.report.scatter_figure import scatter_figure, visits_figure
 from rlnet.report.states import describe
 from rlnet.report.svg_map import bars, maps
@@ -25,6 +25,11 @@ MOST_STATES = 2500  # of an interactive drawing; with more, the page would take 
 LONGEST_ROW = 15  # cells of a grid of one row that is drawn as a grid
 WORST = 20  # states that are listed instead
 GUARANTEES = set(BOUNDS.values())
+BLAME = {
+    "approximation": "what the network class cannot represent",
+    "sampling": "sampling and optimisation",
+    "everything else": "not due to the network class",
+}
 TIME_LIMIT = (  # stationary, limited
     ("of the judged policy", "exact/return", "exact/limited_return"),
     ("of the best policy", "exact/optimal_return", "exact/limited_optimal_return"),
@@ -66,6 +71,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "time_limit": _time_limit(comparison),
         "methods": compared([run]) if len(comparison["settings"]) > 1 else None,
         "diagnosis": _diagnosis(run.diagnosis),
+        "costly": _costly(run),
         "scatter": _scatter(run),
         "scatter_note": _member_note(run),
     }
@@ -80,7 +86,7 @@ def verdict(run: Finished) -> str:
         return said
     parts = {name: share for name, share in shares.items() if name not in ("error", "distribution")}
     name, share = max(parts.items(), key=lambda item: float(item[1]))
-    return f"{said} {100 * float(share):.0f} % of the squared error is {name}."
+    return f"{said} {100 * float(share):.0f} % of the squared error is {BLAME.get(name, name)}."
 
 
 def commands(run: Finished) -> list[str]:
@@ -172,6 +178,16 @@ def _diagnosis(diagnosis: dict[str, Any] | None) -> dict[str, Any] | None:
         for name, share in value["mean_share"].items()
     ]
     return {"head": [f"part of the error of {value['of']}", "rmse", "share of the squared error"], "rows": rows}
+
+
+def _costly(run: Finished) -> dict[str, Any] | None:
+    """The states that carry the regret, where that was diagnosed."""
+    largest = ((run.diagnosis or {}).get("regret") or {}).get("largest")
+    if not largest:
+        return None
+    states, actions = state_names(run.mdp), action_names(run.mdp)
+    rows = [[states[x["state"]], number(x["loss"]), actions[x["taken"]], actions[x["better"]]] for x in largest]
+    return {"head": ["state", "part of the regret", "taken most", "an optimal action"], "rows": rows}
 
 
 def _curves(run: Finished) -> list[dict[str, Any]]:

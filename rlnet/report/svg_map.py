@@ -78,7 +78,7 @@ def _grid(mdp: FiniteMDP, fill: Sequence[str], texts: Sequence[str], panel: Pane
                 f'<rect x="1.5" y="1.5" width="{CELL - 3.5}" height="{CELL - 3.5}" class="start" stroke="{START}"/>'
             )
         if chosen is not None:
-            inner += [_arrow(DIRECTIONS[mdp.action_labels[a]], ink) for a in np.flatnonzero(chosen[state])]
+            inner += [_arrow(DIRECTIONS[mdp.action_labels[a]], ink, numbers) for a in np.flatnonzero(chosen[state])]
         if numbers:
             text = "T" if end else texts[state]
             small = ' class="small"' if len(text) > 4 else ""
@@ -89,14 +89,15 @@ def _grid(mdp: FiniteMDP, fill: Sequence[str], texts: Sequence[str], panel: Pane
     return _svg(cols * CELL, rows * CELL, panel.title, "".join(parts), crisp=not numbers)
 
 
-def _arrow(direction: tuple[int, int], ink: str) -> str:
-    """A small triangle at the edge that the action points to; a dot for staying."""
+def _arrow(direction: tuple[int, int], ink: str, at_edge: bool) -> str:
+    """A triangle towards where the action points, small at the edge where a number stands; a dot for staying."""
     down, right = direction
     if (down, right) == (0, 0):
         return f'<circle cx="{CELL / 2}" cy="{CELL - 7}" r="2.5" fill="{ink}"/>'
     angle = np.degrees(np.arctan2(down, right))
     half = CELL / 2
-    place = f"translate({half + 0.39 * CELL * right} {half + 0.39 * CELL * down}) rotate({angle:.0f})"
+    far, size = (0.39 * CELL, 1) if at_edge else (0.2 * CELL, 2)
+    place = f"translate({half + far * right:g} {half + far * down:g}) rotate({angle:.0f}) scale({size})"
     return f'<path d="M4 0L-3 4.5L-3 -4.5Z" fill="{ink}" transform="{place}"/>'
 
 
