@@ -126,3 +126,19 @@ def test_the_learned_gain_is_the_optimal_one(algo, own):
     assert (best - np.array(found)).max() < 0.1
     assert abs(gains.mean() - optimal[0, 0]) < 0.25
     assert best - lqr.expected_return(lqr.value(0.0 * optimal, 0.7)) > 1.0
+
+
+@pytest.mark.parametrize("algo", ["sac", "ppo"])
+def test_a_resumed_run_with_real_actions_ends_where_an_uninterrupted_one_does(algo, tmp_path):
+    options = ["env=pendulum", f"algo={algo}", "seeds=2", "algo.envs=2", "algo.rollout=8", "network.hidden=[8]"]
+    options += ["algo.learning_starts=64", "algo.batch=16"] if algo == "sac" else []
+    whole, half, resumed = (make_run(*options) for _ in range(3))
+    update(half, 5)
+    torch.save(half.state_dict(), tmp_path / "checkpoint.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    update(resumed, 4)
+    update(whole, 9)
+    assert torch.equal(whole.learner.theta, resumed.learner.theta)
+    alone = make_run(*options, "seeds=1", "seed=1")
+    update(alone, 9)
+    torch.testing.assert_close(alone.learner.theta[0], whole.learner.theta[1], atol=1e-4, rtol=1e-3)

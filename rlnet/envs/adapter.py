@@ -148,7 +148,8 @@ class GymnasiumSimulation:
 
         Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
         """
-        state = {"started": self._started, "pending": self._pending.copy(), "environments": None, "reason": None}
+        state = {"started": self._started, "environments": None, "reason": None}
+        state["pending"] = torch.from_numpy(self._pending.copy())  # a tensor: checkpoints hold no arrays of numpy
         try:
             saved = pickle.dumps(CloudpickleWrapper(self._vectors))
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
@@ -164,7 +165,7 @@ class GymnasiumSimulation:
             raise RuntimeError(state["reason"])
         self.close()
         self._vectors = pickle.loads(state["environments"].cpu().numpy().tobytes()).fn
-        self._started, self._pending = state["started"], state["pending"].copy()
+        self._started, self._pending = state["started"], state["pending"].cpu().numpy().copy()
 
     def close(self) -> None:
         """Close the environments."""

@@ -106,9 +106,9 @@ class LQR:
         return x @ self.a.T + u @ self.b.T + self.noise * rng.normal(size=x.shape), -cost
 
 
-# A cart with friction that is pushed: position and speed, half a second per step.
+# A cart with friction and a weak spring, that is pushed: position and speed, half a second per step.
 CART = {
-    "a": ((1.0, 0.5), (0.0, 0.7)),
+    "a": ((1.0, 0.5), (-0.1, 0.7)),
     "b": ((0.0,), (0.5,)),
     "state_cost": ((1.0, 0.0), (0.0, 0.1)),
     "action_cost": 0.1,
@@ -129,7 +129,7 @@ def _spaces(lqr: LQR, max_action: float | None) -> tuple[spaces.Box, spaces.Box]
 
 
 class LqrEnv(gymnasium.Env[np.ndarray, np.ndarray]):
-    """`rlnet/LQR-v0`: one regulator. The default is a cart on a line.
+    """`rlnet/LQR-v0`: one regulator. The default is a cart on a spring.
 
     Args:
         noise, start: standard deviations; see `LQR`.
