@@ -1,23 +1,28 @@
-"""`python scripts/bench.py dp`: exact dynamic programming side by side with other solvers."""
+"""`python scripts/bench.py dp`: exact dynamic programming, `... train`: learning; side by side with other programs."""
 
 import argparse
 import sys
 
-from rlnet.bench import dp
+from rlnet.bench import dp, train
 
 
 def main() -> None:
     """Parse, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["dp"])
-    parser.add_argument("--peers", default=sys.executable, help="the Python in which the other solvers are installed")
+    parser.add_argument("part", choices=["dp", "train"])
+    parser.add_argument("--peers", default=sys.executable, help="the Python in which the other programs are installed")
     parser.add_argument("--rounds", type=int, default=5, help="medians over this many interleaved turns")
-    parser.add_argument("--full", action="store_true", help="also 10^7 states (8 GiB)")
-    parser.add_argument("--limit", type=float, default=120.0, help="seconds granted to a solver for one answer")
-    parser.add_argument("--only", default="", help="parts of names of problems, with commas between, e.g. Taxi,10^5")
-    parser.add_argument("--out", default="", help="folder for dp.json and dp.png")
+    parser.add_argument("--out", default="", help="folder for the numbers and the plot")
+    parser.add_argument("--only", default="", help="dp: parts of names of problems; train: dqn,ppo,lake")
+    parser.add_argument("--full", action="store_true", help="dp: also 10^7 states (8 GiB)")
+    parser.add_argument("--limit", type=float, default=120.0, help="dp: seconds granted to a solver for one answer")
+    parser.add_argument("--members", default="1,4,16,64,256", help="train: population sizes")
     options = parser.parse_args()
-    dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
+    if options.part == "dp":
+        dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
+    else:
+        members = [int(m) for m in options.members.split(",")]
+        train.run(options.peers, options.rounds, members, options.out, options.only)
 
 
 if __name__ == "__main__":
