@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlnet.config import ConfigError, RunFailed, register
 from rlnet.validate import from_hydra
 
-OPEN = ("vary.", "env.kwargs.")  # groups that may get keys which no config lists
+OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys which no config lists
 RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
 
 

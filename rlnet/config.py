@@ -258,6 +258,16 @@ class MlpConfig(NetworkConfig):
 
 
 @dataclass
+class ModuleConfig(NetworkConfig):
+    """Any torch.nn.Module as the body, with a linear layer on top."""
+
+    target: str = MISSING  # its class, as package.Class
+    kwargs: dict[str, Any] = field(default_factory=dict)  # what it is constructed with
+    shape: list[int] = field(default_factory=list)  # in which it sees one observation; empty: as a vector
+    input: str = "one_hot"  # of finite environments: one_hot, or the environment's features
+
+
+@dataclass
 class ExplorationConfig(Settings):
     """How actions are chosen from action values; `none` where the algorithm has a policy of its own."""
 
@@ -359,6 +369,7 @@ SCHEMAS: dict[str, type] = {
     "network/tabular": TabularConfig,
     "network/linear": LinearConfig,
     "network/mlp": MlpConfig,
+    "network/module": ModuleConfig,
     "exploration/any": ExplorationConfig,
     "exploration/optimistic": OptimisticConfig,
     "exploration/noisy": NoisyConfig,

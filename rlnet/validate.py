@@ -14,6 +14,7 @@ from rlnet.config import (
     ConfigError,
     EpochsConfig,
     MlpConfig,
+    ModuleConfig,
     NoisyConfig,
     OptimisticConfig,
     PiecewiseConfig,
@@ -114,7 +115,8 @@ def _check_train(config: Config) -> None:
         activations = ("relu", "tanh", "silu")
         allowed = f"allowed are {', '.join(activations)}"
         require(network.activation in activations, "network.activation", network.activation, allowed)
-        allowed = "allowed are one_hot, features"
+    if isinstance(config.network, MlpConfig | ModuleConfig):
+        network, allowed = config.network, "allowed are one_hot, features"
         require(network.input in ("one_hot", "features"), "network.input", network.input, allowed)
     optimizer = config.optimizer
     rate, norm = optimizer.learning_rate, optimizer.max_grad_norm

@@ -1,4 +1,4 @@
-"""PPO as one compiled JAX program, vmapped over seeds, on gymnax's CartPole: the design of PureJaxRL (Lu et al. 2022)."""
+"""PPO as one compiled JAX program, vmapped over seeds, on the CartPole of gymnax: after PureJaxRL (Lu et al. 2022)."""
 
 from typing import Any
 

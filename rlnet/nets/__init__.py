@@ -1,6 +1,7 @@
 """Networks of a whole population: parameters [M, P] in one tensor, forward passes as batched matrix products."""
 
 from rlnet.nets.build import Inputs, lookup, make_network, number
+from rlnet.nets.conv import ConvNet
 from rlnet.nets.network import Layout, Network, with_noise
 
-__all__ = ["Inputs", "Layout", "Network", "lookup", "make_network", "number", "with_noise"]
+__all__ = ["ConvNet", "Inputs", "Layout", "Network", "lookup", "make_network", "number", "with_noise"]

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.config import ConfigError, LinearConfig, MlpConfig, NetworkConfig, TabularConfig, require
+from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
+from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, Params
 from rlnet.rng import Streams
 
@@ -196,4 +197,9 @@ def make_network(
         if inputs.n_states is not None and config.input == "one_hot":
             return _mlp(first, split, config, inputs.n_states, None)
         return _mlp(first, split, config, *_vector_input(inputs, "mlp"))
-    raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp")
+    if isinstance(config, ModuleConfig):
+        if inputs.n_states is not None and config.input == "one_hot":
+            count = inputs.n_states
+            return module_network(first, config, count, lambda obs: torch.nn.functional.one_hot(obs, count).float())
+        return module_network(first, config, *_vector_input(inputs, "module"))
+    raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp, module")

@@ -1,0 +1,89 @@
+"""Any torch module as the body of a network, lifted to a population: `functional_call` under `vmap`.
+
+The body is a class that is named in the config and constructed once for each member, from the member's own random
+numbers; a linear layer makes the outputs of a role from what it returns.
+"""
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from hydra.utils import get_class
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.dropout import _DropoutNd
+
+from rlnet.config import ConfigError, ModuleConfig, require
+from rlnet.nets.network import Network, Params
+from rlnet.rng import Streams
+
+BODY = "body."  # before the names of the module's parameters
+
+
+def module_network(first: Tensor, config: ModuleConfig, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
+    """The network whose body is `config.target(**config.kwargs)`.
+
+    Args:
+        first: [outputs], added to the first bias.
+        config: the class, its arguments, and the shape in which it sees one observation.
+        width: numbers of an observation.
+        encode: observations [..., M, N(, F)] → [..., M, N, width].
+
+    Raises:
+        ConfigError: there is no such module, it refuses its arguments or the shape, or it is no pure function of
+            parameters and input that could be evaluated for all members at once.
+    """
+    seen = list(config.shape) or [width]
+    require(prod(seen) == width, "network.shape", seen, f"an observation has {width} numbers")
+    body = _construct(config)
+    try:
+        features = body(torch.zeros(1, *seen)).flatten(1).shape[1]
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"network.shape={seen}: {config.target} refuses a batch of that shape ({str(error).splitlines()[0]})"
+        ) from error
+    shapes = {BODY + name: tuple(value.shape) for name, value in body.named_parameters()}
+    shapes |= {"weight": (features, len(first)), "bias": (len(first),)}
+
+    def init(streams: Streams) -> Params:
+        members = []
+        for seed in streams.integers(2**31, 1).flatten().tolist():
+            with torch.random.fork_rng(devices=[]):  # modules draw their first parameters from the global stream
+                torch.manual_seed(seed)
+                members.append({BODY + name: value.detach() for name, value in _construct(config).named_parameters()})
+        params = {name: torch.stack([own[name] for own in members]).to(streams.device) for name in members[0]}
+        bound = features**-0.5
+        for name in ("weight", "bias"):
+            params[name] = ((2 * streams.uniform(*shapes[name]) - 1) * bound).float()
+        params["bias"] += first.to(streams.device)
+        return params
+
+    def one(own: Params, x: Tensor) -> Tensor:
+        return functional_call(body, own, (x,)).flatten(1)
+
+    def apply(params: Params, obs: Tensor) -> Tensor:
+        x = encode(obs).movedim(-3, 0)  # [M, ..., N, width]
+        own = {name.removeprefix(BODY): value for name, value in params.items() if name.startswith(BODY)}
+        y = vmap(one)(own, x.reshape(len(x), -1, *seen))
+        y = torch.baddbmm(params["bias"].unsqueeze(1), y, params["weight"])
+        return y.view(*x.shape[:-1], len(first)).movedim(0, -3)
+
+    return Network(shapes, init, apply)
+
+
+def _construct(config: ModuleConfig) -> nn.Module:
+    key = "network.target"
+    try:
+        kind = get_class(config.target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{key}={config.target}: is no class that can be imported") from error
+    try:
+        module = kind(**config.kwargs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"network.kwargs={config.kwargs}: {config.target} refuses them ({error})") from error
+    require(isinstance(module, nn.Module), key, config.target, "must be a torch.nn.Module")
+    allowed = "must have no buffers: layers like BatchNorm would mix rows and keep a state beside the parameters"
+    require(not list(module.buffers()), key, config.target, allowed)
+    dropped = any(isinstance(part, _DropoutNd) for part in module.modules())
+    require(not dropped, key, config.target, "must have no dropout, whose random stream would be shared by all members")
+    return module
