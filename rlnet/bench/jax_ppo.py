@@ -53,7 +53,9 @@ class Ppo:
         action = jax.random.categorical(a, logits)
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], 1)[:, 0]
         keys = jax.random.split(b, self.n["envs"])
-        fresh, env, reward, done, _ = jax.vmap(self.env.step, (0, 0, 0, None))(keys, env, action, self.env_params)
+        step = jax.vmap(self.env.step, (0, 0, 0, None))
+        fresh, env, reward, *ends, _ = step(keys, env, action, self.env_params)  # one flag or two, by its version
+        done = jnp.stack(ends).any(0)
         seen = (obs, action, log_prob, reward, done, _apply(params["v"], obs)[:, 0])
         return (params, optimizer, fresh, env, key), seen
 
