@@ -9,7 +9,7 @@ from rlnet.compare.certificates import action_values
 from rlnet.compare.judge import Judged, greedy_policy
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, solve
 
-GAMMAS = (0.0, 0.5, 0.9, 0.99, 1.0)
+GAMMAS = (0.0, 0.5, 0.5, 0.9, 0.9, 0.9, 0.99, 0.99, 0.99, 1.0)  # of model k: GAMMAS[k % 10]
 
 
 def costly_mdp(seed: int) -> FiniteMDP:
