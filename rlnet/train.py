@@ -54,6 +54,15 @@ class Result:
     files: list[Path]
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What was learned by a step, and its scores."""
+
+    step: int
+    tables: Tables
+    comparison: Comparison
+
+
 def run(config: Config, folder: Path) -> Result:
     """Train, and leave the record of it in a folder.
 
@@ -71,8 +80,9 @@ def run(config: Config, folder: Path) -> Result:
     try:
         if config.resume is not None:
             _resume(state, record, Path(config.resume))
-        scalars = _loop(state, record)
-        return _finish(state, record, scalars)
+        first = _judged(state)
+        scalars = _loop(state, record, first)
+        return _finish(state, record, scalars, first)
     except KeyboardInterrupt:
         write_checkpoint(folder / "checkpoint.pt", state.state_dict())
         raise KeyboardInterrupt(f"interrupted; go on with: python scripts/train.py resume={folder}") from None
@@ -80,18 +90,20 @@ def run(config: Config, folder: Path) -> Result:
         record.close()
 
 
-def _loop(state: Run, record: Record) -> dict[str, np.ndarray]:
+def _judged(state: Run) -> Judgement | None:
+    if state.problem.solutions is None:
+        return None
+    return Judgement(int(state.steps.max()), *state.compare())
+
+
+def _loop(state: Run, record: Record, first: Judgement | None) -> dict[str, np.ndarray]:
     """Update until every member has done its steps; the last row of the log."""
     config = state.config
-    exact = state.problem.solutions is not None
+    exact = first is not None
     step = int(state.steps.max())
     log, save = Cadence(config.log_every, step), Cadence(config.checkpoint_every, step)
     compare = Capped(config.compare_every, step, config.compare_share)
-    scores: dict[str, np.ndarray] = {}
-    if exact:
-        tables, comparison = state.compare()
-        _picture(state, record, tables, comparison)  # of the beginning; `_finish` adds that of the end
-        scores = comparison.scalars
+    scores = first.comparison.scalars if exact else {}
     clock, before, fresh = time.perf_counter(), int(state.steps.sum()), False
     row: dict[str, np.ndarray] = {}
     with progress(config.steps, done=step) as display:
@@ -235,8 +247,8 @@ def _resume(state: Run, record: Record, source: Path) -> None:
     require(done < steps, "steps", steps, f"resume={source} has done {done} already; give more")
 
 
-def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Result:
-    """The final comparison, the pictures and the table of settings."""
+def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray], first: Judgement | None) -> Result:
+    """The final comparison, the pictures (of the beginning too: matplotlib takes a second to begin) and settings."""
     config, folder = state.config, record.folder
     complete = scalars.get("loss/complete_returns", np.ones(1))
     if (complete < 0.99).any():
@@ -244,24 +256,26 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray]) -> Resul
         _log.warning("%s; the others were not learned from, which favours short episodes: %s", share, LONGER)
     files = [folder / "metrics.csv", folder / "checkpoint.pt"]
     tables = comparison = None
-    if state.problem.solutions is not None:
-        tables, comparison = state.compare()
+    if first is not None:
+        last = _judged(state)
+        tables, comparison = last.tables, last.comparison
         scalars = scalars | comparison.scalars
         visits = state.visits.cpu().numpy()
         write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
         ends = state.steps.tolist(), state.diverged.tolist()
         write_json(folder / "comparison.json", document(config, state.problem, *ends, comparison.scalars))
-        save_png(_picture(state, record, tables, comparison), folder / "values.png")
+        _picture(state, record, first)
+        save_png(_picture(state, record, last), folder / "values.png")
         files += [folder / name for name in ("values.npz", "comparison.json", "values.png")]
     record.hparams(scalars)
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 
 
-def _picture(state: Run, record: Record, tables: Tables, comparison: Comparison) -> "Figure":
+def _picture(state: Run, record: Record, judgement: Judgement) -> "Figure":
     """Learned values, exact values and the error of the first member, to TensorBoard."""
-    problem = state.problem
-    policies = tables.policy[0], problem.solutions[0].policy
+    problem, comparison = state.problem, judgement.comparison
+    policies = judgement.tables.policy[0], problem.solutions[0].policy
     panels = learned_and_exact(comparison.v[0], comparison.v_exact[0], *policies, problem.against)
     figure = values_figure(problem.environment.mdp, panels)
-    record.image("values", image_array(figure), int(state.steps.max()))
+    record.image("values", image_array(figure), judgement.step)
     return figure

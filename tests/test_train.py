@@ -117,6 +117,7 @@ def test_tensorboard_receives_scalars_images_and_hparams(finished):
     tags = events.Tags()
     assert {"return/mean", "loss/total", "exact/q_rmse", "exact/regret", "explore/epsilon"} <= set(tags["scalars"])
     assert tags["images"] == ["values"]
+    assert [image.step for image in events.Images("values")] == [0, 2000]
     assert "_hparams_/session_start_info" in events.summary_metadata
     table = [row for row in rows(finished[0]) if row["step"] == "2000"]
     mean = np.mean([float(row["exact/q_rmse"]) for row in table])
