@@ -143,6 +143,7 @@ class Rescored(NamedTuple):
     scalars: dict[str, np.ndarray]  # scored now, [M] each
     values: dict[str, np.ndarray]  # values.npz
     difference: float  # largest relative difference from the scores in comparison.json
+    verdict: str  # the sentence in comparison.json
 
 
 def rescore(folder: Path) -> Rescored:
@@ -161,9 +162,10 @@ def rescore(folder: Path) -> Rescored:
         if not (folder / name).is_file():
             raise ConfigError(f"{folder}: holds no {name}; the run has not finished")
     try:
-        with np.load(folder / "values.npz") as stored:
-            values = dict(stored)
-        members = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["members"]
+        with np.load(folder / "values.npz") as file:
+            values = dict(file)
+        stored = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+        members, verdict = stored["members"], stored.get("verdict", "")
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ConfigError(f"{folder}: its values.npz or comparison.json cannot be read ({error})") from error
     learned_v = values["v"] if "v" in problem.algorithm.roles else None
@@ -172,7 +174,7 @@ def rescore(folder: Path) -> Rescored:
     known = [name for name in scalars if name in members[0]["scores"]]  # an older version scored less
     before = {name: np.array([float(member["scores"][name]) for member in members]) for name in known}
     difference = max(_difference(scalars[name], before[name]) for name in known)
-    return Rescored(config, problem, scalars, values, difference)
+    return Rescored(config, problem, scalars, values, difference, verdict)
 
 
 def _difference(now: np.ndarray, before: np.ndarray) -> float:

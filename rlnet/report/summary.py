@@ -12,6 +12,7 @@ from rlnet.exact import Solved
 from rlnet.members import settings
 from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
+from rlnet.report.text import say
 from rlnet.validate import from_stored
 from rlnet.verdict import JUDGED, Rescored, objective, rescore
 
@@ -96,6 +97,7 @@ def _show_exact(console: Console, result: Rescored) -> None:
         notes["values of"] = objective(problem)
     scores = {name: result.scalars[name] for name in MAIN_SCORES if name in result.scalars}
     show_scores(console, title, scores, notes)
+    say(console, result.verdict)
     if len(grid) > 1:
         _show_settings(console, grid, {name: scores[name] for name in BRIEF_SCORES if name in scores}, config.seeds)
 
