@@ -411,6 +411,20 @@ def test_sarsa_takes_the_next_action_and_at_a_truncation_its_expectation():
     assert algos.load("sarsa").lookback == 1
 
 
+def test_n_step_sarsa_takes_n_rewards_and_then_the_action_taken():
+    """R + γ·R' + γ²·Q(S_2, A_2), and at a truncation after the first step the expectation; n rows have to follow."""
+    mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
+    q = torch.tensor([[1.0, 2.0], [10.0, 30.0], [0.0, 0.0]])
+    cut = torch.tensor([True, False, False]).view(3, 1, 1)
+    expected = (1 - EPSILON) * 30.0 + EPSILON * 20.0
+    for truncated, target in ((cut & False, 2 + GAMMA * 2 + GAMMA**2 * 1.0), (cut, 2 + GAMMA * expected)):
+        learner = learner_for("n_step_sarsa", mdp, n_step=2)
+        learner.theta.copy_(q.view(1, -1))
+        change = step_of(learner, one_row(mdp, truncated=truncated)).view(3, 2)
+        assert change[0, 0].item() == pytest.approx(target - 1.0)
+        assert learner.algorithm.lookback == 2
+
+
 def test_monte_carlo_learns_from_complete_returns_only():
     mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
     everything = torch.full((3, 1, 1), 0.5)
