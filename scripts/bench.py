@@ -14,8 +14,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="medians over this many interleaved turns")
     parser.add_argument("--out", default="", help="folder for the numbers and the plot")
     parser.add_argument("--only", default="", help="dp: parts of names of problems; train: dqn,ppo,lake")
-    parser.add_argument("--full", action="store_true", help="dp: also 10^7 states (8 GiB)")
-    parser.add_argument("--limit", type=float, default=120.0, help="dp: seconds granted to a solver for one answer")
+    parser.add_argument("--full", action="store_true", help="dp: also Garnet 10^6 and lake 10^7 (8 GiB)")
+    parser.add_argument("--limit", type=float, default=60.0, help="dp: seconds granted to a solver for one answer")
     parser.add_argument("--members", default="1,4,16,64,256", help="train: population sizes")
     options = parser.parse_args()
     if options.part == "dp":

@@ -3,153 +3,169 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Thread
 
 import numpy as np
 
 from rlnet.bench import dp_problems
+from rlnet.bench.dp_limits import bandwidth, machine
+from rlnet.bench.dp_solver import Solver, SolverError
 from rlnet.mdp import FiniteMDP, solve
 
 TOLERANCE = 1e-6
+EPSILONS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+OURS = "rlnet:auto"
+QUANTECON = "quantecon:modified_policy_iteration"
 PEERS = (
-    "quantecon:modified_policy_iteration",
+    QUANTECON,
     "quantecon:policy_iteration",
+    "storm:discounted",
+    "storm:optimistic_value_iteration",
     "mdpsolver:mpi",
     "pymdptoolbox:PolicyIterationModified",
     "scipy:value_iteration",
 )
-ABSENT = {"madupite": "needs a PETSc of its own", "stormpy": "has no discounted value: not driven here"}
+ABSENT = {"madupite": "no package of it is published; it needs a PETSc and an MPI of its own"}
+PATIENCE = 5.0  # seconds of an answer above which a solver is not asked again
 
 
-class Solver:
-    """A process that holds one problem; `ask` solves it once."""
+@dataclass(frozen=True)
+class Problem:
+    """A problem, who solves it, and where its arrays come from."""
 
-    def __init__(self, python: str, name: str, problem: Path, gamma: float, limit: float) -> None:
-        self.name, self.limit, self.result = name, limit, Path(f"{problem}.{name.replace(':', '.')}.npy")
-        script = str(Path(__file__).with_name("dp_peer.py"))
-        environment = dict(os.environ)
-        if name.startswith("rlnet"):
-            environment["PYTHONPATH"] = os.pathsep.join(
-                [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
-            )
-        self.process = subprocess.Popen(
-            [python, script, name, str(problem), str(gamma)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.lines: Queue[str] = Queue()
-        self.errors: list[str] = []
-        Thread(target=self._read, args=(self.process.stdout, self.lines.put), daemon=True).start()
-        Thread(target=self._read, args=(self.process.stderr, self.errors.append), daemon=True).start()
-        self.build = float("nan")
-
-    @staticmethod
-    def _read(stream, put) -> None:
-        for line in stream:
-            put(line)
-        put("")
-
-    def answer(self) -> dict:
-        """The next line of JSON. TimeoutError after `limit` seconds, RuntimeError if the process ended."""
-        while True:
-            try:
-                line = self.lines.get(timeout=self.limit)
-            except Empty:
-                raise TimeoutError(f"more than {self.limit:g} s") from None
-            if not line:
-                last = [e.strip() for e in self.errors if e.strip()]
-                raise RuntimeError(last[-1] if last else "the process ended")
-            if line.startswith("{"):
-                return json.loads(line)
-
-    def ask(self, epsilon: float) -> dict:
-        """Solve once: seconds, sweeps, peak memory, and the values."""
-        self.process.stdin.write(f"solve {epsilon}\n")
-        self.process.stdin.flush()
-        return {**self.answer(), "v": np.load(self.result) if self.result.exists() else None}
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
+    kind: str  # a function of `dp_problems`
+    size: str  # its argument
+    states: int  # about
+    gamma: float = 0.99
+    peers: tuple[str, ...] = PEERS
 
 
-def problems(full: bool) -> dict[str, tuple]:
-    """name → (function, arguments, γ, whether the peers take part)."""
+def problems(full: bool) -> dict[str, Problem]:
+    """By name, the small ones of a kind before the large."""
     table = {
-        "FrozenLake": (dp_problems.toy_text, ("FrozenLake-v1",), 0.99, True),
-        "CliffWalking": (dp_problems.toy_text, ("CliffWalking-v1",), 0.99, True),
-        "Taxi": (dp_problems.toy_text, ("Taxi-v4",), 0.99, True),
-        "lake 10^4": (dp_problems.lake, (100,), 0.99, True),
-        "lake 10^4, γ=1": (dp_problems.lake, (100, -1.0, 0.0), 1.0, False),
-        "maze 10^4": (dp_problems.maze, (100,), 0.99, True),
-        "Garnet 10^4": (dp_problems.garnet, (10_000,), 0.99, True),
-        "lake 10^5": (dp_problems.lake, (316,), 0.99, True),
-        "maze 10^5": (dp_problems.maze, (316,), 0.99, True),
-        "Garnet 10^5": (dp_problems.garnet, (100_000,), 0.99, True),
-        "lake 10^6": (dp_problems.lake, (1000,), 0.99, True),
+        "FrozenLake": Problem("toy_text", "FrozenLake-v1", 16),
+        "CliffWalking": Problem("toy_text", "CliffWalking-v1", 48),
+        "Taxi": Problem("toy_text", "Taxi-v4", 500),
+        "lake 64": Problem("lake", "8", 64),
+        "lake 10^4": Problem("lake", "100", 10**4),
+        "maze 10^4": Problem("maze", "100", 10**4),
+        "Garnet 10^4": Problem("garnet", "10000", 10**4),
+        "lake 10^5": Problem("lake", "316", 10**5),
+        "maze 10^5": Problem("maze", "316", 10**5),
+        "Garnet 10^5": Problem("garnet", "100000", 10**5),
+        "lake 10^6": Problem("lake", "1000", 10**6),
+        "maze 10^6": Problem("maze", "1000", 10**6),
+        "lake 10^4, γ=1": Problem("costly_lake", "100", 10**4, 1.0, ("storm:optimistic_value_iteration",)),
     }
     if full:
-        table["lake 10^7"] = (dp_problems.lake, (3162,), 0.99, False)
+        table["Garnet 10^6"] = Problem("garnet", "1000000", 10**6, peers=(QUANTECON,))
+        table["lake 10^7"] = Problem("lake", "3162", 10**7, peers=())
     return table
 
 
-def measure(name: str, spec: tuple, peers_python: str, rounds: int, limit: float, folder: Path) -> list[dict]:
-    """A row per solver: medians over `rounds` turns, in which every solver is asked once."""
-    make, arguments, gamma, _ = spec
-    data = make(*arguments)
-    path = folder / "problem.npz"
-    np.savez(path, **data)
-    truth = _truth(data, gamma) if len(data["state"]) < 30_000_000 else None
-    with ExitStack() as stack:
-        return _in_turns(name, data, spec, path, truth, (peers_python, rounds, limit), stack)
+class Bench:
+    """Runs problem after problem, and remembers of every solver how it fared on the smaller ones."""
 
+    def __init__(self, peers_python: str, rounds: int, limit: float, folder: Path) -> None:
+        self.python, self.rounds, self.limit, self.folder = peers_python, rounds, limit, folder
+        self.loosest: dict[tuple[str, str], float] = {}
+        self.fared: dict[tuple[str, str], tuple[int, float, str]] = {}  # states, seconds (inf: failed), name
 
-def _in_turns(name, data, spec, path, truth, options, stack: ExitStack) -> list[dict]:
-    _, _, gamma, compared = spec
-    peers_python, rounds, limit = options
-    rows, solvers = [], []
-    for solver_name in ("rlnet:auto", *(PEERS if compared else ())):
-        python = sys.executable if solver_name.startswith("rlnet") else peers_python
-        solver = Solver(python, solver_name, path, gamma, limit)
+    def measure(self, name: str, problem: Problem) -> list[dict]:
+        """A row per solver: medians over turns, in which every solver is asked once."""
+        data = getattr(dp_problems, problem.kind)(_argument(problem.size))
+        source = f"{problem.kind}:{problem.size}"
+        if not problem.size.isdigit():  # Gymnasium may be missing where the peers are
+            source = str(self.folder / "problem.npz")
+            np.savez(source, **data)
+        states = int(data["n_states"])
+        truth = _truth(data, problem.gamma) if problem.peers else None
+        del data
+        with ExitStack() as stack:
+            rows, running = [], []
+            for solver in (OURS, *problem.peers):
+                started = self._start(name, problem, source, truth, solver, stack)
+                if isinstance(started, dict):
+                    rows.append(started)
+                else:
+                    running.append(started)
+            self._take_turns(running)
+        return rows + [self._row(name, problem, states, truth, *entry) for entry in running]
+
+    def _start(self, name, problem, source, truth, solver_name: str, stack: ExitStack):
+        """(solver, its build, ε, answers) of a solver that has answered well once, or the row that says why not."""
+        before = self.fared.get((problem.kind, solver_name))
+        if before is not None and before[1] * problem.states / before[0] > self.limit:
+            why = f"skipped: {'failed' if np.isinf(before[1]) else f'{before[1]:.1f} s'} on {before[2]}"
+            return {"problem": name, "solver": solver_name, "failed": why}
+        python = sys.executable if solver_name == OURS else self.python
+        solver = Solver(python, solver_name, source, problem.gamma, self.limit, self.folder)
         stack.callback(solver.close)  # however this ends, no process is left behind
         try:
-            solver.build = solver.answer()["build"]
-            solvers.append((solver, _loosest(solver, truth), []))
-        except (RuntimeError, TimeoutError, BrokenPipeError) as error:
+            build = solver.answer()
+            epsilon, answer = self._loosest(solver, problem.kind, truth)
+        except SolverError as error:
             solver.close()
-            rows.append({"problem": name, "solver": solver_name, "failed": str(error)})
-    for _ in range(rounds):
-        for solver, epsilon, answers in solvers:
-            answers.append(solver.ask(epsilon))
-    for solver, _, answers in solvers:
-        last = answers[-1]
-        rows.append(
-            {
-                "problem": name,
-                "states": int(data["n_states"]),
-                "solver": solver.name,
-                "seconds": statistics.median(a["seconds"] for a in answers),
-                "build": solver.build,
-                "peak_mib": last["peak_mib"],
-                "sweeps": last["sweeps"],
-                "bound": last["bound"],
-                "error": None if truth is None else float(np.abs(last["v"] - truth).max()),
-                "method": last["method"],
-            }
-        )
-    return rows
+            if str(error).startswith("no answer"):
+                self.fared[problem.kind, solver_name] = (problem.states, np.inf, name)
+            return {"problem": name, "solver": solver_name, "failed": str(error)}
+        self.fared[problem.kind, solver_name] = (problem.states, answer["seconds"], name)
+        return solver, build, epsilon, [answer]
+
+    def _loosest(self, solver: Solver, kind: str, truth: np.ndarray | None) -> tuple[float, dict]:
+        """The tolerance to ask for, and the answer: ours is met by the bound; a peer gets the loosest that its true
+        error meets, tried from the one that it needed on a smaller problem."""
+        if solver.name == OURS:
+            return TOLERANCE, solver.ask(TOLERANCE)
+        first = None
+        for epsilon in EPSILONS:
+            if epsilon > self.loosest.get((kind, solver.name), 1.0):
+                continue
+            answer = solver.ask(epsilon)
+            first = answer["first"] if first is None else first
+            if np.abs(answer["v"] - truth).max() <= TOLERANCE:
+                self.loosest[kind, solver.name] = epsilon
+                return epsilon, {**answer, "first": first}
+        raise SolverError("its true error stays above 1e-6 at every tolerance")
+
+    def _take_turns(self, running: list) -> None:
+        for _ in range(self.rounds):
+            for solver, _, epsilon, answers in running:
+                if answers[0]["seconds"] <= PATIENCE:
+                    answers.append(solver.ask(epsilon))
+
+    def _row(self, name, problem, states, truth, solver: Solver, build: dict, epsilon: float, answers: list) -> dict:
+        warm, last = answers[1:] or answers, answers[-1]
+        return {
+            "problem": name,
+            "kind": problem.kind,
+            "states": states,
+            "gamma": problem.gamma,
+            "solver": solver.name,
+            "seconds": statistics.median(a["seconds"] for a in warm),
+            "first_call": answers[0]["first"],
+            "turns": len(warm),
+            "threads": statistics.median(a["threads"] for a in warm),
+            "build": build["build"],
+            "build_mib": build["build_mib"],
+            "peak_mib": last["peak_mib"],
+            "model_mib": last["model_mib"],
+            "epsilon": epsilon,
+            "sweeps": last["sweeps"],
+            "bound": last["bound"],
+            "error": None if truth is None else float(np.abs(last["v"] - truth).max()),
+            "method": last["method"],
+        }
+
+
+def _argument(size: str) -> int | str:
+    return int(size) if size.isdigit() else size
 
 
 def _truth(data: dict, gamma: float) -> np.ndarray:
@@ -158,86 +174,63 @@ def _truth(data: dict, gamma: float) -> np.ndarray:
     return solve(mdp, gamma, tol=0.05 * TOLERANCE, verify=True).v
 
 
-def _loosest(solver: Solver, truth: np.ndarray | None) -> float:
-    """The tolerance to ask for: ours is met by the bound; a peer gets the loosest that its true error meets."""
-    if solver.name.startswith("rlnet") or truth is None:
-        solver.ask(TOLERANCE)
-        return TOLERANCE
-    for epsilon in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8):
-        if np.abs(solver.ask(epsilon)["v"] - truth).max() <= TOLERANCE:
-            return epsilon
-    raise RuntimeError("its true error stays above 1e-6 at every tolerance")
-
-
 def run(
     peers_python: str = sys.executable,
     rounds: int = 5,
     full: bool = False,
-    limit: float = 120.0,
+    limit: float = 60.0,
     out: str = "",
     only: str = "",
-):
+) -> list[dict]:
     """Measure everything, print the table, and write rows and the plot of time against S into `out` if given.
 
     `only`: parts of names of problems, with commas between; empty for all."""
-    print(f"threads: {len(os.sched_getaffinity(0))} (rlnet uses them from {60_000} states on; solve only, compiled)")
+    began = time.perf_counter()
+    print(machine())
+    print(
+        f"Seconds of one solve to a true error of {TOLERANCE:g}, built and compiled before; rlnet's is also proved by "
+        "its bound. threads: processor time over wall time. MiB: resident at most, while building and while solving."
+    )
     for name, why in ABSENT.items():
         print(f"not measured: {name} ({why})")
-    rows = []
+    limits, rows = bandwidth(), []
+    print(
+        "one backup of 10^6 states moves {moved_mb:.0f} MB in {sweep_ms:.1f} ms: {sweep_gb_s:.1f} GB/s of the "
+        "{read_gb_s:.1f} GB/s that {threads} threads read = {fraction:.0%} of the limit".format(**limits),
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        for name, spec in problems(full).items():
+        bench = Bench(peers_python, rounds, limit, Path(folder))
+        for name, problem in problems(full).items():
             if only and not any(part in name for part in only.split(",")):
                 continue
-            for row in measure(name, spec, peers_python, rounds, limit, Path(folder)):
-                rows.append(row)
+            measured = bench.measure(name, problem)
+            rows += measured
+            for row in measured:
                 print(_line(row, rows), flush=True)
-    print(bandwidth())
+    print(f"{time.perf_counter() - began:.0f} s in all")
     if out:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "dp.json").write_text(json.dumps(rows, indent=1))
-        _plot(rows, folder / "dp.png")
+        target = Path(out)
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "dp.json").write_text(json.dumps({"machine": machine(), "limits": limits, "rows": rows}, indent=1))
+        _plot(rows, target / "dp.png")
     return rows
 
 
 def _line(row: dict, rows: list[dict]) -> str:
+    head = f"{row['problem']:15} {row['solver']:36}"
     if "failed" in row:
-        return f"{row['problem']:15} {row['solver']:38} failed: {row['failed']}"
-    ours = [r for r in rows if r["problem"] == row["problem"] and r["solver"] == "rlnet:auto" and "seconds" in r]
+        return f"{head} {row['failed']}"
+    ours = [r for r in rows if r["problem"] == row["problem"] and r["solver"] == OURS and "seconds" in r]
     ratio = f"{row['seconds'] / ours[0]['seconds']:7.2f}×" if ours else ""
     checks = "  ".join(f"{k} {row[k]:.1e}" for k in ("bound", "error") if row[k] is not None)
+    memory = f"{row['build_mib']:.0f} / {row['peak_mib']:.0f} MiB"
+    if row["model_mib"] is not None:
+        memory += f" (model {row['model_mib']:.1f})"
     return (
-        f"{row['problem']:15} {row['solver']:38} {row['seconds'] * 1e3:10.3f} ms {ratio}  build {row['build']:.2f} s  "
-        f"{row['peak_mib']:.0f} MiB  {row['sweeps']} sweeps  {checks}  {row['method']}"
-    )
-
-
-def bandwidth(side: int = 1000) -> str:
-    """Bytes that one backup of all states moves, over the bandwidth of reading memory: the limit of a sweep."""
-    import time
-
-    from rlnet.mdp.packed import PackedSweeps
-
-    data = dp_problems.lake(side)
-    columns = (data[k] for k in ("state", "action", "next_state", "probability", "reward", "terminated"))
-    sweeps = PackedSweeps(FiniteMDP.from_coo(*columns, n_states=side * side, n_actions=4), 0.99)
-    arrays = (sweeps.pair_ptr, sweeps.reward, sweeps.successor, sweeps.chance, sweeps.v, sweeps.other, sweeps.choice)
-    moved = sum(a.nbytes for a in arrays)
-    block = np.ones(40_000_000)
-
-    def best(call) -> float:
-        times = []
-        for _ in range(9):
-            began = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - began)
-        return min(times[1:])
-
-    read = block.nbytes / best(block.sum)
-    reached = moved / best(sweeps.backup)
-    return (
-        f"one backup of 10^6 states moves {moved / 1e6:.0f} MB: {reached / 1e9:.1f} GB/s of {read / 1e9:.1f} GB/s read "
-        f"by one core = {100 * reached / read:.0f} % of the limit"
+        f"{head} {row['seconds'] * 1e3:10.3f} ms {ratio}  first {row['first_call'] * 1e3:.1f} ms  "
+        f"threads {row['threads']:.1f}  build {row['build']:.2f} s  {memory}  {row['sweeps']} sweeps  {checks}  "
+        f"ε {row['epsilon']:g}  {row['turns']} turns  {row['method']}"
     )
 
 
@@ -248,13 +241,15 @@ def _plot(rows: list[dict], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), sharey=True)
-    for axis, kind in zip(axes, ("lake", "maze", "Garnet"), strict=True):
-        chosen = [r for r in rows if r["problem"].startswith(kind) and "seconds" in r and "γ=1" not in r["problem"]]
+    for axis, kind in zip(axes, ("lake", "maze", "garnet"), strict=True):
+        chosen = [r for r in rows if r.get("kind") == kind]
         for solver in dict.fromkeys(r["solver"] for r in chosen):
             points = sorted((r["states"], r["seconds"]) for r in chosen if r["solver"] == solver)
             axis.loglog(*zip(*points, strict=True), marker="o", label=solver)
         axis.set(title=kind, xlabel="states S")
-        axis.legend(fontsize=7)
+        if chosen:
+            axis.legend(fontsize=7)
     axes[0].set_ylabel("seconds to 1e-6, solve only")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+    plt.close(figure)

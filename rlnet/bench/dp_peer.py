@@ -1,15 +1,17 @@
-"""One solver in a process of its own: `python dp_peer.py SOLVER PROBLEM.npz GAMMA`, then lines "solve EPSILON".
+"""One solver in a process of its own: `python dp_peer.py SOLVER PROBLEM GAMMA VALUES.npy`, then lines "solve EPSILON".
 
-Answers lines of JSON. Run by path, so that the solvers may live in another Python environment than rlnet.
+SOLVER is "package:method". PROBLEM is an .npz file, or "NAME:SIZE" of a function of `dp_problems`. Answers lines of
+JSON and leaves the values in VALUES.npy. Run by path, so that the solvers may live in another environment than rlnet.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,7 +22,8 @@ def closed(data: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray, sp.csr_matri
     states without actions go too; solvers that know no end need every state to have an action."""
     n, width = int(data["n_states"]), int(data["n_actions"])
     key = data["state"].astype(np.int64) * width + data["action"]
-    pairs, row = np.unique(key, return_inverse=True)
+    first = np.diff(key, prepend=-1) != 0  # the problems are listed in this order
+    pairs, row = key[first], np.cumsum(first) - 1
     to = np.where(data["terminated"], n, data["next_state"])
     reward = np.bincount(row, data["probability"] * data["reward"], minlength=len(pairs))
     idle = np.setdiff1d(np.arange(n + 1), pairs // width)
@@ -43,9 +46,10 @@ def quantecon(data: dict, gamma: float, method: str):
 
     state, action, reward, p = closed(data)
     problem = DiscreteDP(reward, p, gamma, state, action)
+    limit = 200 if method == "policy_iteration" else 1_000_000  # where actions tie it alternates between them for ever
 
     def solve(epsilon: float):
-        result = problem.solve(method=method, epsilon=epsilon, max_iter=1_000_000)
+        result = problem.solve(method=method, epsilon=epsilon, max_iter=limit)
         return result.v[:-1], int(result.num_iter)
 
     return solve
@@ -88,10 +92,12 @@ def mdpsolver(data: dict, gamma: float, method: str):
     model.mdp(discount=gamma, rewards=split(reward), tranMatProbs=values, tranMatColumns=columns)
 
     def solve(epsilon: float):
-        model.solve(algorithm=method, tolerance=epsilon, makeFinalCheck=False, postProcessing=False)
+        # Without values to start from it goes on from those of the last call.
+        nothing = [0.0] * p.shape[1]
+        options = {"makeFinalCheck": False, "postProcessing": False, "initValueVector": nothing}
+        model.solve(algorithm=method, tolerance=epsilon, **options)
         return np.array(model.getValueVector())[:-1], -1
 
-    solve.repeatable = False
     return solve
 
 
@@ -111,6 +117,49 @@ def scipy_sparse(data: dict, gamma: float, method: str):
     return solve
 
 
+def storm(data: dict, gamma: float, method: str):
+    """Storm: "discounted" asks for the discounted total reward, any other method for the reward until an extra state is
+    reached, where every step ends with chance 1 − γ (rewards of one sign only)."""
+    import stormpy
+    from stormpy import datastructures, environments, models
+
+    state, _, reward, p = closed(data)
+    n, until = p.shape[1], method != "discounted"
+    sign = -1.0 if until and (reward <= 0.0).all() else 1.0  # costs to be kept small
+    if until and (sign * reward < 0.0).any():
+        raise ValueError("rewards of both signs: not a problem for this method")
+    if until:
+        inner = gamma * p[:, :-1]
+        p = sp.hstack([inner, sp.csr_matrix(1.0 - inner.sum(axis=1))], format="csr")
+    p.sum_duplicates()
+    rows = np.repeat(np.arange(p.shape[0]), np.diff(p.indptr))
+    begin = np.flatnonzero(np.diff(state, prepend=-1))
+    matrix = datastructures.SparseMatrixBuilder[float](
+        rows=p.shape[0], columns=n, entries=p.nnz, has_custom_row_grouping=True, row_groups=n
+    )
+    matrix.add_next_values(rows.tolist(), p.indices.tolist(), p.data.tolist(), begin.tolist())
+    labels = models.StateLabeling(n)
+    for name, where in (("init", 0), ("end", n - 1)):
+        labels.add_label(name)
+        labels.add_label_to_state(name, where)
+    rewards = models.SparseRewardModel[float](optional_state_action_reward_vector=(sign * reward).tolist())
+    parts = models.SparseModelComponents[float](matrix.build(), labels, {"r": rewards})
+    model = models.SparseMdp[float](parts)
+    goal = '[F "end"]' if until else f"[Cdiscount={gamma!r}]"
+    question = stormpy.parse_property(f'R{{"r"}}{"min" if sign < 0.0 else "max"}=? {goal}')
+
+    def solve(epsilon: float):
+        environment = environments.sound()
+        options = environment.solver().min_max()
+        if until:
+            options.method = getattr(environments.MinMaxMethod, method.upper())
+        options.precision, options.relative_termination_criterion = stormpy.Rational(epsilon), False
+        result = stormpy.model_checking(model, question, only_initial_states=False, environment=environment)
+        return sign * np.array(result.get_value_vector())[:-1], -1
+
+    return solve
+
+
 def rlnet(data: dict, gamma: float, method: str):
     """rlnet's own `solve`."""
     from rlnet.mdp import FiniteMDP, solve
@@ -123,47 +172,69 @@ def rlnet(data: dict, gamma: float, method: str):
         run.bound, run.method = solution.error_bound, solution.method
         return solution.v, solution.sweeps
 
+    run.model_mib = sum(x.nbytes for x in vars(mdp).values() if isinstance(x, np.ndarray)) / 2**20
     return run
 
 
-BUILDERS = {
-    "rlnet": rlnet,
-    "quantecon": quantecon,
-    "pymdptoolbox": pymdptoolbox,
-    "mdpsolver": mdpsolver,
-    "scipy": scipy_sparse,
+BUILDERS = {  # package to import → how to hand it a problem
+    "rlnet": (rlnet, "rlnet.mdp"),
+    "quantecon": (quantecon, "quantecon.markov"),
+    "pymdptoolbox": (pymdptoolbox, "mdptoolbox.mdp"),
+    "mdpsolver": (mdpsolver, "mdpsolver"),
+    "storm": (storm, "stormpy"),
+    "scipy": (scipy_sparse, "scipy.sparse"),
 }
 
 
-def timed(solve, epsilon: float) -> tuple[np.ndarray, int, float]:
-    """(v, sweeps, seconds): the median over repetitions for a twentieth of a second, since a single short call measures
-    how cold the caches are after the other solvers' turns. Solvers that go on from their last values are asked once."""
-    times = []
-    while not times or (sum(times) < 0.05 and getattr(solve, "repeatable", True)):
+def timed(solve, epsilon: float) -> dict:
+    """v, sweeps, and the median seconds over repetitions for a twentieth of a second, since a single short call
+    measures how cold the caches are after the other solvers' turns; the first call's seconds, and threads (processor
+    time over wall time) of all."""
+    times, busy = [], time.process_time()
+    while sum(times) < 0.05:
         began = time.perf_counter()
         v, sweeps = solve(epsilon)
         times.append(time.perf_counter() - began)
-    return v, sweeps, statistics.median(times)
+    threads = (time.process_time() - busy) / sum(times)
+    return {"v": v, "sweeps": sweeps, "seconds": statistics.median(times), "first": times[0], "threads": threads}
+
+
+def peak_mib(reset: bool = False) -> float:
+    """The most memory resident so far, or since it was last reset (where the system can say)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+
+def load(problem: str) -> dict[str, np.ndarray]:
+    """The arrays of a problem."""
+    if problem.endswith(".npz"):
+        return dict(np.load(problem))
+    import dp_problems  # lies beside this file
+
+    name, size = problem.split(":")
+    return getattr(dp_problems, name)(int(size))
 
 
 def main() -> None:
     """Build, then answer requests."""
-    solver, method = sys.argv[1].split(":") if ":" in sys.argv[1] else (sys.argv[1], "auto")
-    path, gamma = sys.argv[2], float(sys.argv[3])
-    data = dict(np.load(path))
+    package, method = sys.argv[1].split(":")
+    gamma, values = float(sys.argv[3]), Path(sys.argv[4])
+    builder, module = BUILDERS[package]
+    importlib.import_module(module)
+    data = load(sys.argv[2])
     began = time.perf_counter()
-    solve = BUILDERS[solver](data, gamma, method)
-    print(json.dumps({"build": time.perf_counter() - began}), flush=True)
+    solve = builder(data, gamma, method)
+    build = {"build": time.perf_counter() - began, "build_mib": peak_mib()}
+    data.clear()
+    peak_mib(reset=True)
+    print(json.dumps(build), flush=True)
     for line in sys.stdin:
-        v, sweeps, seconds = timed(solve, float(line.split()[1]))
-        np.save(f"{path}.{solver}.{method}.npy", v)
-        answer = {
-            "seconds": seconds,
-            "sweeps": sweeps,
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "bound": getattr(solve, "bound", None),
-            "method": getattr(solve, "method", method),
-        }
+        answer = timed(solve, float(line.split()[1]))
+        np.save(values, answer.pop("v"))
+        extra = {name: getattr(solve, name, None) for name in ("bound", "model_mib")}
+        answer |= {"peak_mib": peak_mib(), "method": getattr(solve, "method", method), **extra}
         print(json.dumps(answer), flush=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MOVES = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])  # left, down, right, up
+MOVES = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)], dtype=np.int32)  # left, down, right, up
 
 
 def lake(side: int, step: float = 0.0, goal: float = 1.0, holes: float = 0.1) -> dict[str, np.ndarray]:
@@ -14,6 +14,11 @@ def lake(side: int, step: float = 0.0, goal: float = 1.0, holes: float = 0.1) ->
     ends[0], ends[-1] = False, True
     slips = (np.arange(4)[:, None] + np.array([-1, 0, 1])) % 4
     return _grid(side, ends, np.zeros(side * side, dtype=bool), MOVES[slips], step, goal)
+
+
+def costly_lake(side: int) -> dict[str, np.ndarray]:
+    """The lake at −1 a step and nothing at the goal: falling into a hole soon is best, and γ = 1 is well-posed."""
+    return lake(side, step=-1.0, goal=0.0)
 
 
 def maze(side: int) -> dict[str, np.ndarray]:
@@ -34,9 +39,9 @@ def garnet(n: int, n_actions: int = 8, branching: int = 10) -> dict[str, np.ndar
     chance = rng.exponential(size=(len(pairs), branching))
     chance /= chance.sum(axis=1, keepdims=True)
     return {
-        "state": np.repeat(pairs // n_actions, branching),
-        "action": np.repeat(pairs % n_actions, branching),
-        "next_state": rng.integers(0, n, len(pairs) * branching),
+        "state": np.repeat((pairs // n_actions).astype(np.int32), branching),
+        "action": np.repeat((pairs % n_actions).astype(np.int32), branching),
+        "next_state": rng.integers(0, n, len(pairs) * branching, dtype=np.int32),
         "probability": chance.ravel(),
         "reward": np.repeat(rng.normal(size=len(pairs)), branching),
         "terminated": np.zeros(len(pairs) * branching, dtype=bool),
@@ -65,17 +70,18 @@ def toy_text(name: str) -> dict[str, np.ndarray]:
 
 
 def _grid(side, ends, walls, moves, step, goal) -> dict[str, np.ndarray]:
-    s = np.flatnonzero(~ends & ~walls)
+    s = np.flatnonzero(~ends & ~walls).astype(np.int32)
     row = np.clip((s // side)[:, None, None] + moves[..., 0], 0, side - 1)
     column = np.clip((s % side)[:, None, None] + moves[..., 1], 0, side - 1)
     to = row * side + column
     to = np.where(walls[to], s[:, None, None], to)
-    index = np.cumsum(~walls) - 1  # walls are no states
+    index = np.cumsum(~walls, dtype=np.int32) - 1  # walls are no states
+    del row, column
     outcomes = moves.shape[1]
     to, size = to.ravel(), 4 * outcomes
     return {
         "state": np.repeat(index[s], size),
-        "action": np.tile(np.repeat(np.arange(4), outcomes), len(s)),
+        "action": np.tile(np.repeat(np.arange(4, dtype=np.int32), outcomes), len(s)),
         "next_state": index[to],
         "probability": np.full(len(to), 1.0 / outcomes),
         "reward": step + goal * (to == side * side - 1),

@@ -162,9 +162,10 @@ def _sorted(columns: list[np.ndarray], n_states: int, n_actions: int) -> list[np
         _check_all_zero(columns, zero, n_actions)
         columns = [x[~zero] for x in columns]
         state, action = columns[:2]
-    key = state.astype(np.int64) * n_actions + action
-    if (np.diff(key) < 0).any():
-        order = np.argsort(key, kind="stable")
+    rises = state[1:] > state[:-1]
+    rises |= (state[1:] == state[:-1]) & (action[1:] >= action[:-1])
+    if not rises.all():
+        order = np.argsort(state.astype(np.int64) * n_actions + action, kind="stable")
         columns = [x[order] for x in columns]
     return columns
 

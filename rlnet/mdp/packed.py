@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -18,10 +18,15 @@ THREAD_STATES = 30_000  # states of a sweep from which a second thread repays it
 PADDING = 1.5  # padded rows are used up to this many times the memory of ragged ones
 
 
-@lru_cache(maxsize=1)
-def _threads() -> tuple[int, ThreadPoolExecutor]:
-    count = min(len(os.sched_getaffinity(0)), 16) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return count, ThreadPoolExecutor(count, thread_name_prefix="rlnet-mdp")
+@cache
+def threads() -> int:
+    """How many threads large sweeps are split over: the cores that this process may use."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads(), thread_name_prefix="rlnet-mdp")
 
 
 class PackedSweeps:
@@ -50,7 +55,7 @@ class PackedSweeps:
         self.acts = np.diff(pair_ptr) > 0
         self.leaks |= not self.acts.all()
         arrays = (pair_ptr, self.outcome_ptr, self.successor, self.chance, self.width)
-        found = _in_parts(lambda lo, hi: kernels.reach(lo, hi, *arrays), self.n)
+        found = in_parts(lambda lo, hi: kernels.reach(lo, hi, *arrays), self.n)
         self.reach = int(max(far for far, _ in found))
         # What one state overshoots by is handed on: it must die out along the sweep, or it grows beyond all measure.
         self.relax = RELAXATION if RELAXATION * max(most for _, most in found) < 1.0 else 1.0
@@ -74,7 +79,7 @@ class PackedSweeps:
         arrays = (self.width, self.outcome_ptr, self.successor, self.chance, self.reward, magnitude)
         pack = lambda lo, hi: self.run.pack_outcomes(lo, hi, outcome_ptr, *columns, *arrays)  # noqa: E731
         # Ragged rows follow each other, so they are laid out in one go.
-        self.leaks = any(_in_parts(pack, n_pairs) if self.width else [pack(0, n_pairs)])
+        self.leaks = any(in_parts(pack, n_pairs) if self.width else [pack(0, n_pairs)])
         return magnitude
 
     def rounding(self, further: float = 0.0) -> float:
@@ -86,7 +91,7 @@ class PackedSweeps:
     def backup(self, bonus: float = 0.0) -> tuple[float, float]:
         """v ← Tv (reward + bonus) for all states and the greedy policy; the least and the largest change."""
         arrays = (*self.model, self.gamma, bonus, self.v, self.other, self.choice)
-        changes = _in_parts(lambda lo, hi: self.run.backup(lo, hi, *arrays), self.n)
+        changes = in_parts(lambda lo, hi: self.run.backup(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
         self.policy, self.active = None, (0, self.n)
         return min(c[0] for c in changes), max(c[1] for c in changes)
@@ -101,7 +106,7 @@ class PackedSweeps:
     def follow(self, bonus: float = 0.0) -> tuple[float, float]:
         """One Jacobi sweep of the greedy policy of the last backup; the least and the largest change."""
         arrays = (self.like, *self.policy_rows(), self.gamma, bonus, self.v, self.other)
-        changes = _in_parts(lambda lo, hi: self.run.follow(lo, hi, *arrays), self.n)
+        changes = in_parts(lambda lo, hi: self.run.follow(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
         return min(c[0] for c in changes), max(c[1] for c in changes)
 
@@ -128,7 +133,7 @@ class PackedSweeps:
         """q(s, a) of every pair for the present values, float64 [P]."""
         q = np.empty(len(self.reward))
         arrays = (*self.model, self.gamma, self.v, q)
-        _in_parts(lambda lo, hi: self.run.action_values(lo, hi, *arrays), self.n)
+        in_parts(lambda lo, hi: self.run.action_values(lo, hi, *arrays), self.n)
         return q
 
     def start(self, bonus: float = 0.0) -> bool:
@@ -175,7 +180,7 @@ class PackedSweeps:
                 held, size = np.full(self.n, -1, self.choice.dtype), self.n * self.width
                 self.gathered = (held, np.zeros(self.n), np.zeros(size, self.successor.dtype), np.zeros(size))
             arrays = (self.like, self.choice, self.reward, self.successor, self.chance, *self.gathered)
-            _in_parts(lambda lo, hi: self.run.gather(lo, hi, *arrays), self.n)
+            in_parts(lambda lo, hi: self.run.gather(lo, hi, *arrays), self.n)
             held, *rows = self.gathered
             self.policy = (held, self.outcome_ptr, *rows)
         return self.policy
@@ -183,7 +188,7 @@ class PackedSweeps:
     def _alternating(self, call: Callable, lo: int, hi: int) -> list:
         """In-place sweeps over 2T blocks, the even ones at once, then the odd ones: a block reads at most `reach`
         states beyond its border, which lie in a block that rests."""
-        count, _ = _threads()
+        count = threads()
         if count == 1 or hi - lo < 2 * THREAD_STATES or self.reach * 2 * count > hi - lo:
             return [call(lo, hi)]
         edges = np.linspace(lo, hi, 2 * count + 1).astype(int)
@@ -205,17 +210,16 @@ def _source(model: FiniteMDP | System) -> tuple[np.ndarray, np.ndarray, tuple[np
     return ptr, p.indptr, (index, p.data, rewards, np.zeros(p.nnz, dtype=bool))
 
 
-def _in_parts(call: Callable, n: int) -> list:
-    count, _ = _threads()
-    if count == 1 or n < 2 * THREAD_STATES:
+def in_parts(call: Callable, n: int) -> list:
+    """`call(lo, hi)` for parts of 0..n that the threads take at once, or for the whole where that is small."""
+    if threads() == 1 or n < 2 * THREAD_STATES:
         return [call(0, n)]
-    edges = np.linspace(0, n, count + 1).astype(int).tolist()
+    edges = np.linspace(0, n, threads() + 1).astype(int).tolist()
     return _at_once(call, list(pairwise(edges)))
 
 
 def _at_once(call: Callable, blocks: list[tuple[int, int]]) -> list:
-    _, pool = _threads()
-    running = [pool.submit(call, lo, hi) for lo, hi in blocks]
+    running = [_pool().submit(call, lo, hi) for lo, hi in blocks]
     try:
         wait(running)
     except KeyboardInterrupt:
