@@ -104,6 +104,7 @@ OTHER = {
     "algo.hyper.value_clip": 1e-4,
     "algo.hyper.normalise": 0.0,
     "algo.hyper.baseline": 0.0,
+    "algo.hyper.rate": 0.7,
     "algo.hyper.automatic": 0.0,
     "algo.hyper.target_entropy": 1.0,
 }
