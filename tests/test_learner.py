@@ -10,11 +10,12 @@ from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.learner import OPTIMIZERS, Learner
 
 
+@pytest.mark.parametrize("rates", [[0.1, 0.003, 0.0], [0.01, 0.01, 0.01]])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_optimizers_are_torchs_with_a_learning_rate_for_each_member(name):
+def test_optimizers_are_torchs_with_a_learning_rate_for_each_member(name, rates):
     generator = torch.Generator().manual_seed(0)
     theta = torch.randn(3, 10, generator=generator)
-    rates = torch.tensor([[0.1], [0.003], [0.0]])
+    rates = torch.tensor(rates).unsqueeze(-1)
     ours, state = theta.clone(), OPTIMIZERS[name].init(theta)
     theirs = [row.clone().requires_grad_() for row in theta]
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[name]
