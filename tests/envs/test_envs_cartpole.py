@@ -19,6 +19,7 @@ def test_every_step_is_gymnasiums():
     ours = CartPoleSimulation([0, 1, 2], 5, max_steps=30)
     theirs = [[gymnasium.make("CartPole-v1", max_episode_steps=30) for _ in range(5)] for _ in range(3)]
     obs = ours.reset([0, 1, 2])
+    ours._state[:2, :, 4] = [[1.9] * 3, [1.0] * 3]  # rolls out of the track before the pole falls
     rng, ends = np.random.default_rng(0), np.zeros(2, int)
     for row in theirs:
         for env in row:
