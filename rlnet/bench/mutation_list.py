@@ -16,7 +16,7 @@ GAMMA = on("sutton5x5", "q_learning", 60_000)  # goes on for ever, in episodes o
 Q = on("gridworld", "q_learning", 60_000)
 A2C = on("gridworld", "a2c", 40_000, network="mlp")
 SARSA_RUN = on("cliff", "sarsa", 80_000, "schedule=constant")
-DQN = on("gridworld", "dqn", 40_000, network="mlp")
+DQN = on("gridworld", "dqn", 60_000, network="mlp")
 PPO_RUN = on("gridworld", "ppo", 30_000, network="mlp")
 REINFORCE_RUN = on("random_walk", "reinforce", 60_000, "gamma=0.99", network="mlp")
 BIAS = on("maximisation_bias", "double_q_learning", 20_000)
@@ -164,7 +164,7 @@ MUTATIONS = (
         "Sarsa with the previous action instead of the next one",
         ((SARSA, "batch.action.roll(-1, dims=0)", "batch.action.roll(1, dims=0)"),),
         checked_by(ALGOS, "sarsa_step_is_the_expected"),
-        SARSA_RUN,
+        (*SARSA_RUN, "algo.envs=4", "algo.rollout=8"),  # in rollouts of one step both are the same row
     ),
     Mutation(
         "Sarsa with the best action instead of the next one",
@@ -203,7 +203,7 @@ MUTATIONS = (
         "Double DQN chooses the action by the target network too",
         (("rlnet/algos/double_dqn.py", "best = setting.q(params,", "best = setting.q(target_params,"),),
         REPLAYED,
-        on("gridworld", "double_dqn", 40_000, network="mlp"),
+        on("gridworld", "double_dqn", 60_000, network="mlp"),
     ),
     Mutation(
         "Double Q-learning values the action by the network that chose it",
@@ -229,14 +229,14 @@ MUTATIONS = (
         "γ forgotten in the decay of the trace",
         (("rlnet/algos/sarsa_lambda.py", 'hyper["gamma"] * hyper["lambda_"]', 'hyper["lambda_"]'),),
         checked_by("tests/test_traces.py", "every_step_is_that_of_the_books_box and sarsa_lambda"),
-        on("gridworld", "sarsa_lambda", 40_000),
+        on("random_walk", "sarsa_lambda", 40_000, "gamma=0.9"),
     ),
     Mutation(
         "Watkins's trace goes on behind an exploratory action",
         (("rlnet/algos/watkins_q_lambda.py", 'hyper["gamma"] * hyper["lambda_"] * (value == q.amax(-1))',
           '(hyper["gamma"] * hyper["lambda_"]).expand_as(value)'),),
         checked_by("tests/test_traces.py", "every_step_is_that_of_the_books_box and watkins"),
-        on("gridworld", "watkins_q_lambda", 40_000),
+        on("random_walk", "watkins_q_lambda", 40_000, "gamma=0.9"),
     ),
     Mutation(
         "PPO takes the larger of the two objectives",
