@@ -17,7 +17,7 @@ Q = on("gridworld", "q_learning", 60_000)
 A2C = on("gridworld", "a2c", 40_000, network="mlp")
 SARSA_RUN = on("cliff", "sarsa", 80_000, "schedule=constant")
 DQN = on("gridworld", "dqn", 60_000, network="mlp")
-PPO_RUN = on("gridworld", "ppo", 30_000, network="mlp")
+PPO_RUN = on("random_walk", "ppo", 30_000, "gamma=0.99", network="mlp")
 REINFORCE_RUN = on("random_walk", "reinforce", 60_000, "gamma=0.99", network="mlp")
 BIAS = on("maximisation_bias", "double_q_learning", 20_000)
 
