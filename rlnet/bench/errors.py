@@ -1,0 +1,132 @@
+"""The exact error that every algorithm reaches, at its defaults, on three environments: a table in Markdown."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import statistics
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+ENVIRONMENTS = ("gridworld", "cliff", "frozen_lake")
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What one algorithm reached on one environment: medians over members, in shares of the range of the exact V."""
+
+    algo: str
+    env: str
+    error: float = float("nan")  # root mean square error of Q or V, weighted as `exact/q_rmse`, `exact/v_rmse`
+    regret: float = float("nan")  # J* − J(π) of the judged policy; NaN where that is given
+    seconds: float = float("nan")
+    refused: str = ""  # why this pair cannot be trained, in the words of the program
+
+
+def reach(configs: Path, algo: str, env: str, seeds: int, overrides: tuple[str, ...] = ()) -> Reached:
+    """Train a population through the loop of `scripts/train.py`, without its files, and score it."""
+    import time
+
+    import torch
+    from hydra import compose, initialize_config_dir
+
+    from rlnet.build import build
+    from rlnet.compare import reachable
+    from rlnet.config import ConfigError, register
+    from rlnet.run import Run
+    from rlnet.train import learn
+    from rlnet.validate import from_hydra
+
+    register()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    try:
+        with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
+            config = from_hydra(
+                compose("train", overrides=[f"algo={algo}", f"env={env}", f"seeds={seeds}", *overrides])
+            )
+        state = Run(config, build(config))
+    except ConfigError as error:
+        return Reached(algo, env, refused=str(error))
+    while int(state.steps.min()) < config.steps:
+        learn(state, state.collect())
+    problem, comparison = state.problem, state.compare()[1]
+    reached = reachable(problem.environment.mdp)
+    scale = np.ptp(comparison.v_exact[:, reached], axis=1)  # [M]
+    scalars = comparison.scalars
+    error = scalars["exact/q_rmse" if "exact/q_rmse" in scalars else "exact/v_rmse"]
+    # A policy that is given has no regret of the learner's making.
+    regret = scalars["exact/regret"] if problem.algorithm.judged != "given" else np.full_like(scale, np.nan)
+    share = (float(np.median(x / scale)) for x in (error, regret))
+    return Reached(algo, env, *share, seconds=time.perf_counter() - began)
+
+
+def run(configs: Path, seeds: int = 5, jobs: int = 2, out: str = "", only: str = "") -> list[Reached]:
+    """Train everything, print the table, and write the numbers to `out`/errors.json if given.
+
+    Args:
+        configs: the folder of the configs.
+        seeds: members of each population; medians are shown.
+        jobs: processes side by side.
+        only: names of algorithms, with commas between; empty for all.
+    """
+    names = [path.stem for path in sorted((configs / "algo").glob("*.yaml"))]
+    names = [name for name in names if not only or name in only.split(",")]
+    results: dict[tuple[str, str], Reached] = {}
+    with ProcessPoolExecutor(jobs) as pool:
+        futures = [pool.submit(reach, configs, name, env, seeds) for name in names for env in ENVIRONMENTS]
+        for future in as_completed(futures):
+            found = future.result()
+            results[found.algo, found.env] = found
+            print(f"{found.algo} on {found.env}: {_cell(found)} {found.refused} ({found.seconds:.0f} s)", flush=True)
+    print("\n" + table(configs, names, results))
+    if out:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "errors.json").write_text(json.dumps([asdict(found) for found in results.values()], indent=1))
+    times = [found.seconds for found in results.values() if not found.refused]
+    print(f"\n{seeds} seeds each, medians; {statistics.median(times):.0f} s for the median population")
+    return list(results.values())
+
+
+def table(configs: Path, names: list[str], results: dict[tuple[str, str], Reached]) -> str:
+    """A row per algorithm: what it learns, how it acts, its loss, its data, its source, and what it reached."""
+    heads = ("`algo`", "learns", "acts by", "loss of a step", "data", "source", *(f"`{env}`" for env in ENVIRONMENTS))
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for name in names:
+        cells = (f"`{name}`", *facts(configs, name), *(_cell(results[name, env]) for env in ENVIRONMENTS))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def facts(configs: Path, name: str) -> tuple[str, str, str, str, str]:
+    """What an algorithm's record and docstring say of it."""
+    from omegaconf import OmegaConf
+
+    from rlnet import algos
+    from rlnet.algos.contract import by_given, by_policy, by_values
+
+    composed = OmegaConf.load(configs / "algo" / f"{name}.yaml")
+    algorithm = algos.load(composed.get("algo", composed).name)
+    learns = ", ".join({"q": "Q", "v": "V", "pi": "π"}.get(role, role) for role in algorithm.roles)
+    acts = {by_values: "exploration", by_policy: "π", by_given: "a given policy"}[algorithm.act]
+    equation = inspect.getdoc(algorithm.loss).splitlines()[0].rstrip(".")
+    data = "replay" if algorithm.replays else "whole episodes" if algorithm.whole_episodes else "rollouts"
+    return learns, acts, equation, data, algorithm.source
+
+
+def _cell(found: Reached) -> str:
+    if found.refused:
+        return ABSENT
+    regret = "" if np.isnan(found.regret) else f" / {_percent(found.regret)}"
+    return _percent(found.error) + regret
+
+
+def _percent(share: float) -> str:
+    if not np.isfinite(share):
+        return "∞"
+    return "0" if abs(share) < 5e-6 else f"{100 * share:.2g} %"
