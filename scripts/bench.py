@@ -1,24 +1,34 @@
-"""`python scripts/bench.py dp`: exact dynamic programming, `... train`: learning; side by side with other programs."""
+"""`python scripts/bench.py dp`: exact dynamic programming, `... train`: learning; side by side with other programs.
+
+`... errors`: the exact error that every algorithm reaches at its defaults.
+"""
 
 import argparse
 import sys
+from pathlib import Path
 
-from rlnet.bench import dp, train
+from rlnet.bench import dp, errors, train
 
 
 def main() -> None:
     """Parse, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["dp", "train"])
+    parser.add_argument("part", choices=["dp", "train", "errors"])
     parser.add_argument("--peers", default=sys.executable, help="the Python in which the other programs are installed")
     parser.add_argument("--rounds", type=int, default=5, help="medians over this many interleaved turns")
     parser.add_argument("--out", default="", help="folder for the numbers and the plot")
-    parser.add_argument("--only", default="", help="dp: parts of names of problems; train: dqn,ppo,lake")
+    parser.add_argument("--only", default="", help="parts of names of problems, or dqn,ppo,lake, or algorithms")
     parser.add_argument("--full", action="store_true", help="dp: also Garnet 10^6 and lake 10^7 (8 GiB)")
     parser.add_argument("--limit", type=float, default=60.0, help="dp: seconds granted to a solver for one answer")
     parser.add_argument("--members", default="1,4,16,64,256", help="train: population sizes")
+    parser.add_argument("--seeds", type=int, default=3, help="errors: members of each population")
+    parser.add_argument("--steps", type=int, default=50_000, help="errors: environment steps of each member")
+    parser.add_argument("--jobs", type=int, default=2, help="errors: processes side by side")
     options = parser.parse_args()
-    if options.part == "dp":
+    if options.part == "errors":
+        configs = Path(__file__).parents[1] / "configs"
+        errors.run(configs, options.seeds, options.steps, options.jobs, options.out, options.only)
+    elif options.part == "dp":
         dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
     else:
         members = [int(m) for m in options.members.split(",")]

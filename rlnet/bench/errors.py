@@ -1,17 +1,23 @@
-"""The exact error that every algorithm reaches, at its defaults, on three environments: a table in Markdown."""
+"""The exact error that every algorithm reaches, with its default settings, on three environments, in Markdown."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import statistics
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-ENVIRONMENTS = ("gridworld", "cliff", "frozen_lake")
+if TYPE_CHECKING:
+    from rlnet.algos import Algorithm
+    from rlnet.config import Config
+
+ENVIRONMENTS = ("gridworld", "sutton5x5", "frozen_lake")
 ABSENT = "–"
 
 
@@ -27,28 +33,20 @@ class Reached:
     refused: str = ""  # why this pair cannot be trained, in the words of the program
 
 
-def reach(configs: Path, algo: str, env: str, seeds: int, overrides: tuple[str, ...] = ()) -> Reached:
+def reach(configs: Path, algo: str, env: str, seeds: int, steps: int) -> Reached:
     """Train a population through the loop of `scripts/train.py`, without its files, and score it."""
-    import time
-
     import torch
-    from hydra import compose, initialize_config_dir
 
     from rlnet.build import build
     from rlnet.compare import reachable
-    from rlnet.config import ConfigError, register
+    from rlnet.config import ConfigError
     from rlnet.run import Run
     from rlnet.train import learn
-    from rlnet.validate import from_hydra
 
-    register()
     torch.set_num_threads(1)
     began = time.perf_counter()
     try:
-        with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
-            config = from_hydra(
-                compose("train", overrides=[f"algo={algo}", f"env={env}", f"seeds={seeds}", *overrides])
-            )
+        config = _composed(configs, algo, f"env={env}", f"seeds={seeds}", f"steps={steps}")
         state = Run(config, build(config))
     except ConfigError as error:
         return Reached(algo, env, refused=str(error))
@@ -65,12 +63,15 @@ def reach(configs: Path, algo: str, env: str, seeds: int, overrides: tuple[str, 
     return Reached(algo, env, *share, seconds=time.perf_counter() - began)
 
 
-def run(configs: Path, seeds: int = 5, jobs: int = 2, out: str = "", only: str = "") -> list[Reached]:
+def run(
+    configs: Path, seeds: int = 3, steps: int = 50_000, jobs: int = 2, out: str = "", only: str = ""
+) -> list[Reached]:
     """Train everything, print the table, and write the numbers to `out`/errors.json if given.
 
     Args:
         configs: the folder of the configs.
         seeds: members of each population; medians are shown.
+        steps: of each member.
         jobs: processes side by side.
         only: names of algorithms, with commas between; empty for all.
     """
@@ -78,7 +79,7 @@ def run(configs: Path, seeds: int = 5, jobs: int = 2, out: str = "", only: str =
     names = [name for name in names if not only or name in only.split(",")]
     results: dict[tuple[str, str], Reached] = {}
     with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(reach, configs, name, env, seeds) for name in names for env in ENVIRONMENTS]
+        futures = [pool.submit(reach, configs, name, env, seeds, steps) for name in names for env in ENVIRONMENTS]
         for future in as_completed(futures):
             found = future.result()
             results[found.algo, found.env] = found
@@ -88,8 +89,10 @@ def run(configs: Path, seeds: int = 5, jobs: int = 2, out: str = "", only: str =
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "errors.json").write_text(json.dumps([asdict(found) for found in results.values()], indent=1))
+    for name in sorted({found.refused for found in results.values()} - {""}):
+        print(f"{ABSENT} {name}")
     times = [found.seconds for found in results.values() if not found.refused]
-    print(f"\n{seeds} seeds each, medians; {statistics.median(times):.0f} s for the median population")
+    print(f"\n{steps:,} steps, {seeds} seeds each, medians; {statistics.median(times):.0f} s for the median population")
     return list(results.values())
 
 
@@ -105,18 +108,39 @@ def table(configs: Path, names: list[str], results: dict[tuple[str, str], Reache
 
 def facts(configs: Path, name: str) -> tuple[str, str, str, str, str]:
     """What an algorithm's record and docstring say of it."""
-    from omegaconf import OmegaConf
-
-    from rlnet import algos
     from rlnet.algos.contract import by_given, by_policy, by_values
 
-    composed = OmegaConf.load(configs / "algo" / f"{name}.yaml")
-    algorithm = algos.load(composed.get("algo", composed).name)
-    learns = ", ".join({"q": "Q", "v": "V", "pi": "π"}.get(role, role) for role in algorithm.roles)
-    acts = {by_values: "exploration", by_policy: "π", by_given: "a given policy"}[algorithm.act]
-    equation = inspect.getdoc(algorithm.loss).splitlines()[0].rstrip(".")
-    data = "replay" if algorithm.replays else "whole episodes" if algorithm.whole_episodes else "rollouts"
+    algorithm = _record(configs, name)
+    symbols = {"q": "Q", "v": "V", "pi": "π", "temperature": "τ"}
+    learns = ", ".join(symbols.get(role) or role.replace("q", "Q") for role in algorithm.roles)
+    acts = {by_values: "exploration", by_policy: "π", by_given: "given policy"}[algorithm.act]
+    equation = inspect.getdoc(algorithm.loss or algorithm.online).splitlines()[0].rstrip(".")
+    kinds = {
+        "replay": algorithm.replays,
+        "traces": algorithm.traces is not None,
+        "whole episodes": algorithm.whole_episodes,
+    }
+    data = next((kind for kind, holds in kinds.items() if holds), "rollouts")
     return learns, acts, equation, data, algorithm.source
+
+
+def _record(configs: Path, name: str) -> Algorithm:
+    """The algorithm with the choices of its config."""
+    from rlnet import algos
+
+    algo = _composed(configs, name).algo
+    return algos.load(algo.name).chosen(algo.options)
+
+
+def _composed(configs: Path, algo: str, *overrides: str) -> Config:
+    from hydra import compose, initialize_config_dir
+
+    from rlnet.config import register
+    from rlnet.validate import from_hydra
+
+    register()
+    with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
+        return from_hydra(compose("train", overrides=[f"algo={algo}", *overrides]))
 
 
 def _cell(found: Reached) -> str:
