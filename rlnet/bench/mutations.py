@@ -111,7 +111,7 @@ def checks_fail(folder: Path, checks: Sequence[str]) -> bool:
     Raises:
         MutationError: the checks cannot be run, or select nothing.
     """
-    done = _run(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--durations=0", *checks)
+    done = _run(folder, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", "--durations=0", *checks)
     if done.returncode not in (PASSED, FAILED):
         raise MutationError(f"{' '.join(checks)}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
     return done.returncode == FAILED
