@@ -23,7 +23,7 @@ def script(name: str, *arguments: str, cwd) -> subprocess.CompletedProcess:
         ("train", ["gamma=abc"], "gamma=abc: Value 'abc' of type 'str' could not be converted to Float"),
         ("train", ["gama=0.9"], "gama=0.9: there is no such key; did you mean gamma?"),
         ("train", ["schedule.start=-0.1"], "schedule.start=-0.1: ε of exploration=epsilon_greedy must be in [0, 1]"),
-        ("train", ["env=chess"], "env=chess: allowed are cartpole, cliff, "),
+        ("train", ["env=chess"], "env=chess: allowed are baird, cartpole, cliff, "),
         ("train", ["algo=dqm"], "algo=dqm: allowed are a2c, actor_critic, "),
         ("train", ["env=sutton5x5", "gamma=1"], "gamma=1.0: env=sutton5x5 has no finite values without discount"),
         (
@@ -42,7 +42,7 @@ def script(name: str, *arguments: str, cwd) -> subprocess.CompletedProcess:
             ["algo=reinforce", "algo.hyper.entropy_coefficient=-1"],
             "algo.hyper.entropy_coefficient=-1.0: must be",
         ),
-        ("train", ["algo=td0", "algo.policy=nowhere.npz"], "algo.policy=nowhere.npz: must be uniform, optimal, or"),
+        ("train", ["algo=td0", "algo.policy=nowhere.npz"], "algo.policy=nowhere.npz: must be uniform, optimal, a list with a weight for each action, or"),
         ("train", ["algo=mc", "env=sutton5x5", "gamma=0.999"], "gamma=0.999: env=sutton5x5 never ends"),
         ("train", ["network=tabular", "env=cartpole"], "network=tabular: env=cartpole has no countable states"),
         ("train", ["device=tpu"], "device=tpu: must be cpu, cuda or cuda:N"),
