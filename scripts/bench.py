@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=60.0, help="dp: seconds granted to a solver for one answer")
     parser.add_argument("--members", default="1,4,16,64,256", help="train: population sizes")
     parser.add_argument("--seeds", type=int, default=3, help="errors: members of each population")
-    parser.add_argument("--steps", type=int, default=50_000, help="errors: environment steps of each member")
+    parser.add_argument("--steps", type=int, help="errors: environment steps of each member, if not the default")
     parser.add_argument("--jobs", type=int, default=2, help="errors: processes side by side")
     options = parser.parse_args()
     if options.part == "errors":

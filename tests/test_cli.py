@@ -42,7 +42,11 @@ def script(name: str, *arguments: str, cwd) -> subprocess.CompletedProcess:
             ["algo=reinforce", "algo.hyper.entropy_coefficient=-1"],
             "algo.hyper.entropy_coefficient=-1.0: must be",
         ),
-        ("train", ["algo=td0", "algo.policy=nowhere.npz"], "algo.policy=nowhere.npz: must be uniform, optimal, a list with a weight for each action, or"),
+        (
+            "train",
+            ["algo=td0", "algo.policy=nowhere.npz"],
+            "algo.policy=nowhere.npz: must be uniform, optimal, a list with a weight for each action, or",
+        ),
         ("train", ["algo=mc", "env=sutton5x5", "gamma=0.999"], "gamma=0.999: env=sutton5x5 never ends"),
         ("train", ["network=tabular", "env=cartpole"], "network=tabular: env=cartpole has no countable states"),
         ("train", ["device=tpu"], "device=tpu: must be cpu, cuda or cuda:N"),

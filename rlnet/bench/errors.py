@@ -33,7 +33,7 @@ class Reached:
     refused: str = ""  # why this pair cannot be trained, in the words of the program
 
 
-def reach(configs: Path, algo: str, env: str, seeds: int, steps: int) -> Reached:
+def reach(configs: Path, algo: str, env: str, seeds: int, steps: int | None = None) -> Reached:
     """Train a population through the loop of `scripts/train.py`, without its files, and score it."""
     import torch
 
@@ -46,7 +46,8 @@ def reach(configs: Path, algo: str, env: str, seeds: int, steps: int) -> Reached
     torch.set_num_threads(1)
     began = time.perf_counter()
     try:
-        config = _composed(configs, algo, f"env={env}", f"seeds={seeds}", f"steps={steps}")
+        length = [] if steps is None else [f"steps={steps}"]
+        config = _composed(configs, algo, f"env={env}", f"seeds={seeds}", *length)
         state = Run(config, build(config))
     except ConfigError as error:
         return Reached(algo, env, refused=str(error))
@@ -64,14 +65,14 @@ def reach(configs: Path, algo: str, env: str, seeds: int, steps: int) -> Reached
 
 
 def run(
-    configs: Path, seeds: int = 3, steps: int = 50_000, jobs: int = 2, out: str = "", only: str = ""
+    configs: Path, seeds: int = 3, steps: int | None = None, jobs: int = 2, out: str = "", only: str = ""
 ) -> list[Reached]:
     """Train everything, print the table, and write the numbers to `out`/errors.json if given.
 
     Args:
         configs: the folder of the configs.
         seeds: members of each population; medians are shown.
-        steps: of each member.
+        steps: of each member; None for what the algorithm's config says.
         jobs: processes side by side.
         only: names of algorithms, with commas between; empty for all.
     """
@@ -91,8 +92,8 @@ def run(
         (folder / "errors.json").write_text(json.dumps([asdict(found) for found in results.values()], indent=1))
     for name in sorted({found.refused for found in results.values()} - {""}):
         print(f"{ABSENT} {name}")
-    times = [found.seconds for found in results.values() if not found.refused]
-    print(f"\n{steps:,} steps, {seeds} seeds each, medians; {statistics.median(times):.0f} s for the median population")
+    median = statistics.median(found.seconds for found in results.values() if not found.refused)
+    print(f"\n{steps or 'default'} steps, {seeds} seeds each, medians; {median:.0f} s for the median population")
     return list(results.values())
 
 
