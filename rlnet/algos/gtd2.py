@@ -7,18 +7,8 @@ that are not linear, the term with the second derivative of V is left out.
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import (
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_given,
-    ends,
-    ratio,
-    regression,
-    total,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.tdc import projected_step
 from rlnet.data import Rollout
 
 
@@ -26,14 +16,7 @@ def loss(
     setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """−ρ·h⁻(S)·(V(S) − γ·V(S')) + rate·ρ·½·(δ⁻ − h(S))²; ⁻ marks what no gradient flows through."""
-    discount, _ = ends(batch, hyper, lambda_=0.0)
-    v, next_v, h = setting.v(params, batch.obs), setting.v(params, batch.next_obs), setting.h(params, batch.obs)
-    delta = (batch.reward + discount * next_v - v).detach()
-    weight = batch.weight * ratio(setting, batch)
-    correction, _ = regression(delta, h, weight)
-    gain = total(h.detach() * (v - discount * next_v), weight)
-    size = (total(delta.square(), batch.weight) / batch.weight.sum(dim=(0, 2))).sqrt()
-    return hyper["rate"].squeeze(-1) * correction - gain, {"loss/td_error": size}
+    return projected_step(setting, params, batch, hyper, lambda delta, v, next_v, h: h * (v - next_v))
 
 
 ALGORITHM = Algorithm(

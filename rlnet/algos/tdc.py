@@ -4,36 +4,35 @@ A second network h of the same class predicts δ, at `rate` times the learning r
 that are not linear, the term with the second derivative of V is left out.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import (
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_given,
-    ends,
-    ratio,
-    regression,
-    total,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given, ends, ratio, regression, total
 from rlnet.data import Rollout
+
+
+def projected_step(
+    setting: Setting, params: Params, batch: Rollout, hyper: Hyper, gain: Callable[..., Tensor]
+) -> tuple[Tensor, Metrics]:
+    """−ρ·gain(δ⁻, V(S), γ·V(S'), h⁻(S)) + rate·ρ·½·(δ⁻ − h(S))²; ⁻ marks what no gradient flows through."""
+    discount, _ = ends(batch, hyper, lambda_=0.0)
+    v, h = setting.v(params, batch.obs), setting.h(params, batch.obs)
+    next_v = discount * setting.v(params, batch.next_obs)
+    delta = (batch.reward + next_v - v).detach()
+    weight = batch.weight * ratio(setting, batch)
+    correction, _ = regression(delta, h, weight)
+    size = (total(delta.square(), batch.weight) / batch.weight.sum(dim=(0, 2))).sqrt()
+    loss = hyper["rate"].squeeze(-1) * correction - total(gain(delta, v, next_v, h.detach()), weight)
+    return loss, {"loss/td_error": size}
 
 
 def loss(
     setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−ρ·(δ⁻·V(S) − γ·h⁻(S)·V(S')) + rate·ρ·½·(δ⁻ − h(S))²; ⁻ marks what no gradient flows through."""
-    discount, _ = ends(batch, hyper, lambda_=0.0)
-    v, next_v, h = setting.v(params, batch.obs), setting.v(params, batch.next_obs), setting.h(params, batch.obs)
-    delta = (batch.reward + discount * next_v - v).detach()
-    weight = batch.weight * ratio(setting, batch)
-    correction, _ = regression(delta, h, weight)
-    gain = total(delta * v - discount * h.detach() * next_v, weight)
-    size = (total(delta.square(), batch.weight) / batch.weight.sum(dim=(0, 2))).sqrt()
-    return hyper["rate"].squeeze(-1) * correction - gain, {"loss/td_error": size}
+    """−ρ·(δ⁻·V(S) − γ·h⁻(S)·V(S')) + rate·ρ·½·(δ⁻ − h(S))²."""
+    return projected_step(setting, params, batch, hyper, lambda delta, v, next_v, h: delta * v - h * next_v)
 
 
 ALGORITHM = Algorithm(
