@@ -207,12 +207,14 @@ def data_weights(
     policy acted, or episodes never end: the counts of the run itself.
     """
     mdp, limit = problem.environment.mdp, _limit(config, problem)
+    states = None
     if problem.algorithm.judged in ("given", "behaviour"):
         try:
             states = occupancy(mdp, policy, 1.0) if limit is None else _visits(mdp, policy, limit)
-            return _scaled(units.spread(states, policy, mdp.available)), "where the judged policy goes"
-        except ImproperPolicyError:
-            pass  # no end and no limit: the counts say it
+        except ImproperPolicyError:  # no end and no limit: the counts say it
+            states = None
+    if states is not None:
+        return _scaled(units.spread(states, policy, mdp.available)), "where the judged policy goes"
     counts = visits.sum(1) if units.action is None else visits
     return _scaled(units.pick(counts).astype(float)), "the visits of the run"
 
