@@ -146,4 +146,4 @@ def _alternatives(key: str, cause: BaseException | None) -> str:
     close = difflib.get_close_matches(last, names, n=1)
     if close:
         return f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
-    return f"allowed here are {', '.join(names)}" if names else "see rlnet/config.py for the keys that there are"
+    return f"allowed here are {', '.join(names)}" if names else "see rlnet/config for the keys that there are"

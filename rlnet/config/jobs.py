@@ -1,0 +1,130 @@
+"""The settings of a whole job, and the schemas as Hydra knows them."""
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from rlnet.config.environments import (
+    BairdConfig,
+    EnvConfig,
+    GridworldConfig,
+    GymnasiumConfig,
+    MaximisationBiasConfig,
+    RandomWalkConfig,
+)
+from rlnet.config.learning import (
+    AlgoConfig,
+    ConstantConfig,
+    EpisodesConfig,
+    EpochsConfig,
+    ExplorationConfig,
+    LinearConfig,
+    MlpConfig,
+    ModuleConfig,
+    NetworkConfig,
+    NoisyConfig,
+    OptimisticConfig,
+    OptimizerConfig,
+    PiecewiseConfig,
+    PredictionConfig,
+    RampConfig,
+    ReplayConfig,
+    ScheduleConfig,
+    TabularConfig,
+)
+from rlnet.config.settings import PER_MEMBER, Settings, leaves
+
+
+@dataclass
+class Config(Settings):
+    """Everything that decides a run."""
+
+    env: EnvConfig = MISSING
+    algo: AlgoConfig = MISSING
+    network: NetworkConfig = MISSING
+    exploration: ExplorationConfig = MISSING
+    schedule: ScheduleConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    gamma: float = field(default=MISSING, metadata=PER_MEMBER)
+    steps: int = MISSING  # environment steps of each member
+    seed: int = 0  # of the first member
+    seeds: int = 1  # members of each setting, seeded seed, seed + 1, ...
+    vary: dict[str, Any] = field(default_factory=dict)  # lists for PER_MEMBER numbers: M = their product × seeds
+    device: str = "cpu"
+    threads: int = 1  # of torch: one is fastest for small networks
+    log_every: int = MISSING  # steps between rows of metrics.csv
+    compare_every: int = MISSING  # steps between comparisons with the exact solution
+    compare_share: float = 0.1  # of the run's time that comparing may take; beyond, it is done less often; 1: no limit
+    checkpoint_every: int = MISSING  # steps between checkpoints
+    resume: str | None = None  # the folder of a run to go on with
+
+    @property
+    def member_seeds(self) -> list[int]:
+        """The M seeds: all of them for the first setting, then for the next; see `rlnet.members`."""
+        settings = prod(len(values) for values in leaves(self.vary).values())
+        return list(range(self.seed, self.seed + self.seeds)) * settings
+
+
+@dataclass
+class SolveConfig(Settings):
+    """Everything that decides an exact solution."""
+
+    env: EnvConfig = MISSING
+    gamma: float = MISSING
+    method: str = "auto"  # see rlnet.mdp.solving.METHODS
+    tol: float = 1e-8  # the largest error of any value
+    temperature: float = 0.0  # above 0: the entropy-regularised problem
+    horizon: int | None = None  # at most so many steps; null: no limit
+    verify: bool = False  # check the residual again, in extended precision
+    device: str = "cpu"
+
+
+@dataclass
+class AuditConfig(Settings):
+    """Everything that decides an audit of the simulators of an environment."""
+
+    env: EnvConfig = MISSING
+    samples: int = MISSING  # steps of each simulator
+    envs: int = 64  # environments in a vector
+    level: float = 0.01  # the probability of any false alarm
+    seed: int = 0
+
+
+SCHEMAS: dict[str, type] = {
+    "train": Config,
+    "solve": SolveConfig,
+    "audit": AuditConfig,
+    "env/gridworld": GridworldConfig,
+    "env/random_walk": RandomWalkConfig,
+    "env/maximisation_bias": MaximisationBiasConfig,
+    "env/baird": BairdConfig,
+    "env/gymnasium": GymnasiumConfig,
+    "algo/control": AlgoConfig,
+    "algo/prediction": PredictionConfig,
+    "algo/replay": ReplayConfig,
+    "algo/epochs": EpochsConfig,
+    "network/tabular": TabularConfig,
+    "network/linear": LinearConfig,
+    "network/mlp": MlpConfig,
+    "network/module": ModuleConfig,
+    "exploration/any": ExplorationConfig,
+    "exploration/optimistic": OptimisticConfig,
+    "exploration/noisy": NoisyConfig,
+    "schedule/none": ScheduleConfig,
+    "schedule/constant": ConstantConfig,
+    "schedule/ramp": RampConfig,
+    "schedule/piecewise": PiecewiseConfig,
+    "schedule/episodes": EpisodesConfig,
+    "optimizer/any": OptimizerConfig,
+}
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, as `schema/...`."""
+    store = ConfigStore.instance()
+    for path, schema in SCHEMAS.items():
+        group, _, name = path.rpartition("/")
+        store.store(group=f"schema/{group}" if group else "schema", name=name, node=schema)

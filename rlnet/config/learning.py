@@ -1,0 +1,165 @@
+"""The settings of algorithms, networks, exploration, optimisers and schedules."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from rlnet.config.settings import PER_MEMBER, Settings
+
+
+@dataclass
+class ScheduleConfig(Settings):
+    """A number as a function of the share of the run that is done."""
+
+    name: str = MISSING
+
+
+@dataclass
+class ConstantConfig(ScheduleConfig):
+    """Always `value`."""
+
+    value: float = field(default=MISSING, metadata=PER_MEMBER)
+
+
+@dataclass
+class RampConfig(ScheduleConfig):
+    """From `start` to `end` over the first `fraction` of the run, then `end`: linear, exponential or cosine."""
+
+    start: float = field(default=MISSING, metadata=PER_MEMBER)
+    end: float = field(default=MISSING, metadata=PER_MEMBER)
+    fraction: float = field(default=1.0, metadata=PER_MEMBER)
+
+
+@dataclass
+class PiecewiseConfig(ScheduleConfig):
+    """In straight lines through `values` at the shares `at` of the run."""
+
+    at: list[float] = MISSING
+    values: list[float] = MISSING
+
+
+@dataclass
+class EpisodesConfig(ScheduleConfig):
+    """start·decay^k after k finished episodes of the member, but at least `end`."""
+
+    start: float = field(default=MISSING, metadata=PER_MEMBER)
+    end: float = field(default=MISSING, metadata=PER_MEMBER)
+    decay: float = field(default=MISSING, metadata=PER_MEMBER)
+
+
+@dataclass
+class AlgoConfig(Settings):
+    """An algorithm of `rlnet/algos/` and the data that one update sees."""
+
+    name: str = MISSING
+    envs: int = MISSING  # N, environments per member
+    rollout: int = MISSING  # T, steps per update; for whole episodes: the most steps an episode may have
+    hyper: dict[str, float] = field(default_factory=dict, metadata=PER_MEMBER)  # the algorithm's own numbers
+    options: dict[str, Any] = field(default_factory=dict)  # the algorithm's own choices
+
+
+@dataclass
+class EpochsConfig(AlgoConfig):
+    """An algorithm that goes over each rollout several times, in shuffled minibatches."""
+
+    epochs: int = MISSING
+    minibatches: int = MISSING
+
+
+@dataclass
+class ReplayConfig(AlgoConfig):
+    """An algorithm that learns from a replay of past transitions, with a target network."""
+
+    capacity: int = MISSING  # transitions that each member keeps
+    batch: int = MISSING  # B, of them in one update
+    n_step: int = 1  # rewards in a target before it bootstraps
+    learning_starts: int = MISSING  # transitions of each member before the first update
+    updates: int = 1  # optimiser steps after each rollout
+    target_every: int | None = None  # optimiser steps between copies to the target network (hard updates)
+    target_rate: float | None = field(
+        default=None, metadata=PER_MEMBER
+    )  # or: its share of the way at each step (Polyak)
+    priority: float = 0.0  # rows are drawn in proportion to (|error| + priority_floor)^priority; 0: uniformly
+    priority_floor: float = field(default=0.01, metadata=PER_MEMBER)
+    correction: ScheduleConfig = MISSING  # β: importance weights are (least probability/probability)^β
+
+
+@dataclass
+class PredictionConfig(AlgoConfig):
+    """An algorithm that learns the value of a given policy."""
+
+    policy: Any = "uniform"  # uniform, optimal, a list of action weights, or the path of a values.npz or solution.npz
+    behaviour: Any = None  # who acts: the same choices, or a share of uniform actions in the policy; null: the policy
+
+
+@dataclass
+class NetworkConfig(Settings):
+    """Common to all function classes."""
+
+    name: str = MISSING
+    initial_value: float = 0.0  # added to the first V or Q
+    dueling: bool = False  # Q = V + advantage, of an mlp from separate streams
+
+
+@dataclass
+class TabularConfig(NetworkConfig):
+    """One free number per state and output: a one-hot input without a hidden layer."""
+
+
+@dataclass
+class LinearConfig(NetworkConfig):
+    """Linear in the environment's features; weights start at zero."""
+
+    bias: bool = True
+    weights: list[float] | None = None  # the first weights instead, one per feature, for every value
+
+
+@dataclass
+class MlpConfig(NetworkConfig):
+    """A multi-layer perceptron."""
+
+    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    activation: str = "relu"
+    input: str = "one_hot"  # of finite environments: one_hot, or the environment's features
+
+
+@dataclass
+class ModuleConfig(NetworkConfig):
+    """Any torch.nn.Module as the body, with a linear layer on top."""
+
+    target: str = MISSING  # its class, as package.Class
+    kwargs: dict[str, Any] = field(default_factory=dict)  # what it is constructed with
+    shape: list[int] = field(default_factory=list)  # in which it sees one observation; empty: as a vector
+    input: str = "one_hot"  # of finite environments: one_hot, or the environment's features
+
+
+@dataclass
+class ExplorationConfig(Settings):
+    """How actions are chosen from action values; `none` where the algorithm has a policy of its own."""
+
+    name: str = MISSING
+
+
+@dataclass
+class OptimisticConfig(ExplorationConfig):
+    """Greedy, from first action values that are too good to be true."""
+
+    initial_value: float = MISSING
+
+
+@dataclass
+class NoisyConfig(ExplorationConfig):
+    """Greedy for parameters with learned noise."""
+
+    sigma: float = MISSING  # of the first noise: its deviation times the root of a layer's inputs
+
+
+@dataclass
+class OptimizerConfig(Settings):
+    """Stochastic gradient descent; `schedule` is a factor on the learning rate."""
+
+    name: str = MISSING
+    learning_rate: float = field(default=MISSING, metadata=PER_MEMBER)
+    max_grad_norm: float | None = field(default=None, metadata=PER_MEMBER)  # each member's own gradient is clipped
+    schedule: ScheduleConfig = MISSING

@@ -1,0 +1,41 @@
+"""What every config dataclass shares: attributes that are set once, and errors that name the key."""
+
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+PER_MEMBER = {"per_member": True}
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. The message is one sentence that names the key, the value and what is allowed."""
+
+
+class RunFailed(RuntimeError):
+    """A run that began could not be finished. The message is one sentence that says why and what may help."""
+
+
+def require(condition: bool, key: str, value: Any, allowed: str) -> None:
+    """Raise ConfigError 'key=value: allowed' unless `condition` holds (NaN never does)."""
+    if not condition:
+        raise ConfigError(f"{key}={value}: {allowed}")
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"a.b": value}."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return out
+
+
+class Settings:
+    """Base of all config dataclasses: an attribute can be set once, by the constructor.
+
+    `dataclass(frozen=True)` would say the same, but OmegaConf makes such schemas read-only for overrides too.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__:
+            raise FrozenInstanceError(f"cannot assign to {name!r}: settings do not change after validation")
+        object.__setattr__(self, name, value)
