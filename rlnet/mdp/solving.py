@@ -82,6 +82,14 @@ def solve(
     large = method == "auto" and (mdp.n_states > DIRECT_STATES or device != "cpu")
     method = "modified_policy_iteration" if large else method
     sort = large and device == "cpu" and seems_acyclic(mdp)
+    table = table_of(mdp) if method == "auto" and gamma < 1.0 else None
+    found = None if table is None else solve_table(table, gamma, tol, progress)
+    if found is not None:
+        x, q, bound, done = found
+        arrays = table.laid_out(x, q, bound)
+        if verify:
+            verified(mdp, arrays[0], gamma, bound)
+        return _solution(arrays, gamma, tol, bound, done, progress)
     try:
         if gamma == 1.0:
             v, q, bound, done, system = _at_one(mdp, tol, method, progress, sort)
@@ -94,7 +102,7 @@ def solve(
     best = optimal_pairs(mdp, system, v, q, gamma, bound)
     if verify:
         verified(mdp, v, gamma, bound)
-    return _solution(mdp, gamma, tol, v, q, best, bound, done, progress)
+    return _solution(_laid_out(mdp, v, q, best), gamma, tol, bound, done, progress)
 
 
 def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress):
@@ -103,17 +111,11 @@ def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Pro
     if method == "linear_programming" and mdp.n_pairs:
         first, how = linear_programme(system, gamma), "HiGHS, then LU"
     elif method == "auto" and mdp.n_pairs:
-        table = table_of(system)
-        if table is not None:
-            v, q, bound, done, first = solve_table(table, gamma, tol, progress)
-            if bound <= tol or table.solves:
-                progress.report(bound)
-                return v, q, bound, done, system
-        else:
-            v, first, bound, progress.sweeps = warm_start(system, gamma, tol)
-            if bound <= tol:
-                progress.report(bound)
-                return v, system.q(v, gamma), bound, "value_iteration (Jacobi)", system
+        v, first, bound, sweeps = warm_start(system, gamma, tol)
+        progress.sweeps += sweeps
+        if bound <= tol:
+            progress.report(bound)
+            return v, system.q(v, gamma), bound, "value_iteration (Jacobi)", system
         method = "policy_iteration"
     v, _ = policy_iteration(system, gamma, first, progress)
     return v, system.q(v, gamma), discounted_bound(system, v, gamma), f"{method} ({how})", system
@@ -214,15 +216,20 @@ def _proper_or(system: System, pairs: np.ndarray, other: np.ndarray) -> np.ndarr
     return pairs if np.isfinite(steps[system.first_pairs()[0]]).all() else other
 
 
-def _solution(mdp, gamma, tol, v, q, best, bound, done, progress) -> Solution:
+def _laid_out(mdp: FiniteMDP, v: np.ndarray, q: np.ndarray, best: np.ndarray):
+    """(v [S], q [S, A], policy [S, A]) from q and the optimal ones among the pairs, [P]."""
     table = np.full((mdp.n_states, mdp.n_actions), -np.inf)
     table[mdp.pair_state, mdp.pair_action] = q
     policy = np.zeros((mdp.n_states, mdp.n_actions))
     policy[mdp.pair_state[best], mdp.pair_action[best]] = 1.0
     policy /= np.maximum(policy.sum(axis=1, keepdims=True), 1.0)
+    return v, table, policy
+
+
+def _solution(arrays, gamma: float, tol: float, bound: float, done: str, progress: Progress) -> Solution:
     met = report_tolerance(bound, tol, progress.interrupted)
     seconds = time.perf_counter() - progress.began
-    return Solution(v, table, policy, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
+    return Solution(*arrays, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
 
 
 def _checked(gamma, tol, method, temperature, horizon, device) -> float:

@@ -1,152 +1,186 @@
-"""Backups of small models in numpy, laid out as one table [A, m]: no compiled code, few and cheap calls."""
+"""Small models in numpy for γ < 1, laid out as one table [A, m]: no compiled code, few and cheap calls."""
 
 from __future__ import annotations
+
+from math import isqrt
 
 import numpy as np
 from scipy.linalg.lapack import dgetrf, dgetrs
 
 from rlnet.mdp.direct import MAX_IMPROVEMENTS
 from rlnet.mdp.iterate import ROW_SUM, Progress
-from rlnet.mdp.system import System
+from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.system import system_of
 
-DENSE_ENTRIES = 100_000  # [A, m, n] up to which products with a dense table beat gathering successors
-GATHERED = 4  # successors per pair up to which gathering them beats a sparse product
 DENSE_STATES = 150  # up to here policies are evaluated by a dense LU of the table's rows
-CHECK_EVERY = 4  # sweeps between looks at the change, which cost as much as a sweep
-WARM_SWEEPS = 32
+DENSE_ENTRIES = 100_000  # of the table's rows, at most
+NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, an improvement has to be proved
 
 
 class Table:
-    """The pairs of the m states that act as [A, m]; where a state has fewer than A, its first one is repeated."""
+    """The pairs of the m states that act as [A, m]; where a state has fewer than A, its first one is repeated.
 
-    def __init__(self, system: System) -> None:
-        self.system = system
+    `moves`: every pair goes to one state or ends, so that backups need no product. `solves`: policies can be evaluated
+    by a dense LU. A table that can do neither is none: see `table_of`.
+    """
+
+    def __init__(self, mdp: FiniteMDP) -> None:
+        self.system = system = system_of(mdp)
         self.states, begin = system.first_pairs()
-        counts = np.diff(np.append(begin, len(system.pair_state)))
-        self.width, self.m = int(counts.max()), len(begin)
-        number = np.arange(self.width)[:, None]
-        self.pairs = begin + np.where(number < counts, number, 0)  # [A, m]
-        ordinal = np.arange(len(system.pair_state)) - np.repeat(begin, counts)
-        self.place = ordinal * self.m + np.repeat(np.arange(self.m), counts)  # of each pair, in the flat table
-        self.reward = system.reward[self.pairs].ravel()
-        self.all_act = self.m == system.n
-        self.columns = np.arange(self.m)
-        rows = system.transition[self.pairs.ravel()]
-        self.dense = rows.shape[0] * system.n <= DENSE_ENTRIES
-        self.solves = self.dense and self.m <= DENSE_STATES  # policies can be evaluated, too
-        self.gamma = -1.0
-        if self.dense:
-            self.rows = rows.toarray()
+        self.counts = np.diff(np.append(begin, len(system.pair_state)))
+        self.width, self.m = int(self.counts.max(initial=0)), len(begin)
+        p = system.transition
+        self.moves = bool(len(begin)) and int(np.diff(p.indptr).max()) <= 1 and bool((p.data == 1.0).all())
+        entries = self.width * self.m
+        self.solves = 0 < self.m <= DENSE_STATES and entries * self.m <= DENSE_ENTRIES
+        self.wasteful = entries > 2 * len(system.pair_state)
+        if not self.useful:
             return
-        lengths = np.diff(rows.indptr)
-        place = np.arange(rows.nnz) - np.repeat(rows.indptr[:-1], lengths)
-        row = np.repeat(np.arange(len(lengths)), lengths)
-        outcomes = max(int(lengths.max(initial=0)), 1)
-        self.to = np.zeros((outcomes, len(lengths)), dtype=np.intp)
-        self.chance = np.zeros(self.to.shape)
-        self.to[place, row], self.chance[place, row] = rows.indices, rows.data
+        number = np.arange(self.width)[:, None]
+        pairs = (begin + np.where(number < self.counts, number, 0)).ravel()
+        ordinal = np.arange(len(system.pair_state)) - np.repeat(begin, self.counts)
+        self.place = ordinal * self.m + np.repeat(np.arange(self.m), self.counts)  # of each pair, in the flat table
+        self.cell = mdp.pair_state.astype(np.intp) * mdp.n_actions + mdp.pair_action  # of each pair, in flat [S, A]
+        self.shape = (mdp.n_states, mdp.n_actions)
+        self.reward = system.reward[pairs]
+        self.columns = np.arange(self.m)
+        self.listed = number < self.counts
+        self.full = self.width == mdp.n_actions and bool(self.listed.all())
+        rows = p[pairs][:, self.states]  # states that do not act are worth 0
+        if self.moves:
+            self.to = np.full(entries, self.m)  # where no value waits
+            self.to[np.diff(rows.indptr) > 0] = rows.indices
+        if self.solves:
+            self.rows, self.gamma = rows.toarray(), -1.0
+
+    @property
+    def useful(self) -> bool:
+        return (self.moves or self.solves) and not self.wasteful
 
     def at(self, gamma: float) -> None:
-        """Prepare for this γ."""
+        """Prepare the matrices I − γP of all pairs, and of the policy that takes each as often, for this γ."""
         if gamma != self.gamma:
-            weights = gamma * (self.rows if self.dense else self.chance)
-            self.gamma, self.weights = gamma, weights
+            self.gamma, self.weights = gamma, gamma * self.rows
+            self.matrix = np.tile(np.eye(self.m), (self.width, 1)) - self.weights
+            self.mean_matrix = self.matrix.reshape(self.width, self.m, self.m).mean(axis=0)
+            self.mean_reward = self.reward.reshape(self.width, self.m).mean(axis=0)
 
-    def q(self, v: np.ndarray) -> np.ndarray:
-        """r + γ P v, flat [A m]."""
-        if self.dense:
-            q = self.weights.dot(v)
-        else:
-            q = v.take(self.to[0])
-            q *= self.weights[0]
-            for to, weight in zip(self.to[1:], self.weights[1:], strict=True):
-                q += v.take(to) * weight
-        q += self.reward
-        return q
+    def laid_out(self, x: np.ndarray, q: np.ndarray, bound: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(v [S], q [S, A], policy [S, A]) from the values [m] of the states that act and q flat [A m].
 
-    def spread(self, x: np.ndarray) -> np.ndarray:
-        """Values [n] of all states from those that act."""
-        if self.all_act:
-            return x
-        v = np.zeros(self.system.n)
+        As for `direct.optimal_pairs` the optimal pairs are those within what the error of v and rounding may hide:
+        2γ bound + 2 rounding ≤ 2 bound, since bound ≥ rounding / (1 − γ).
+        """
+        by_action = q.reshape(self.width, self.m)
+        top = np.maximum.reduce(by_action, 0)
+        top -= 2.0 * bound
+        tied = by_action >= top
+        if not self.full:
+            tied &= self.listed
+        share = tied / np.add.reduce(tied, 0)
+        if self.full and self.m == self.shape[0]:
+            return x, by_action.T, share.T
+        v, table, policy = np.zeros(self.shape[0]), np.full(self.shape, -np.inf), np.zeros(self.shape)
         v[self.states] = x
-        return v
+        if self.full:
+            table[self.states], policy[self.states] = by_action.T, share.T
+        else:
+            table.ravel()[self.cell] = q[self.place]
+            policy.ravel()[self.cell] = share.ravel()[self.place]
+        return v, table, policy
 
 
-def table_of(system: System) -> Table | None:
-    """The table of a model, kept with it; None where a table would be wasteful."""
-    kept = system.__dict__.get("_table", 0)
-    if kept == 0:
-        kept = None
-        _, begin = system.first_pairs()
-        widest = int(np.diff(np.append(begin, len(system.pair_state))).max(initial=0))
-        entries = widest * len(begin)
-        if entries and entries <= 2 * len(system.pair_state):
-            dense = entries * system.n <= DENSE_ENTRIES
-            if dense or int(np.diff(system.transition.indptr).max(initial=0)) <= GATHERED:
-                kept = Table(system)
-        system.__dict__["_table"] = kept
-    return kept
+def table_of(mdp: FiniteMDP) -> Table | None:
+    """The table of a model, kept with it; None where it would be of no use."""
+    kept = mdp.__dict__.get("_table")
+    if kept is None:
+        kept = mdp.__dict__["_table"] = Table(mdp)
+    return kept if kept.useful else None
 
 
-def solve_table(
-    table: Table, gamma: float, tol: float, progress: Progress
-) -> tuple[np.ndarray, np.ndarray, float, str, np.ndarray]:
-    """(v [n], q [P], bound, what was done, greedy pairs [m]) for γ < 1: a few Jacobi backups, which end the matter
-    where rewards come early or the model is deterministic, then policy iteration (S&B ch. 4.3) if the table is small.
+def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
+    """(v [m], q flat [A m], bound, what was done) for γ < 1, or None where the values did not settle.
 
-    Where it is not, the bound may exceed `tol`, and the greedy pairs are where to go on from.
+    Where every pair goes to one state, values are carried back from the ends, a step by every sweep. Otherwise, and
+    where that does not settle, policy iteration (S&B ch. 4.3).
     """
-    system, shape = table.system, (table.width, table.m)
-    table.at(gamma)
-    rest = 1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6))
-    goal = tol * rest
-    limit = min(WARM_SWEEPS, table.m // 2 + 2)
-    x = np.zeros(table.m)
-    v, q, count, done = table.spread(x), table.reward, 1, "value_iteration (Jacobi)"
-    while True:
-        top = np.maximum.reduce(q.reshape(shape))
-        if count % CHECK_EVERY == 0 or count >= limit:
-            change = float(np.abs(top - x).max())
-            if change < goal or count >= limit:
-                break
-        x = top
-        v = table.spread(x)
-        q, count = table.q(v), count + 1
-    progress.sweeps += count
-    bound = (change + system.rounding(v)) / rest if rest > 0.0 else np.inf
-    choice = q.reshape(shape).argmax(axis=0)
-    if bound > tol and table.solves:
-        v, q, bound, choice = _policy_iteration(table, choice, rest, progress)
-        done = "policy_iteration (dense LU)"
-    return v, q[table.place], bound, done, table.pairs[choice, table.columns]
+    rest = 1.0 - gamma * (1.0 + ROW_SUM * (table.system.terms + 6))
+    if rest <= 0.0:
+        return None
+    if table.moves:
+        x, q, settled = _carry_back(table, gamma, progress)
+        if settled:
+            bound = table.system.rounding(x) / rest
+            _report(progress, bound)
+            return x, q, bound, "value_iteration (Jacobi)"
+    if not table.solves:
+        return None
+    return *_policy_iteration(table, gamma, tol, rest, progress), "policy_iteration (dense LU)"
 
 
-def _policy_iteration(table: Table, choice: np.ndarray, rest: float, progress: Progress):
-    """As `direct.policy_iteration`, on the table: (v, q, bound, choice)."""
-    system, m, columns = table.system, table.m, table.columns
-    for _ in range(MAX_IMPROVEMENTS):
-        at = choice * m + columns
-        rows = table.weights[at]
-        matrix = np.negative(rows if table.all_act else rows[:, table.states])
-        matrix.flat[:: m + 1] += 1.0
-        r = table.reward[at]
-        factors, pivots, _ = dgetrf(matrix.T, overwrite_a=1)  # Fortran's view: the transpose, without a copy
-        x = dgetrs(factors, pivots, r, trans=1)[0]
-        x += dgetrs(factors, pivots, r - x + rows.dot(table.spread(x)), trans=1)[0]
-        v = table.spread(x)
-        q = table.q(v)
-        top = np.maximum.reduce(q.reshape(table.width, m))
-        slack, own = system.rounding(v), q[at]
-        bound = (float(np.abs(top - x).max()) + slack) / rest if rest > 0.0 else np.inf
+def _carry_back(table: Table, gamma: float, progress: Progress) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Jacobi backups until none changes a bit: (v, q, whether it came to that)."""
+    m, to, reward = table.m, table.to, table.reward
+    scaled, q, discount = np.zeros(m + 1), reward.copy(), np.full(m, gamma)  # one place for what ends stays 0
+    head, by_action, greatest = scaled[:m], q.reshape(table.width, m), np.maximum.reduce
+    top, last = greatest(by_action, 0), np.empty(m)
+    for _ in range(min(m, 32 + 8 * isqrt(m))):
         progress.sweeps += 1
-        try:
-            progress.report(bound)
-        except KeyboardInterrupt:
-            progress.interrupted = True
-        # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
-        better = top > own + (2.0 * slack + 2.0 * float(np.abs(own - x).max()))
-        if progress.exhausted or progress.interrupted or not better.any():
+        np.multiply(top, discount, head)
+        scaled.take(to, None, q, "clip")
+        np.add(q, reward, q)
+        top, last = last, top
+        greatest(by_action, 0, None, top)
+        if top.tobytes() == last.tobytes():
+            return last, q, True
+    return last, q, False
+
+
+def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progress: Progress):
+    """(v, q, bound), from the values of the policy that takes every action as often, whose greedy policy is good
+    where rewards are rare. As `direct.policy_iteration` otherwise."""
+    table.at(gamma)
+    m, system, shape = table.m, table.system, (table.width, table.m)
+    matrix, reward, refined = table.mean_matrix, table.mean_reward, False
+    at = None
+    for _ in range(MAX_IMPROVEMENTS):
+        factors, pivots, _ = dgetrf(matrix.T, overwrite_a=at is not None)  # Fortran's view: the transpose, uncopied
+        x = dgetrs(factors, pivots, reward, trans=1)[0]
+        if refined:
+            x += dgetrs(factors, pivots, reward - x + table.weights.take(at, 0).dot(x), trans=1)[0]
+        q = table.weights.dot(x)
+        q += table.reward
+        new = q.reshape(shape).argmax(0)
+        new *= m
+        new += table.columns
+        top = q.take(new)
+        change, slack = _size(top - x), system.rounding(x)
+        bound = (change + slack) / rest
+        progress.sweeps += 1
+        _report(progress, bound)
+        if bound <= tol or progress.exhausted or progress.interrupted:
             break
-        choice = np.where(better, q.reshape(table.width, m).argmax(axis=0), choice)
-    return v, q, bound, choice
+        if at is None or change > NEAR_ROUNDING * slack:
+            at = new
+        elif refined:
+            # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
+            own = q.take(at)
+            better = top > own + (2.0 * slack + 2.0 * _size(own - x))
+            if not better.any():
+                break
+            at = np.where(better, new, at)
+        refined = refined or change <= NEAR_ROUNDING * slack
+        matrix, reward = table.matrix.take(at, 0), table.reward.take(at)
+    return x, q, bound
+
+
+def _size(x: np.ndarray) -> float:
+    """max |x|."""
+    return float(np.maximum.reduce(np.abs(x)))
+
+
+def _report(progress: Progress, bound: float) -> None:
+    try:
+        progress.report(bound)
+    except KeyboardInterrupt:
+        progress.interrupted = True
