@@ -18,6 +18,7 @@ from rlnet.mdp.system import EPS, System, quotient
 
 MAX_IMPROVEMENTS = 10_000
 WARM_SWEEPS = 30
+DIRECT_STATES = 3000  # up to here auto solves by LU, and numba is neither imported nor compiled
 
 
 class UnboundedLoopError(Exception):
@@ -138,6 +139,12 @@ def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
     (Any that may would do in exact numbers; with a small chance at each of many steps it ends too late for floats.)
     """
     states, begin = system.first_pairs()
+    if system.n > DIRECT_STATES:
+        from rlnet.mdp.walks import back_from_ends
+
+        p, pairs = system.transition, np.empty(len(states), dtype=np.int64)
+        if back_from_ends(system.pair_state, p.indptr, p.indices, p.data, system.ends, begin, pairs, system.n):
+            return np.ones(system.n, dtype=bool), pairs
     has_pairs = np.zeros(system.n, dtype=bool)
     has_pairs[states] = True
     safe, steps, use = sure_to_end(system.pair_state, system.transition, system.ends)
@@ -164,10 +171,17 @@ class Proper:
 
 
 def made_proper(system: System) -> Proper:
-    """Loops without reward become one state each, which may also stay for ever at 0.
+    """Loops without reward become one state each, which may also stay for ever at 0. Kept with the system.
 
     Raises ImproperPolicyError or UnboundedValueError with the states (args[0]) from which no policy ends.
     """
+    kept = system.__dict__.get("_proper")
+    if kept is None:
+        kept = system.__dict__["_proper"] = _made_proper(system)
+    return kept
+
+
+def _made_proper(system: System) -> Proper:
     free = (system.reward == 0.0) & ~system.ends
     component, inside = end_components(system.pair_state, system.transition, free)
     if inside.any():
@@ -273,10 +287,13 @@ def optimal_pairs(
     scale = float(np.abs(v).max()) + float(np.abs(top).max())
     tolerance = 16.0 * EPS * scale + (2.0 * gamma * bound if np.isfinite(bound) else 0.0)
     optimal = q >= top - tolerance
-    return optimal if gamma < 1.0 else _out_of_loops(system, v, optimal, tolerance)
+    return optimal if gamma < 1.0 else _out_of_loops(system, v, optimal, tolerance, bound)
 
 
-def _out_of_loops(system: System, v: np.ndarray, optimal: np.ndarray, tolerance: float) -> np.ndarray:
+def _out_of_loops(system: System, v: np.ndarray, optimal: np.ndarray, tolerance: float, bound: float) -> np.ndarray:
+    # Round a loop of tied pairs, q − v averages to at least −2 tolerance, and to the mean reward: one pays that much.
+    if not (optimal & ~system.ends & (system.reward >= -2.0 * tolerance)).any() and np.isfinite(bound):
+        return optimal
     component, inside = end_components(system.pair_state, system.transition, optimal & ~system.ends)
     if not inside.any():
         return optimal

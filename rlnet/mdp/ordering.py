@@ -19,10 +19,17 @@ ALONE = 0.5  # share of strongly connected components in the states from which t
 
 def seems_acyclic(mdp: FiniteMDP) -> bool:
     """Whether random walks hardly ever come back to where they were: then components are worth computing, which takes
-    as long as ten sweeps. This look takes milliseconds.
+    as long as ten sweeps. This look takes milliseconds, once for each model.
 
     A walk of 2 √n steps comes back even in a random graph, after many steps; in a grid it comes back all the time.
     """
+    kept = mdp.__dict__.get("_seems_acyclic")
+    if kept is None:
+        kept = mdp.__dict__["_seems_acyclic"] = _walks_hardly_return(mdp)
+    return kept
+
+
+def _walks_hardly_return(mdp: FiniteMDP) -> bool:
     if mdp.n_pairs == 0 or int(np.diff(mdp.outcome_ptr).max()) == 1:
         return False  # deterministic models have a pass of their own: `rlnet.mdp.walks`
     rng, limit, steps, back, far = np.random.default_rng(0), 2 * int(np.sqrt(mdp.n_states)) + 8, 1, 0, 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from rlnet.mdp.checks import check_gamma
 from rlnet.mdp.direct import (
+    DIRECT_STATES,
     UnboundedLoopError,
     discounted_bound,
     made_proper,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:  # numba is imported by the large problems alone
 ITERATIVE = ("value_iteration", "gauss_seidel", "modified_policy_iteration")
 METHODS = ("auto", *ITERATIVE, "policy_iteration", "linear_programming")
 SORTED = "in topological order"
-DIRECT_STATES = 3000  # up to here auto solves by LU, and numba is neither imported nor compiled
 
 
 def solve(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlnet.mdp.iterate import INNER_LIMIT, Progress, in_place
+from rlnet.mdp.iterate import Progress, in_place
 from rlnet.mdp.packed import PackedSweeps
 
 STEP_SWEEPS = 20_000  # sweeps granted to the expected steps of a policy before it counts as never ending
 ROUNDS = 8
+FIRST_SWEEPS = 5  # of the policy that ends from everywhere
 
 
 def undiscounted(
@@ -25,10 +26,10 @@ def undiscounted(
     """
     if not sweeps.start():
         sweeps.follow_pairs(proper)
-        for _ in range(2 * INNER_LIMIT):
+        for _ in range(FIRST_SWEEPS):
             sweeps.follow_in_place()
             progress.sweeps += 1
-    theta, steps, bound = max(tol / 50.0, 8.0 * sweeps.rounding()), None, np.inf
+    theta, steps, bound = max(tol / 20.0, 8.0 * sweeps.rounding()), None, np.inf
     for _ in range(ROUNDS):
         sweeps.start(theta)
         low, high = _settled(sweeps, theta, method, progress, patience)

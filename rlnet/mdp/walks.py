@@ -81,3 +81,50 @@ def path_lengths(choice, successor, chance, steps):
             t = path[k]
             steps[t] = steps[successor[choice[t]]] + 1.0
             state[t] = 2
+
+
+@compiled
+def back_from_ends(pair_state, ptr, successor, chance, ends, begin, pairs, n):
+    """Fill `pairs` [m] with the pair of each state (their first ones are `begin`) that is likeliest to come a step
+    nearer to an end, on a breadth-first walk back from the ends. Whether the end can be reached from all of them.
+    """
+    edges = np.zeros(n + 1, np.int64)
+    for k in range(ptr[0], ptr[-1]):
+        edges[successor[k] + 1] += 1
+    for s in range(n):
+        edges[s + 1] += edges[s]
+    place, source = edges[:-1].copy(), np.empty(edges[n], pair_state.dtype)
+    steps, queue, size = np.full(n, n + 1, np.int32), np.empty(n, pair_state.dtype), 0
+    for i in range(len(pair_state)):
+        s = pair_state[i]
+        for k in range(ptr[i], ptr[i + 1]):
+            source[place[successor[k]]] = s
+            place[successor[k]] += 1
+        if ends[i] and steps[s] > 1:
+            steps[s] = 1
+            queue[size] = s
+            size += 1
+    head = 0
+    while head < size:
+        s = queue[head]
+        head += 1
+        for k in range(edges[s], edges[s + 1]):
+            t = source[k]
+            if steps[t] > n:
+                steps[t] = steps[s] + 1
+                queue[size] = t
+                size += 1
+    if size < len(begin):
+        return False
+    for j in range(len(begin)):
+        best, last = -1.0, begin[j + 1] if j + 1 < len(begin) else len(pair_state)
+        for i in range(begin[j], last):
+            total, nearer = 0.0, 0.0
+            for k in range(ptr[i], ptr[i + 1]):
+                total += chance[k]
+                if steps[successor[k]] < steps[pair_state[i]]:
+                    nearer += chance[k]
+            likely = nearer + max(1.0 - total, 0.0) if ends[i] else nearer
+            if likely > best:
+                best, pairs[j] = likely, i
+    return True
