@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -227,47 +227,6 @@ def discounted_bound(system: System, v: np.ndarray, gamma: float) -> float:
     contraction = gamma * (1.0 + ROW_SUM * (system.terms + 6))
     top = float(np.abs(residual).max()) + system.rounding(v)
     return top / (1.0 - contraction) if contraction < 1.0 else np.inf
-
-
-def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray) -> float:
-    """max |v − v*| at γ = 1 from a value below and one above.
-
-    Below: the policy's own value, v − c w with w its expected steps. Above: any u with Tu ≤ u, since then V^π ≤ u for
-    every policy that ends. Such a u solves the problem whose every step pays θ more, if θ exceeds what rounding and
-    residual take away; the inequality is checked. Infinite where none was found (a loop whose rewards cancel).
-    """
-    states, begin = system.first_pairs()
-    if len(states) == 0:
-        return 0.0
-    p = system.transition[pairs][:, states]
-    steps = np.zeros(system.n)
-    steps[states] = DiscountedSystem(p, 1.0).solve(np.ones(len(states)))
-    slack = system.rounding(v)
-    margin = steps[states] - p @ steps[states]
-    width = 2 * (int(np.diff(p.indptr).max(initial=0)) + 8)
-    least = float(margin.min()) - width * EPS * float(steps.max())
-    if least <= 0 or steps.min() < 0:
-        return np.inf
-    residual = v[states] - (system.reward[pairs] + p @ v[states])
-    below = (float(residual.max()) + slack) / least * float(steps.max())
-    theta = 4.0 * (float(np.abs(residual).max()) + slack) + np.finfo(float).tiny
-    for _ in range(4):
-        u = v + theta * steps
-        if not _is_above(system, u, states, begin):
-            try:
-                u, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs)
-            except UnboundedLoopError:
-                return np.inf
-        if _is_above(system, u, states, begin):
-            return max(below, float((u - v).max()), 0.0)
-        theta *= 16.0
-    return np.inf
-
-
-def _is_above(system: System, u: np.ndarray, states: np.ndarray, begin: np.ndarray) -> bool:
-    """Whether Tu ≤ u, rounding included."""
-    backup = np.maximum.reduceat(system.q(u, 1.0), begin)
-    return bool((backup + system.rounding(u) <= u[states]).all())
 
 
 def optimal_pairs(

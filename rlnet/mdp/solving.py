@@ -17,7 +17,6 @@ from rlnet.mdp.direct import (
     optimal_pairs,
     policy_iteration,
     proper_policy,
-    undiscounted_bound,
     warm_start,
 )
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
@@ -29,6 +28,7 @@ from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.structure import end_components, steps_to_end
 from rlnet.mdp.system import System, system_of
 from rlnet.mdp.table_sweeps import solve_table, table_of
+from rlnet.mdp.undiscounted_bound import undiscounted_bound
 from rlnet.mdp.variants import finite_horizon, soft_solution
 from rlnet.mdp.verification import verified
 
@@ -175,7 +175,7 @@ def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, sort: b
 
 def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress, sort: bool):
     from rlnet.mdp.packed import PackedSweeps
-    from rlnet.mdp.undiscounted import undiscounted
+    from rlnet.mdp.undiscounted import reached, undiscounted
 
     order = ordered(system) if sort else None
     if order is None:
@@ -188,7 +188,8 @@ def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, pr
         bound, done = undiscounted(sweeps, tol, method, progress, first, _patience(system, method))
     except KeyboardInterrupt:
         progress.interrupted = True
-        return sweeps.v[place], np.inf, f"{method}, interrupted"
+        bound = reached(sweeps, progress)
+        return sweeps.v[place], bound, f"{method}, interrupted"
     if not np.isfinite(bound) and not progress.exhausted:
         # Sweeping did not settle: exact policy iteration finds the loop that pays, or the value if there is one.
         v, pairs = policy_iteration(system, 1.0, proper_policy(system)[1], progress)

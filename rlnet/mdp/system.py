@@ -88,28 +88,31 @@ def _system_of(mdp: FiniteMDP) -> System:
     return System(mdp.pair_state, reward, magnitude, mdp.transition, ends, int(np.diff(mdp.outcome_ptr).max(initial=0)))
 
 
-def quotient(system: System, component: np.ndarray, inside: np.ndarray) -> tuple[System, np.ndarray, np.ndarray]:
+def quotient(
+    system: System, component: np.ndarray, inside: np.ndarray, stays: bool = True
+) -> tuple[System, np.ndarray, np.ndarray]:
     """(system over merged states, class int [n] of each state, pair int [P'] behind each row, −1 for "stay").
 
-    Every end component becomes one state, its inner pairs go, and it gains a pair that stays for ever, at 0, and ends.
+    Every end component becomes one state, its inner pairs go, and if it `stays`, it gains a pair that stays for ever,
+    at 0, and ends.
     """
     merged = component >= 0
     label = np.where(merged, component, component.max(initial=-1) + 1 + np.arange(system.n))
     _, of = np.unique(label, return_inverse=True)
     n = int(of.max(initial=-1)) + 1
-    stays = np.unique(of[merged])
+    stay = np.unique(of[merged]) if stays else np.zeros(0, dtype=of.dtype)
     kept = np.flatnonzero(~inside)
     to = sp.csr_matrix((np.ones(system.n), (np.arange(system.n), of)), shape=(system.n, n))
-    rows = sp.vstack([(system.transition @ to).tocsr()[kept], sp.csr_matrix((len(stays), n))], format="csr")
-    state = np.concatenate([of[system.pair_state[kept]], stays])
+    rows = sp.vstack([(system.transition @ to).tocsr()[kept], sp.csr_matrix((len(stay), n))], format="csr")
+    state = np.concatenate([of[system.pair_state[kept]], stay])
     order = np.argsort(state, kind="stable")
-    nothing = np.zeros(len(stays))
+    nothing = np.zeros(len(stay))
     smaller = System(
         state[order],
         np.concatenate([system.reward[kept], nothing])[order],
         np.concatenate([system.magnitude[kept], nothing])[order],
         rows[order],
-        np.concatenate([system.ends[kept], np.ones(len(stays), dtype=bool)])[order],
+        np.concatenate([system.ends[kept], np.ones(len(stay), dtype=bool)])[order],
         system.terms,
     )
-    return smaller, of, np.concatenate([kept, np.full(len(stays), -1)])[order]
+    return smaller, of, np.concatenate([kept, np.full(len(stay), -1)])[order]

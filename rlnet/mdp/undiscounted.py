@@ -8,6 +8,7 @@ from rlnet.mdp.iterate import Progress, in_place
 from rlnet.mdp.packed import PackedSweeps
 
 STEP_SWEEPS = 20_000  # sweeps granted to the expected steps of a policy before it counts as never ending
+UNSETTLED_SWEEPS = 500  # the same, when a sweep was interrupted: the caller waits
 ROUNDS = 8
 FIRST_SWEEPS = 5  # of the policy that ends from everywhere
 
@@ -24,16 +25,20 @@ def undiscounted(
 
     Infinite where `patience` rounds of sweeps brought nothing: there may be no value to settle to.
     """
-    if not sweeps.start():
+    paths = sweeps.start()
+    if not paths:
         sweeps.follow_pairs(proper)
         for _ in range(FIRST_SWEEPS):
             sweeps.follow_in_place()
             progress.sweeps += 1
-    theta, steps, bound = max(tol / 20.0, 8.0 * sweeps.rounding()), None, np.inf
+    # Paths have at most n steps, and θ costs them nothing; sweeps settle the later, the smaller it is.
+    theta, steps, bound = max(tol / (2.0 * sweeps.n if paths else 20.0), 8.0 * sweeps.rounding()), None, np.inf
     for _ in range(ROUNDS):
         sweeps.start(theta)
         low, high = _settled(sweeps, theta, method, progress, patience)
-        if progress.exhausted or not np.isfinite(high):
+        if progress.exhausted:
+            return reached(sweeps, progress), method
+        if not np.isfinite(high):
             return np.inf, method
         slack = sweeps.rounding()
         steps = _steps(sweeps, steps, progress)
@@ -50,12 +55,40 @@ def undiscounted(
     return bound, method
 
 
+def reached(sweeps: PackedSweeps, progress: Progress) -> float:
+    """A bound on values that have not settled, which are moved to the middle of what is proved; inf if nothing is.
+
+    With W as in `undiscounted`, v + κW ≥ T(v + κW) wherever κ (W − P_a W) ≥ r_a + P_a v − v for every pair; then
+    v − δW ≤ V^π ≤ v* ≤ v + κW. There is such a κ where what is still to be gained leads nearer to the end.
+    """
+    sweeps.backup()
+    progress.sweeps += 1
+    steps = _steps(sweeps, None, progress, UNSETTLED_SWEEPS)
+    if steps is None:
+        return np.inf
+    v, own, slack = sweeps.v, np.repeat(np.arange(sweeps.n), np.diff(sweeps.pair_ptr)), 2.0 * sweeps.rounding()
+    gain = sweeps.action_values() - v[own]
+    try:
+        sweeps.v = steps
+        nearer = steps[own] - (sweeps.action_values() - sweeps.reward) - 4.0 * sweeps.rounding()
+    finally:
+        sweeps.v = v
+    below = slack - float(gain[sweeps.choice[sweeps.acts]].min(initial=0.0))
+    up = nearer > 0.0
+    above = float(((gain + slack)[up] / nearer[up]).max(initial=0.0)) * (1.0 + 1e-12)
+    if (above * (1.0 + 1e-12) * nearer[~up] < (gain + slack)[~up]).any():
+        return np.inf
+    sweeps.v = v + 0.5 * (above - below) * steps
+    return 0.5 * (above + below) * float(steps.max(initial=0.0)) * (1.0 + 1e-12) + slack
+
+
 def _settled(sweeps: PackedSweeps, theta: float, method: str, progress: Progress, patience: int):
     """Sweep with θ more a step until a Jacobi backup changes nothing by more than θ/2: its (least, largest) change."""
     goal, best, stale = theta / 2.0, np.inf, 0
     while not progress.exhausted:
         low, high = sweeps.backup(theta)
         progress.sweeps += 1
+        progress.report(progress.bound)
         change = max(-low, high)
         if change <= goal:
             return low, high
@@ -68,7 +101,9 @@ def _settled(sweeps: PackedSweeps, theta: float, method: str, progress: Progress
     return -np.inf, np.inf
 
 
-def _steps(sweeps: PackedSweeps, guess: np.ndarray | None, progress: Progress) -> np.ndarray | None:
+def _steps(
+    sweeps: PackedSweeps, guess: np.ndarray | None, progress: Progress, limit: int = STEP_SWEEPS
+) -> np.ndarray | None:
     """W ≥ 1 + P_π W for the greedy policy, float [n], None if none was found. Finite only where the policy ends.
 
     From w with w − P_π w ≥ c > 0, W = w / c. The sweeps aim at the expected number of steps, where c = 1.
@@ -81,7 +116,7 @@ def _steps(sweeps: PackedSweeps, guess: np.ndarray | None, progress: Progress) -
     sweeps.v = np.zeros(sweeps.n) if guess is None else guess.copy()
     sweeps.active = (0, sweeps.n)
     try:
-        for k in range(1, STEP_SWEEPS):
+        for k in range(1, limit):
             sweeps.follow_in_place(1.0)
             progress.sweeps += 1
             if k % 10 == 0 or k == 1:

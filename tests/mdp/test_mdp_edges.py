@@ -55,13 +55,33 @@ def test_free_loop_of_several_states():
     np.testing.assert_allclose(evaluate(mdp, solution.policy, 1.0).v, 3)
 
 
-def test_a_loop_whose_rewards_cancel_is_no_gain():
-    mdp = model({0: {0: [(1.0, 1, 1, False)], 1: [(1.0, 0, 0, True)]}, 1: {0: [(1.0, 0, -1, False)]}})
-    with pytest.warns(ToleranceWarning):  # no value lies strictly above: the certificate is given up, and said so
+def cancelling(gain, back, leaving):
+    """0 → 1 for `gain` and back for `back`, or out of 0 for `leaving`."""
+    return model({0: {0: [(1.0, 1, gain, False)], 1: [(1.0, 0, leaving, True)]}, 1: {0: [(1.0, 0, back, False)]}})
+
+
+@pytest.mark.parametrize("method", ["auto", "modified_policy_iteration", "value_iteration", "linear_programming"])
+@pytest.mark.parametrize("leaving", [0.0, 5.0, -0.7])
+def test_a_loop_whose_rewards_cancel_is_no_gain_and_that_is_proved(method, leaving):
+    for gain in (1.0, 0.1):
+        solution = solve(cancelling(gain, -gain, leaving), 1.0, method=method)
+        np.testing.assert_allclose(solution.v, [leaving, leaving - gain])
+        np.testing.assert_array_equal(solution.policy[0], [0, 1])
+        assert np.abs(solution.v - [leaving, leaving - gain]).max() <= solution.error_bound < 1e-12
+
+
+def test_a_loop_that_cancels_but_for_rounding_is_not_certified():
+    # 0.1 + 0.2 − 0.3 is 2.8e-17 in exact numbers: whoever stays long enough gains any amount.
+    mdp = model(
+        {
+            0: {0: [(1.0, 1, 0.1, False)], 1: [(1.0, 0, 0, True)]},
+            1: {0: [(1.0, 2, 0.2, False)]},
+            2: {0: [(1.0, 0, -0.3, False)]},
+        }
+    )
+    with pytest.warns(ToleranceWarning, match="certified to inf"):
         solution = solve(mdp, 1.0)
-    np.testing.assert_allclose(solution.v, [0, -1])
-    np.testing.assert_array_equal(solution.policy[0], [0, 1])
-    assert not solution.converged
+    np.testing.assert_allclose(solution.v, [0, -0.1, -0.3])
 
 
 def test_a_positive_step_inside_a_costly_loop_is_bounded():

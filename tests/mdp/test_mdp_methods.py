@@ -211,25 +211,37 @@ def test_options_out_of_range(options, message):
         solve(cliff(), 0.9, **options)
 
 
-def test_an_interrupt_leaves_values_with_their_bound():
-    mdp = lake(40)
-    exact = solve(mdp, 0.99)
-    seen = []
+def interrupted(mdp, gamma, method, after):
+    """`solve`, interrupted at the callback number `after`, and the bound is above the true error."""
+    exact, seen = solve(mdp, gamma, tol=1e-9), []
 
     def stop(sweeps, bound, seconds):
-        seen.append((sweeps, bound, seconds))
-        if len(seen) == 12:
+        seen.append(sweeps)
+        if len(seen) == after:
             raise KeyboardInterrupt
 
-    for method in ("value_iteration", "modified_policy_iteration"):
-        seen.clear()
-        with pytest.warns(ToleranceWarning, match="interrupted"):
-            solution = solve(mdp, 0.99, method=method, callback=stop, tol=1e-9)
-        assert solution.interrupted
-        assert not solution.converged
-        assert np.isfinite(solution.error_bound)
-        assert np.abs(solution.v - exact.v).max() <= solution.error_bound
-        assert seen[-1][0] >= 12
+    with pytest.warns(ToleranceWarning, match="interrupted"):
+        solution = solve(mdp, gamma, method=method, callback=stop, tol=1e-11, verify=True)
+    assert solution.interrupted
+    assert not solution.converged
+    assert seen[-1] >= after
+    assert np.abs(solution.v - exact.v).max() <= solution.error_bound + exact.error_bound
+    return solution
+
+
+@pytest.mark.parametrize("method", ITERATIVE)
+def test_an_interrupt_leaves_values_with_their_bound(method):
+    assert np.isfinite(interrupted(lake(40), 0.99, method, 12).error_bound)
+
+
+@pytest.mark.parametrize("method", ITERATIVE)
+def test_an_interrupt_leaves_values_with_their_bound_without_discount_too(method):
+    mdp = lake(20, step=-1.0, goal=0.0)
+    interrupted(mdp, 1.0, method, 1)  # too early perhaps for a bound, but not for the values
+    bounds = [interrupted(mdp, 1.0, method, after).error_bound for after in (5, 12)]
+    assert bounds[1] < 0.5 * bounds[0] < 20.0
+    with pytest.warns(ToleranceWarning, match="not reached"):
+        assert solve(mdp, 1.0, method=method, max_sweeps=20, verify=True).error_bound < 2.0
 
 
 def test_overshooting_policy_sweeps_do_not_grow_along_the_index():
