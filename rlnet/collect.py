@@ -3,27 +3,31 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.data import Rollout
 from rlnet.distributions import Distribution
-from rlnet.rng import Streams
+from rlnet.rng import Array, BlockUniform, Streams, as_array
 
 
 class Simulation(Protocol):
-    """M × N environments that step together; see `rlnet.envs` for what the fields of a step mean."""
+    """M × N environments that step together; see `rlnet.envs` for what the fields of a step mean.
 
-    def reset(self, seeds: Sequence[int] | None = None) -> Tensor: ...
+    It works either with arrays of numpy or with the tensors of a device, and the collector with the same.
+    """
 
-    def step(self, action: Tensor) -> Any: ...
+    def reset(self, seeds: Sequence[int] | None = None) -> Array: ...
+
+    def step(self, action: Array) -> Any: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid", "start_discount")
+STEPPED = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid")  # known at every step
 
 
 class Collector:
@@ -56,49 +60,51 @@ class Collector:
         whole_episodes: bool = False,
     ) -> None:
         device = gamma.device
-        self._simulation, self._gamma, self._actions = simulation, gamma, actions
+        self._simulation, self._gamma = simulation, gamma.cpu().numpy()
         self._rollout, self.lookback, self._whole = rollout, lookback, whole_episodes
-        self._uniforms = Streams(seeds, "behaviour", device)
-        self._reset_seeds = Streams(seeds, "reset", device)
-        members = len(seeds)
+        self._reset_seeds = Streams(seeds, "reset")
         self._obs = simulation.reset(self._draw_seeds())  # [M, N, ...]
-        self._age = torch.zeros(members, envs, dtype=torch.int64, device=device)  # steps of the running episodes
-        self._sums = torch.zeros(3, members, envs, device=device)  # return, discounted return, length so far
-        self._finished = torch.zeros(4, members, device=device)  # the same over finished episodes, and their number
-        self.episode_count = torch.zeros(members, dtype=torch.int64, device=device)  # finished since the beginning
-        length = lookback + rollout
-        flags = {
-            name: torch.zeros(length, members, envs, dtype=torch.bool, device=device)
-            for name in ("terminated", "truncated", "valid")
+        self._library = np if isinstance(self._obs, np.ndarray) else torch
+        # A rollout's numbers are drawn together: how long other members' episodes are must not move the next ones.
+        shape, streams = (rollout, envs, *actions.shape), Streams(seeds, "behaviour", device)
+        self._uniforms = BlockUniform(streams, shape, max(1, 64 // rollout), self._library)
+        grid = len(seeds), envs
+        # What is counted lives on the CPU, in numpy.
+        self._age = np.zeros(grid, np.int64)  # steps of the running episodes
+        self._sums = np.zeros((3, *grid))  # return, discounted return, length so far
+        self._finished = np.zeros((4, len(seeds)))  # the same over finished episodes, and their number
+        self.episode_count = np.zeros(len(seeds), np.int64)  # finished since the beginning
+        seen = torch.as_tensor(self._obs)
+        kinds = {"obs": (seen.shape[2:], seen.dtype), "next_obs": (seen.shape[2:], seen.dtype)}
+        kinds["action"] = (actions.shape, actions.dtype)
+        kinds |= dict.fromkeys(("reward", "start_discount"), ((), torch.float32))
+        kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
+        self._tensors = {
+            name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
+            for name, (shape, dtype) in kinds.items()
         }
-        observations = {name: self._obs.new_zeros(length, *self._obs.shape) for name in ("obs", "next_obs")}
-        numbers = {name: torch.zeros(length, members, envs, device=device) for name in ("reward", "start_discount")}
-        action = torch.zeros(length, members, envs, *actions.shape, dtype=actions.dtype, device=device)
-        self._rows: dict[str, Tensor] = {**flags, **observations, **numbers, "action": action}
+        self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
 
     def _draw_seeds(self) -> list[int]:
         return self._reset_seeds.integers(2**31, 1).squeeze(1).tolist()
 
     @torch.no_grad()
-    def collect(self, choose: Callable[[Tensor, Tensor], Tensor]) -> Rollout:
+    def collect(self, choose: Callable[[Array, Array], Array]) -> Rollout:
         """The next rollout.
 
         Args:
             choose: obs [M, N, ...] and uniform numbers [M, N, *shape of an action] → actions of the behaviour policy.
         """
-        rows, keep = self._rows, self.lookback
+        keep, running = self.lookback, None
         if keep:
-            for tensor in rows.values():
+            for tensor in self._tensors.values():
                 tensor[:keep] = tensor[-keep:].clone()
-        running = None
         if self._whole:
             self._restart()
-            running = torch.ones_like(self._age, dtype=torch.bool)
-        shape = (*self._age.shape[1:], *self._actions.shape)
-        uniforms = self._uniforms.uniform(self._rollout, *shape).unbind(1)  # T of [M, N] or [M, N, D]
-        seen: list[tuple[Tensor, ...]] = []  # the steps: nothing else happens while the environments run
-        for t, uniform in enumerate(uniforms):
-            action = choose(self._obs, uniform)
+            running = self._library.ones_like(self._obs[..., 0] if self._obs.ndim > 2 else self._obs, dtype=bool)
+        uniforms, seen = self._uniforms.next(), []
+        for t in range(self._rollout):
+            action = choose(self._obs, uniforms[:, t])
             step = self._simulation.step(action)
             valid, truncated = step.valid, step.truncated
             if running is not None:
@@ -111,88 +117,102 @@ class Collector:
                 running &= ~(step.terminated | truncated)
                 if not running.any():
                     break
-        new = slice(keep, keep + len(seen))
-        for name, values in zip(FIELDS, zip(*seen, strict=True), strict=False):
-            torch.stack(values, out=rows[name][new])
-        self._book(*(rows[name][new] for name in ("reward", "terminated", "truncated", "valid", "start_discount")))
-        return self._view(len(seen))
+        total = keep + len(seen)
+        for name, values in zip(STEPPED, zip(*seen, strict=True), strict=True):
+            rows = self._rows[name][keep:total]
+            self._library.concatenate(values, out=rows.reshape(-1, *rows.shape[2:]))
+        return self._finish(total)
+
+    def _finish(self, total: int) -> Rollout:
+        """Count what is new among `total` rows, and show all of them."""
+        tensors = {name: tensor[:total] for name, tensor in self._tensors.items()}
+        names = "reward", "terminated", "truncated", "valid"
+        reward, terminated, truncated, valid = (tensors[name].cpu().numpy() for name in names)
+        ended, new = (terminated | truncated) & valid, slice(self.lookback, None)
+        discount = self._book(reward[new], ended[new], valid[new])
+        tensors["start_discount"][new] = torch.from_numpy(discount)
+        if self._whole:
+            weight = valid / np.float32(valid.shape[-1])
+        else:
+            weight = self._due(ended, valid) / np.float32(self._rollout * valid.shape[-1])
+        return Rollout(**tensors, weight=torch.from_numpy(weight).to(tensors["reward"].device))
 
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were
         # must not decide which numbers come next.
         self._obs = self._simulation.reset(self._draw_seeds())
 
-    def _book(self, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, discount: Tensor) -> None:
-        """Write γ^t into `discount`, and add the steps to the running episodes and to those that ended; [T, M, N]."""
-        ended = (terminated | truncated) & valid
+    def _book(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Add new steps [T, M, N] to the running episodes and to those that ended; γ^t of each step, float32."""
+        time = np.arange(len(reward)).reshape(-1, 1, 1)
         begins = ended | ~valid  # the next row begins an episode: an invalid row is a reset
-        # The row in which the episode of row t began; −age for the one that was running before.
-        first = (-self._age).expand_as(reward).clone()
-        time = torch.arange(len(reward), device=reward.device).view(-1, 1, 1)
-        first[1:] = torch.where(begins[:-1], time[1:], first[1:])
-        age = time - (first.cummax(0).values if len(first) > 1 else first)
-        torch.pow(self._gamma, age, out=discount)
+        quiet = np.count_nonzero(begins) == 0
+        age = self._age + time
+        if not quiet:
+            # The row in which the episode of row t began; −age for the one that was running before.
+            first = np.where(begins[:-1], time[1:], -self._age)
+            age[1:] = time[1:] - np.maximum.accumulate(first)
         self._age = (age[-1] + 1) * ~begins[-1]
+        discount = np.power(self._gamma, age.astype(np.float32))
 
-        gains = torch.stack((reward * valid, reward * valid * discount, valid))  # [3, T, M, N]
+        gains = np.array((reward * valid, reward * valid * discount, valid), float)  # [3, T, M, N]
+        if quiet:
+            self._sums += gains.sum(1)
+            return discount
         # Of each environment all steps until its last end are of finished episodes, the others of the running one.
         done = _later(ended)
         whole = (gains * done).sum(1) + self._sums * done[0]
         self._sums += gains.sum(1) - whole
-        count = ended.sum(dim=(0, 2))
+        count = ended.sum((0, 2))
         self._finished[:3] += whole.sum(-1)
         self._finished[3] += count
         self.episode_count += count
+        return discount
 
-    def _view(self, length: int) -> Rollout:
-        total = self.lookback + length
-        rows = {name: self._rows[name][:total] for name in FIELDS}
-        if self._whole:
-            weight = rows["valid"] / rows["valid"].shape[-1]
-        else:
-            weight = self._due(rows) / (self._rollout * rows["valid"].shape[-1])
-        return Rollout(**rows, weight=weight)
-
-    def _due(self, rows: dict[str, Tensor]) -> Tensor:
+    def _due(self, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """The rows whose target is known now and was not before: bool [T, M, N]."""
         keep = self.lookback
         if keep == 0:
-            return rows["valid"]
-        ended = (rows["terminated"] | rows["truncated"]) & rows["valid"]
+            return valid
         known = _later(ended)
         known[: len(known) - keep] = True
         known[:keep] &= ~_later(ended[:keep])
-        return known & rows["valid"]
+        return known & valid
 
-    def new_steps(self, rollout: Rollout) -> Tensor:
+    def new_steps(self, rollout: Rollout) -> np.ndarray:
         """Transitions that the rollout added, per member: [M]."""
-        return rollout.valid[self.lookback :].sum(dim=(0, 2))
+        return rollout.valid[self.lookback :].cpu().numpy().sum((0, 2))
 
     def episodes(self) -> dict[str, Tensor]:
         """Means over the episodes that ended since the last call, [M]; NaN for a member without any."""
         names = ("return/mean", "return/discounted", "episode/length")
-        means = dict(zip(names, self._finished[:3] / self._finished[3], strict=True))
-        means["episode/count"] = self._finished[3].clone()
-        self._finished.zero_()
+        sums = torch.from_numpy(self._finished)
+        means = dict(zip(names, sums[:3] / sums[3], strict=True))
+        means["episode/count"] = sums[3].clone()
+        self._finished[:] = 0
         return means
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same next rollout."""
-        tensors = {"obs": self._obs, "age": self._age, "sums": self._sums, "finished": self._finished}
-        tensors["episode_count"] = self.episode_count
+        arrays = {"obs": self._obs, "age": self._age, "sums": self._sums, "finished": self._finished}
+        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        tensors["episode_count"] = torch.from_numpy(self.episode_count)
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
-        return {**tensors, **streams, "rows": self._rows, "simulation": self._simulation.state_dict()}
+        return {**tensors, **streams, "rows": self._tensors, "simulation": self._simulation.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self._obs, self._age = state["obs"], state["age"]
-        self._sums, self._finished, self._rows = state["sums"], state["finished"], state["rows"]
-        self.episode_count = state["episode_count"]
+        self._obs = as_array(state["obs"], self._library)
+        for name in ("age", "sums", "finished", "episode_count"):
+            own = self.episode_count if name == "episode_count" else getattr(self, f"_{name}")
+            own[:] = state[name].cpu().numpy()
+        for name, tensor in self._tensors.items():
+            tensor.copy_(state["rows"][name])
         self._uniforms.load_state_dict(state["uniforms"])
         self._reset_seeds.load_state_dict(state["reset_seeds"])
         self._simulation.load_state_dict(state["simulation"])
 
 
-def _later(ended: Tensor) -> Tensor:
+def _later(ended: np.ndarray) -> np.ndarray:
     """Whether an episode ends at row t or a later one: bool [T, M, N]."""
-    return ended.flip(0).cummax(0).values.flip(0)
+    return np.logical_or.accumulate(ended[::-1])[::-1]

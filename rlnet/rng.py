@@ -5,11 +5,16 @@ and a change in how one part of the program uses randomness does not shift the n
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+# Gathering is made of many small operations, each of which numpy does several times faster than torch: on the CPU it
+# exchanges arrays of numpy, on another device tensors.
+Array = np.ndarray | Tensor
 
 _PURPOSES = ("network", "environment", "behaviour", "replay", "reset", "update", "noise")
 # A uniform number of exactly 1 − 2⁻⁵³ can round up to the end of a cumulative sum; this keeps every draw inside.
@@ -83,17 +88,23 @@ class BlockUniform:
     """An endless sequence of float64 [M, *shape] uniforms, drawn `block` at a time.
 
     Drawing costs a Python loop over members; a block pays it once for many steps.
+
+    Args:
+        streams: of the members, on the CPU where `library` is numpy.
+        shape: of what each member gets at once.
+        block: how many of those are drawn together; decides nothing but speed.
+        library: numpy or torch, whose arrays come out.
     """
 
-    def __init__(self, streams: Streams, shape: tuple[int, ...], block: int = 64) -> None:
-        self.streams, self.shape, self.block = streams, shape, block
-        self._numbers: Tensor | None = None  # [M, block, *shape]
+    def __init__(self, streams: Streams, shape: tuple[int, ...], block: int = 64, library: ModuleType = torch) -> None:
+        self.streams, self.shape, self.block, self._library = streams, shape, block, library
+        self._numbers: Array | None = None  # [M, block, *shape]
         self._next = block
 
-    def next(self) -> Tensor:
+    def next(self) -> Array:
         """The next [M, *shape] uniforms."""
         if self._next == self.block:
-            self._numbers = self.streams.uniform(self.block, *self.shape)
+            self._numbers = as_array(self.streams.uniform(self.block, *self.shape), self._library)
             self._next = 0
         self._next += 1
         return self._numbers[:, self._next - 1]
@@ -105,9 +116,16 @@ class BlockUniform:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same numbers."""
-        return {"streams": self.streams.state_dict(), "numbers": self._numbers, "next": self._next}
+        numbers = None if self._numbers is None else torch.as_tensor(self._numbers)
+        return {"streams": self.streams.state_dict(), "numbers": numbers, "next": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.streams.load_state_dict(state["streams"])
-        self._numbers, self._next = state["numbers"], state["next"]
+        numbers, self._next = state["numbers"], state["next"]
+        self._numbers = None if numbers is None else as_array(numbers, self._library)
+
+
+def as_array(tensor: Tensor, library: ModuleType) -> Array:
+    """The numbers of a tensor as an array of numpy, which shares its memory, or (torch) as they are."""
+    return tensor.numpy() if library is np else tensor

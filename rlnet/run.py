@@ -41,7 +41,7 @@ class Run:
         self.learner = Learner(algorithm, problem.setting, optimizer, seeds, device, config.algo.envs)
         self.gamma = column(config, "gamma", device)
         self.collector = Collector(
-            problem.environment.simulate(seeds, config.algo.envs, device=device),
+            problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device),
             seeds,
             config.algo.envs,
             config.algo.rollout,
@@ -87,7 +87,9 @@ class Run:
 
     def _progress(self) -> Progress:
         done = (self.steps / self.config.steps).clamp(max=1.0)
-        return Progress(done.unsqueeze(-1), self.collector.episode_count.unsqueeze(-1))
+        return Progress(
+            done.unsqueeze(-1), torch.from_numpy(self.collector.episode_count).to(done.device).unsqueeze(-1)
+        )
 
     def newly_diverged(self) -> list[int]:
         """The members that the learner has frozen since the last call; their step is noted in `diverged`."""
@@ -109,7 +111,7 @@ class Run:
     def count(self, rollout: Rollout) -> None:
         """Book the steps and the visits of a rollout."""
         active = self.steps < self.config.steps  # a member that has done its steps does not count those it still sees
-        self.steps += self.collector.new_steps(rollout) * active
+        self.steps += torch.from_numpy(self.collector.new_steps(rollout)) * active
         if self.visits is not None:
             new = slice(self.collector.lookback, None)
             _count(self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new] & active[:, None])

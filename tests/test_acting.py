@@ -1,10 +1,12 @@
 """Acting in numpy is acting by the algorithm's own functions: the same probabilities, the same actions."""
 
+import numpy as np
 import pytest
 import torch
 from support import make_run
 
-from rlnet.acting import _in_numpy, chooser
+from rlnet import acting
+from rlnet.acting import chooser, in_numpy
 
 CASES = [
     ("env=gridworld", "algo=q_learning"),
@@ -14,6 +16,8 @@ CASES = [
     ("env=gridworld", "algo=reinforce"),
     ("env=cartpole", "algo=ppo", "network.hidden=[7]"),
     ("env=cartpole", "algo=ppo", "network.hidden=[]"),
+    ("env=gridworld", "algo=td0", "algo.policy=uniform"),
+    ("env=gridworld", "algo=off_policy_mc"),
 ]
 
 
@@ -22,18 +26,46 @@ CASES = [
 def test_numpy_acts_as_torch_does(options, seeds):
     run = make_run(*options, f"seeds={seeds}", "algo.envs=200")
     run.learner.theta.mul_(5)  # policies that are not nearly uniform
+    run.steps += run.config.steps // 4  # explorations that are neither all nor nothing
     algorithm, setting, params, hyper = run.problem.algorithm, run.problem.setting, run.learner.params, run.hyper()
     obs = run.collector._obs
     for _ in range(5):
         uniform = torch.rand(seeds, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        plain = setting.actions.sample(algorithm.act(setting, params, obs, hyper), uniform)
-        fast = _in_numpy(algorithm, setting, params, hyper)(obs, uniform)
-        assert fast.dtype == torch.int64
+        plain = setting.actions.sample(algorithm.act(setting, params, torch.from_numpy(obs), hyper), uniform).numpy()
+        fast = in_numpy(algorithm, setting, params, hyper)(obs, uniform.numpy())
+        assert fast.dtype == np.int64
         assert fast.shape == plain.shape
         # Rounding may move a boundary between two actions over a uniform number, hardly ever.
-        assert (fast != plain).float().mean() <= 0.005
+        assert (fast != plain).mean() <= 0.005
         obs = run.collector._simulation.step(plain).obs
-    assert plain.unique().numel() > 1
+    assert len(np.unique(plain)) > 1
+
+
+@pytest.mark.parametrize("options", CASES, ids=lambda options: " ".join(options))
+def test_few_actions_are_drawn_as_many_are(options, monkeypatch):
+    run = make_run(*options, "seeds=3", "algo.envs=200")
+    run.learner.theta.mul_(5)
+    run.steps += run.config.steps // 4
+    choose = in_numpy(run.problem.algorithm, run.problem.setting, run.learner.params, run.hyper())
+    uniform = np.random.default_rng(0).random((20, 3, 200))
+    many = [choose(run.collector._obs, numbers) for numbers in uniform]
+    monkeypatch.setattr(acting, "FEW", 600)
+    for numbers, actions in zip(uniform, many, strict=True):
+        few = choose(run.collector._obs, numbers)
+        assert few.dtype == np.int64
+        np.testing.assert_array_equal(few, actions)
+
+
+@pytest.mark.parametrize("few", [0, 8])
+def test_actions_are_drawn_also_where_the_values_are_no_numbers(few, monkeypatch):
+    monkeypatch.setattr(acting, "FEW", few)
+    scores = np.array([[[np.nan, np.nan], [np.inf, np.inf], [np.inf, 1.0], [3e38, -3e38], [-np.inf, 0.0]]], np.float32)
+    for twin in acting.TWINS.values():
+        draw = acting._drawing(twin, lambda obs: scores, np.full((1, 1), 1e-3))
+        actions = draw(scores, np.full((1, 5), 0.9))
+        assert actions.min() >= 0
+        assert actions.max() <= 1
+        assert actions[0, 3:].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +82,7 @@ def test_numpy_acts_as_torch_does(options, seeds):
 def test_what_has_no_twin_in_numpy_takes_the_plain_path(options):
     run = make_run(*options)
     arguments = (run.problem.algorithm, run.problem.setting, run.learner.params, run.hyper())
-    assert _in_numpy(*arguments) is None
+    assert in_numpy(*arguments) is None
     shape = (*run.collector._age.shape, *run.problem.setting.actions.shape)
-    assert chooser(*arguments)(run.collector._obs, torch.full(shape, 0.5, dtype=torch.float64)).shape == shape
+    with torch.no_grad():
+        assert chooser(*arguments)(run.collector._obs, np.full(shape, 0.5)).shape == shape

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from support import random_mdp
 from test_cli import script
 
-from rlnet.audit import SingleSource, TorchSource, VectorSource, audit
+from rlnet.audit import PopulationSource, SingleSource, VectorSource, audit
 from rlnet.audit.job import audit_and_write
 from rlnet.config import AuditConfig
 from rlnet.envs import GridworldEnv, TabularEnv, TabularSimulation, TabularVectorEnv, make, preset
@@ -20,8 +20,8 @@ from rlnet.mdp import FiniteMDP
 from rlnet.report.audited import show_audit
 
 
-def torch_source(mdp: FiniteMDP, envs: int = 64, limit: int | None = None, seed: int = 0) -> TorchSource:
-    return TorchSource("torch", TabularSimulation(mdp, [seed, seed + 1], envs, max_steps=limit))
+def population(mdp: FiniteMDP, envs: int = 64, limit: int | None = None, seed: int = 0) -> PopulationSource:
+    return PopulationSource("population", TabularSimulation(mdp, [seed, seed + 1], envs, max_steps=limit))
 
 
 def sources(mdp: FiniteMDP, limit: int | None) -> list:
@@ -31,7 +31,7 @@ def sources(mdp: FiniteMDP, limit: int | None) -> list:
         for mode in AutoresetMode
     ]
     return [
-        torch_source(mdp, limit=limit),
+        population(mdp, limit=limit),
         SingleSource("single", TabularEnv(mdp, max_episode_steps=limit), 3),
         *vectors,
     ]
@@ -57,8 +57,7 @@ def test_two_hundred_right_simulators_raise_alarms_no_more_often_than_the_stated
         transition[s, :, (s + 1) % 12], transition[s, :, (s + 5) % 12] = likely[s], 1 - likely[s]
     mdp = FiniteMDP.from_arrays(transition, np.zeros((12, 2)))
     alarms = sum(
-        bool(audit(mdp, torch_source(mdp, seed=1000 * k), None, 4_000, level=level, seed=k).findings)
-        for k in range(200)
+        bool(audit(mdp, population(mdp, seed=1000 * k), None, 4_000, level=level, seed=k).findings) for k in range(200)
     )
     assert alarms <= binom.ppf(0.999, 200, level)
 
@@ -69,10 +68,10 @@ def test_one_percent_in_one_transition_is_found_at_the_stated_sample_size():
     first = int(mdp.outcome_ptr[pair])
     probability = mdp.probability.copy()
     probability[first : first + 2] += [0.01, -0.01] if probability[first + 1] > 0.01 else [-0.01, 0.01]
-    found = audit(mdp, torch_source(replace(mdp, probability=probability), envs=2048), None, 1_000_000)
+    found = audit(mdp, population(replace(mdp, probability=probability), envs=2048), None, 1_000_000)
     assert found.smallest_error_worst <= 0.01  # it says so itself
     assert {(f.kind, f.state, f.action) for f in found.findings} == {("frequency", 2, int(mdp.pair_action[pair]))}
-    honest = audit(mdp, torch_source(mdp, envs=2048), None, 1_000_000)
+    honest = audit(mdp, population(mdp, envs=2048), None, 1_000_000)
     assert honest.findings == []
 
 
@@ -99,7 +98,7 @@ def test_a_wrong_wall_is_found():
     state = int(np.flatnonzero(cells(right) == cell[0])[0])
     pair = np.repeat(np.arange(right.n_pairs), np.diff(right.outcome_ptr))
     blocked = np.where(right.next_state == state, right.pair_state[pair], right.next_state)
-    found = audit(right, torch_source(replace(right, next_state=blocked)), None, 60_000)
+    found = audit(right, population(replace(right, next_state=blocked)), None, 60_000)
     assert found.findings
     assert {f.kind for f in found.findings} <= {"outcome", "frequency"}
     assert all(right.transition[right.pair_index[f.state, f.action], state] > 0 for f in found.findings)
@@ -120,7 +119,7 @@ def test_a_flipped_end_and_a_reward_off_by_a_little_are_found(name, value, kind)
     mdp, wrong = changed(), one_changed(name, value)
     assert mdp.reward[300] == 0
     assert not mdp.terminated[300]
-    found = audit(mdp, torch_source(wrong), None, 60_000).findings
+    found = audit(mdp, population(wrong), None, 60_000).findings
     pair = int(np.searchsorted(mdp.outcome_ptr, 300, side="right")) - 1
     wanted = (kind, int(mdp.pair_state[pair]), int(mdp.pair_action[pair]))
     assert [(f.kind, f.state, f.action) for f in found] == [wanted]
@@ -134,7 +133,7 @@ def test_a_time_limit_that_is_off_by_one_is_found_in_every_simulator(actual, sen
     for source in sources(mdp, actual):
         found = audit(mdp, source, 7, 500).findings
         assert any(f.kind == "protocol" and sentence in f.seen for f in found), source.name
-    limited = audit(mdp, torch_source(mdp, limit=7), None, 500).findings
+    limited = audit(mdp, population(mdp, limit=7), None, 500).findings
     assert any("although there is no time limit" in f.seen for f in limited)
 
 
@@ -172,7 +171,7 @@ def test_a_wrong_first_observation_after_an_end_is_found(mode):
 def test_a_wrong_start_distribution_is_found():
     mdp = random_mdp(4, states=5, actions=2, ends=False)
     other = mdp.with_start(np.roll(mdp.start, 1))
-    found = audit(mdp, torch_source(other, limit=5), 5, 4_000).findings
+    found = audit(mdp, population(other, limit=5), 5, 4_000).findings
     assert {"autoreset"} <= {f.kind for f in found} <= {"start", "autoreset"}
 
 
@@ -217,7 +216,7 @@ def test_the_script_names_what_differs_and_ends_with_exit_code_1(tmp_path, monke
     assert not written["agree"]
     for simulator in written["simulators"]:
         ends = [f["expected"] for f in simulator["findings"] if f["kind"] == "terminated"]
-        assert set(ends) == (set() if simulator["simulator"] == "torch" else {"terminated=True on entering 5"})
+        assert set(ends) == (set() if simulator["simulator"] == "population" else {"terminated=True on entering 5"})
 
 
 def test_the_table_of_an_audit(tmp_path, capsys):

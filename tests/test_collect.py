@@ -1,13 +1,16 @@
 """Rollouts: which rows are learned from, with which weight, and what is counted as an episode."""
 
-from types import SimpleNamespace
+import copy
 
+import numpy as np
 import pytest
 import torch
 from support import make_run
 
 from rlnet.collect import Collector
+from rlnet.data import TENSORS
 from rlnet.distributions import Categorical
+from rlnet.envs import OnDevice, Step
 
 
 class Scripted:
@@ -17,19 +20,15 @@ class Scripted:
         self.script, self.at = script, 0
 
     def reset(self, seeds=None):
-        return torch.zeros(1, 1, dtype=torch.int64)
+        return np.zeros((1, 1), np.int64)
 
     def step(self, action):
         reward, *flags = self.script[self.at % len(self.script)]
         self.at += 1
-        terminated, truncated, valid = (torch.tensor([[flag]]) for flag in flags)
-        here = torch.tensor([[self.at]])
-        ended = bool(terminated | truncated)
-        obs = torch.tensor([[1000 + self.at]]) if ended else here
-        return SimpleNamespace(
-            next_obs=here, reward=torch.tensor([[float(reward)]]), terminated=terminated, truncated=truncated,
-            valid=valid, obs=obs,
-        )  # fmt: skip
+        terminated, truncated, valid = (np.array([[flag]]) for flag in flags)
+        here = np.array([[self.at]])
+        obs = here + 1000 if terminated | truncated else here
+        return Step(here, np.array([[reward]], np.float32), terminated, truncated, valid, obs)
 
     def state_dict(self):
         return {"at": self.at}
@@ -46,12 +45,32 @@ def script(*rows):
 
 
 def collector(rows, **options):
-    gamma = torch.full((1, 1), 0.5)
-    return Collector(Scripted(script(*rows)), [0], 1, options.pop("rollout", 1), gamma, Categorical(2), **options)
+    gamma, simulation = torch.full((1, 1), 0.5), Scripted(script(*rows))
+    if options.pop("tensors", False):
+        simulation = OnDevice(simulation, "cpu")
+    return Collector(simulation, [0], 1, options.pop("rollout", 1), gamma, Categorical(2), **options)
 
 
 def act(obs, uniform):
-    return (uniform >= 0.5).long()
+    return (uniform >= 0.5) * 1
+
+
+@pytest.mark.parametrize("options", [{}, {"lookback": 2}, {"whole_episodes": True}], ids=str)
+def test_tensors_are_gathered_as_arrays_are(options):
+    """Also on from the state of the other."""
+    rows = [GO, GO, END, RESET, GO, CUT, GO, END, END, GO, GO, GO, GO]
+    pair = [collector(rows, rollout=4, tensors=tensors, **options) for tensors in (False, True)]
+    for number in range(20):
+        a, b = (c.collect(act) for c in pair)
+        for name in TENSORS:
+            assert torch.equal(getattr(a, name), getattr(b, name)), name
+        if number == 10:
+            saved = [copy.deepcopy(c.state_dict()) for c in pair]
+            pair[0].load_state_dict(saved[1])
+            pair[1].load_state_dict(saved[0])
+    assert {name: value.item() for name, value in pair[0].episodes().items()} == {
+        name: value.item() for name, value in pair[1].episodes().items()
+    }
 
 
 def test_without_lookback_every_transition_counts_once_and_resets_do_not():
@@ -128,6 +147,27 @@ def test_episodes_are_the_same_in_whatever_windows_they_are_seen(size):
     # Returns 4, 4, 3 and 2; with γ = ½: 2, 2.5, 2 and 2; lengths 3, 2, 2 and 1.
     assert stats == {"return/mean": 3.25, "return/discounted": 2.125, "episode/length": 2.0, "episode/count": 4.0}
     assert c.episode_count.tolist() == [4]
+
+
+@pytest.mark.parametrize("env", ["frozen_lake", "cartpole"])
+def test_episodes_of_many_environments_are_counted_as_one_by_one_they_would_be(env):
+    run = make_run(f"env={env}", "algo=q_learning", "network=linear", "gamma=0.9", "algo.envs=4", "seeds=2")
+    run.collector.episodes()
+    running, ended = np.zeros((2, 4, 2)), [[], []]  # [return, length] so far; those of ended episodes
+    for _ in range(60):
+        rollout = run.collect()
+        for t, m, n in np.ndindex(*rollout.reward.shape):
+            assert rollout.start_discount[t, m, n].item() == pytest.approx(0.9 ** running[m, n, 1], rel=1e-4)
+            running[m, n] += rollout.reward[t, m, n].item(), 1
+            if rollout.terminated[t, m, n] or rollout.truncated[t, m, n]:
+                ended[m].append(running[m, n].copy())
+                running[m, n] = 0
+    stats = run.collector.episodes()
+    assert stats["episode/count"].tolist() == [len(rows) for rows in ended]
+    for m in range(2):
+        mean, length = np.mean(ended[m], axis=0)
+        assert stats["return/mean"][m].item() == pytest.approx(mean)
+        assert stats["episode/length"][m].item() == pytest.approx(length)
 
 
 def test_whole_episodes_stop_at_the_end_and_treat_the_cap_as_a_time_limit():

@@ -9,7 +9,7 @@ import gymnasium
 from gymnasium.vector import AutoresetMode
 
 from rlnet.audit.audit import Audited, audit
-from rlnet.audit.sources import SINGLE_PRECISION, SingleSource, Source, TorchSource, VectorSource
+from rlnet.audit.sources import SINGLE_PRECISION, PopulationSource, SingleSource, Source, VectorSource
 from rlnet.config import AuditConfig, ConfigError, GymnasiumConfig
 from rlnet.envs import Environment, TabularEnv, TabularVectorEnv, make
 from rlnet.record import write_json
@@ -69,12 +69,12 @@ def _sources(config: AuditConfig, environment: Environment) -> tuple[list[Callab
     """How to build each simulator, and remarks on what there is none of."""
     seed, mdp, limit = config.seed, environment.mdp, environment.max_steps
 
-    def torch_source() -> Source:
-        return TorchSource("torch", environment.simulate([seed, seed + 1], config.envs))
+    def population() -> Source:
+        return PopulationSource("population", environment.simulate([seed, seed + 1], config.envs))
 
     if isinstance(config.env, GymnasiumConfig):
         own, note = _gymnasium_sources(config)
-        return [torch_source, *own], note
+        return [population, *own], note
 
     def single() -> Source:
         return SingleSource("single", TabularEnv(mdp, max_episode_steps=limit), seed)
@@ -86,7 +86,7 @@ def _sources(config: AuditConfig, environment: Environment) -> tuple[list[Callab
 
         return build
 
-    return [torch_source, single, *map(vector, AutoresetMode)], []
+    return [population, single, *map(vector, AutoresetMode)], []
 
 
 def _gymnasium_sources(config: AuditConfig) -> tuple[list[Callable[[], Source]], list[str]]:

@@ -1,4 +1,4 @@
-"""What an audit steps: the torch simulation, one Gymnasium environment, or a vector of them, N environments each.
+"""What an audit steps, N environments each: a population's simulation, one Gymnasium environment, a vector of them.
 
 Nothing is corrected on the way: what a simulator reports on the step of a reset is part of the evidence.
 """
@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlnet.envs.simulate import TabularSimulation
@@ -42,8 +41,8 @@ class Source(Protocol):
     def step(self, action: np.ndarray) -> Seen: ...
 
 
-class TorchSource:
-    """rlnet's simulation of a model in torch, M × N environments in one row."""
+class PopulationSource:
+    """rlnet's simulation of a model for a population, M × N environments in one row."""
 
     def __init__(self, name: str, simulation: TabularSimulation) -> None:
         self.name, self.envs, self.tolerance = name, simulation.members * simulation.envs, SINGLE_PRECISION
@@ -52,12 +51,12 @@ class TorchSource:
 
     def reset(self) -> np.ndarray:
         """The first observations [N]."""
-        return self._simulation.reset().numpy().ravel().copy()
+        return self._simulation.reset().ravel().copy()
 
     def step(self, action: np.ndarray) -> Seen:
         """Take `action` [N]."""
-        step = self._simulation.step(torch.from_numpy(action.reshape(self._simulation.members, -1)))
-        next_obs, reward, terminated, truncated, valid, obs = (x.numpy().ravel().copy() for x in step)
+        step = self._simulation.step(action.reshape(self._simulation.members, -1))
+        next_obs, reward, terminated, truncated, valid, obs = (x.ravel().copy() for x in step)
         both = int((terminated & truncated).sum())
         if both:
             self.faults["a step is both terminated and truncated"] += both

@@ -109,8 +109,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the step of a reset learned from",
-        ((COLLECT, '        if keep == 0:\n            return rows["valid"]',
-          '        if keep == 0:\n            return torch.ones_like(rows["valid"])'),),
+        ((COLLECT, "        if keep == 0:\n            return valid",
+          "        if keep == 0:\n            return valid | True"),),
         checked_by(COLLECTED, "without_lookback"),
         on("cartpole", "a2c", 60_000, "optimizer.learning_rate=0.001", "env.stepping=vector", network="mlp"),
     ),

@@ -12,7 +12,7 @@ from rlnet.envs.make import Environment, Simulation, make
 from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.random_walk import build_random_walk, group_features
-from rlnet.envs.simulate import Sampler, Step, TabularSimulation
+from rlnet.envs.simulate import OnDevice, Sampler, Step, TabularSimulation
 from rlnet.envs.single import GridworldEnv, RandomWalkEnv, TabularEnv
 from rlnet.envs.vector import TabularVectorEnv
 
@@ -23,6 +23,7 @@ __all__ = [
     "GymnasiumSimulation",
     "LqrEnv",
     "LqrVectorEnv",
+    "OnDevice",
     "RandomWalkEnv",
     "Sampler",
     "Simulation",

@@ -1,4 +1,4 @@
-"""Any Gymnasium vector environment, in any autoreset mode, as M members × N environments of torch tensors."""
+"""Any Gymnasium vector environment, in any autoreset mode, as M members × N environments of arrays."""
 
 import pickle
 import warnings
@@ -10,7 +10,6 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper
-from torch import Tensor
 
 from rlnet.envs.simulate import Step
 from rlnet.rng import derive_seed
@@ -58,13 +57,12 @@ class GymnasiumSimulation:
     Args:
         vectors: M vector environments.
         seeds: the M member seeds.
-        device: where the tensors live; the environments themselves run on the CPU.
 
     Raises:
         ValueError: numbers or spaces that do not fit, or an environment that does not say how it resets.
     """
 
-    def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int]) -> None:
         if len(vectors) != len(seeds) or not seeds:
             raise ValueError(f"{len(vectors)} vector environments for {len(seeds)} seeds: one for each is needed")
         first = vectors[0]
@@ -72,14 +70,14 @@ class GymnasiumSimulation:
         self._mode = first.metadata.get("autoreset_mode")
         if not isinstance(self._mode, AutoresetMode):
             raise ValueError(f"{first}: metadata['autoreset_mode']={self._mode!r} is no gymnasium.vector.AutoresetMode")
-        self.members, self.envs, self.device = len(seeds), first.num_envs, torch.device(device)
+        self.members, self.envs = len(seeds), first.num_envs
         self.observation_shape = observation_shape(first.single_observation_space)
         self._space, self._action_space = first.single_observation_space, first.single_action_space
         self._vectors, self._seeds = list(vectors), list(seeds)
         self._started = False
         self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
 
-    def reset(self, seeds: Sequence[int] | None = None) -> Tensor:
+    def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
         """Begin a new episode everywhere; with M `seeds` start the members' streams again. Returns obs [M, N, ...]."""
         if seeds is None and not self._started:
             seeds = self._seeds
@@ -93,17 +91,16 @@ class GymnasiumSimulation:
         fresh = [vector.reset(seed=n)[0] for vector, n in zip(self._vectors, numbers, strict=True)]
         return self._observation(fresh)
 
-    def step(self, action: Tensor) -> Step:
+    def step(self, action: np.ndarray) -> Step:
         """Take `action` everywhere: [M, N] int64, in 0 .. A − 1, or [M, N, D] float32."""
-        actions = self._actions(action.cpu().numpy())
+        actions = self._actions(action)
         parts = [self._step(m, actions[m]) for m in range(self.members)]
         next_obs, reward, terminated, truncated, valid, obs = zip(*parts, strict=True)
         terminated, truncated, valid = (np.stack(x).astype(bool) for x in (terminated, truncated, valid))
         truncated &= ~terminated
         self._pending = (terminated | truncated) & valid
-        flags = (torch.from_numpy(x).to(self.device) for x in (terminated, truncated, valid))
-        reward = torch.from_numpy(np.stack(reward).astype(np.float32)).to(self.device)
-        return Step(self._observation(next_obs), reward, *flags, self._observation(obs))
+        seen = self._observation(next_obs), np.stack(reward).astype(np.float32), terminated, truncated, valid
+        return Step(*seen, self._observation(obs))
 
     def _actions(self, action: np.ndarray) -> np.ndarray:
         """The actions as the environments take them."""
@@ -135,13 +132,11 @@ class GymnasiumSimulation:
         obs[ended] = np.asarray(fresh)[ended]
         return final, reward, terminated, truncated, valid, obs
 
-    def _observation(self, parts: Sequence[np.ndarray]) -> Tensor:
+    def _observation(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         obs = np.stack(parts)
         if self.observation_shape == ():
-            obs = obs.astype(np.int64) - int(self._space.start)
-        else:
-            obs = obs.reshape(self.members, self.envs, -1).astype(np.float32)
-        return torch.from_numpy(obs).to(self.device)
+            return obs.astype(np.int64) - int(self._space.start)
+        return obs.reshape(self.members, self.envs, -1).astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with exactly the same steps: the environments, pickled.

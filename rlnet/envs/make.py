@@ -28,10 +28,10 @@ from rlnet.envs.cartpole import IDS, CartPoleSimulation
 from rlnet.envs.gridworld import build_gridworld, grid_features
 from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.random_walk import build_random_walk, group_features
-from rlnet.envs.simulate import TabularSimulation
+from rlnet.envs.simulate import OnDevice, TabularSimulation
 from rlnet.mdp import FiniteMDP, NoModelError
 
-Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation
+Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
 STEPPING = ("auto", "batched", "vector", "sync", "async")
 _log = logging.getLogger(__name__)
 
@@ -48,10 +48,10 @@ class Environment:
     observation_shape: tuple[int, ...]  # of one observation: () for an index, else (F,)
     features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
     max_steps: int | None  # the time limit of an episode
-    _build: Callable[[Sequence[int], int, torch.device | str], Simulation] = field(repr=False)
+    _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
 
-    def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str = "cpu") -> Simulation:
-        """M = len(seeds) members × N = `envs` environments, ready for `reset`."""
+    def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
+        """M = len(seeds) members × N = `envs` environments, ready for `reset`; with tensors, or (None) with arrays."""
         return self._build(seeds, envs, device)
 
 
@@ -87,7 +87,7 @@ def make(config: EnvConfig) -> Environment:
 def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps: int | None) -> Environment:
     """An environment that is simulated from its model; features [S, F] for linear networks, and a time limit."""
 
-    def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
+    def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
         return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
 
     return Environment(name, mdp, mdp.n_actions, None, mdp.n_states, (), features, max_steps, build)
@@ -114,10 +114,12 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         return from_model(config.name, mdp, None if mdp.shape is None else grid_features(mdp), max_steps)
     stepping = _stepping(config, env)
 
-    def build(seeds: Sequence[int], envs: int, device: torch.device | str) -> Simulation:
+    def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
         if stepping == "batched":
-            return CartPoleSimulation(seeds, envs, max_steps, device)
-        return GymnasiumSimulation([_vector(config, envs, stepping) for _ in seeds], seeds, device)
+            simulation = CartPoleSimulation(seeds, envs, max_steps)
+        else:
+            simulation = GymnasiumSimulation([_vector(config, envs, stepping) for _ in seeds], seeds)
+        return simulation if device is None else OnDevice(simulation, device)
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
     n_actions = int(actions.n) if bounds is None else None

@@ -1,4 +1,7 @@
-"""Sampling a finite model for M members × N environments at once, in torch, on any device."""
+"""Sampling a finite model for M members × N environments at once: in numpy, or in torch on any device.
+
+What both libraries call by the same name is written once; a test holds the two to the same steps.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,18 +11,45 @@ import torch
 from torch import Tensor
 
 from rlnet.mdp import FiniteMDP
-from rlnet.rng import BlockUniform, Streams
+from rlnet.rng import Array, BlockUniform, Streams, as_array
 
 
 class Step(NamedTuple):
-    """One step of M × N environments. Read-only: some of the tensors are the same at every step."""
+    """One step of M × N environments. Read-only: some of the arrays are the same at every step."""
 
-    next_obs: Tensor  # [M, N, ...], the true successor S_{t+1}; at an end the final observation
-    reward: Tensor  # [M, N] float32, R_{t+1}
-    terminated: Tensor  # [M, N] bool, the MDP ended
-    truncated: Tensor  # [M, N] bool, the time limit cut the episode; never where terminated
-    valid: Tensor  # [M, N] bool, False where this was no transition: nothing may be learned from it or counted
-    obs: Tensor  # [M, N, ...], to act on next: of the new episode where one ended
+    next_obs: Array  # [M, N, ...], the true successor S_{t+1}; at an end the final observation
+    reward: Array  # [M, N] float32, R_{t+1}
+    terminated: Array  # [M, N] bool, the MDP ended
+    truncated: Array  # [M, N] bool, the time limit cut the episode; never where terminated
+    valid: Array  # [M, N] bool, False where this was no transition: nothing may be learned from it or counted
+    obs: Array  # [M, N, ...], to act on next: of the new episode where one ended
+
+
+class OnDevice:
+    """A simulation that moves on the CPU, as tensors of a device."""
+
+    def __init__(self, simulation: Any, device: torch.device | str) -> None:
+        self.simulation, self.device = simulation, torch.device(device)
+
+    def reset(self, seeds: Sequence[int] | None = None) -> Tensor:
+        """As that of the simulation."""
+        return torch.from_numpy(self.simulation.reset(seeds)).to(self.device)
+
+    def step(self, action: Tensor) -> Step:
+        """As that of the simulation."""
+        return Step(*(torch.from_numpy(x).to(self.device) for x in self.simulation.step(action.cpu().numpy())))
+
+    def state_dict(self) -> dict[str, Any]:
+        """As that of the simulation."""
+        return self.simulation.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As that of the simulation."""
+        self.simulation.load_state_dict(state)
+
+    def close(self) -> None:
+        """As that of the simulation."""
+        self.simulation.close()
 
 
 class Sampler:
@@ -29,11 +59,15 @@ class Sampler:
     from 0 to P. The outcome of (pair, u) is then one binary search for pair + u. The sum is rounded to a multiple of
     2⁻⁵² · P, which shifts a probability by no more than that.
 
+    Args:
+        mdp: the model.
+        device: on which it works with tensors; None: with arrays of numpy.
+
     Raises:
         ValueError: episodes would begin in a terminal state.
     """
 
-    def __init__(self, mdp: FiniteMDP, device: torch.device | str = "cpu") -> None:
+    def __init__(self, mdp: FiniteMDP, device: torch.device | str | None = None) -> None:
         bad = np.flatnonzero((mdp.start > 0) & mdp.terminal)
         if len(bad):
             name = f" ({mdp.labels[bad[0]]})" if mdp.labels is not None else ""
@@ -59,10 +93,12 @@ class Sampler:
             "start": start / start[-1],
         }
         for name, table in tables.items():
-            setattr(self, name, torch.from_numpy(np.ascontiguousarray(table)).to(device))
+            table = np.ascontiguousarray(table)
+            setattr(self, name, table if device is None else torch.from_numpy(table).to(device))
+        self._library, self._right = (np, {"side": "right"}) if device is None else (torch, {"right": True})
         self.deterministic = len(kept) == mdp.n_pairs
 
-    def pair(self, state: Tensor, action: Tensor) -> Tensor:
+    def pair(self, state: Array, action: Array) -> Array:
         """The pair of each (state, action), int64 like both; −1 where the action is not available.
 
         Actions must lie in 0 .. A − 1: this is not checked. With `regular` models, states must not be terminal.
@@ -71,19 +107,19 @@ class Sampler:
             return self.pairs.take(state) + action
         return self.pairs.take(state * self.n_actions + action)
 
-    def outcome(self, pair: Tensor, u: Tensor) -> Tensor:
+    def outcome(self, pair: Array, u: Array) -> Array:
         """The outcome of each pair that the uniform number u ∈ [0, 1) (float64) selects, int64 like `pair`."""
         if self.deterministic:
             return pair
-        index = torch.searchsorted(self.keys, pair + u, right=True)
+        index = self._library.searchsorted(self.keys, pair + u, **self._right)
         # pair + u may have been rounded to pair + 1, which is where the next pair begins.
-        return torch.minimum(index, self.last.take(pair))
+        return self._library.minimum(index, self.last.take(pair))
 
-    def first_state(self, u: Tensor) -> Tensor:
+    def first_state(self, u: Array) -> Array:
         """The state in which an episode begins that the uniform number u ∈ [0, 1) (float64) selects, int64 like u."""
         if len(self.begin) == 1:
-            return self.begin.expand(u.shape)
-        return self.begin.take(torch.searchsorted(self.start, u.contiguous(), right=True))
+            return self._library.broadcast_to(self.begin, u.shape)
+        return self.begin.take(self._library.searchsorted(self.start, u + 0.0, **self._right))
 
 
 def _cumulative(probability: np.ndarray, ptr: np.ndarray) -> np.ndarray:
@@ -109,7 +145,7 @@ class TabularSimulation:
         seeds: the M member seeds.
         envs: N, environments per member.
         max_steps: an episode is truncated after so many steps; None: never.
-        device: where everything happens.
+        device: where everything happens, as tensors; None: as arrays of numpy.
 
     Raises:
         ValueError: episodes would begin in a terminal state, or a size or limit below 1.
@@ -122,22 +158,22 @@ class TabularSimulation:
         envs: int,
         *,
         max_steps: int | None = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         for name, value in (("seeds", len(seeds)), ("envs", envs), ("max_steps", max_steps)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
         self.mdp, self.members, self.envs, self.max_steps = mdp, len(seeds), envs, max_steps
-        self.device = torch.device(device)
-        self.sampler = Sampler(mdp, self.device)
-        self._numbers = BlockUniform(Streams(seeds, "environment", self.device), (2, envs))
-        shape = (self.members, envs)
-        self._none = torch.zeros(shape, dtype=torch.bool, device=self.device)
-        self._all = torch.ones(shape, dtype=torch.bool, device=self.device)
-        self.state: Tensor | None = None  # [M, N] int64, the observation to act on
-        self.age = torch.zeros(shape, dtype=torch.int64, device=self.device)  # [M, N] steps of the running episode
+        self.sampler, self._library = Sampler(mdp, device), np if device is None else torch
+        streams = Streams(seeds, "environment", "cpu" if device is None else device)
+        self._numbers = BlockUniform(streams, (2, envs), library=self._library)
+        made = {} if device is None else {"device": device}
+        shape, library = (self.members, envs), self._library
+        self._none, self._all = library.zeros(shape, dtype=bool, **made), library.ones(shape, dtype=bool, **made)
+        self.state: Array | None = None  # [M, N] int64, the observation to act on
+        self.age = library.zeros(shape, dtype=library.int64, **made)  # [M, N] steps of the running episode
 
-    def reset(self, seeds: Sequence[int] | None = None, where: Tensor | None = None) -> Tensor:
+    def reset(self, seeds: Sequence[int] | None = None, where: Array | None = None) -> Array:
         """Begin a new episode everywhere, or only `where` (bool [M, N]).
 
         Args:
@@ -149,14 +185,14 @@ class TabularSimulation:
         """
         if seeds is not None:
             self._numbers.reseed(seeds)
-        first = self.sampler.first_state(self._numbers.next().select(1, 1))
+        first = self.sampler.first_state(self._numbers.next()[:, 1])
         if where is None or self.state is None:
-            self.state, self.age = first.contiguous(), torch.zeros_like(self.age)
+            self.state, self.age = first + 0, self.age * 0
         else:
-            self.state, self.age = torch.where(where, first, self.state), self.age * ~where
+            self.state, self.age = self._library.where(where, first, self.state), self.age * ~where
         return self.state
 
-    def step(self, action: Tensor, hold: Tensor | None = None) -> Step:
+    def step(self, action: Array, hold: Array | None = None) -> Step:
         """Take `action` [M, N] int64 everywhere.
 
         Args:
@@ -170,17 +206,17 @@ class TabularSimulation:
         """
         if self.state is None:
             raise RuntimeError("step before the first reset")
-        state = self.state
-        pair = self.sampler.pair(state, action)
-        if not self.sampler.regular:
+        state, sampler, where = self.state, self.sampler, self._library.where
+        pair = sampler.pair(state, action)
+        if not sampler.regular:
             self._check(pair, action, hold)
-        for_outcome, for_start = self._numbers.next().unbind(1)
-        sampler, outcome = self.sampler, self.sampler.outcome(pair, for_outcome)
+        uniform = self._numbers.next()
+        outcome = sampler.outcome(pair, uniform[:, 0])
         next_state, reward = sampler.next_state.take(outcome), sampler.reward.take(outcome)
         terminated, truncated, valid = sampler.terminated.take(outcome), self._none, self._all
         if hold is not None:
             valid = ~hold
-            next_state, reward = torch.where(hold, state, next_state), reward.masked_fill(hold, 0.0)
+            next_state, reward = where(hold, state, next_state), reward * valid
             terminated = terminated & valid
         ended = terminated
         if self.max_steps is not None:
@@ -188,14 +224,14 @@ class TabularSimulation:
             late = age >= self.max_steps
             truncated = late > terminated  # late and not terminated
             ended = late | terminated
-            self.age = age.masked_fill_(ended, 0)
-        self.state = torch.where(ended, sampler.first_state(for_start), next_state)
+            self.age = where(ended, 0, age)
+        self.state = where(ended, sampler.first_state(uniform[:, 1]), next_state)
         return Step(next_state, reward, terminated, truncated, valid, self.state)
 
-    def _check(self, pair: Tensor, action: Tensor, hold: Tensor | None) -> None:
+    def _check(self, pair: Array, action: Array, hold: Array | None) -> None:
         bad = pair < 0 if hold is None else (pair < 0) & ~hold
         if bad.any():
-            m, n = bad.nonzero()[0].tolist()
+            m, n = self._library.argwhere(bad)[0].tolist()
             state = int(self.state[m, n])
             allowed = np.flatnonzero(self.mdp.available[state]).tolist()
             raise ValueError(
@@ -205,11 +241,12 @@ class TabularSimulation:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with exactly the same steps."""
-        return {"state": self.state, "age": self.age, "numbers": self._numbers.state_dict()}
+        arrays = {"state": torch.as_tensor(self.state), "age": torch.as_tensor(self.age)}
+        return {**arrays, "numbers": self._numbers.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.state, self.age = state["state"], state["age"]
+        self.state, self.age = (as_array(state[name], self._library) for name in ("state", "age"))
         self._numbers.load_state_dict(state["numbers"])
 
     def close(self) -> None:

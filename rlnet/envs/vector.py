@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -78,14 +77,14 @@ class TabularVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         seeds = None if seed is None else [int(seed)]
         mask = None if options is None else options.get("reset_mask")
         if mask is None or self._obs is None:
-            obs = self._simulation.reset(seeds)[0].numpy().copy()
+            obs = self._simulation.reset(seeds)[0].copy()
             mask = np.ones(self.num_envs, dtype=bool)
         else:
             mask = np.asarray(mask)
             if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
                 raise ValueError(f"options['reset_mask']={mask}: must be bool [{self.num_envs}] with a True in it")
-            fresh = self._simulation.reset(seeds, where=torch.from_numpy(mask)[None])
-            obs = np.where(mask, fresh[0].numpy(), self._obs)
+            fresh = self._simulation.reset(seeds, where=mask[None])
+            obs = np.where(mask, fresh[0], self._obs)
         self._obs, self._ended = obs, self._ended & ~mask
         return obs.copy(), self._infos(obs)
 
@@ -107,11 +106,11 @@ class TabularVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(f"actions of shape {actions.shape}: must be ({self.num_envs},)")
         held = self._ended  # NEXT_STEP: the step after an end is the reset, whatever the action
         check_actions(self.mdp, self._obs, actions, held)
-        taken = torch.from_numpy(np.where(held, 0, actions).astype(np.int64))[None]
-        step = self._simulation.step(taken, torch.from_numpy(held)[None] if held.any() else None)
-        final, obs = step.next_obs[0].numpy(), step.obs[0].numpy()
-        reward = step.reward[0].numpy().astype(np.float64)
-        terminated, truncated = step.terminated[0].numpy().copy(), step.truncated[0].numpy().copy()
+        taken = np.where(held, 0, actions).astype(np.int64)[None]
+        step = self._simulation.step(taken, held[None] if held.any() else None)
+        final, obs = step.next_obs[0], step.obs[0]
+        reward = step.reward[0].astype(np.float64)
+        terminated, truncated = step.terminated[0].copy(), step.truncated[0].copy()
         ended = terminated | truncated
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             self._obs = obs.copy()

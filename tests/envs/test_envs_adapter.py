@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from rlnet.config import GridworldConfig
-from rlnet.envs import GymnasiumSimulation, TabularEnv, TabularVectorEnv, build_gridworld, build_random_walk, preset
+from rlnet.envs import GymnasiumSimulation as Simulation
+from rlnet.envs import OnDevice, TabularEnv, TabularVectorEnv, build_gridworld, build_random_walk, preset
 
 MODES = list(AutoresetMode)
 LEFT, RIGHT = 0, 1
@@ -37,6 +38,11 @@ MAKERS = [sync, sync_wrapped, tabular]
 
 def walk():
     return build_random_walk(preset("random_walk", length=5))
+
+
+def GymnasiumSimulation(vectors, seeds):
+    """As tensors."""
+    return OnDevice(Simulation(vectors, seeds), "cpu")
 
 
 def transitions(simulation, obs, actions):
@@ -140,7 +146,7 @@ def cartpole(kind, seeds):
 
 
 def run(simulation, steps, members=None, seed=0):
-    actions = torch.randint(0, 2, (steps, 4, simulation.envs), generator=torch.Generator().manual_seed(seed))
+    actions = torch.randint(0, 2, (steps, 4, 2), generator=torch.Generator().manual_seed(seed))
     if members is not None:
         actions = actions[:, members]
     return [torch.stack(c) for c in zip(*(simulation.step(a) for a in actions), strict=True)]
@@ -238,7 +244,7 @@ def test_real_actions_arrive_in_their_shape_and_inside_of_the_bounds():
     assert env.action_space.contains(env.taken[0])
     np.testing.assert_array_equal(env.taken[0], expected)
     assert step.reward.tolist() == [[expected.sum(), 6.0]]
-    assert [bound.shape for bound in simulation.action_bounds] == [(6,), (6,)]
+    assert [bound.shape for bound in simulation.simulation.action_bounds] == [(6,), (6,)]
 
 
 def test_what_a_simulation_refuses():

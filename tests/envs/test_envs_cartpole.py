@@ -3,11 +3,10 @@
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from scipy.stats import kstest
 
 from rlnet.config import ConfigError
-from rlnet.envs import make, preset
+from rlnet.envs import cartpole, make, preset
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.cartpole import CartPoleSimulation
 
@@ -28,9 +27,9 @@ def test_every_step_is_gymnasiums():
         theirs[m][n].unwrapped.state = ours._state[:, m, n]
     for _ in range(200):
         # Half of the environments are pushed against the fall and live long, the others at random.
-        lean = (obs[..., 2] + 0.5 * obs[..., 3] > 0).numpy()
+        lean = obs[..., 2] + 0.5 * obs[..., 3] > 0
         action = np.where(np.arange(5) < 3, rng.integers(2, size=(3, 5)), lean)
-        step = ours.step(torch.from_numpy(action).long())
+        step = ours.step(action)
         for m, n in np.ndindex(3, 5):
             wanted, reward, terminated, truncated, _ = theirs[m][n].step(int(action[m, n]))
             np.testing.assert_allclose(step.next_obs[m, n], wanted, rtol=1e-6, atol=1e-7)
@@ -47,8 +46,28 @@ def test_every_step_is_gymnasiums():
     assert (ends > 5).all(), "both kinds of ends were met"
 
 
+def test_few_move_as_many_do(monkeypatch):
+    """Bit for bit, over many episodes: 2 members of 3 environments, by numbers and by arrays."""
+    few, many = (CartPoleSimulation([0, 1], 3, max_steps=20) for _ in range(2))
+    np.testing.assert_array_equal(few.reset([0, 1]), many.reset([0, 1]))
+    assert cartpole.FEW >= 6
+    rng, ends = np.random.default_rng(0), np.zeros(2, int)
+    for _ in range(300):
+        action = rng.integers(2, size=(2, 3))
+        a = few.step(action)
+        with monkeypatch.context() as patch:
+            patch.setattr(cartpole, "FEW", 0)
+            b = many.step(action)
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+            assert x.dtype == y.dtype
+        np.testing.assert_array_equal(few._state, many._state)
+        ends += a.terminated.sum(), a.truncated.sum()
+    assert (ends > 5).all()
+
+
 def test_episodes_begin_uniformly_within_a_twentieth():
-    state = CartPoleSimulation([0], 2000, max_steps=500).reset([7]).numpy()[0]
+    state = CartPoleSimulation([0], 2000, max_steps=500).reset([7])[0]
     for number in state.T:
         assert kstest(number, "uniform", (-0.05, 0.1)).pvalue > 1e-3
     assert abs(np.corrcoef(state.T) - np.eye(4)).max() < 0.1
@@ -56,21 +75,21 @@ def test_episodes_begin_uniformly_within_a_twentieth():
 
 def test_a_member_does_what_it_does_alone_and_goes_on_from_its_state():
     many, alone = CartPoleSimulation([0, 1, 2], 4, 50), CartPoleSimulation([1], 4, 50)
-    assert torch.equal(many.reset([3, 4, 5])[1], alone.reset([4])[0])
-    generator = torch.Generator().manual_seed(0)
+    np.testing.assert_array_equal(many.reset([3, 4, 5])[1], alone.reset([4])[0])
+    rng = np.random.default_rng(0)
     saved = None
     for t in range(150):
-        action = torch.randint(2, (3, 4), generator=generator)
+        action = rng.integers(2, size=(3, 4))
         if t == 100:
             saved = many.state_dict()
             again = CartPoleSimulation([9, 9, 9], 4, 50)
             again.load_state_dict(saved)
         a, b = many.step(action), alone.step(action[1:2])
         for name in FIELDS:
-            assert torch.equal(getattr(a, name)[1], getattr(b, name)[0])
+            np.testing.assert_array_equal(getattr(a, name)[1], getattr(b, name)[0])
         if saved is not None:
             for x, y in zip(again.step(action), a, strict=True):
-                assert torch.equal(x, y)
+                np.testing.assert_array_equal(x, y)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +106,7 @@ def test_how_environments_move_can_be_chosen(stepping, kind):
     simulation = make(preset("cartpole", stepping=stepping)).simulate([0, 1], 2)
     assert isinstance(simulation, kind)
     assert simulation.reset([0, 1]).shape == (2, 2, 4)
-    assert simulation.step(torch.zeros(2, 2, dtype=torch.int64)).reward.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert simulation.step(np.zeros((2, 2), np.int64)).reward.tolist() == [[1.0, 1.0], [1.0, 1.0]]
     simulation.close()
 
 

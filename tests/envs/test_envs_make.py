@@ -33,8 +33,8 @@ def test_every_preset_composes_in_hydra_and_steps(name):
     obs = simulation.reset()
     assert obs.shape == (2, 3, *environment.observation_shape)
     size = () if environment.action_bounds is None else environment.action_bounds[0].shape
-    step = simulation.step(torch.zeros(2, 3, *size, dtype=torch.float32 if size else torch.int64))
-    for field, dtype in (("reward", torch.float32), ("valid", torch.bool), ("terminated", torch.bool)):
+    step = simulation.step(np.zeros((2, 3, *size), np.float32 if size else np.int64))
+    for field, dtype in (("reward", np.float32), ("valid", bool), ("terminated", bool)):
         assert getattr(step, field).shape == (2, 3)
         assert getattr(step, field).dtype == dtype
     assert step.obs.shape == step.next_obs.shape == obs.shape
@@ -50,6 +50,11 @@ def test_every_preset_composes_in_hydra_and_steps(name):
             assert environment.features.dtype == np.float32
             assert np.abs(environment.features).max() <= 2
     simulation.close()
+    there = environment.simulate([0, 1], 3, "cpu")  # the same as tensors
+    assert torch.equal(there.reset(), torch.from_numpy(obs))
+    after = there.step(torch.zeros(2, 3, *size, dtype=torch.float32 if size else torch.int64))
+    assert all(torch.equal(a, torch.from_numpy(b)) for a, b in zip(after, step, strict=True))
+    there.close()
 
 
 def test_the_presets_are_those_of_the_readme():
@@ -80,7 +85,7 @@ def test_the_config_can_change_the_time_limit(name):
     assert environment.max_steps == 5
     simulation = environment.simulate([0, 1], 2)
     simulation.reset()
-    steps = [simulation.step(torch.zeros(2, 2, dtype=torch.int64)) for _ in range(5)]
+    steps = [simulation.step(np.zeros((2, 2), np.int64)) for _ in range(5)]
     assert [bool(s.truncated.all()) for s in steps] == [False] * 4 + [True]
     assert not any(s.terminated.any() for s in steps)
 

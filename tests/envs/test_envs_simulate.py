@@ -1,6 +1,8 @@
 """The simulation against the model that it samples, and what each member draws."""
 
+import copy
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +10,12 @@ import torch
 from envs_chi_square import assert_samples, assert_starts
 
 from rlnet.config import GridworldConfig
-from rlnet.envs import Sampler, TabularSimulation, build_gridworld, build_random_walk, make, preset
+from rlnet.envs import Sampler, build_gridworld, build_random_walk, make, preset
+from rlnet.envs import TabularSimulation as Simulation
 from rlnet.mdp import FiniteMDP
+
+# With tensors, as on a device; a test holds what runs in numpy to the same steps.
+TabularSimulation = partial(Simulation, device="cpu")
 
 
 def uneven_model():
@@ -125,6 +131,32 @@ def test_no_limit_no_truncation():
     assert not rollout(simulation, random_actions(mdp, torch.Generator().manual_seed(0)), 300)[5].any()
 
 
+@pytest.mark.parametrize("max_steps", [None, 7])
+@pytest.mark.parametrize("name", MODELS)
+def test_arrays_and_tensors_take_the_same_steps(name, max_steps):
+    """Also where environments are held or reset one by one, and on from a saved state."""
+    mdp, rng = MODELS[name](), np.random.default_rng(0)
+    pair = [Simulation(mdp, [3, 4], 5, max_steps=max_steps, device=device) for device in (None, "cpu")]
+    act = random_actions(mdp, torch.Generator().manual_seed(0))
+    obs = pair[0].reset()
+    np.testing.assert_array_equal(obs, pair[1].reset().numpy())
+    for t in range(200):
+        action, some = act(torch.from_numpy(obs)).numpy(), rng.random((2, 5)) < 0.2
+        hold = some if t % 3 == 0 else None
+        ours = pair[0].step(action, hold)
+        theirs = pair[1].step(torch.from_numpy(action), None if hold is None else torch.from_numpy(hold))
+        for array, tensor in zip(ours, theirs, strict=True):
+            assert torch.equal(torch.from_numpy(array), tensor)
+        obs = ours.obs
+        if t % 10 == 9:
+            obs = pair[0].reset(where=some)
+            assert torch.equal(torch.from_numpy(obs), pair[1].reset(where=torch.from_numpy(some)))
+        if t == 100:  # each goes on from the state of the other
+            saved = [copy.deepcopy(simulation.state_dict()) for simulation in pair]
+            pair[0].load_state_dict(saved[1])
+            pair[1].load_state_dict(saved[0])
+
+
 @pytest.mark.parametrize("name", ["gridworld", "uneven", "sutton4x4"])
 def test_a_member_draws_what_it_would_draw_alone(name):
     mdp, steps, envs = MODELS[name](), 200, 3
@@ -188,7 +220,7 @@ def test_reset_somewhere_leaves_the_others_alone():
 def test_no_uniform_number_leads_to_another_pair():
     size = 120  # 57,596 pairs: pair + u is rounded to pair + 1 for the largest u
     mdp = build_gridworld(preset("gridworld", map="\n".join(["S" + "." * size] * size + ["P" + "G" * size]), slip=0.5))
-    sampler = Sampler(mdp)
+    sampler = Sampler(mdp, "cpu")
     pairs = torch.arange(mdp.n_pairs)
     ptr = torch.from_numpy(mdp.outcome_ptr.astype(np.int64))
     for u in (0.0, 0.5, np.nextafter(1.0, 0.0)):
