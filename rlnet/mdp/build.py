@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlnet.mdp.checks import check_outcomes
+from rlnet.mdp.checks import check_count, check_outcomes
 from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model import FiniteMDP
 
@@ -89,11 +89,11 @@ def from_arrays(
     `terminal` bool [S]: no actions there (its rows are not read) and outcomes into it end the episode.
     `available` bool [S, A]: A(s); rows of other actions are not read. A state without any is terminal.
     """
-    transition = np.asarray(transition, dtype=np.float64)
+    transition = as_numbers(transition, "transition")
     if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
         raise InvalidMDPError(f"transition must be [S, A, S], not {transition.shape}")
     n_states, n_actions, _ = transition.shape
-    reward = np.asarray(reward, dtype=np.float64)
+    reward = as_numbers(reward, "reward")
     if reward.shape not in ((n_states, n_actions), transition.shape):
         raise InvalidMDPError(f"reward must be [S, A] or [S, A, S'] for {transition.shape}, not {reward.shape}")
     mask = np.ones((n_states, n_actions), dtype=bool)
@@ -126,7 +126,7 @@ def from_arrays(
 
 def _columns(state, action, next_state, probability, reward, terminated) -> list[np.ndarray]:
     integers = [as_integers(x, n) for x, n in ((state, "state"), (action, "action"), (next_state, "next_state"))]
-    floats = [np.asarray(x, dtype=np.float64) for x in (probability, reward)]
+    floats = [as_numbers(x, n) for x, n in ((probability, "probability"), (reward, "reward"))]
     ended = np.zeros(len(integers[0]), dtype=bool) if terminated is None else np.asarray(terminated, dtype=bool)
     columns = [*integers, *floats, ended]
     shapes = {np.shape(x) for x in columns}
@@ -143,9 +143,18 @@ def as_integers(x: np.ndarray, name: str) -> np.ndarray:
     return x if x.size else x.astype(np.int64)
 
 
+def as_numbers(x: np.ndarray, name: str) -> np.ndarray:
+    """A float64 array, or InvalidMDPError."""
+    x = np.asarray(x)
+    try:
+        return x.astype(np.float64, casting="unsafe" if x.dtype.kind == "O" else "same_kind", copy=False)
+    except (TypeError, ValueError):
+        raise InvalidMDPError(f"{name} must hold real numbers, not {x.dtype}") from None
+
+
 def _size(name: str, given: int | None, *indices: np.ndarray) -> int:
     if given is not None:
-        return int(given)
+        return check_count(name, given, 0)
     return max((int(i.max(initial=-1)) for i in indices), default=-1) + 1
 
 

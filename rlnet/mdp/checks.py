@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,9 +78,28 @@ def check_start(start: np.ndarray, n_states: int) -> None:
 
 def check_gamma(gamma: float) -> float:
     """γ as a float in [0, 1], or ValueError."""
-    if not 0.0 <= float(gamma) <= 1.0:
-        raise ValueError(f"gamma must lie in [0, 1], not {gamma}")
+    if not (isinstance(gamma, Real) and 0.0 <= gamma <= 1.0):
+        raise ValueError(f"gamma must lie in [0, 1], not {gamma!r}")
     return float(gamma)
+
+
+def check_tolerance(tol: float) -> None:
+    """Raise ValueError unless `tol` is a positive number."""
+    if not (isinstance(tol, Real) and tol > 0):
+        raise ValueError(f"tol must be positive, not {tol!r}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError unless `temperature` is a finite number ≥ 0."""
+    if not (isinstance(temperature, Real) and 0.0 <= temperature < inf):
+        raise ValueError(f"temperature must be a finite number ≥ 0, not {temperature!r}")
+
+
+def check_count(name: str, count: int, least: int) -> int:
+    """A whole number of at least `least`, or ValueError."""
+    if not (isinstance(count, Real) and least <= count < inf and count == int(count)):
+        raise ValueError(f"{name} must be a whole number ≥ {least}, not {count!r}")
+    return int(count)
 
 
 def _check_pairs(mdp: FiniteMDP) -> None:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from rlnet.mdp.chains import Chain, chain_of, chain_values, part, reachable
-from rlnet.mdp.checks import check_gamma
+from rlnet.mdp.checks import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.errors import ImproperPolicyError, name_states
 from rlnet.mdp.iterate import Progress, certify, discounted
 from rlnet.mdp.linear import NEVER_ENDS, DiscountedSystem
@@ -84,9 +84,10 @@ def evaluate(
     """
     began = time.perf_counter()
     gamma = check_gamma(gamma)
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature must be ≥ 0, not {temperature}")
+    check_tolerance(tol)
+    check_temperature(temperature)
     if horizon is not None:
+        horizon = check_count("horizon", horizon, 0)
         matrices = _policies_in_time(mdp, policy, horizon)
         return finite_horizon(mdp, gamma, horizon, temperature, matrices, tol, began)
     matrix = policy_matrix(mdp, policy)
@@ -126,7 +127,7 @@ def _policies_in_time(mdp: FiniteMDP, policy: np.ndarray, horizon: int) -> np.nd
 def _swept_chain(system, r, chain, gamma, live, tol, progress) -> tuple[np.ndarray, float, str]:
     """The same by sweeps: a model with one action per state."""
     from rlnet.mdp.packed import PackedSweeps
-    from rlnet.mdp.undiscounted import undiscounted
+    from rlnet.mdp.undiscounted import reached, undiscounted
 
     index, p, ends = np.arange(len(r)) if live is None else np.flatnonzero(live), chain.p, chain.ends
     inner = p[index][:, index]
@@ -141,7 +142,7 @@ def _swept_chain(system, r, chain, gamma, live, tol, progress) -> tuple[np.ndarr
             bound, done = undiscounted(sweeps, tol, "modified_policy_iteration", progress, np.arange(len(index)), 1000)
     except KeyboardInterrupt:
         progress.interrupted = True
-        bound, done = certify(sweeps) if gamma < 1.0 else np.inf, "interrupted"
+        bound, done = certify(sweeps) if gamma < 1.0 else reached(sweeps, progress), "interrupted"
     v[index] = sweeps.values()
     return v, bound, done.replace("modified_policy_iteration", "sweeps")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlnet.mdp.checks import check_gamma
+from rlnet.mdp.checks import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.direct import (
     DIRECT_STATES,
     UnboundedLoopError,
@@ -73,8 +73,9 @@ def solve(
     of its range.
     """
     began = time.perf_counter()
-    gamma = _checked(gamma, tol, method, temperature, horizon, device)
+    gamma = _checked(gamma, tol, method, temperature, horizon, device, max_sweeps)
     if horizon is not None:
+        horizon = check_count("horizon", horizon, 0)
         return finite_horizon(mdp, gamma, horizon, temperature, None, tol, began)
     if temperature > 0.0:
         return soft_solution(mdp, gamma, temperature, tol, began)
@@ -233,16 +234,16 @@ def _solution(arrays, gamma: float, tol: float, bound: float, done: str, progres
     return Solution(*arrays, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
 
 
-def _checked(gamma, tol, method, temperature, horizon, device) -> float:
+def _checked(gamma, tol, method, temperature, horizon, device, max_sweeps) -> float:
     gamma = check_gamma(gamma)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
-    if not tol > 0:
-        raise ValueError(f"tol must be positive, not {tol}")
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature must be ≥ 0, not {temperature}")
-    if horizon is not None and (horizon != int(horizon) or horizon < 0):
-        raise ValueError(f"horizon must be a whole number ≥ 0, not {horizon}")
+    if device != "cpu" and not (isinstance(device, str) and device.startswith("cuda")):
+        raise ValueError(f"device must be 'cpu' or 'cuda', not {device!r}")
+    check_tolerance(tol)
+    check_temperature(temperature)
+    if max_sweeps is not None:
+        check_count("max_sweeps", max_sweeps, 1)
     special = "horizon" if horizon is not None else "temperature" if temperature > 0 else None
     if special and (method != "auto" or device != "cpu"):
         raise ValueError(f"{special} is solved by its own method on the CPU: leave method and device at their defaults")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rlnet.mdp.build import as_integers, from_coo
+from rlnet.mdp.checks import check_count
 from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model import FiniteMDP
 
@@ -24,12 +25,12 @@ def from_outcomes(
     terminal state: it becomes one (no pairs). Actions that a state does not list are not available there.
     """
     rows = []
-    for s, actions in outcomes.items():
-        for a, listed in actions.items():
-            if len(listed) == 0:
+    for s, actions in _items(outcomes, "outcomes"):
+        for a, listed in _items(actions, f"state {s}"):
+            if not isinstance(listed, Sequence) or len(listed) == 0:
                 raise InvalidMDPError(f"state {s}, action {a}: no outcome, so probabilities sum to 0, not 1")
             for outcome in listed:
-                if len(outcome) != 4:
+                if not isinstance(outcome, Sequence) or len(outcome) != 4:
                     raise InvalidMDPError(
                         f"state {s}, action {a}: an outcome is (probability, next_state, reward, terminated), "
                         f"not {outcome!r}"
@@ -43,7 +44,7 @@ def from_outcomes(
     ended = ended.astype(bool)
     empty = [s for s, actions in outcomes.items() if not actions]
     largest = max([*empty, int(state.max(initial=-1)), int(successor.max(initial=-1))], default=-1)
-    n_states = largest + 1 if n_states is None else int(n_states)
+    n_states = largest + 1 if n_states is None else check_count("n_states", n_states, 1)
     loops = (state == successor) & ended & (reward == 0)
     busy = np.zeros(n_states, dtype=bool)
     busy[state[(state >= 0) & (state < n_states) & ~loops]] = True
@@ -67,3 +68,9 @@ def from_outcomes(
         terminal=terminal,
         start=start,
     )
+
+
+def _items(table: Mapping, what: str):
+    if not isinstance(table, Mapping):
+        raise InvalidMDPError(f"{what} must be a dictionary, as in outcomes[state][action] = [...], not {table!r}")
+    return table.items()

@@ -186,21 +186,6 @@ def test_long_chain_of_single_actions():
     np.testing.assert_allclose(solution.v, i - n, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("policy", "message"),
-    [
-        (np.array([[0.5, 0.6]]), r"state 0 sum to 1\.1"),
-        (np.array([[1.5, -0.5]]), r"state 0, action 1: probability -0\.5"),
-        (np.array([[np.nan, 1]]), r"state 0, action 0"),
-        (np.array([2]), r"action 2 is not available in state 0"),
-        (np.array([[1.0, 0.0, 0.0]]), r"must be float"),
-    ],
-)
-def test_policies_that_are_none(policy, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate(loop(0, 1), policy, 0.9)
-
-
 def test_policy_on_an_unavailable_action():
     mdp = FiniteMDP.from_arrays(np.ones((1, 2, 1)), np.ones((1, 2)), available=np.array([[True, False]]))
     with pytest.raises(ValueError, match=r"state 0, action 1: probability 0\.5 is given to an action"):
