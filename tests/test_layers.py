@@ -21,6 +21,7 @@ LAYERS = (
     "run",
     "record",
     "cadence",
+    "threads",
     "build",
     "policies",
     "learner",

@@ -1,4 +1,9 @@
-"""Training side by side: every learner in its own process, warmed up, and then asked for turns one after the other."""
+"""Training side by side: every learner in a process of its own, warmed up, then asked for turns one after the other.
+
+Parts (`only`): ppo, dqn, lake, grid (steps per second against M), whole (compilation included), solve (time to 475 on
+CartPole), shares (where the time goes, distance to the arithmetic), start (time to the first update), compare (cost of
+the live comparison). Each is written into train.json when it is done; those measured before are kept.
+"""
 
 import json
 import os
@@ -6,142 +11,193 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-PEERS = ("sb3", "cleanrl", "purejaxrl")
-LEARNS = {"sb3": ("dqn", "ppo", "lake"), "cleanrl": ("dqn", "ppo"), "purejaxrl": ("ppo",)}
-MANY = ("rlnet", "purejaxrl")  # those that train more than one member in a process
-STEPS = {"dqn": 2_000, "lake": 2_000, "ppo": 4_096}  # of one member, in a turn
-NAMES = {"dqn": "DQN, CartPole", "ppo": "PPO, CartPole", "lake": "DQN, FrozenLake 8×8"}
+from rlnet.bench.train_process import (
+    LEARNS,
+    NAMES,
+    NUMBERS,
+    OURS,
+    ROOT,
+    SOLVE,
+    SOLVERS,
+    Failed,
+    Process,
+    complaint,
+    python_of,
+)
+from rlnet.bench.train_tables import plot, show
 
-
-class Learner:
-    """A process that trains; `turn` lets it go on for a while."""
-
-    def __init__(self, python: str, name: str, kind: str, members: int) -> None:
-        self.name, self.kind, self.members = name, kind, members
-        self.rates: list[float] = []
-        self.ready = float("nan")
-        script, root = Path(__file__).with_name("train_peer.py"), Path(__file__).parents[2]
-        steps = STEPS[kind] * members
-        path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]) if name == "rlnet" else ""
-        self.process = subprocess.Popen(
-            [python, str(script), name, kind, str(members), str(steps)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "XLA_FLAGS": ONE_THREAD},
-        )
-
-    def answer(self) -> dict:
-        """The next line of JSON; RuntimeError with the last line of its complaints if the process ended."""
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        said = [line for line in self.process.stderr.read().splitlines() if line.strip()]
-        raise RuntimeError(said[-1] if said else "the process ended")
-
-    def turn(self) -> None:
-        """One turn; its steps per second, of all members together, are kept."""
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        done = self.answer()
-        self.rates.append(done["steps"] / done["seconds"])
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.communicate()
+Row = dict[str, Any]
+WHOLE_STEPS, WHOLE_MEMBERS = 1_300_000, 64
+SOLVE_LIMIT = 60.0  # seconds granted to a learner to reach 475
+LEARNERS = (OURS, *LEARNS)
 
 
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure."""
+
+    peers: str  # the Python in which the other learners are installed
+    rounds: int  # interleaved turns; medians over them
+    members: tuple[int, ...]
+    seconds: float  # of a turn
+    seeds: int  # of the time to 475
+    learners: tuple[str, ...]  # rlnet_run and peers
 
 
-def run(peers_python: str, rounds: int, members: list[int], out: str, only: str) -> list[dict]:
-    """Measure, print a table; write train.json and train.png into `out` if given.
-
-    Args:
-        peers_python: the Python in which the other learners are installed.
-        rounds: medians over so many interleaved turns.
-        members: population sizes M.
-        out: a folder, or empty.
-        only: of dqn, ppo, lake, with commas between; empty for all.
-    """
-    processor = next((x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")), "")
-    print(f"{platform.platform()}, {processor.partition(': ')[2]}, {len(os.sched_getaffinity(0))} cores, one used each")
-    rows: list[dict] = []
-    for kind in only.split(",") if only else NAMES:
-        learners = []
-        for name, count in [("rlnet", m) for m in members] + [(peer, m) for peer in PEERS for m in members]:
-            if name != "rlnet" and (kind not in LEARNS[name] or (count > 1 and name not in MANY)):
-                continue
-            learner = Learner(sys.executable if name == "rlnet" else peers_python, name, kind, count)
-            try:
-                learner.ready = learner.answer()["ready"]
-                learners.append(learner)
-            except RuntimeError as error:
-                learner.close()
-                print(f"{NAMES[kind]}: {name} with M = {count} not measured: {error}")
-        try:
-            for _ in range(rounds):
-                for learner in learners:
-                    learner.turn()
-        finally:
-            for learner in learners:
-                learner.close()
-        rows += _rows(learners)
-        for row in rows[-len(learners) :]:
-            print(_line(row), flush=True)
+def run(plan: Plan, out: str, only: str) -> dict[str, list[Row]]:
+    """Measure, print tables and what they say of the goals; write train.json and train.png into `out` if given."""
+    target = Path(out or tempfile.mkdtemp()) / "train.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, list[Row]] = json.loads(target.read_text()) if target.exists() else {}
+    measures = {**dict.fromkeys(NAMES, rates), "whole": whole, "solve": solve, "shares": shares}
+    measures |= {"start": start, "compare": compare}
+    asked = only.split(",") if only else list(measures)
+    if unknown := [name for name in asked if name not in measures]:
+        raise SystemExit(f"--only {unknown[0]}: allowed are {', '.join(measures)}")
+    print(machine())
+    for name in asked:
+        began = time.perf_counter()
+        measure: Callable[[str, Plan], list[Row]] = measures[name]
+        parts[name] = [row | {"machine": machine()} for row in measure(name, plan)]
+        target.write_text(json.dumps(parts, indent=1))
+        print(f"\n{name}, measured in {time.perf_counter() - began:.0f} s", flush=True)
+        show(name, parts)
     if out:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "train.json").write_text(json.dumps(rows, indent=1))
-        _plot(rows, folder / "train.png")
+        plot(parts, target.with_suffix(".png"))
+    return parts
+
+
+def machine() -> str:
+    """The machine in words."""
+    processor = next((x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")), "")
+    return f"{platform.platform()}, {processor.partition(': ')[2]}, {len(os.sched_getaffinity(0))} cores"
+
+
+def cores_used() -> list[set[int]]:
+    """One core, and all of them where there are more."""
+    mine = os.sched_getaffinity(0)
+    return [{max(mine)}, mine] if len(mine) > 1 else [mine]
+
+
+def rates(kind: str, plan: Plan) -> list[Row]:
+    """Environment steps per second, learning included, of all members together; one core, then all."""
+    wanted = [(OURS, m) for m in plan.members] if OURS in plan.learners else []
+    for peer in [peer for peer in plan.learners if kind in LEARNS.get(peer, {})]:
+        wanted += [(peer, m) for m in (plan.members if LEARNS[peer][kind] == "many" else (1,))]
+    rows: list[Row] = []
+    for cores in cores_used() if kind in ("ppo", "dqn") else cores_used()[:1]:
+        rows += _interleaved(kind, wanted, cores, plan)
     return rows
 
 
-def _rows(learners: list[Learner]) -> list[dict]:
-    rows = [
-        {
-            "kind": learner.kind,
-            "learner": learner.name,
-            "members": learner.members,
-            "steps_per_second": statistics.median(learner.rates),
-            "least": min(learner.rates),
-            "most": max(learner.rates),
-            "ready": learner.ready,
-        }
-        for learner in learners
-    ]
-    single = [row["steps_per_second"] for row in rows if row["learner"] == "rlnet" and row["members"] == 1]
-    return [row | {"ratio": row["steps_per_second"] / single[0] if single else None} for row in rows]
+def _interleaved(kind: str, wanted: list[tuple[str, int]], cores: set[int], plan: Plan) -> list[Row]:
+    everywhere = sorted(os.sched_getaffinity(0))
+    started: list[Process] = []
+    rows: list[Row] = []
+    for k, (name, members) in enumerate(wanted):  # they get ready on all cores at once
+        first = cores if len(cores) > 1 else {everywhere[k % len(everywhere)]}
+        spec = {"learner": name, "kind": kind, "members": members, "mode": "turns", "seconds": plan.seconds}
+        started.append(Process(python_of(name, plan.peers), len(cores), first, **spec))
+    try:
+        ready = []
+        for process in started:
+            row = {"kind": kind, "learner": process.spec["learner"], "members": process.spec["members"]}
+            row |= {"cores": len(cores)}
+            try:
+                row["ready"] = process.answer()["ready"]
+                process.pin(cores)
+                ready.append((process, row, []))
+            except Failed as error:
+                row["failed"] = str(error)
+            rows.append(row)
+        for _ in range(plan.rounds):
+            for process, _, turns in ready:
+                done = process.turn()
+                turns.append(done)
+    finally:
+        for process in started:
+            process.close()
+    for _, row, turns in ready:
+        # On one core by processor time, which is that of the clock unless somebody else computes there too.
+        speeds = [done["steps"] / done["processor" if len(cores) == 1 else "seconds"] for done in turns]
+        row |= {"steps_per_second": statistics.median(speeds), "least": min(speeds), "most": max(speeds)}
+        row |= {"share": statistics.median(done["processor"] / done["seconds"] for done in turns)}
+    return rows
 
 
-def _line(row: dict) -> str:
-    ratio = "" if row["ratio"] is None else f"  {row['ratio']:6.2f} × rlnet, M = 1"
-    return (
-        f"{NAMES[row['kind']]:20} {row['learner']:10} M = {row['members']:3}  {row['steps_per_second']:10,.0f} steps/s "
-        f"({row['least']:,.0f} to {row['most']:,.0f}){ratio}  ready after {row['ready']:.1f} s"
-    )
+def whole(_: str, plan: Plan) -> list[Row]:
+    """64 members of PPO for 1.3 million steps in total, from building the learner on: compilation is included."""
+    cores, rows = cores_used()[0], []
+    names = [name for name in plan.learners if name == OURS or LEARNS.get(name, {}).get("ppo") == "many"]
+    for number in range(min(plan.rounds, 3)):
+        for name in names:
+            spec = {"learner": name, "kind": "ppo", "members": WHOLE_MEMBERS, "mode": "whole", "steps": WHOLE_STEPS}
+            rows.append(_once(plan, cores, spec) | {"round": number, "cores": len(cores)})
+    return rows
 
 
-def _plot(rows: list[dict], path: Path) -> None:
-    import matplotlib
+def solve(_: str, plan: Plan) -> list[Row]:
+    """Seconds from the start of the process to a mean return of 475 in 20 greedy episodes of CartPole."""
+    rows, cores = [], os.sched_getaffinity(0)
+    for seed in range(plan.seeds):
+        for name in [name for name in SOLVERS if name in plan.learners]:
+            spec = {"learner": name, "kind": "ppo", "members": 1, "mode": "solve", "seed": seed}
+            rows.append(_once(plan, cores, spec | {"numbers": SOLVE, "limit": SOLVE_LIMIT}) | {"seed": seed})
+    return rows
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    figure, axes = plt.subplots(2, len(kinds), figsize=(4.5 * len(kinds), 7), squeeze=False)
-    for (above, below), kind in zip(axes.T, kinds, strict=True):
-        for learner in dict.fromkeys(row["learner"] for row in rows if row["kind"] == kind):
-            mine = [row for row in rows if row["kind"] == kind and row["learner"] == learner]
-            members, rates = [row["members"] for row in mine], [row["steps_per_second"] for row in mine]
-            above.loglog(members, rates, marker="o", label=learner)
-            below.loglog(members, [1e6 / rate for rate in rates], marker="o", label=learner)
-        above.set(title=NAMES[kind], ylabel="steps/s, all members")
-        below.set(xlabel="members M", ylabel="µs for a step of one member")
-        above.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+def _once(plan: Plan, cores: set[int], spec: dict[str, Any]) -> Row:
+    process = Process(python_of(spec["learner"], plan.peers), 1, cores, **spec)
+    try:
+        return {"learner": spec["learner"], "members": spec["members"], **process.answer()}
+    except Failed as error:
+        return {"learner": spec["learner"], "members": spec["members"], "failed": str(error)}
+    finally:
+        process.close()
+
+
+def shares(_: str, plan: Plan) -> list[Row]:
+    """Where the time of rlnet goes with one member and with 64, on one core."""
+    seconds = str(min(4.0, 5 * plan.seconds))
+    sizes = [m for m in (1, 64) if m <= max(plan.members)]
+    return [_script("train_shares", kind, str(m), seconds, cores=cores_used()[0]) for kind in NUMBERS for m in sizes]
+
+
+def start(_: str, plan: Plan) -> list[Row]:
+    """Seconds from the start of `python scripts/train.py ...` to its first update."""
+    rows = []
+    for _ in range(plan.rounds):
+        for command in (["env=gridworld"], ["env=cartpole", "algo=ppo"]):
+            with tempfile.TemporaryDirectory() as folder:
+                where = f"hydra.run.dir={folder}/run"
+                row = _script("train_start", str(time.time()), *command, where, cores=os.sched_getaffinity(0))
+            rows.append({"command": " ".join(command), **row})
+    return rows
+
+
+def compare(_: str, plan: Plan) -> list[Row]:
+    """The share of comparing at the default cadence in runs on problems of about 500 states, were it not limited."""
+    steps = int(20_000 * min(plan.rounds, 5))
+    return [_script("train_compare", algo, str(steps), cores=cores_used()[0]) for algo in ("q_learning", "dqn")]
+
+
+def _script(name: str, *arguments: str, cores: set[int]) -> Row:
+    """The last line of a script of this folder, as JSON."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        command = [sys.executable, "-m", f"rlnet.bench.{name}", *arguments]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    finally:
+        os.sched_setaffinity(0, before)
+    if done.returncode:
+        return {"failed": complaint(done.stderr) or f"exit code {done.returncode}"}
+    return json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith("{")))

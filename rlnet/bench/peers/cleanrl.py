@@ -1,7 +1,7 @@
 """CleanRL's single-file DQN and PPO for CartPole, written again from their documented hyperparameters.
 
 What costs time there is kept: a torch module and optimiser, one environment step for each pass through the policy, a
-numpy replay, `Categorical`, minibatches by index.
+numpy replay, `Categorical`, minibatches by index. ε is constant and values are not clipped, as in all learners here.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional
 
@@ -17,9 +17,10 @@ from torch.nn import functional
 class DqnLoop:
     """dqn.py: one environment, a replay, a target network copied every `target` steps."""
 
-    def __init__(self, numbers: dict[str, Any], env: str) -> None:
-        self.n, self.total, self.rng = numbers, 500_000, np.random.default_rng(0)
-        self.envs = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make(env)])
+    def __init__(self, spec: dict[str, Any]) -> None:
+        numbers = spec["numbers"]
+        self.n, self.rng = numbers, np.random.default_rng(spec["seed"])
+        self.envs = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")])
         size = self.envs.single_observation_space.shape[0]
         actions = self.envs.single_action_space.n
 
@@ -32,7 +33,7 @@ class DqnLoop:
         capacity = numbers["capacity"]
         self.obs, self.next = np.zeros((2, capacity, size), np.float32)
         self.action, self.reward, self.ended = np.zeros(capacity, np.int64), *np.zeros((2, capacity), np.float32)
-        self.now, self.step = self.envs.reset()[0], 0
+        self.now, self.step = self.envs.reset(seed=spec["seed"])[0], 0
 
     def turn(self, steps: int) -> int:
         """Take so many steps."""
@@ -41,8 +42,7 @@ class DqnLoop:
         return steps
 
     def _one(self) -> None:
-        epsilon = max(0.05, 1 - 0.95 * self.step / (0.5 * self.total))
-        if self.rng.random() < epsilon:
+        if self.rng.random() < self.n["epsilon"]:
             action = np.array([self.envs.single_action_space.sample()])
         else:
             action = self.net(torch.Tensor(self.now)).argmax(1).numpy()
@@ -61,7 +61,7 @@ class DqnLoop:
         arrays = (self.obs, self.next, self.action, self.reward, self.ended)
         obs, following, action, reward, ended = (torch.as_tensor(x[rows]) for x in arrays)
         with torch.no_grad():
-            target = reward + 0.99 * self.target(following).max(1)[0] * (1 - ended)
+            target = reward + self.n["gamma"] * self.target(following).max(1)[0] * (1 - ended)
         loss = functional.mse_loss(target, self.net(obs).gather(1, action[:, None]).squeeze())
         self.optimizer.zero_grad()
         loss.backward()
@@ -71,20 +71,27 @@ class DqnLoop:
 class PpoLoop:
     """ppo.py: separate actor and critic of 64×64 tanh, generalised advantages, clipped objectives."""
 
-    def __init__(self, numbers: dict[str, Any]) -> None:
-        self.n, count, self.rng = numbers, numbers["envs"], np.random.default_rng(0)
+    def __init__(self, spec: dict[str, Any]) -> None:
+        numbers = spec["numbers"]
+        self.n, count, self.rng = numbers, numbers["envs"], np.random.default_rng(spec["seed"])
         self.envs = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * count)
 
-        def network(outputs: int) -> nn.Module:
-            return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
+        def layer(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Module:
+            linear = nn.Linear(inputs, outputs)
+            nn.init.orthogonal_(linear.weight, gain)
+            nn.init.constant_(linear.bias, 0.0)
+            return linear
 
-        self.actor, self.critic = network(2), network(1)
-        self.parameters = [*self.actor.parameters(), *self.critic.parameters()]
+        def network(outputs: int, gain: float) -> nn.Module:
+            return nn.Sequential(layer(4, 64), nn.Tanh(), layer(64, 64), nn.Tanh(), layer(64, outputs, gain))
+
+        self.pi, self.critic = network(2, 0.01), network(1, 1.0)
+        self.parameters = [*self.pi.parameters(), *self.critic.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=numbers["learning_rate"], eps=1e-5)
         length = numbers["rollout"]
         self.obs = torch.zeros(length, count, 4)
         self.action, self.log_prob, self.reward, self.done, self.value = torch.zeros(5, length, count)
-        self.now, self.ended = torch.Tensor(self.envs.reset()[0]), torch.zeros(count)
+        self.now, self.ended = torch.Tensor(self.envs.reset(seed=spec["seed"])[0]), torch.zeros(count)
 
     def turn(self, steps: int) -> int:
         """Whole rollouts, at least so many steps."""
@@ -99,7 +106,7 @@ class PpoLoop:
         for t in range(self.n["rollout"]):
             self.obs[t], self.done[t] = self.now, self.ended
             with torch.no_grad():
-                policy = Categorical(logits=self.actor(self.now))
+                policy = Categorical(logits=self.pi(self.now))
                 action = policy.sample()
                 self.action[t], self.log_prob[t] = action, policy.log_prob(action)
                 self.value[t] = self.critic(self.now).flatten()
@@ -113,25 +120,35 @@ class PpoLoop:
         with torch.no_grad():
             following, alive = self.critic(self.now).flatten(), 1 - self.ended
             for t in reversed(range(length)):
-                delta = self.reward[t] + 0.99 * following * alive - self.value[t]
-                advantages[t] = last = delta + 0.99 * n["lambda"] * alive * last
+                delta = self.reward[t] + n["gamma"] * following * alive - self.value[t]
+                advantages[t] = last = delta + n["gamma"] * n["lambda"] * alive * last
                 following, alive = self.value[t], 1 - self.done[t]
-        flat = [x.flatten() for x in (self.action, self.log_prob, advantages, advantages + self.value, self.value)]
+        flat = [x.flatten() for x in (self.action, self.log_prob, advantages, advantages + self.value)]
         obs, rows = self.obs.reshape(-1, 4), np.arange(length * n["envs"])
         for _ in range(n["epochs"]):
             self.rng.shuffle(rows)
             for part in np.split(rows, n["minibatches"]):
                 self._minibatch(obs[part], *(x[part] for x in flat))
 
-    def _minibatch(self, obs, action, old, advantage, ret, value) -> None:
-        clip, policy = self.n["clip"], Categorical(logits=self.actor(obs))
+    def _minibatch(self, obs: Tensor, action: Tensor, old: Tensor, advantage: Tensor, ret: Tensor) -> None:
+        clip, policy = self.n["clip"], Categorical(logits=self.pi(obs))
         now = self.critic(obs).flatten()
         ratio = (policy.log_prob(action) - old).exp()
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         loss = torch.max(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip)).mean()
-        near = value + (now - value).clamp(-clip, clip)
-        of_value = 0.5 * torch.max((now - ret) ** 2, (near - ret) ** 2).mean()
+        of_value = 0.5 * ((now - ret) ** 2).mean()
         self.optimizer.zero_grad()
-        (loss - 0.01 * policy.entropy().mean() + 0.5 * of_value).backward()
+        (loss - self.n["entropy"] * policy.entropy().mean() + 0.5 * of_value).backward()
         nn.utils.clip_grad_norm_(self.parameters, 0.5)
         self.optimizer.step()
+
+    def actor(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The layers of the policy."""
+        linear = [layer for layer in self.pi if isinstance(layer, nn.Linear)]
+        return [(layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in linear]
+
+
+def make(spec: dict[str, Any]) -> DqnLoop | PpoLoop:
+    """The loop of this kind."""
+    torch.manual_seed(spec["seed"])
+    return PpoLoop(spec) if spec["kind"] == "ppo" else DqnLoop(spec)

@@ -1,0 +1,66 @@
+"""rlnet itself: the loop of `rlnet.train` without the files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from rlnet.build import build
+from rlnet.config import Config, register
+from rlnet.run import Run
+from rlnet.threads import set_threads
+from rlnet.train import learn
+from rlnet.validate import from_hydra
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+ENVS = {"ppo": ("env=cartpole",), "dqn": ("env=cartpole",), "grid": ("env=gridworld",)}
+ENVS["lake"] = ("env=frozen_lake", "++env.kwargs.map_name=8x8")
+
+
+def composed(overrides: list[str]) -> Config:
+    """The checked config of a training run."""
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return from_hydra(compose("train", overrides))
+
+
+def overrides(spec: dict[str, Any]) -> list[str]:
+    """The command line of a run like that of the peers."""
+    n = spec["numbers"]
+    same = ["steps=1_000_000_000", "schedule@optimizer.schedule=constant", "optimizer.schedule.value=1"]
+    same += [f"optimizer.learning_rate={n['learning_rate']}", f"gamma={n['gamma']}", "network.hidden=[64,64]"]
+    same += [f"seeds={spec['members']}", f"seed={spec['seed']}", *ENVS[spec["kind"]]]
+    if spec["kind"] == "ppo":
+        own = ["algo=ppo", f"algo.envs={n['envs']}", f"algo.rollout={n['rollout']}", f"algo.epochs={n['epochs']}"]
+        own += [f"algo.minibatches={n['minibatches']}", f"algo.hyper.lambda_={n['lambda']}"]
+        own += [f"algo.hyper.clip={n['clip']}", f"algo.hyper.entropy_coefficient={n['entropy']}"]
+        return [*same, *own, "network.activation=tanh", "optimizer.max_grad_norm=0.5"]
+    own = ["algo=dqn", "algo.envs=1", f"algo.rollout={n['train']}", f"algo.capacity={n['capacity']}"]
+    own += [f"algo.batch={n['batch']}", f"algo.learning_starts={n['starts']}"]
+    own += [f"algo.target_every={n['target'] // n['train']}", "schedule=constant", f"schedule.value={n['epsilon']}"]
+    return [*same, *own]
+
+
+class Turns:
+    """A run that goes on; threads are what the run takes by itself for the cores that it may use."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        config = composed([*overrides(spec), *spec.get("extra", [])])
+        self.run = Run(config, build(config))
+        set_threads(config)
+
+    def turn(self, steps: int) -> int:
+        """At least so many steps of all members together."""
+        run, before = self.run, int(self.run.steps.sum())
+        while int(run.steps.sum()) - before < steps:
+            learn(run, run.collect())
+        return int(run.steps.sum()) - before
+
+    def actor(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The layers of the first member's policy."""
+        params = {name: tensor[0].detach().numpy() for name, tensor in self.run.learner.params["pi"].items()}
+        return [(params[f"weight{k}"], params[f"bias{k}"]) for k in range(len(params) // 2)]
+
+
+make = Turns

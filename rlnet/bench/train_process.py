@@ -1,0 +1,113 @@
+"""A learner in a process of its own, as the measuring process sees it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+
+DQN = {"learning_rate": 2.5e-4, "gamma": 0.99, "batch": 128, "capacity": 10_000, "starts": 1_000, "train": 10}
+DQN |= {"target": 500, "epsilon": 0.05}
+PPO = {"learning_rate": 2.5e-4, "gamma": 0.99, "envs": 4, "rollout": 128, "epochs": 4, "minibatches": 4}
+PPO |= {"lambda": 0.95, "clip": 0.2, "entropy": 0.01}
+# Those of RL Baselines3 Zoo for CartPole-v1, with a constant learning rate and clip range.
+SOLVE = {"learning_rate": 1e-3, "gamma": 0.98, "envs": 8, "rollout": 32, "epochs": 20, "minibatches": 1}
+SOLVE |= {"lambda": 0.8, "clip": 0.2, "entropy": 0.0}
+NUMBERS = {"ppo": PPO, "dqn": DQN, "lake": DQN, "grid": DQN}
+
+NAMES = {"ppo": "PPO, CartPole", "dqn": "DQN, CartPole", "lake": "DQN, FrozenLake 8×8", "grid": "DQN, gridworld"}
+LEARNS = {  # what each peer is asked for, and in how many members
+    "sb3": {"ppo": "one", "dqn": "one", "lake": "one", "grid": "one"},
+    "cleanrl": {"ppo": "one", "dqn": "one"},
+    "sbx": {"ppo": "one", "dqn": "one", "lake": "one"},
+    "tianshou": {"ppo": "one", "dqn": "one"},
+    "purejaxrl": {"ppo": "many"},
+    "rejax": {"ppo": "many", "dqn": "many"},
+}
+SOLVERS = ("rlnet_run", "sb3", "cleanrl", "sbx", "purejaxrl")
+OURS = "rlnet_run"
+
+
+class Failed(RuntimeError):
+    """A learner ended without an answer; the message is the last line that it wrote."""
+
+
+class Process:
+    """A learner at work in the background.
+
+    Args:
+        python: the interpreter.
+        spec: see `rlnet.bench.peers`; learner, kind, members, mode, and what the mode needs.
+        threads: what torch, OpenMP and XLA of a peer may use; rlnet decides by itself, among the cores given.
+        cores: where it may run, from its start.
+    """
+
+    def __init__(self, python: str, threads: int, cores: set[int], **spec: Any) -> None:
+        self.spec = {"seed": 0, "threads": threads, "cores": sorted(cores), "numbers": NUMBERS[spec["kind"]], **spec}
+        own = spec["learner"] == OURS
+        roots = [str(ROOT)] if own or spec["kind"] == "grid" else []
+        path = os.pathsep.join([*roots, *([os.environ.get("PYTHONPATH", "")] if own else [])])
+        environment = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
+        if not own:
+            environment |= {"OMP_NUM_THREADS": str(threads)}
+        else:
+            environment.pop("OMP_NUM_THREADS", None)
+        if threads == 1:
+            environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (until close; a pipe that nobody reads would fill)
+        self.spec["began"] = time.time()
+        self._process = subprocess.Popen(
+            [python, str(HERE / "train_peer.py"), json.dumps(self.spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+            env=environment,
+        )
+
+    def answer(self) -> dict[str, Any]:
+        """The next line of JSON.
+
+        Raises:
+            Failed: the process ended without one.
+        """
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self._said.seek(0)
+        raise Failed(complaint(self._said.read()) or "the process ended")
+
+    def pin(self, cores: set[int]) -> None:
+        """Keep all its threads on these cores."""
+        for task in Path(f"/proc/{self._process.pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), cores)
+
+    def turn(self) -> dict[str, Any]:
+        """One turn: seconds and steps."""
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+
+
+def complaint(text: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception")) and " " not in line[:30]]
+    return (errors or lines or [""])[-1]
+
+
+def python_of(learner: str, peers: str) -> str:
+    """The interpreter for a learner."""
+    return sys.executable if learner == OURS else peers
