@@ -41,9 +41,8 @@ def estimate(exact: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return keep * np.where(np.isfinite(exact), exact, 0.0) + shift + size * rng.normal(size=exact.shape)
 
 
-def truths(mdp: FiniteMDP, best: Solution, judged: Judged, exact, v, q) -> dict[str, float]:
-    """The true errors that the certificates of v or q are about."""
-    acts = reachable(mdp) & ~mdp.terminal
+def truths(mdp: FiniteMDP, acts: np.ndarray, best: Solution, judged: Judged, exact, v, q) -> dict[str, float]:
+    """The true errors that the certificates of v or q are about, in the reachable states that act."""
     values = action_values(mdp, np.where(mdp.terminal, 0.0, v), best.gamma) if q is None else q
     greedy = greedy_policy(mdp, values, best.temperature)
     of_greedy = judge_policy(mdp, greedy, best)
@@ -69,9 +68,10 @@ def ratios(seed: int) -> dict[str, float]:
     optimal = bool(rng.integers(2)) or judged.value == -np.inf
     exact = best if optimal else judged
     v, q = (estimate(exact.v, rng), None) if rng.integers(2) else (None, estimate(exact.q, rng))
-    proved = certify(mdp, gamma, judged.policy, reachable(mdp), optimal=optimal, v=v, q=q, temperature=temperature)
+    closed = reachable(mdp)
+    proved = certify(mdp, gamma, judged.policy, closed, optimal=optimal, v=v, q=q, temperature=temperature)
     found = {}
-    for name, true in truths(mdp, best, judged, exact, v, q).items():
+    for name, true in truths(mdp, closed & ~mdp.terminal, best, judged, exact, v, q).items():
         bound = getattr(proved, name)
         slack = 4.0 * (best.error_bound + judged.error_bound) if np.isfinite(true) else 0.0
         assert bound >= true - slack, (seed, gamma, name, bound, true)

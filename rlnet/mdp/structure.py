@@ -6,6 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components, dijkstra
 
+DENSE_STATES = 150
+
 
 def state_graph(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.ndarray) -> sp.csr_matrix:
     """csr [S, S] with an edge s → s' for every successor of the pairs in `use` (bool [P])."""
@@ -24,12 +26,29 @@ def steps_to_end(pair_state: np.ndarray, successors: sp.csr_matrix, ends: np.nda
     `ends` bool [P]: the pairs that may end at once.
     """
     n = successors.shape[1]
+    if n <= DENSE_STATES:
+        return _steps_dense(pair_state, successors, ends, use)
     graph = state_graph(pair_state, successors, use).tocoo()
     exits = np.unique(pair_state[ends & use])
     rows = np.concatenate([graph.col, np.full(len(exits), n)])
     columns = np.concatenate([graph.row, exits])
     backward = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n + 1, n + 1))
     return dijkstra(backward, indices=n, unweighted=True)[:n]
+
+
+def _steps_dense(pair_state, successors, ends, use) -> np.ndarray:
+    """The same, level by level: the set-up of a sparse graph takes longer than a small one's levels."""
+    n = successors.shape[1]
+    edge, source = np.repeat(use, np.diff(successors.indptr)), np.repeat(pair_state, np.diff(successors.indptr))
+    leads = np.zeros((n, n), dtype=bool)
+    leads[source[edge], successors.indices[edge]] = True
+    steps, level, count = np.full(n, np.inf), np.zeros(n, dtype=bool), 1
+    level[pair_state[ends & use]] = True
+    while level.any():
+        steps[level] = count
+        level = leads[:, level].any(axis=1) & (steps == np.inf)
+        count += 1
+    return steps
 
 
 def row_any(matrix: sp.csr_matrix, per_entry: np.ndarray) -> np.ndarray:

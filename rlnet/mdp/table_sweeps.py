@@ -30,7 +30,8 @@ class Table:
         self.counts = np.diff(np.append(begin, len(system.pair_state)))
         self.width, self.m = int(self.counts.max(initial=0)), len(begin)
         p = system.transition
-        self.moves = bool(len(begin)) and int(np.diff(p.indptr).max()) <= 1 and bool((p.data == 1.0).all())
+        goes_on = np.diff(p.indptr)
+        self.moves = bool(len(begin)) and int(goes_on.max()) <= 1 and bool((p.data == 1.0).all())
         entries = self.width * self.m
         self.solves = 0 < self.m <= DENSE_STATES and entries * self.m <= DENSE_ENTRIES
         self.wasteful = entries > 2 * len(system.pair_state)
@@ -46,12 +47,14 @@ class Table:
         self.columns = np.arange(self.m)
         self.listed = number < self.counts
         self.full = self.width == mdp.n_actions and bool(self.listed.all())
-        rows = p[pairs][:, self.states]  # states that do not act are worth 0
         if self.moves:
-            self.to = np.full(entries, self.m)  # where no value waits
-            self.to[np.diff(rows.indptr) > 0] = rows.indices
-        if self.solves:
-            self.rows, self.gamma = rows.toarray(), -1.0
+            number_of = np.full(system.n, self.m)  # where no value waits
+            number_of[self.states] = self.columns
+            to = np.full(len(goes_on), self.m)
+            to[goes_on > 0] = number_of[p.indices]
+            self.to = to[pairs]
+        if self.solves:  # states that do not act are worth 0
+            self.rows, self.gamma = p.toarray()[pairs][:, self.states], -1.0
 
     @property
     def useful(self) -> bool:

@@ -115,13 +115,10 @@ def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) ->
     if len(states) == 0:
         return v, 0
     _, weight = soft_maximum(system.reward, begin, temperature)
-    columns = np.arange(len(weight))
-    ptr = np.append(begin, len(weight))
     for count in range(1, NEWTON_STEPS + 1):
-        mix = sp.csr_matrix((weight, columns, ptr), shape=(len(states), len(weight)))
         logs = np.log(weight, out=np.zeros_like(weight), where=weight > 0)
-        reward = mix @ (system.reward - temperature * logs)
-        p = (mix @ system.transition).tocsr()[:, states]
+        reward = np.add.reduceat(weight * (system.reward - temperature * logs), begin)
+        p = _mixed(system, weight)
         # A policy that hardly ends any more makes the matrix singular to working precision: the values left it.
         try:
             solver = DiscountedSystem(p, gamma)
@@ -145,6 +142,15 @@ def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) ->
     )
 
 
+def _mixed(system: System, weight: np.ndarray) -> np.ndarray | sp.csr_matrix:
+    """[m, m]: the chain of the policy `weight` [P] over the states that act."""
+    states, begin = system.first_pairs()
+    if isinstance(system.rows, np.ndarray):
+        return np.add.reduceat(weight[:, None] * system.rows, begin)[:, states]
+    mix = sp.csr_matrix((weight, np.arange(len(weight)), np.append(begin, len(weight))), (len(begin), len(weight)))
+    return (mix @ system.transition).tocsr()[:, states]
+
+
 def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
     """γ < 1: residual / (1 − γ). γ = 1: as `undiscounted_bound`, from a value above and the policy's own."""
     states, begin = system.first_pairs()
@@ -155,10 +161,7 @@ def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
     residual = float(np.abs(top - v[states]).max()) + slack
     if gamma < 1.0:
         return residual / max(1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6)), 1e-300)
-    mix = sp.csr_matrix(
-        (weight, np.arange(len(weight)), np.append(begin, len(weight))), shape=(len(states), len(weight))
-    )
-    p = (mix @ system.transition).tocsr()[:, states]
+    p = _mixed(system, weight)
     steps = DiscountedSystem(p, 1.0).solve(np.ones(len(states)))
     least = float((steps - p @ steps).min()) - 2e-15 * float(steps.max()) * (system.terms + 8)
     if least <= 0.0 or steps.min() < 0.0:

@@ -87,19 +87,23 @@ def random_mdp(rng: np.random.Generator, ends: float | None = None) -> FiniteMDP
     """
     n_states, n_actions = int(rng.integers(1, 10)), int(rng.integers(1, 5))
     ends = float(rng.choice([0.0, 0.1, 0.5])) if ends is None else ends
-    whole = rng.random() < 0.5  # whole rewards: exact ties
     terminal = rng.random(n_states) < 0.15
     terminal[rng.integers(n_states)] = False
-    outcomes: dict[int, dict[int, list]] = {}
-    for s in range(n_states):
-        outcomes[s] = {}
-        listed = rng.permutation(n_actions)[: rng.integers(1, n_actions + 1)]
-        for a in [] if terminal[s] else sorted(listed.tolist()):
-            p = rng.dirichlet(np.ones(rng.integers(1, 4)))
-            row = []
-            for chance in p:
-                t = int(rng.integers(n_states))
-                reward = float(rng.integers(-2, 3)) if whole else float(rng.normal() * 10.0 ** rng.integers(-2, 3))
-                row.append((float(chance), t, reward, bool(terminal[t] or rng.random() < ends)))
-            outcomes[s][a] = row
-    return FiniteMDP.from_outcomes(outcomes, n_states=n_states, n_actions=n_actions)
+    counts = rng.integers(1, n_actions + 1, size=n_states) * ~terminal
+    state, action = np.nonzero(rng.random((n_states, n_actions)).argsort(axis=1) < counts[:, None])
+    pair = np.repeat(np.arange(len(state)), rng.integers(1, 4, size=len(state)))
+    size = len(pair)
+    chance, to = rng.exponential(size=size), rng.integers(n_states, size=size)
+    whole = rng.random() < 0.5  # whole rewards: exact ties
+    reward = rng.integers(-2, 3, size=size) if whole else rng.normal(size=size) * 10.0 ** rng.integers(-2, 3, size=size)
+    return FiniteMDP.from_coo(
+        state[pair],
+        action[pair],
+        to,
+        chance / np.bincount(pair, chance)[pair],
+        reward.astype(float),
+        terminal[to] | (rng.random(size) < ends),
+        n_states=n_states,
+        n_actions=n_actions,
+        terminal=terminal,
+    )

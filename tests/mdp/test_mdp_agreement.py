@@ -104,6 +104,66 @@ def check(mdp, gamma, methods):
     return truth
 
 
+def soft_step(q, available, temperature):
+    """(τ log Σ exp(q/τ) [S], softmax [S, A]) in extended precision; at τ = 0 the maximum and a greedy policy."""
+    acts = available.any(axis=1)
+    top = np.where(acts, np.where(available, q, -np.inf).max(axis=1, initial=-np.inf), 0)
+    if temperature == 0:
+        hits = available & (q == top[:, None])
+        return top, hits / np.maximum(hits.sum(axis=1, keepdims=True), 1)
+    weight = np.where(available, np.exp((np.where(available, q, top[:, None]) - top[:, None]) / temperature), 0)
+    total = np.where(acts, weight.sum(axis=1), 1)
+    return np.where(acts, top + temperature * np.log(total), 0), weight / total[:, None]
+
+
+def chain_truth(transition, reward, available, policy, gamma, temperature):
+    """V^π with τ H(π) paid in every state, in extended precision."""
+    logs = np.log(np.where(policy > 0, policy, 1))
+    r = (policy * (np.where(available, reward, 0) - temperature * logs)).sum(axis=1)
+    return refined(np.eye(len(r)) - gamma * np.einsum("sa,sat->st", policy, transition), r)
+
+
+def soft_truth(mdp, gamma, temperature):
+    """The soft v*: soft policy iteration from the uniform policy, on dense arrays in extended precision."""
+    transition, reward = (x.astype(np.longdouble) for x in dense(mdp))
+    _, policy = soft_step(0 * reward, mdp.available, 1)
+    for _ in range(200):
+        v = chain_truth(transition, reward, mdp.available, policy, gamma, temperature)
+        new, policy = soft_step(reward + gamma * (transition @ v), mdp.available, temperature)
+        if np.abs(new - v).max() <= 1e-17 * (1 + np.abs(v).max()):
+            return v
+    return v
+
+
+def some_policy(mdp, rng):
+    policy = np.where(mdp.available, rng.random((mdp.n_states, mdp.n_actions)) + 1e-3, 0.0)
+    return policy / np.maximum(policy.sum(axis=1, keepdims=True), 1e-9)
+
+
+def check_variants(mdp, gamma, rng):
+    """Soft and finite-horizon values, of the optimum and of a policy."""
+    transition, reward = (x.astype(np.longdouble) for x in dense(mdp))
+    policy, temperature, horizon = some_policy(mdp, rng), float(rng.choice([0.0, 0.1, 2.0])), int(rng.integers(4))
+    scale = 1 + float(np.abs(reward).max())
+
+    def right(solution, truth):
+        assert np.abs(solution.v - truth).max(initial=0) <= solution.error_bound
+        assert solution.error_bound < 1e-12 * scale / (1 - (gamma if gamma < 1 else 0)) ** 2
+
+    best, own = [np.zeros(mdp.n_states)], [np.zeros(mdp.n_states)]
+    paid = -temperature * np.log(np.where(policy > 0, policy, 1))
+    for _ in range(horizon):
+        best.append(soft_step(reward + gamma * (transition @ best[-1]), mdp.available, temperature)[0])
+        own.append((policy * (reward + paid + gamma * (transition @ own[-1]))).sum(axis=1))
+    right(solve(mdp, gamma, horizon=horizon, temperature=temperature), np.array(best[::-1]))
+    right(evaluate(mdp, policy, gamma, horizon=horizon, temperature=temperature), np.array(own[::-1]))
+    if gamma < 1:
+        truth = chain_truth(transition, reward, mdp.available, policy, gamma, temperature)
+        right(evaluate(mdp, policy, gamma, temperature=temperature, verify=True), truth)
+        if temperature > 0:
+            right(solve(mdp, gamma, temperature=temperature), soft_truth(mdp, gamma, temperature))
+
+
 def some_mdp(rng, gamma):
     while True:
         mdp = random_mdp(rng)
@@ -122,11 +182,14 @@ def test_every_method_agrees_on_random_problems():
 
 
 def check_block(seed):
-    """250 problems: every method on every tenth, auto and one other in turn on the rest."""
+    """250 problems: every method on every tenth, auto and one other in turn on the rest; variants on every fifth."""
     rng = np.random.default_rng([12, seed])
     for k in range(250):
         gamma, other = GAMMAS[k % 5], METHODS[1 + k // 5 % 5]
-        check(some_mdp(rng, gamma), gamma, METHODS if k // 5 % 10 == seed % 10 else ("auto", other))
+        mdp = some_mdp(rng, gamma)
+        check(mdp, gamma, METHODS if k // 5 % 10 == seed % 10 else ("auto", other))
+        if k // 5 % 5 == seed % 5:
+            check_variants(mdp, gamma, rng)
 
 
 @pytest.mark.slow
@@ -136,12 +199,17 @@ def test_every_method_agrees_on_ten_thousand_random_problems():
         list(pool.map(check_block, range(40)))
 
 
+def test_soft_and_finite_horizon_values_agree_with_extended_precision():
+    rng = np.random.default_rng(13)
+    for k in range(100):
+        check_variants(random_mdp(rng), GAMMAS[k % 5], rng)
+
+
 def test_evaluation_agrees_with_a_dense_solve():
     rng = np.random.default_rng(13)
     for k in range(100):
         mdp, gamma = random_mdp(rng), GAMMAS[k % 4]
-        policy = np.where(mdp.available, rng.random((mdp.n_states, mdp.n_actions)) + 1e-3, 0.0)
-        policy /= np.maximum(policy.sum(axis=1, keepdims=True), 1e-9)
+        policy = some_policy(mdp, rng)
         transition, reward = dense(mdp)
         p, r = np.einsum("sa,sat->st", policy, transition), (policy * reward).sum(axis=1)
         truth = refined(np.eye(mdp.n_states) - gamma * p, r)
