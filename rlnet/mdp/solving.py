@@ -83,7 +83,7 @@ def solve(
     large = method == "auto" and (mdp.n_states > DIRECT_STATES or device != "cpu")
     method = "modified_policy_iteration" if large else method
     sort = large and device == "cpu" and seems_acyclic(mdp)
-    table = table_of(mdp) if method == "auto" and gamma < 1.0 else None
+    table = table_of(mdp) if method == "auto" else None
     found = None if table is None else solve_table(table, gamma, tol, progress)
     if found is not None:
         x, q, bound, done = found

@@ -1,4 +1,4 @@
-"""Small models in numpy for γ < 1, laid out as one table [A, m]: no compiled code, few and cheap calls."""
+"""Small models in numpy, laid out as one table [A, m]: no compiled code, few and cheap calls."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rlnet.mdp.system import system_of
 
 DENSE_STATES = 150  # up to here policies are evaluated by a dense LU of the table's rows
 DENSE_ENTRIES = 100_000  # of the table's rows, at most
+WHOLE = 2.0**52  # whole numbers below are added exactly
 NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, an improvement has to be proved
 
 
@@ -47,6 +48,8 @@ class Table:
         self.columns = np.arange(self.m)
         self.listed = number < self.counts
         self.full = self.width == mdp.n_actions and bool(self.listed.all())
+        whole = bool((self.reward == np.rint(self.reward)).all()) and _size(self.reward) < WHOLE
+        self.costs = self.moves and system.terms == 1 and whole and bool((system.reward[~system.ends] < 0.0).all())
         if self.moves:
             number_of = np.full(system.n, self.m)  # where no value waits
             number_of[self.states] = self.columns
@@ -102,11 +105,13 @@ def table_of(mdp: FiniteMDP) -> Table | None:
 
 
 def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
-    """(v [m], q flat [A m], bound, what was done) for γ < 1, or None where the values did not settle.
+    """(v [m], q flat [A m], bound, what was done), or None where the values did not settle.
 
     Where every pair goes to one state, values are carried back from the ends, a step by every sweep. Otherwise, and
     where that does not settle, policy iteration (S&B ch. 4.3).
     """
+    if gamma == 1.0:
+        return _whole_costs(table, progress)
     rest = 1.0 - gamma * (1.0 + ROW_SUM * (table.system.terms + 6))
     if rest <= 0.0:
         return None
@@ -121,12 +126,24 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     return *_policy_iteration(table, gamma, tol, rest, progress), "policy_iteration (dense LU)"
 
 
+def _whole_costs(table: Table, progress: Progress):
+    """As `solve_table` at γ = 1, where every step that does not end costs a whole number: then sums are exact, values
+    that a backup does not change are v*, and no loop ties. None where some state never ends."""
+    if not table.costs:
+        return None
+    x, q, settled = _carry_back(table, 1.0, progress)
+    if not settled or _size(x) > WHOLE:
+        return None
+    _report(progress, 0.0)
+    return x, q, 0.0, "value_iteration (Jacobi)"
+
+
 def _carry_back(table: Table, gamma: float, progress: Progress) -> tuple[np.ndarray, np.ndarray, bool]:
     """Jacobi backups until none changes a bit: (v, q, whether it came to that)."""
     m, to, reward = table.m, table.to, table.reward
     scaled, q, discount = np.zeros(m + 1), reward.copy(), np.full(m, gamma)  # one place for what ends stays 0
     head, by_action, greatest = scaled[:m], q.reshape(table.width, m), np.maximum.reduce
-    top, last = greatest(by_action, 0), np.empty(m)
+    top, last = (greatest(by_action, 0) if gamma < 1.0 else np.full(m, -np.inf)), np.empty(m)
     for _ in range(min(m, 32 + 8 * isqrt(m))):
         progress.sweeps += 1
         np.multiply(top, discount, head)

@@ -1,5 +1,7 @@
 """Edge cases of DP: ends, loops at γ = 1, availability, duplicates, ties, scales."""
 
+import re
+
 import numpy as np
 import pytest
 from mdp_problems import random_mdp
@@ -221,6 +223,29 @@ def corridor(n, stranded):
     if stranded:
         outcomes[n + 1] = {0: [(1.0, n + 1, -1.0, False)]}
     return model(outcomes)
+
+
+def test_whole_costs_without_chance_are_solved_exactly():
+    rng, kinds = np.random.default_rng(8), []
+    for _ in range(60):
+        n, actions, ends = int(rng.integers(2, 30)), int(rng.integers(1, 4)), float(rng.choice([0.03, 0.2]))
+        state, action = np.divmod(np.arange(n * actions), actions)
+        draws = rng.integers(n, size=len(state)), np.ones(len(state)), -rng.integers(1, 6, size=len(state))
+        mdp = FiniteMDP.from_coo(state, action, *draws, rng.random(len(state)) < ends, n_states=n, n_actions=actions)
+        try:
+            other = solve(mdp, 1.0, method="policy_iteration")
+        except ImproperPolicyError as error:
+            kinds.append("improper")
+            with pytest.raises(ImproperPolicyError, match=re.escape(str(error))):
+                solve(mdp, 1.0)
+            continue
+        kinds.append("proper")
+        best = solve(mdp, 1.0, verify=True)
+        assert best.error_bound == 0.0
+        np.testing.assert_array_equal(best.v, np.round(other.v))
+        np.testing.assert_allclose(best.v, other.v, atol=other.error_bound)
+        np.testing.assert_array_equal(best.policy, other.policy)
+    assert min(kinds.count("proper"), kinds.count("improper")) >= 5
 
 
 def test_a_policy_that_may_end_but_hardly_does_is_no_start():
