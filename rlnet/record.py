@@ -6,8 +6,9 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from omegaconf import OmegaConf
 
 from rlnet.config import Config, ConfigError, leaves
 from rlnet.members import each_setting, member_settings, settings
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Row = Mapping[str, np.ndarray]  # scalar name → [M]
 
@@ -30,8 +34,6 @@ class Record:
     def __init__(self, folder: Path, config: Config) -> None:
         if (folder / "metrics.csv").exists():
             raise ConfigError(f"hydra.run.dir={folder}: already holds a run; choose a folder without one")
-        from torch.utils.tensorboard import SummaryWriter  # takes a moment to import: only for those who train
-
         self.folder, self._config = folder, config
         self._own = [  # what tells the members apart: the first cells of their rows
             {"member": m, "seed": seed, **setting}
@@ -43,7 +45,12 @@ class Record:
             OmegaConf.save(OmegaConf.create(asdict(config)), stored)
         self._file = (folder / "metrics.csv").open("w", newline="", encoding="utf-8")
         self._csv: csv.DictWriter | None = None
-        self._board = SummaryWriter(str(folder), flush_secs=10)
+
+    @cached_property
+    def _board(self) -> "SummaryWriter":
+        from torch.utils.tensorboard import SummaryWriter  # takes a moment to import: the first update need not wait
+
+        return SummaryWriter(str(self.folder), flush_secs=10)
 
     def row(self, steps: np.ndarray, scalars: Row) -> None:
         """One row per member to metrics.csv, and the mean over members to TensorBoard.
@@ -101,7 +108,8 @@ class Record:
     def close(self) -> None:
         """Finish the files."""
         self._file.close()
-        self._board.close()
+        if "_board" in vars(self):
+            self._board.close()
 
 
 def _cell(value: float) -> str:

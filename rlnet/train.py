@@ -19,9 +19,7 @@ from rlnet.config import Config, ConfigError, EpochsConfig, RunFailed, require
 from rlnet.data import Rollout, minibatches, rows_in_order
 from rlnet.members import member_settings
 from rlnet.record import Record, write_arrays, write_checkpoint, write_json
-from rlnet.report.figures import image_array, save_png, values_figure
-from rlnet.report.panels import learned_and_exact
-from rlnet.report.terminal import progress
+from rlnet.report.live import progress
 from rlnet.run import Run
 from rlnet.verdict import arrays, document
 
@@ -257,6 +255,8 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray], first: J
     files = [folder / "metrics.csv", folder / "checkpoint.pt"]
     tables = comparison = None
     if first is not None:
+        from rlnet.report.figures import save_png  # what draws is loaded when there is something to draw
+
         last = _judged(state)
         tables, comparison = last.tables, last.comparison
         scalars = scalars | comparison.scalars
@@ -273,6 +273,9 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray], first: J
 
 def _picture(state: Run, record: Record, judgement: Judgement) -> "Figure":
     """Learned values, exact values and the error of the first member, to TensorBoard."""
+    from rlnet.report.figures import image_array, values_figure
+    from rlnet.report.panels import learned_and_exact
+
     problem, comparison = state.problem, judgement.comparison
     policies = judgement.tables.policy[0], problem.solutions[0].policy
     panels = learned_and_exact(comparison.v[0], comparison.v_exact[0], *policies, problem.against)

@@ -9,11 +9,13 @@ from rlnet.config import Config
 
 def job(config: Config, folder: Path) -> None:
     """One run: train, write its page, then show what was learned beside the truth."""
-    from rlnet.report.page import write_page
-    from rlnet.report.summary import show_run
     from rlnet.train import run
 
     files = run(config, folder).files
+    # Loaded now, so that the first update need not wait for it.
+    from rlnet.report.page import write_page
+    from rlnet.report.summary import show_run
+
     show_run(folder, [*files, write_page(folder)])
 
 
