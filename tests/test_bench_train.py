@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import gymnasium
@@ -100,3 +101,10 @@ def test_goals_are_ratios_of_what_was_measured():
     assert any("fastest of sb3, cleanrl, tianshou, at least 3×: 2.50 (missed)" in line for line in said)
     assert any("over rejax, its compilation excluded, at least 1×: 1.60 (reached)" in line for line in said)
     assert any("at most 12× one: 8.00 (reached)" in line for line in said)
+
+
+@pytest.mark.parametrize("overrides", [("env=gridworld",), ("env=cartpole", "algo=ppo")])
+def test_the_first_update_waits_for_nothing_that_it_does_not_use(overrides, tmp_path):
+    command = [sys.executable, "-m", "rlnet.bench.train_start", "0", *overrides, f"hydra.run.dir={tmp_path}/run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["modules"] == []  # of those named in HEAVY

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-HEAVY = ("matplotlib", "tensorboard", "torch.utils.tensorboard", "numba", "rich", "jinja2", "torch._dynamo")
-HEAVY += ("torch.optim", "scipy.stats", "scipy.optimize", "pandas")
+HEAVY = ("matplotlib", "tensorboard", "torch.utils.tensorboard", "numba", "jinja2", "torch._dynamo")
+HEAVY += ("scipy.special", "scipy.stats", "scipy.optimize", "pandas", "PIL")
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def _start(rows: list[Row]) -> list[str]:
     ]
 
 
-HEAVY_SAID = ("matplotlib", "tensorboard", "numba", "rich", "jinja2", "torch._dynamo", "...")
+HEAVY_SAID = ("matplotlib", "tensorboard", "numba", "jinja2", "torch._dynamo", "scipy.special", "...")
 
 
 def _compare(rows: list[Row]) -> list[str]:

@@ -20,7 +20,7 @@ never ends, or no c will do, or τ > 0, there is no bound: it is infinite. Round
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy  # its parts are loaded when they are first used
 
 from rlnet.compare.judge import greedy_policy
 from rlnet.mdp import FiniteMDP, ImproperPolicyError
@@ -192,7 +192,9 @@ def state_values(mdp: FiniteMDP, q: np.ndarray, policy: np.ndarray | None, tempe
         best = (policy * np.where(mdp.available, q, 0.0)).sum(1) + temperature * entropy(policy)
     else:
         values = np.where(mdp.available | mdp.terminal[:, None], q, -np.inf)
-        best = values.max(1) if temperature == 0 else temperature * logsumexp(values / temperature, axis=1)
+        best = (
+            values.max(1) if temperature == 0 else temperature * scipy.special.logsumexp(values / temperature, axis=1)
+        )
     return np.where(mdp.terminal, 0.0, best)
 
 

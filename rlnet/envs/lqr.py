@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-import scipy.linalg
+import scipy  # its parts are loaded when they are first used
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space

@@ -1,7 +1,7 @@
 """The small problem on which the maximum over noisy estimates leads astray (S&B Example 6.7)."""
 
 import numpy as np
-from scipy.special import ndtri  # the quantiles of the normal distribution; scipy.stats takes a second to load
+import scipy  # its parts are loaded when they are first used
 
 from rlnet.config import MaximisationBiasConfig, check_env, require
 from rlnet.mdp import FiniteMDP
@@ -23,7 +23,7 @@ def build_maximisation_bias(config: MaximisationBiasConfig) -> FiniteMDP:
     for name in ("mean", "deviation"):
         value = getattr(config, name)
         require(np.isfinite(value), f"env.{name}", value, "must be a finite number")
-    atoms = ndtri((np.arange(ATOMS) + 0.5) / ATOMS)
+    atoms = scipy.special.ndtri((np.arange(ATOMS) + 0.5) / ATOMS)
     rewards = config.mean + config.deviation * atoms / atoms.std()
     actions = config.actions
     return FiniteMDP.from_coo(
