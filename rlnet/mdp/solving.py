@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # numba is imported by the large problems alone
 
 ITERATIVE = ("value_iteration", "gauss_seidel", "modified_policy_iteration")
 METHODS = ("auto", *ITERATIVE, "policy_iteration", "linear_programming")
+AHEAD = 15  # backups between two evaluations: they take about as long as one
 SORTED = "in topological order"
 
 
@@ -108,7 +109,7 @@ def solve(
 
 def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress):
     system = system_of(mdp)
-    first, how = None, "LU"
+    first, how, ahead = None, "LU", 0
     if method == "linear_programming" and mdp.n_pairs:
         first, how = linear_programme(system, gamma), "HiGHS, then LU"
     elif method == "auto" and mdp.n_pairs:
@@ -117,8 +118,8 @@ def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Pro
         if bound <= tol:
             progress.report(bound)
             return v, system.q(v, gamma), bound, "value_iteration (Jacobi)", system
-        method = "policy_iteration"
-    v, _ = policy_iteration(system, gamma, first, progress)
+        method, ahead = "policy_iteration", AHEAD
+    v, _ = policy_iteration(system, gamma, first, progress, ahead)
     return v, system.q(v, gamma), discounted_bound(system, v, gamma), f"{method} ({how})", system
 
 

@@ -77,6 +77,16 @@ def test_sweeps_at_gamma_one_meet_their_bound(method):
     assert np.abs(swept.v - exact.v).max() <= swept.error_bound + exact.error_bound
 
 
+def test_auto_looks_ahead_between_evaluations():
+    """The greedy step carries a better value by one state, backups carry it by many: fewer evaluations."""
+    mdp = lake(40)
+    plain = solve(mdp, 0.99, method="policy_iteration")
+    ahead = solve(mdp, 0.99, verify=True)
+    assert np.abs(ahead.v - plain.v).max() <= ahead.error_bound + plain.error_bound < 1e-10
+    np.testing.assert_array_equal(ahead.policy, plain.policy)
+    assert ahead.sweeps - 30 < plain.sweeps / 3  # 30 backups come first
+
+
 def test_auto_takes_sweeps_for_large_problems_and_splits_them_over_threads():
     mdp = lake(260)
     solution = solve(mdp, 0.95, tol=1e-6, verify=True)
