@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rlnet import explore
+from rlnet import derivatives, explore
 
 # A deviation below e⁻⁵ of an action's range makes log-densities jump, one above e² of it is all range.
 LOG_DEVIATION = (-5.0, 2.0)
@@ -62,7 +62,7 @@ class Categorical:
 
     def entropy(self, parameters: Tensor) -> Tensor:
         """−Σ_a π·log π over the actions with π > 0: [..., A] → [...]."""
-        return -(parameters.exp() * parameters.masked_fill(parameters == -math.inf, 0.0)).sum(-1)
+        return derivatives.entropy(parameters)
 
 
 class Gaussian:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -33,28 +34,29 @@ def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
 
 
 def _adam_init(theta: Tensor) -> State:
-    return {
-        "mean": torch.zeros_like(theta),
-        "square": torch.zeros_like(theta),
-        "steps": torch.zeros(theta.shape[0], 1, device=theta.device, dtype=torch.float64),
-    }
+    count = torch.zeros((), device=theta.device)  # float32 counts to 2^24
+    return {"mean": torch.zeros_like(theta), "square": torch.zeros_like(theta), "steps": count}
 
 
 def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     """Adam (Kingma & Ba 2015, algorithm 1) with β = (0.9, 0.999), ε = 1e-8, and a learning rate for each member."""
     mean, square, steps = state["mean"], state["square"], state["steps"]
     steps += 1
-    if theta.device.type == "cpu" and bool((rate == rate[0]).all()):  # one pass over memory instead of eight
-        torch._fused_adam_(
-            [theta], [grad.contiguous()], [mean], [square], [], [steps[0, 0].float()],
-            lr=float(rate[0]), beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
-        )  # fmt: skip
+    if theta.device.type == "cpu":  # one pass over memory instead of eight, for neighbours of the same rate together
+        first = 0
+        for value, group in groupby(rate.flatten().tolist()):
+            rows = slice(first, first := first + len(list(group)))
+            torch._fused_adam_(
+                [theta[rows]], [grad[rows].contiguous()], [mean[rows]], [square[rows]], [], [steps],
+                lr=value, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip
         return
     mean.lerp_(grad, 0.1)
     square.mul_(0.999).addcmul_(grad, grad, value=0.001)
     # In double: 1 − 0.999^n loses five digits in single precision.
-    root = (1 - 0.999**steps).sqrt().to(theta.dtype)
-    size = (rate / (1 - 0.9**steps)).to(theta.dtype)
+    count = steps.double()
+    root = (1 - 0.999**count).sqrt().to(theta.dtype)
+    size = (rate / (1 - 0.9**count)).to(theta.dtype)
     theta.addcdiv_(mean * size, square.sqrt().div_(root).add_(1e-8), value=-1)
 
 
@@ -90,9 +92,14 @@ class Learner:
         self.algorithm, self.setting = algorithm, setting
         self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
         self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
-        self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]
+        self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]; its memory stays where it is
+        self._grad = torch.empty_like(self.theta)
         self._state = self._optimizer.init(self.theta)
         self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
+        # The current parameters by role and name, without gradient: views that follow every step.
+        self.params = self.layout.unpack(self.theta)
+        # Those that targets bootstrap from: the target network's, or the current ones.
+        self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
         self._numbers = Streams(seeds, "update", device)  # what losses draw
         self._noise = Streams(seeds, "noise", device)  # of noisy networks
         # A member whose gradient is once not finite goes back to the parameters before, and stays there.
@@ -100,16 +107,6 @@ class Learner:
         self._sound = self.theta.clone()  # [M, P], the last parameters whose gradient was finite
         shape = (len(seeds), envs, self.layout.size)
         self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
-
-    @property
-    def params(self) -> dict[str, dict[str, Tensor]]:
-        """The current parameters by role and name, without gradient: views that follow every step."""
-        return self.layout.unpack(self.theta)
-
-    @property
-    def target_params(self) -> dict[str, dict[str, Tensor]]:
-        """The parameters that targets bootstrap from: the target network's, or the current ones, without gradient."""
-        return self.params if self.target is None else self.layout.unpack(self.target)
 
     def acting_params(self) -> dict[str, dict[str, Tensor]]:
         """The parameters to act by now: of noisy networks, with fresh noise."""
@@ -140,7 +137,7 @@ class Learner:
             grad, result = self._traced(batch, hyper, learning_rate)
         norm = grad.norm(dim=1, keepdim=True)
         if self._max_norm is not None:
-            grad = grad * (self._max_norm / norm).clamp(max=1.0)
+            grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
         self.alive &= norm.isfinite()
         if grad.is_cuda or not self.alive.all():  # asking would make a GPU wait
             grad, learning_rate = torch.where(self.alive, grad, 0.0), learning_rate * self.alive
@@ -149,20 +146,25 @@ class Learner:
                     theta.copy_(torch.where(self.alive, theta, self._sound))
         self._sound.copy_(self.theta)
         self._optimizer.step(self.theta, grad, learning_rate, self._state)
-        metrics = result.metrics | {"loss/total": result.total.detach(), "loss/grad_norm": norm.squeeze(1)}
-        return Loss(result.total.detach(), metrics, result.error)
+        loss = result.total.detach()
+        return Loss(loss, result.metrics | {"loss/total": loss, "loss/grad_norm": norm.squeeze(1)}, result.error)
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Loss]:
         """The gradient [M, P] of every member's own loss."""
-        theta = self.theta.detach().requires_grad_()
-        params, batch = self.layout.draw(theta, self._noise), self._with_draws(batch)
-        target_params = self.layout.draw(self.theta if self.target is None else self.target, self._noise)
+        batch = self._with_draws(batch)
+        if self.layout.noisy:
+            leaves = [self.theta.detach().requires_grad_()]
+            params = self.layout.draw(leaves[0], self._noise)
+            target_params = self.layout.draw(self.theta if self.target is None else self.target, self._noise)
+        else:  # a leaf for each network
+            params = {role: own.leaf() for role, own in self.params.items()}
+            leaves, target_params = [own.flat for own in params.values()], self.target_params
         result = Loss(*self.algorithm.loss(self.setting, params, target_params, batch, hyper))
-        loss = result.total
-        if loss.shape != (theta.shape[0],):
-            raise ValueError(f"an algorithm's loss must be one number per member [{theta.shape[0]}], not {loss.shape}")
-        (grad,) = torch.autograd.grad(loss.sum(), theta)
-        return grad, result
+        loss, members = result.total, len(self.theta)
+        if loss.shape != (members,):
+            raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
+        grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
+        return grads[0] if len(grads) == 1 else torch.cat(grads, dim=1, out=self._grad), result
 
     def _traced(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> tuple[Tensor, Loss]:
         """Minus the mean over environments of δ·z for the first row [M, P], and ½·δ² as the loss."""

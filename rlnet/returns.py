@@ -18,7 +18,9 @@ class Boundaries(NamedTuple):
     trace: Tensor  # [T, M, N] weight of the sampled continuation against the bootstrap: λ, or 0 where it is not there
 
 
-def boundaries(gamma: Tensor, lambda_: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor) -> Boundaries:
+def boundaries(
+    gamma: Tensor, lambda_: Tensor | float, terminated: Tensor, truncated: Tensor, valid: Tensor
+) -> Boundaries:
     """discount = γ·(1 − terminated), trace = λ·(1 − (terminated | truncated | segment end)).
 
     A terminated step has no successor value. A truncated one has (that of its final observation), but no sampled
@@ -27,12 +29,15 @@ def boundaries(gamma: Tensor, lambda_: Tensor, terminated: Tensor, truncated: Te
 
     Args:
         gamma: [M, 1] discount factors.
-        lambda_: [M, 1] trace decays; 0 gives one-step targets, 1 Monte Carlo ones.
+        lambda_: [M, 1] trace decays, or one for all; 0 gives one-step targets, 1 Monte Carlo ones.
         terminated, truncated, valid: bool [T, M, N].
     """
-    continues = ~(terminated | truncated)
-    continues[:-1] &= valid[1:]
-    continues[-1] = False
+    if len(terminated) == 1:
+        continues = torch.zeros_like(terminated)
+    else:
+        continues = ~(terminated | truncated)
+        continues[:-1] &= valid[1:]
+        continues[-1] = False
     return Boundaries(discount=gamma * ~terminated, trace=lambda_ * continues)
 
 
@@ -115,9 +120,11 @@ def n_step_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: T
     if n < 1:
         raise ValueError(f"n={n}: must be at least 1")
     target = td_target(reward, discount, next_value)
+    left, length = min(n, len(reward)) - 1, 1
+    if left == 0:
+        return target
     # Looking one step further is the map x_t = constant_t + factor_t·x_{t+1}; its powers are made by squaring.
     constant, factor = td_target(reward, discount * (1 - trace), next_value), discount * trace
-    left, length = min(n, len(reward)) - 1, 1
     while left:
         if left & 1:
             target = constant + factor * _ahead(target, length)

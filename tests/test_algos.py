@@ -68,12 +68,12 @@ def test_double_q_learning_values_the_best_action_of_one_by_the_other(seed):
     for role, coin in enumerate((0.3, 0.7)):
         learner.theta.copy_(torch.as_tensor(both).reshape(1, -1))
         extra = {"uniform": torch.full((*batch.reward.shape, 1), coin)}
+        theta = learner.theta.detach().requires_grad_()
         loss, _ = learner.algorithm.loss(
-            learner.setting, learner.layout.unpack(learner.theta.requires_grad_()), learner.params,
+            learner.setting, learner.layout.unpack(theta), learner.params,
             dataclasses.replace(batch, extra=extra), hyper(),
         )  # fmt: skip
-        (grad,) = torch.autograd.grad(loss.sum(), learner.theta)
-        learner.theta.requires_grad_(False)
+        (grad,) = torch.autograd.grad(loss.sum(), theta)
         q, other = both[role], both[1 - role]
         chosen = np.where(mdp.available, q, -np.inf).argmax(1)
         following = np.where(mdp.terminal, 0.0, other[np.arange(mdp.n_states), chosen])

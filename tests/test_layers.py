@@ -34,6 +34,7 @@ LAYERS = (
     "compare",
     "traces",
     "returns",
+    "derivatives",
     "data",
     "nets",
     "envs",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlnet.data import Rollout
+from rlnet.derivatives import squared_error
 from rlnet.distributions import Distribution
 from rlnet.explore import Behaviour
 from rlnet.nets import Network, lookup
@@ -73,7 +74,10 @@ class Setting:
         −inf where an action is not available.
         """
         roles = [name for name in self.networks if name.startswith("q")] if role is None else [role]
-        means = [self.return_quantiles(params, obs, name).mean(-1) for name in roles]
+        if self.quantiles == 1 and not self.dueling:
+            means = [self.networks[name].apply(params[name], obs) for name in roles]
+        else:
+            means = [self.return_quantiles(params, obs, name).mean(-1) for name in roles]
         return self._masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), obs)
 
     def q_of(self, params: Params, obs: Tensor, action: Tensor, role: str) -> Tensor:
@@ -186,8 +190,7 @@ def _in_state(table: Tensor, obs: Tensor) -> Tensor:
 
 def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
     """`returns.boundaries` of a rollout; λ is a number or [M, 1]."""
-    gamma = hyper["gamma"]
-    return boundaries(gamma, gamma.new_zeros(gamma.shape) + lambda_, batch.terminated, batch.truncated, batch.valid)
+    return boundaries(hyper["gamma"], lambda_, batch.terminated, batch.truncated, batch.valid)
 
 
 def take(values: Tensor, action: Tensor) -> Tensor:
@@ -226,10 +229,8 @@ def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor
     Returns:
         The loss [M], and the root mean square of the errors [M] for the log: NaN where no row had a weight.
     """
-    # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil the sum.
-    error = torch.where(weight > 0, target.detach() - estimate, 0.0)
-    squares = total(error.square(), weight)
-    return 0.5 * squares, (squares.detach() / weight.sum(dim=(0, 2))).sqrt()
+    loss, error = squared_error(target, estimate, weight)
+    return loss, rms(error, weight)
 
 
 def rms(error: Tensor, weight: Tensor) -> Tensor:
@@ -250,13 +251,9 @@ def n_step_loss(
         reward, next_value: [T, M, N] without gradient: what is collected, and the value of the successor.
     """
     target = n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
-    # Only a segment's first row has a weight; others may lead to anything.
-    error = torch.where(batch.weight > 0, target - take(setting.q(params, batch.obs), batch.action), 0.0)
-    size = error.abs()
-    inside = torch.minimum(size, hyper["huber"])
-    missed = error.detach()
-    metrics = {"loss/td_error": rms(missed, batch.weight)}
-    return Loss(total(inside * (size - 0.5 * inside), batch.weight), metrics, missed)
+    q = take(setting.q(params, batch.obs), batch.action)
+    loss, error = squared_error(target, q, batch.weight, hyper["huber"])
+    return Loss(loss, {"loss/td_error": rms(error, batch.weight)}, error)
 
 
 # A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets

@@ -4,7 +4,7 @@ from rlnet.bench.mutations import Mutation
 
 RETURNS, CONTRACT, COLLECT = "rlnet/returns.py", "rlnet/algos/contract.py", "rlnet/collect.py"
 EXPLORE, LEARNER, REPLAY, PPO = "rlnet/explore.py", "rlnet/learner.py", "rlnet/replay.py", "rlnet/algos/ppo.py"
-SARSA, REINFORCE = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py"
+SARSA, REINFORCE, DERIVATIVES = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py", "rlnet/derivatives.py"
 
 
 def on(env: str, algo: str, steps: int, *more: str, network: str = "tabular") -> tuple[str, ...]:
@@ -89,14 +89,15 @@ MUTATIONS = (
         "the gradient flows through the target",
         (("rlnet/algos/q_learning.py", "    with torch.no_grad():\n        next_value = setting.q(target_params,",
           "    with torch.enable_grad():\n        next_value = setting.q(params,"),
-         (CONTRACT, "target.detach() - estimate", "target - estimate")),
+         (DERIVATIVES, "return slope * -grad.unsqueeze(-1), None, None",
+          "return slope * -grad.unsqueeze(-1), slope * grad.unsqueeze(-1), None")),
         STEP,
         Q,
     ),
     Mutation(
         "(N, 1) − (N,): every target meets every estimate",
-        ((CONTRACT, "error = torch.where(weight > 0, target.detach() - estimate, 0.0)",
-          "error = torch.where(weight > 0, (target.detach().unsqueeze(-1) - estimate.unsqueeze(-2)).mean(-2), 0.0)"),),
+        ((DERIVATIVES, "error = torch.where(weight > 0, target - estimate, 0.0)",
+          "error = torch.where(weight > 0, (target.unsqueeze(-1) - estimate.unsqueeze(-2)).mean(-2), 0.0)"),),
         checked_by(ALGOS, "td0_step_is_the_bellman_error"),
         Q,
     ),

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
+from rlnet.nets.backprop import ACTIVATIONS as FAST
+from rlnet.nets.backprop import Perceptron
 from rlnet.nets.module import module_network
-from rlnet.nets.network import Network, Params
+from rlnet.nets.network import Network, Packed, Params
 from rlnet.rng import Streams
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -114,7 +116,13 @@ def _mlp(
         params = {name: _uniform(streams, fan_in[name] ** -0.5, shape) for name, shape in shapes.items()}
         return params | {name: params[name] + values.to(streams.device) for name, values in ends.items()}
 
+    fast = None
+    if config.activation in FAST and not two:
+        fast = Perceptron((width, *hidden, len(first)), config.activation, indexed=encode is None)
+
     def apply(params: Params, obs: Tensor) -> Tensor:
+        if fast is not None and isinstance(params, Packed) and params.flat.device.type == "cpu":
+            return fast(params.flat, obs if encode is None else encode(obs))
         if encode is None:
             x = lookup(params["weight0"], obs) + params["bias0"].unsqueeze(1)
         else:

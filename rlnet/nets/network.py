@@ -1,6 +1,6 @@
 """A network is a record of functions over explicit parameters; a layout packs several of them into one tensor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from rlnet.config import ConfigError
 from rlnet.rng import Streams
 
-Params = dict[str, Tensor]  # name → [M, *shape]
+Params = Mapping[str, Tensor]  # name → [M, *shape]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,37 @@ def with_noise(network: Network, sigma: float) -> Network:
     return replace(network, sigma=sigma)
 
 
+class Packed(Mapping[str, Tensor]):
+    """The parameters of one network as one row per member, and by name as views of it, which are made when asked for.
+
+    Args:
+        flat: [M, P], a slice of theta.
+        shapes: of one member's parameters, in their order.
+    """
+
+    def __init__(self, flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.flat, self._shapes = flat, shapes
+        self._views: dict[str, Tensor] = {}
+
+    def leaf(self) -> "Packed":
+        """The same parameters, by which a loss can be differentiated: its gradient is with respect to `flat`."""
+        return Packed(self.flat.detach().requires_grad_(), self._shapes)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if not self._views:
+            with torch.enable_grad():  # as in `Layout.unpack`
+                pieces = self.flat.split([prod(shape) for shape in self._shapes.values()], dim=1)
+                for (key, shape), piece in zip(self._shapes.items(), pieces, strict=True):
+                    self._views[key] = piece.view(len(piece), *shape)
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+
 class Layout:
     """Where the parameters of all roles lie in one tensor theta [M, P].
 
@@ -54,8 +85,8 @@ class Layout:
         self._slots = [
             (role, name, tuple(shape)) for role, network in networks.items() for name, shape in network.shapes.items()
         ]
-        self._sizes = [prod(shape) for _, _, shape in self._slots]
-        self._means = sum(self._sizes)
+        self._roles = [sum(map(prod, network.shapes.values())) for network in self.networks.values()]
+        self._means = sum(self._roles)
         self.noisy = any(network.sigma > 0 for network in networks.values())
 
     @property
@@ -78,7 +109,7 @@ class Layout:
         """The learned deviations of noisy networks, a view [M, P]."""
         return theta[:, self._means :]
 
-    def draw(self, theta: Tensor, streams: Streams) -> dict[str, Params]:
+    def draw(self, theta: Tensor, streams: Streams) -> dict[str, Packed]:
         """Parameters with fresh noise, every member's from its own stream; without noise, `unpack`."""
         if not self.noisy:
             return self.unpack(theta)
@@ -99,10 +130,12 @@ class Layout:
             parts.append(product.flatten(1))
         return torch.cat(parts, dim=1)
 
-    def unpack(self, theta: Tensor) -> dict[str, Params]:
+    @torch.enable_grad()  # or views that were made under no_grad would never carry a gradient
+    def unpack(self, theta: Tensor) -> dict[str, Packed]:
         """The parameters (of noisy networks, their means) by role and name, as views of theta [M, size]."""
-        pieces = theta[:, : self._means].split(self._sizes, dim=1)
-        params: dict[str, Params] = {role: {} for role in self.networks}
-        for (role, name, shape), piece in zip(self._slots, pieces, strict=True):
-            params[role][name] = piece.view(theta.shape[0], *shape)
-        return params
+        means = theta if len(self._roles) == 1 and not self.noisy else theta[:, : self._means]
+        flats = means.split(self._roles, dim=1) if len(self._roles) > 1 else (means,)
+        return {
+            role: Packed(flat, network.shapes)
+            for (role, network), flat in zip(self.networks.items(), flats, strict=True)
+        }
