@@ -12,10 +12,12 @@ import numpy as np
 Callback = Callable[[int, float, float], None]
 
 FAST_MIXING = 0.75  # contraction of the span per Jacobi sweep below which extrapolated Jacobi sweeps win
+JACOBI_GOALS = (1e-3, 0.3)  # see `_follow`
+JACOBI_LIMIT = 30
 INNER_GOAL = 0.1  # policy sweeps go on until their change is this fraction of the last improvement's
-INNER_LIMIT = 15
-RELAXATION = 1.4  # of Gauss-Seidel policy sweeps: halves their number on grids; given up where it does not converge
-PROBES = 4
+INNER_LIMIT = 12
+TURNS_OF_TRIAL = (1, 3, 7, 15)  # in which the way of sweeping is chosen: what the values depend on shows late
+RELAXATION = 1.45  # of Gauss-Seidel policy sweeps: halves their number on grids; given up where it does not converge
 ROW_SUM = 1.1e-15  # per outcome: how far from 1 the probabilities of a pair may sum (`rlnet.mdp.build` rescales them)
 PATIENCE = 60  # certified backups without progress near the rounding floor before the tolerance is given up
 
@@ -35,12 +37,14 @@ class Sweeps(Protocol):
     n: int
     terms: int  # the most outcomes of a pair
     relax: float  # by how much a policy sweep in place overshoots
+    changed: float  # the share of states whose choice the last backup changed
     v: np.ndarray
 
     def backup(self, bonus: float = 0.0) -> tuple[float, float]: ...
     def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float: ...
     def follow(self, bonus: float = 0.0) -> tuple[float, float]: ...
-    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float: ...
+    def follow_in_place(self, bonus: float = 0.0) -> float: ...
+    def try_ways(self, bonus: float = 0.0) -> int: ...
     def shift(self, by: float) -> None: ...
     def rounding(self, further: float = 0.0) -> float: ...
 
@@ -70,25 +74,22 @@ class Progress:
 def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> tuple[float, str]:
     """Iterate until the values are within `tol` of v*: (bound, what was done). The values are left in `sweeps`.
 
-    `method`: "value_iteration" (Jacobi), "gauss_seidel" or "modified_policy_iteration", which probes whether
-    extrapolated Jacobi sweeps or Gauss-Seidel sweeps suit the problem. Every bound comes from a Jacobi backup: see
-    `_certified`.
+    `method`: "value_iteration" (Jacobi), "gauss_seidel" or "modified_policy_iteration": extrapolated Jacobi sweeps
+    where sweeps in place carry nothing along, as long as they contract fast, else Gauss-Seidel sweeps. Every bound
+    comes from a Jacobi backup: see `_certified`.
     """
-    best, stale, spans, jacobi = np.inf, 0, [], method == "value_iteration"
-    probes = PROBES if method == "modified_policy_iteration" and sweeps.far else 1
+    best, stale = np.inf, 0
+    jacobi = method == "value_iteration" or (method == "modified_policy_iteration" and sweeps.far)
     while True:
         low, high, bound, floor = _certified(sweeps)
         progress.sweeps += 1
         progress.report(bound)
-        spans.append(high - low)
         best, stale = (bound, 0) if bound < 0.99 * best else (best, stale + 1)
         stuck = stale >= (PATIENCE if bound < 1e3 * floor else patience(sweeps.gamma))
         if bound <= tol or bound <= 1.1 * floor or stuck or progress.exhausted:
             break
-        if len(spans) < probes or method == "value_iteration":
+        if method == "value_iteration":
             continue
-        if len(spans) == probes > 1:
-            jacobi = spans[-1] <= FAST_MIXING**2 * spans[-3]
         if jacobi:
             jacobi = _follow(sweeps, high - low, progress)
         else:
@@ -135,7 +136,7 @@ def in_place(
     carry it beyond, since the policy out there is still arbitrary.
     """
     ignore, best, worse, least, stale = 0.05 * goal, np.inf, 0, np.inf, 0
-    for _ in range(limit):
+    for turn in range(limit):
         change = sweeps.backup_in_place(bonus, ignore)
         progress.sweeps += 1
         least, stale = (change, 0) if change < 0.99 * least else (least, stale + 1)
@@ -146,23 +147,32 @@ def in_place(
         if worse >= 8:
             sweeps.relax = 1.0
         progress.report(progress.bound)
-        for k in range(0 if only_improve else INNER_LIMIT):
-            last = sweeps.follow_in_place(bonus, ignore)
-            progress.sweeps += 1
-            if last <= INNER_GOAL * change:
-                break
-            if k > 2 and last > 4.0 * change:  # over-relaxation diverges here
-                sweeps.relax = 1.0
+        if not only_improve:
+            progress.sweeps += sweeps.try_ways(bonus) if turn in TURNS_OF_TRIAL else 0
+            _follow_in_place(sweeps, change, progress, bonus)
+
+
+def _follow_in_place(sweeps: Sweeps, change: float, progress: Progress, bonus: float) -> None:
+    """Sweeps of the policy until one changes a fraction of `change`, what its improvement changed."""
+    for k in range(1, INNER_LIMIT + 1):
+        last = sweeps.follow_in_place(bonus)
+        progress.sweeps += 1
+        if last <= INNER_GOAL * change:
+            break
+        if k > 3 and last > 4.0 * change:  # over-relaxation diverges here
+            sweeps.relax = 1.0
 
 
 def _follow(sweeps: Sweeps, span: float, progress: Progress) -> bool:
-    """Jacobi sweeps of the greedy policy until the span of the change is a fraction of `span`; whether it got there."""
-    for _ in range(INNER_LIMIT):
+    """Jacobi sweeps of the greedy policy until the span of the change is a fraction of `span`; whether they contract it
+    fast. The fraction is the share of states that changed their choice: what a better policy can bring."""
+    goal = span * min(max(sweeps.changed, JACOBI_GOALS[0]), JACOBI_GOALS[1])
+    for _ in range(JACOBI_LIMIT):
         low, high = sweeps.follow()
         progress.sweeps += 1
-        if high - low <= INNER_GOAL * span:
+        if high - low <= goal:
             return True
-    return False
+    return high - low <= FAST_MIXING**JACOBI_LIMIT * span
 
 
 def _named(method: str, jacobi: bool) -> str:

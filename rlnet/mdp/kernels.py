@@ -1,8 +1,11 @@
-"""Compiled sweeps over a packed model. Imported only where a problem is large enough to pay for numba.
+"""Compiled sweeps over a model's own arrays. Imported only where a problem is large enough to pay for numba.
 
-Nothing here checks an index: `FiniteMDP` did. `like` is a tuple with as many entries as a pair has outcomes (none: the
-rows are ragged, read `outcome_ptr`): its length is a constant of the compiled code, so that the inner loop unrolls.
-All of them release the GIL; sweeps work on the states lo..hi−1.
+Nothing here checks an index: `FiniteMDP` did. Indices are made unsigned (`U`): a signed one is tested for a negative
+value at every access, which takes longer than the arithmetic. `like` and `row` are tuples with as many entries as most
+pairs have outcomes, and as the gathered rows of a policy have: their lengths are constants of the compiled code, so
+that the inner loops unroll. The two kinds of rows are told apart in the sweeps themselves, since a branch in a function
+that they call would count references to its arrays at every call. All release the GIL; sweeps work on the states
+lo..hi−1.
 """
 
 from __future__ import annotations
@@ -13,48 +16,43 @@ from numba import njit
 # Sums may be reassociated: the certificate's rounding bound holds for every order. NaN and infinity keep their meaning.
 _FAST = {"contract", "reassoc", "nsz"}
 compiled = njit(nogil=True, cache=True, fastmath=_FAST)
+U = np.uintp  # mixed with a signed integer it would become a float
 
 
 @compiled
-def pack_outcomes(
-    lo, hi, outcome_ptr, next_state, probability, reward, terminated, width, ptr, successor, chance, mean, size
-):
-    """Outcomes of the pairs lo..hi−1 that go on, duplicates added up, padded to `width` per pair (width 0: unpadded,
-    `ptr` is filled, and lo must be 0).
+def survey(lo, hi, pair_ptr, outcome_ptr, next_state, probability, reward, terminated, mean, size, best):
+    """The expected reward of each pair, Σ p |r|, and the largest expected reward of each state, 0 without pairs.
 
-    Also the expected reward of each pair and Σ p |r|. Returns whether any outcome ends.
+    Returns (whether any outcome ends, whether one that ends names a state that acts, the largest |s' − s|: how far
+    along the index one sweep can carry a change, the largest chance of any pair to go up the index, or down: what a
+    sweep in that direction hands on; 1 where changes go far).
     """
-    leaks, end = False, 0
-    for i in range(lo, hi):
-        begin = i * width if width > 0 else end
-        end = begin
-        total = 0.0
-        scale = 0.0
-        for k in range(outcome_ptr[i], outcome_ptr[i + 1]):
-            total += probability[k] * reward[k]
-            scale += probability[k] * abs(reward[k])
-            if terminated[k]:
-                leaks = True
-                continue
-            at = end
-            if width > 0:  # short rows: looking back is cheap
-                for j in range(begin, end):
-                    if successor[j] == next_state[k]:
-                        at = j
-            if at == end:
-                successor[at] = next_state[k]
-                chance[at] = 0.0
-                end += 1
-            chance[at] += probability[k]
-        if width > 0:
-            for j in range(end, begin + width):
-                successor[j] = successor[begin] if end > begin else 0
-                chance[j] = 0.0
-        else:
-            ptr[i + 1] = end
-        mean[i] = total if abs(total) > 1e-15 * scale else 0.0
-        size[i] = scale
-    return leaks
+    ends, misleads, far, most = False, False, 0, 0.0
+    enough = (len(pair_ptr) - 1) // 4
+    for s in range(U(lo), U(hi)):
+        top = -np.inf
+        for i in range(U(pair_ptr[s]), U(pair_ptr[s + U(1)])):
+            total, scale, up, down = 0.0, 0.0, 0.0, 0.0
+            for k in range(U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])):
+                total += probability[k] * reward[k]
+                scale += probability[k] * abs(reward[k])
+                if terminated[k]:
+                    t = U(next_state[k])
+                    ends = True
+                    misleads = misleads or pair_ptr[t] < pair_ptr[t + U(1)]
+                elif far <= enough:
+                    step = np.int64(next_state[k]) - np.int64(s)
+                    far = max(far, abs(step))
+                    if step > 0:
+                        up += probability[k]
+                    elif step < 0:
+                        down += probability[k]
+            most = max(most, up, down)
+            mean[i] = total if abs(total) > 1e-15 * scale else 0.0
+            size[i] = scale
+            top = max(top, mean[i])
+        best[s] = top if top > -np.inf else 0.0
+    return ends, misleads, far, most if far <= enough else 1.0
 
 
 @compiled
@@ -83,137 +81,154 @@ def merge_duplicates(outcome_ptr, next_state, probability, reward, terminated, p
 
 
 @compiled
-def reach(lo, hi, pair_ptr, outcome_ptr, successor, chance, width):
-    """(the largest |s' − s|: how far along the index one sweep can carry a change; the largest chance of any pair to
-    go up the index, or down: what a sweep in that direction hands on)."""
-    far, most = 0, 0.0
-    for s in range(lo, hi):
-        first, last = pair_ptr[s], pair_ptr[s + 1]
-        for i in range(first, last):
-            up, down = 0.0, 0.0
-            for k in range(
-                i * width if width > 0 else outcome_ptr[i], (i + 1) * width if width > 0 else outcome_ptr[i + 1]
-            ):
-                if chance[k] > 0.0:
-                    far = max(far, abs(successor[k] - s))
-                    if successor[k] > s:
-                        up += chance[k]
-                    elif successor[k] < s:
-                        down += chance[k]
-            most = max(most, up, down)
-    return far, most
+def fixed(begin, like, successor, chance, v):
+    """Σ p v(s') of as many outcomes as `like` has entries."""
+    total = 0.0
+    for j in range(len(like)):
+        k = begin + U(j)
+        total += chance[k] * v[U(successor[k])]
+    return total
 
 
 @compiled
-def outcomes(i, like, outcome_ptr):
-    """(first, last + 1) outcome of pair i."""
-    width = len(like)
-    if width > 0:
-        return i * width, i * width + width
-    return outcome_ptr[i], outcome_ptr[i + 1]
-
-
-@compiled
-def expected(i, like, outcome_ptr, successor, chance, v):
-    """Σ p v(s') of pair i."""
-    begin, end = outcomes(i, like, outcome_ptr)
+def loose(begin, end, successor, chance, v):
+    """Σ p v(s') of the outcomes begin..end−1."""
     total = 0.0
     for k in range(begin, end):
-        total += chance[k] * v[successor[k]]
+        total += chance[k] * v[U(successor[k])]
     return total
 
 
 @compiled
 def backup(lo, hi, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma, bonus, v, out, choice):
-    """out = max_a (r + bonus + γ P v) and its pair; returns the least and the largest change."""
-    least, most = np.inf, -np.inf
-    for s in range(lo, hi):
+    """out = max_a (r + bonus + γ P v) and its pair; returns the least and the largest change of v, and how many
+    states chose another pair than before."""
+    least, most, other = np.inf, -np.inf, 0
+    for s in range(U(lo), U(hi)):
         best, pair = -np.inf, -1
-        for i in range(pair_ptr[s], pair_ptr[s + 1]):
-            q = reward[i] + gamma * expected(i, like, outcome_ptr, successor, chance, v)
+        for i in range(U(pair_ptr[s]), U(pair_ptr[s + U(1)])):
+            begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
+            if end - begin == U(len(like)):
+                q = reward[i] + gamma * fixed(begin, like, successor, chance, v)
+            else:
+                q = reward[i] + gamma * loose(begin, end, successor, chance, v)
             if q > best:
-                best, pair = q, i
-        out[s] = best + bonus if pair >= 0 else 0.0
+                best, pair = q, np.int64(i)
+        new = best + bonus if pair >= 0 else 0.0
+        out[s] = new
+        other += choice[s] != pair
         choice[s] = pair
-        least, most = min(least, out[s] - v[s]), max(most, out[s] - v[s])
-    return least, most
+        least, most = min(least, new - v[s]), max(most, new - v[s])
+    return least, most, other
 
 
 @compiled
 def backup_in_place(
-    lo, hi, forward, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma, bonus, v, ignore, choice
+    lo, hi, forward, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma, bonus, v, ignore, chains, choice
 ):
-    """Gauss-Seidel: v = max_a (r + bonus + γ P v) state by state. Returns (largest change, first and last state
-    that changed by more than `ignore`)."""
+    """Gauss-Seidel: v = max_a (r + bonus + γ P v) state by state. Returns (largest change, first and last state that
+    changed by more than `ignore`).
+
+    The states are cut into `len(chains)` stretches, swept in turns, a state of each: a state that waits for the one
+    before it would leave the processor idle.
+    """
     change, first, last = 0.0, hi, lo
-    for j in range(hi - lo):
-        s = lo + j if forward else hi - 1 - j
-        best, pair = -np.inf, -1
-        for i in range(pair_ptr[s], pair_ptr[s + 1]):
-            q = reward[i] + gamma * expected(i, like, outcome_ptr, successor, chance, v)
-            if q > best:
-                best, pair = q, i
-        choice[s] = pair
-        if pair >= 0:
-            d = abs(best + bonus - v[s])
-            v[s] = best + bonus
-            change = max(change, d)
-            if d > ignore:
-                first, last = min(first, s), max(last, s)
+    stretch = (hi - lo + len(chains) - 1) // len(chains)
+    for j in range(stretch):
+        for part in range(len(chains)):
+            at = lo + part * stretch + (j if forward else stretch - 1 - j)
+            if at >= hi:
+                break
+            s = U(at)
+            best, pair = -np.inf, -1
+            for i in range(U(pair_ptr[s]), U(pair_ptr[s + U(1)])):
+                begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
+                if end - begin == U(len(like)):
+                    q = reward[i] + gamma * fixed(begin, like, successor, chance, v)
+                else:
+                    q = reward[i] + gamma * loose(begin, end, successor, chance, v)
+                if q > best:
+                    best, pair = q, np.int64(i)
+            choice[s] = pair
+            if pair >= 0:
+                d = abs(best + bonus - v[s])
+                v[s] = best + bonus
+                change = max(change, d)
+                if d > ignore:
+                    first, last = min(first, at), max(last, at)
     return change, first, last
 
 
 @compiled
 def action_values(lo, hi, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma, v, q):
     """q = r + γ P v of every pair of the states."""
-    for i in range(pair_ptr[lo], pair_ptr[hi]):
-        q[i] = reward[i] + gamma * expected(i, like, outcome_ptr, successor, chance, v)
+    for i in range(U(pair_ptr[lo]), U(pair_ptr[hi])):
+        begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
+        if end - begin == U(len(like)):
+            q[i] = reward[i] + gamma * fixed(begin, like, successor, chance, v)
+        else:
+            q[i] = reward[i] + gamma * loose(begin, end, successor, chance, v)
 
 
 @compiled
-def gather(lo, hi, like, choice, reward, successor, chance, held, r, to, p):
-    """The rows of a policy next to each other, so that its sweeps read no other action's: those that are not `held`
-    already."""
-    width = len(like)
-    for s in range(lo, hi):
-        i = choice[s]
-        if i != held[s]:
-            held[s] = i
-            if i >= 0:
-                r[s] = reward[i]
-                for k in range(width):
-                    to[s * width + k] = successor[i * width + k]
-                    p[s * width + k] = chance[i * width + k]
+def gather(lo, hi, row, outcome_ptr, choice, reward, successor, chance, gamma, held, r, to, p):
+    """The rows of a policy, p = γ P, next to each other, so that its sweeps read no other action's: those that are not
+    `held` already. Filled up to the length of `row` with chance 0; rows of states that do not act stay 0."""
+    width = U(len(row))
+    for s in range(U(lo), U(hi)):
+        if choice[s] != held[s]:
+            held[s] = choice[s]
+            i = U(choice[s])
+            begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
+            r[s] = reward[i]
+            for j in range(len(row)):
+                k, at = begin + U(j), s * width + U(j)
+                to[at], p[at] = s, 0.0
+                if k < end:
+                    to[at], p[at] = successor[k], gamma * chance[k]
 
 
 @compiled
 def follow_in_place(
-    lo, hi, forward, like, choice, outcome_ptr, reward, successor, chance, gamma, bonus, v, ignore, relax
+    lo, hi, forward, row, choice, outcome_ptr, reward, successor, chance, gamma, bonus, v, relax, chains
 ):
-    """Gauss-Seidel for a policy, over-relaxed: v += relax (r + bonus + γ P v − v). Returns (largest change,
-    first and last state that changed by more than `ignore`). The rows are gathered ones if not ragged."""
-    change, first, last = 0.0, hi, lo
-    for j in range(hi - lo):
-        s = lo + j if forward else hi - 1 - j
-        if choice[s] >= 0:
-            i = s if len(like) > 0 else choice[s]
-            new = reward[i] + bonus + gamma * expected(i, like, outcome_ptr, successor, chance, v)
-            d = abs(new - v[s])
-            v[s] += relax * (new - v[s])
-            change = max(change, d)
-            if d > ignore:
-                first, last = min(first, s), max(last, s)
-    return change, first, last
+    """Gauss-Seidel for a policy, over-relaxed: v += relax (r + bonus + γ P v − v); the largest change. `chains` as in
+    `backup_in_place`. Rows are gathered ones (one a state), or those that `choice` names, if `row` is empty."""
+    change, width = 0.0, U(len(row))
+    stretch = (hi - lo + len(chains) - 1) // len(chains)
+    for j in range(stretch):
+        for part in range(len(chains)):
+            at = lo + part * stretch + (j if forward else stretch - 1 - j)
+            if at >= hi:
+                break
+            s = U(at)
+            # What does not act is not asked for where nothing depends on it: its row is 0, and nobody can predict it.
+            extra = bonus if bonus != 0.0 and choice[s] >= 0 else 0.0
+            if len(row) > 0:
+                d = reward[s] + extra + fixed(s * width, row, successor, chance, v) - v[s]
+            elif choice[s] >= 0:
+                i = U(choice[s])
+                begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
+                d = reward[i] + extra + gamma * loose(begin, end, successor, chance, v) - v[s]
+            else:
+                d = 0.0
+            v[s] += relax * d
+            change = max(change, abs(d))
+    return change
 
 
 @compiled
-def follow(lo, hi, like, choice, outcome_ptr, reward, successor, chance, gamma, bonus, v, out):
+def follow(lo, hi, row, choice, outcome_ptr, reward, successor, chance, gamma, bonus, v, out):
     """Jacobi for a policy: out = r + bonus + γ P v; the least and the largest change. Rows as in `follow_in_place`."""
-    least, most = np.inf, -np.inf
-    for s in range(lo, hi):
-        out[s] = 0.0
-        if choice[s] >= 0:
-            i = s if len(like) > 0 else choice[s]
-            out[s] = reward[i] + bonus + gamma * expected(i, like, outcome_ptr, successor, chance, v)
-        least, most = min(least, out[s] - v[s]), max(most, out[s] - v[s])
+    least, most, width = np.inf, -np.inf, U(len(row))
+    for s in range(U(lo), U(hi)):
+        new = bonus if bonus != 0.0 and choice[s] >= 0 else 0.0
+        if len(row) > 0:
+            new += reward[s] + fixed(s * width, row, successor, chance, v)
+        elif choice[s] >= 0:
+            i = U(choice[s])
+            begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
+            new += reward[i] + gamma * loose(begin, end, successor, chance, v)
+        out[s] = new
+        least, most = min(least, new - v[s]), max(most, new - v[s])
     return least, most

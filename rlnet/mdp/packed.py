@@ -12,10 +12,16 @@ import numpy as np
 
 from rlnet.mdp.iterate import RELAXATION
 from rlnet.mdp.model import FiniteMDP, index_dtype
-from rlnet.mdp.system import System
+from rlnet.mdp.system import System, system_of
 
 THREAD_STATES = 30_000  # states of a sweep from which a second thread repays its dispatch
-PADDING = 1.5  # padded rows are used up to this many times the memory of ragged ones
+CHAINS = 4  # stretches that a thread sweeps in turns: see `kernels.backup_in_place`
+PADDING = 1.5  # a policy's rows are gathered, padded to the widest, up to this many times the memory of ragged ones
+UNROLLED = 64  # outcomes of a pair up to which loops over them are unrolled
+TRIAL = 4  # sweeps by which the ways of sweeping are compared
+BETTER = 1.05
+REPEATED = 1.5  # outcomes per successor from which merging those of one successor pays
+SAMPLE = 1000
 
 
 @cache
@@ -30,7 +36,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 class PackedSweeps:
-    """v and the sweeps that improve it. n states, P pairs, K outcomes per pair (0: ragged).
+    """v and the sweeps that improve it. n states, P pairs, K outcomes in all. The model's arrays are not copied.
 
     The results of a sweep do not depend on timing: Jacobi sweeps write elsewhere, and Gauss-Seidel sweeps run on
     alternate blocks that no other running block reads.
@@ -40,47 +46,55 @@ class PackedSweeps:
         from rlnet.mdp import kernels
 
         self.run, self.gamma = kernels, gamma
-        pair_ptr, outcome_ptr, columns = _source(model)
-        self.n, n_pairs = len(pair_ptr) - 1, len(outcome_ptr) - 1
-        widest, total = int(np.diff(outcome_ptr).max(initial=0)), len(columns[0])
-        self.width = widest if widest and widest * n_pairs <= PADDING * total and widest <= 64 else 0
-        self.like = (0,) * self.width
-        self.pair_ptr = pair_ptr
-        magnitude = self._pack(outcome_ptr, columns, n_pairs)
-        if isinstance(model, System):
-            self.reward, magnitude = model.reward, model.magnitude
-            self.leaks = bool(model.ends.any())
-        self.terms = (model.terms if isinstance(model, System) else widest) + 6
-        self.largest_reward = float(magnitude.max(initial=0.0))
-        self.acts = np.diff(pair_ptr) > 0
-        self.leaks |= not self.acts.all()
-        arrays = (pair_ptr, self.outcome_ptr, self.successor, self.chance, self.width)
-        found = in_parts(lambda lo, hi: kernels.reach(lo, hi, *arrays), self.n)
-        self.reach = int(max(far for far, _ in found))
-        # What one state overshoots by is handed on: it must die out along the sweep, or it grows beyond all measure.
-        self.relax = RELAXATION if RELAXATION * max(most for _, most in found) < 1.0 else 1.0
-        self.far = 4 * self.reach > self.n
+        if isinstance(model, FiniteMDP) and _repeats(model):
+            model = system_of(model)
+        self.pair_ptr, self.outcome_ptr, columns = _source(model)
+        self.n, n_pairs = len(self.pair_ptr) - 1, len(self.outcome_ptr) - 1
+        self.acts = np.diff(self.pair_ptr) > 0
+        counts = np.diff(self.outcome_ptr)
+        widest, total = int(counts.max(initial=0)), len(columns[0])
+        self.deterministic = widest == 1
+        usual = int(np.bincount(counts, minlength=2)[1:].argmax()) + 1
+        self.like = (0,) * usual if usual <= UNROLLED else ()
+        self.row = (0,) * widest if widest * n_pairs <= PADDING * total and widest <= UNROLLED else ()
         self.v = np.zeros(self.n)
+        found = self._survey(model, columns)
+        if isinstance(model, System):
+            self.leaks = bool(model.ends.any())
+        self.leaks |= not self.acts.all()
+        self.terms = (model.terms if isinstance(model, System) else widest) + 6
+        self.reach = int(max(far for *_, far, _ in found))
+        self.far = 4 * self.reach > self.n
+        # What one state overshoots by is handed on: it must die out along the sweep, or it grows beyond all measure.
+        self.relax = RELAXATION if RELAXATION * max(most for *_, most in found) < 1.0 else 1.0
         self.other = np.zeros(self.n)
         self.choice = np.full(self.n, -1, dtype=index_dtype(n_pairs))
+        self.changed = 1.0  # the share of states whose choice the last backup changed
         self.policy: tuple[np.ndarray, ...] | None = None
         self.gathered: tuple[np.ndarray, ...] | None = None
-        self.forward = False  # the first sweep goes from the last state to the first: goals tend to come late
-        self.one_way = False  # always from the first state to the last: successors come first
-        self.active = (0, self.n)
+        self.forward = True  # so that the first sweep goes back: goals tend to come late
+        self.way, self.chains = 0, (0,) * CHAINS  # way of sweeps in place: see `try_ways`
+        self.active, self.margin = (0, self.n), 1
 
-    def _pack(self, outcome_ptr: np.ndarray, columns: tuple[np.ndarray, ...], n_pairs: int) -> np.ndarray:
-        """Fill successor, chance [P K] (or ragged, with outcome_ptr), reward [P] and leaks; Σ p |r| [P]."""
-        size = self.width * n_pairs if self.width else len(columns[0])
-        self.outcome_ptr = np.zeros(1 if self.width else n_pairs + 1, dtype=index_dtype(size))
-        self.successor = np.empty(size, dtype=index_dtype(self.n))
-        self.chance = np.empty(size)
-        self.reward, magnitude = np.empty(n_pairs), np.empty(n_pairs)
-        arrays = (self.width, self.outcome_ptr, self.successor, self.chance, self.reward, magnitude)
-        pack = lambda lo, hi: self.run.pack_outcomes(lo, hi, outcome_ptr, *columns, *arrays)  # noqa: E731
-        # Ragged rows follow each other, so they are laid out in one go.
-        self.leaks = any(in_parts(pack, n_pairs) if self.width else [pack(0, n_pairs)])
-        return magnitude
+    def _survey(self, model: FiniteMDP | System, columns: tuple[np.ndarray, ...]) -> list[tuple]:
+        """Set reward [P], largest_reward, leaks, successor and chance [K]; what `kernels.survey` found, part by part.
+
+        Outcomes that end must lead to states of value 0. Where their `next_state` is another, their chance becomes 0.
+        """
+        self.successor, self.chance, _, terminated = columns
+        n_pairs = len(self.outcome_ptr) - 1
+        self.reward, magnitude, best = np.empty(n_pairs), np.empty(n_pairs), np.empty(self.n)
+        arrays = (self.pair_ptr, self.outcome_ptr, *columns)
+        found = in_parts(lambda lo, hi: self.run.survey(lo, hi, *arrays, self.reward, magnitude, best), self.n)
+        self.leaks = any(ends for ends, *_ in found)
+        if any(misleads for _, misleads, *_ in found) or (self.leaks and self.deterministic):
+            self.chance = np.where(terminated, 0.0, self.chance)
+        if isinstance(model, System):
+            self.reward, magnitude = model.reward, model.magnitude
+        elif self.gamma < 1.0:
+            self.v = best  # a backup of nothing
+        self.largest_reward = float(magnitude.max(initial=0.0))
+        return found
 
     def rounding(self, further: float = 0.0) -> float:
         """An upper bound on the rounding error of one backup of one state (as `System.rounding`), for
@@ -91,39 +105,69 @@ class PackedSweeps:
     def backup(self, bonus: float = 0.0) -> tuple[float, float]:
         """v ← Tv (reward + bonus) for all states and the greedy policy; the least and the largest change."""
         arrays = (*self.model, self.gamma, bonus, self.v, self.other, self.choice)
-        changes = in_parts(lambda lo, hi: self.run.backup(lo, hi, *arrays), self.n)
+        found = in_parts(lambda lo, hi: self.run.backup(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
         self.policy, self.active = None, (0, self.n)
-        return min(c[0] for c in changes), max(c[1] for c in changes)
+        self.changed = sum(other for *_, other in found) / self.n
+        return min(least for least, *_ in found), max(most for _, most, _ in found)
 
     def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float:
-        """One Gauss-Seidel sweep of optimal backups where changes can arrive, and their policy; the largest change."""
-        self.forward = self.one_way or not self.forward
-        (lo, hi), self.policy = self.active, None
-        arrays = (self.forward, *self.model, self.gamma, bonus, self.v, ignore, self.choice)
-        return self._narrow(self._alternating(lambda a, b: self.run.backup_in_place(a, b, *arrays), lo, hi), lo, hi)
+        """One Gauss-Seidel sweep of optimal backups where changes can arrive, and their policy; the largest change.
+        From then on only states count that more than `ignore` can reach."""
+        self._turn()
+        lo, hi = max(0, self.active[0] - self.reach), min(self.n, self.active[1] + self.reach)
+        arrays = (self.forward, *self.model, self.gamma, bonus, self.v, ignore, self.chains, self.choice)
+        changes = self._alternating(lambda a, b: self.run.backup_in_place(a, b, *arrays), lo, hi)
+        self.policy = None
+        self._narrow(min(c[1] for c in changes), max(c[2] for c in changes), lo, hi)
+        return max(c[0] for c in changes)
 
     def follow(self, bonus: float = 0.0) -> tuple[float, float]:
         """One Jacobi sweep of the greedy policy of the last backup; the least and the largest change."""
-        arrays = (self.like, *self.policy_rows(), self.gamma, bonus, self.v, self.other)
+        arrays = (self.row, *self.policy_rows(), self.gamma, bonus, self.v, self.other)
         changes = in_parts(lambda lo, hi: self.run.follow(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
         return min(c[0] for c in changes), max(c[1] for c in changes)
 
-    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float:
-        """One over-relaxed Gauss-Seidel sweep of the greedy policy where changes of more than `ignore` can arrive; the
-        largest change."""
-        self.forward = self.one_way or not self.forward
-        lo, hi = self.active
-        arrays = (self.forward, self.like, *self.policy_rows(), self.gamma, bonus, self.v, ignore, self.relax)
-        return self._narrow(self._alternating(lambda a, b: self.run.follow_in_place(a, b, *arrays), lo, hi), lo, hi)
+    def follow_in_place(self, bonus: float = 0.0) -> float:
+        """One over-relaxed Gauss-Seidel sweep of the greedy policy, of the states that count; the largest change."""
+        self._turn()
+        arrays = (self.forward, self.row, *self.policy_rows(), self.gamma, bonus, self.v, self.relax, self.chains)
+        return max(self._alternating(lambda a, b: self.run.follow_in_place(a, b, *arrays), *self.active))
 
-    def _narrow(self, changes: list, lo: int, hi: int) -> float:
-        """Next time only the states that this sweep's changes can have reached; the largest change."""
-        first, last = min(c[1] for c in changes), max(c[2] for c in changes)
+    def _turn(self) -> None:
+        self.forward = self.way > 0 if self.way else not self.forward
+
+    def try_ways(self, bonus: float = 0.0) -> int:
+        """Sweeps of the greedy policy in place, forwards and back from the same values; how many. From then on, sweeps
+        go (`way`) from the first state to the last (1), back (−1), or, where neither moved the values further, to and
+        fro (0): along the way that rewards travel, one sweep does what several do against it."""
+        if len(self.chains) == 1:
+            return 0
+        start, moved, reached = self.v, {}, {}
+        for self.way in (1, -1):
+            self.v = start.copy()
+            for _ in range(TRIAL):
+                self.follow_in_place(bonus)
+            moved[self.way], reached[self.way] = float(np.abs(self.v - start).sum()), self.v
+        best = max(moved, key=moved.get)
+        self.way = best if moved[best] > BETTER * moved[-best] else 0
+        self.v = reached[best]
+        return 2 * TRIAL
+
+    def keep_order(self, relax: bool) -> None:
+        """Successors come first: sweep forwards, and no state before the one that it needs; over-relaxed or not."""
+        self.way, self.chains, self.far = 1, (0,), False
+        self.relax = self.relax if relax else 1.0
+
+    def _narrow(self, first: int, last: int, lo: int, hi: int) -> None:
+        """From now on only the states that changes of the states first..last can reach. One sweep carries them a single
+        step against its way, but any number along it: so many more that they do not meet the border."""
         if first < hi:
-            self.active = (max(0, first - self.reach), min(self.n, last + self.reach + 1))
-        return max(c[0] for c in changes)
+            touched = (lo > 0 and first < lo + self.reach) or (hi < self.n and last + self.reach >= hi)
+            self.margin = 2 * self.margin if touched else max(self.margin // 2, 1)
+            further = min(self.margin * self.reach, self.n)
+            self.active = (max(0, first - further), min(self.n, last + further + 1))
 
     def values(self) -> np.ndarray:
         """float64 [n]."""
@@ -138,7 +182,7 @@ class PackedSweeps:
 
     def start(self, bonus: float = 0.0) -> bool:
         """Values to start from, where one pass back from the ends finds good ones: deterministic models. Whether so."""
-        if self.width != 1:
+        if not self.deterministic:
             return False
         from rlnet.mdp.walks import walk_back
 
@@ -148,7 +192,7 @@ class PackedSweeps:
 
     def path_lengths(self) -> np.ndarray | None:
         """Steps to the end of the greedy policy, float64 [n], where the model is deterministic and it ends."""
-        if self.width != 1:
+        if not self.deterministic:
             return None
         from rlnet.mdp.walks import path_lengths
 
@@ -172,17 +216,19 @@ class PackedSweeps:
         return self.like, self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance
 
     def policy_rows(self) -> tuple[np.ndarray, ...]:
-        """(choice, outcome_ptr, reward, successor, chance) of the current policy."""
-        if self.policy is None and self.width == 0:
-            self.policy = (self.choice, self.outcome_ptr, self.reward, self.successor, self.chance)
-        elif self.policy is None:
+        """(choice, outcome_ptr, reward, successor, chance) of the current policy; gathered ones have γ in `chance`."""
+        if self.policy is not None:
+            return self.policy
+        if self.row:
             if self.gathered is None:
-                held, size = np.full(self.n, -1, self.choice.dtype), self.n * self.width
+                held, size = np.full(self.n, -1, self.choice.dtype), self.n * len(self.row)
                 self.gathered = (held, np.zeros(self.n), np.zeros(size, self.successor.dtype), np.zeros(size))
-            arrays = (self.like, self.choice, self.reward, self.successor, self.chance, *self.gathered)
-            in_parts(lambda lo, hi: self.run.gather(lo, hi, *arrays), self.n)
+            model = (self.outcome_ptr, self.choice, self.reward, self.successor, self.chance, self.gamma)
+            in_parts(lambda lo, hi: self.run.gather(lo, hi, self.row, *model, *self.gathered), self.n)
             held, *rows = self.gathered
             self.policy = (held, self.outcome_ptr, *rows)
+        else:
+            self.policy = (self.choice, self.outcome_ptr, self.reward, self.successor, self.chance)
         return self.policy
 
     def _alternating(self, call: Callable, lo: int, hi: int) -> list:
@@ -198,16 +244,32 @@ class PackedSweeps:
 
 
 def _source(model: FiniteMDP | System) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-    """(pair_ptr, outcome_ptr, (next_state, probability, reward, terminated))."""
+    """(pair_ptr, outcome_ptr, (next_state, probability, reward, terminated)); with one outcome per pair at most, one
+    per pair."""
     if isinstance(model, FiniteMDP):
         columns = (model.next_state, model.probability, model.reward, model.terminated)
         return model.pair_ptr, model.outcome_ptr, columns
     p = model.transition
     ptr = np.zeros(model.n + 1, dtype=index_dtype(p.shape[0]))
     np.cumsum(np.bincount(model.pair_state, minlength=model.n), out=ptr[1:])
-    index = p.indices.astype(index_dtype(p.shape[1]), copy=False)
-    rewards = np.zeros(p.nnz)  # the expected reward is known; the outcomes here only carry the probabilities
-    return ptr, p.indptr, (index, p.data, rewards, np.zeros(p.nnz, dtype=bool))
+    index, chance, outcome_ptr = p.indices.astype(index_dtype(p.shape[1]), copy=False), p.data, p.indptr
+    counts = np.diff(outcome_ptr)
+    if counts.max(initial=0) == 1 and len(index) < len(counts):
+        filled, index, chance = counts == 1, np.zeros(len(counts), index.dtype), np.zeros(len(counts))
+        index[filled], chance[filled] = p.indices, p.data
+        outcome_ptr = np.arange(len(counts) + 1, dtype=outcome_ptr.dtype)
+    # The expected reward is known; the outcomes here only carry the probabilities.
+    return ptr, outcome_ptr, (index, chance, np.zeros(len(index)), np.zeros(len(index), dtype=bool))
+
+
+def _repeats(mdp: FiniteMDP) -> bool:
+    """Whether outcomes of a pair often share their successor, which a sweep would look up again and again."""
+    pairs = np.linspace(0, mdp.n_pairs - 1, min(SAMPLE, mdp.n_pairs)).astype(int)
+    counts = np.diff(mdp.outcome_ptr)[pairs]
+    row = np.repeat(np.arange(len(pairs)), counts)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    to = mdp.next_state[mdp.outcome_ptr[pairs][row] + within]
+    return len(row) > REPEATED * len(np.unique(row.astype(np.int64) * mdp.n_states + to))
 
 
 def in_parts(call: Callable, n: int) -> list:
@@ -219,10 +281,9 @@ def in_parts(call: Callable, n: int) -> list:
 
 
 def _at_once(call: Callable, blocks: list[tuple[int, int]]) -> list:
-    running = [_pool().submit(call, lo, hi) for lo, hi in blocks]
+    running = [_pool().submit(call, lo, hi) for lo, hi in blocks[1:]]
     try:
-        wait(running)
-    except KeyboardInterrupt:
+        first = call(*blocks[0])  # this thread works too
+    finally:
         wait(running)  # never leave a sweep writing into values that are about to be reported
-        raise
-    return [future.result() for future in running]
+    return [first, *(future.result() for future in running)]

@@ -150,8 +150,7 @@ def _in_order(order: Ordered, gamma: float) -> PackedSweeps:
     from rlnet.mdp.packed import PackedSweeps
 
     sweeps = PackedSweeps(order.system, gamma)
-    sweeps.far, sweeps.one_way = False, True
-    sweeps.relax = 1.0 if order.acyclic else sweeps.relax
+    sweeps.keep_order(relax=not order.acyclic)
     return sweeps
 
 

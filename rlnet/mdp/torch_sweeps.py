@@ -16,6 +16,7 @@ class TorchSweeps:
 
     far = True  # Gauss-Seidel does not suit a GPU
     relax = 1.0  # nor does over-relaxation
+    changed = 1.0  # the share of states whose choice the last backup changed
 
     def __init__(self, mdp: FiniteMDP, gamma: float, device: str) -> None:
         import torch
@@ -52,7 +53,9 @@ class TorchSweeps:
         new = self.torch.full_like(self.v, -np.inf).scatter_reduce_(0, self.pair_state, q, "amax")
         new = self.torch.where(self.acts, new, 0.0)
         hit = (q == new[self.pair_state]).nonzero().squeeze(1)
+        before = self.chosen.clone()
         self.chosen[self.pair_state[hit.flip(0)]] = hit.flip(0)
+        self.changed = float((self.chosen != before).double().mean())
         return self._replace(new)
 
     def follow(self, bonus: float = 0.0) -> tuple[float, float]:
@@ -66,14 +69,18 @@ class TorchSweeps:
         low, high = self.backup(bonus)
         return max(-low, high)
 
-    def follow_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float:
+    def follow_in_place(self, bonus: float = 0.0) -> float:
         """A Jacobi sweep of the policy; the largest change."""
         low, high = self.follow(bonus)
         return max(-low, high)
 
+    def try_ways(self, bonus: float = 0.0) -> int:
+        """Jacobi sweeps have no direction."""
+        return 0
+
     def shift(self, by: float) -> None:
         """Add a constant to the value of every state that acts."""
-        self.v += by * self.acts
+        self.v[self.acts] += by  # a product of mask and number would be of single precision
 
     def start(self, bonus: float = 0.0) -> bool:
         """No pass back from the ends here: from 0."""
