@@ -13,6 +13,7 @@ from rlnet.mdp.errors import InvalidMDPError
 if TYPE_CHECKING:
     from rlnet.mdp.model import FiniteMDP
 
+NUMBER = (float, int, Real)  # the usual ones first: Real takes longer to tell
 SUM_TOLERANCE = 1e-8  # of the probabilities of one (s, a), and of the start distribution
 
 
@@ -78,26 +79,26 @@ def check_start(start: np.ndarray, n_states: int) -> None:
 
 def check_gamma(gamma: float) -> float:
     """γ as a float in [0, 1], or ValueError."""
-    if not (isinstance(gamma, Real) and 0.0 <= gamma <= 1.0):
+    if not (isinstance(gamma, NUMBER) and 0.0 <= gamma <= 1.0):
         raise ValueError(f"gamma must lie in [0, 1], not {gamma!r}")
     return float(gamma)
 
 
 def check_tolerance(tol: float) -> None:
     """Raise ValueError unless `tol` is a positive number."""
-    if not (isinstance(tol, Real) and tol > 0):
+    if not (isinstance(tol, NUMBER) and tol > 0):
         raise ValueError(f"tol must be positive, not {tol!r}")
 
 
 def check_temperature(temperature: float) -> None:
     """Raise ValueError unless `temperature` is a finite number ≥ 0."""
-    if not (isinstance(temperature, Real) and 0.0 <= temperature < inf):
+    if not (isinstance(temperature, NUMBER) and 0.0 <= temperature < inf):
         raise ValueError(f"temperature must be a finite number ≥ 0, not {temperature!r}")
 
 
 def check_count(name: str, count: int, least: int) -> int:
     """A whole number of at least `least`, or ValueError."""
-    if not (isinstance(count, Real) and least <= count < inf and count == int(count)):
+    if not (isinstance(count, NUMBER) and least <= count < inf and count == int(count)):
         raise ValueError(f"{name} must be a whole number ≥ {least}, not {count!r}")
     return int(count)
 

@@ -87,8 +87,8 @@ def solve(
     table = table_of(mdp) if method == "auto" else None
     found = None if table is None else solve_table(table, gamma, tol, progress)
     if found is not None:
-        x, q, bound, done = found
-        arrays = table.laid_out(x, q, bound)
+        *values, bound, done = found
+        arrays = table.laid_out(*values, bound)
         if verify:
             verified(mdp, arrays[0], gamma, bound)
         return _solution(arrays, gamma, tol, bound, done, progress)

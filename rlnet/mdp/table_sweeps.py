@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isqrt
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.linalg.lapack import dgetrf, dgetrs
@@ -10,10 +10,12 @@ from scipy.linalg.lapack import dgetrf, dgetrs
 from rlnet.mdp.direct import MAX_IMPROVEMENTS
 from rlnet.mdp.iterate import ROW_SUM, Progress
 from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.structure import steps_to_end
 from rlnet.mdp.system import system_of
 
 DENSE_STATES = 150  # up to here policies are evaluated by a dense LU of the table's rows
 DENSE_ENTRIES = 100_000  # of the table's rows, at most
+PATHS = "policy_iteration (paths)"
 WHOLE = 2.0**52  # whole numbers below are added exactly
 NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, an improvement has to be proved
 
@@ -56,6 +58,13 @@ class Table:
             to = np.full(len(goes_on), self.m)
             to[goes_on > 0] = number_of[p.indices]
             self.to = to[pairs]
+            self.ended = np.full(self.m + 1, self.m).tobytes()
+            every = np.ones(len(goes_on), dtype=bool)
+            steps = np.append(steps_to_end(system.pair_state, p, goes_on == 0, every)[self.states], 0.0)
+            self.stuck = bool(np.isinf(steps).any())
+            nearest = steps[self.to].reshape(self.width, self.m).argmin(0)
+            self.way_rewards, self.way = self.policy_paths(nearest * self.m + self.columns)
+            self.ways = None if self.stuck else list(_doubled(self.way, self.ended))
         if self.solves:  # states that do not act are worth 0
             self.rows, self.gamma = p.toarray()[pairs][:, self.states], -1.0
 
@@ -71,16 +80,20 @@ class Table:
             self.mean_matrix = self.matrix.reshape(self.width, self.m, self.m).mean(axis=0)
             self.mean_reward = self.reward.reshape(self.width, self.m).mean(axis=0)
 
-    def laid_out(self, x: np.ndarray, q: np.ndarray, bound: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(v [S], q [S, A], policy [S, A]) from the values [m] of the states that act and q flat [A m].
+    def policy_paths(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(reward [m + 1], successor int [m + 1]) of a policy; the last place stands for what has ended."""
+        reward, to = np.zeros(self.m + 1), np.full(self.m + 1, self.m)
+        reward[:-1], to[:-1] = self.reward.take(at), self.to.take(at)
+        return reward, to
+
+    def laid_out(self, x: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float):
+        """(v [S], q [S, A], policy [S, A]) from the values [m] of the states that act, q flat [A m] and its maximum.
 
         As for `direct.optimal_pairs` the optimal pairs are those within what the error of v and rounding may hide:
         2γ bound + 2 rounding ≤ 2 bound, since bound ≥ rounding / (1 − γ).
         """
         by_action = q.reshape(self.width, self.m)
-        top = np.maximum.reduce(by_action, 0)
-        top -= 2.0 * bound
-        tied = by_action >= top
+        tied = by_action >= top - 2.0 * bound
         if not self.full:
             tied &= self.listed
         share = tied / np.add.reduce(tied, 0)
@@ -105,10 +118,9 @@ def table_of(mdp: FiniteMDP) -> Table | None:
 
 
 def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
-    """(v [m], q flat [A m], bound, what was done), or None where the values did not settle.
+    """(v [m], q flat [A m], its maximum [m], bound, what was done), or None where the table cannot tell.
 
-    Where every pair goes to one state, values are carried back from the ends, a step by every sweep. Otherwise, and
-    where that does not settle, policy iteration (S&B ch. 4.3).
+    Policy iteration (S&B ch. 4.3). Where every pair goes to one state or ends, policies are evaluated along paths.
     """
     if gamma == 1.0:
         return _whole_costs(table, progress)
@@ -116,11 +128,10 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     if rest <= 0.0:
         return None
     if table.moves:
-        x, q, settled = _carry_back(table, gamma, progress)
-        if settled:
-            bound = table.system.rounding(x) / rest
-            _report(progress, bound)
-            return x, q, bound, "value_iteration (Jacobi)"
+        x, q, top, change = _along_paths(table, gamma, 0.5 * tol * rest, progress)
+        bound = (change + table.system.rounding(x)) / rest
+        _report(progress, bound)
+        return x, q, top, bound, PATHS
     if not table.solves:
         return None
     return *_policy_iteration(table, gamma, tol, rest, progress), "policy_iteration (dense LU)"
@@ -129,35 +140,58 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
 def _whole_costs(table: Table, progress: Progress):
     """As `solve_table` at γ = 1, where every step that does not end costs a whole number: then sums are exact, values
     that a backup does not change are v*, and no loop ties. None where some state never ends."""
-    if not table.costs:
+    if not table.costs or table.stuck:
         return None
-    x, q, settled = _carry_back(table, 1.0, progress)
-    if not settled or _size(x) > WHOLE:
+    x, q, top, change = _along_paths(table, 1.0, 0.0, progress)
+    if change > 0.0 or _size(x) > WHOLE:
         return None
     _report(progress, 0.0)
-    return x, q, 0.0, "value_iteration (Jacobi)"
+    return x, q, top, 0.0, PATHS
 
 
-def _carry_back(table: Table, gamma: float, progress: Progress) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Jacobi backups until none changes a bit: (v, q, whether it came to that)."""
-    m, to, reward = table.m, table.to, table.reward
-    scaled, q, discount = np.zeros(m + 1), reward.copy(), np.full(m, gamma)  # one place for what ends stays 0
-    head, by_action, greatest = scaled[:m], q.reshape(table.width, m), np.maximum.reduce
-    top, last = (greatest(by_action, 0) if gamma < 1.0 else np.full(m, -np.inf)), np.empty(m)
-    for _ in range(min(m, 32 + 8 * isqrt(m))):
+def _along_paths(table: Table, gamma: float, goal: float, progress: Progress):
+    """Policy iteration from the shortest ways to an end, until no backup changes a value by more than `goal` or what
+    rounding explains: (v, q, top, the largest change)."""
+    m, total = table.m, table.way_rewards.copy()
+    ways = _doubled(table.way, table.ended) if table.ways is None else table.ways
+    scaled = np.zeros(m + 1)  # the last place is for what ends
+    for _ in range(MAX_IMPROVEMENTS):
         progress.sweeps += 1
-        np.multiply(top, discount, head)
-        scaled.take(to, None, q, "clip")
-        np.add(q, reward, q)
-        top, last = last, top
-        greatest(by_action, 0, None, top)
-        if top.tobytes() == last.tobytes():
-            return last, q, True
-    return last, q, False
+        x = _path_values(total, ways, gamma)[:m]
+        np.multiply(x, gamma, scaled[:m])
+        q = scaled.take(table.to)
+        q += table.reward
+        by_action = q.reshape(table.width, m)
+        top = np.maximum.reduce(by_action, 0)
+        change = _size(top - x)
+        if change <= goal or progress.exhausted or change <= NEAR_ROUNDING * table.system.rounding(x):
+            break
+        total, to = table.policy_paths(by_action.argmax(0) * m + table.columns)
+        ways = _doubled(to, table.ended)
+    return x, q, top, change
+
+
+def _path_values(total: np.ndarray, ways: Iterable[np.ndarray], gamma: float) -> np.ndarray:
+    """Discounted rewards along paths: to those of the first 2^k steps, every round adds the next 2^k."""
+    for to in ways:
+        following = total.take(to)
+        following *= gamma
+        total += following
+        gamma *= gamma
+        if gamma < 1e-20:
+            break
+    return total
+
+
+def _doubled(to: np.ndarray, ended: bytes) -> Iterator[np.ndarray]:
+    """Where paths are after 1, 2, 4, ... steps, until all have ended; for ever if some do not."""
+    while to.tobytes() != ended:
+        yield to
+        to = to.take(to)
 
 
 def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progress: Progress):
-    """(v, q, bound), from the values of the policy that takes every action as often, whose greedy policy is good
+    """(v, q, top, bound), from the values of the policy that takes every action as often, whose greedy policy is good
     where rewards are rare. As `direct.policy_iteration` otherwise."""
     table.at(gamma)
     m, system, shape = table.m, table.system, (table.width, table.m)
@@ -191,7 +225,7 @@ def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progr
             at = np.where(better, new, at)
         refined = refined or change <= NEAR_ROUNDING * slack
         matrix, reward = table.matrix.take(at, 0), table.reward.take(at)
-    return x, q, bound
+    return x, q, top, bound
 
 
 def _size(x: np.ndarray) -> float:

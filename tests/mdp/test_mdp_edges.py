@@ -225,13 +225,35 @@ def corridor(n, stranded):
     return model(outcomes)
 
 
+def without_chance(rng, rewards, ends):
+    """Up to 29 states: every action goes to one state, or ends with probability `ends`."""
+    n, actions = int(rng.integers(2, 30)), int(rng.integers(1, 4))
+    state, action = np.divmod(np.arange(n * actions), actions)
+    kept = (rng.random(len(state)) < 0.8) | (action == 0)
+    draws = rng.integers(n, size=len(state)), np.ones(len(state)), rewards(len(state)), rng.random(len(state)) < ends
+    columns = [x[kept] for x in (state, action, *draws)]
+    return FiniteMDP.from_coo(*columns, n_states=n, n_actions=actions)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.4, 0.9, 0.999])
+def test_models_without_chance_are_evaluated_along_their_paths(gamma):
+    rng = np.random.default_rng(9)
+    for k in range(40):  # without an end, with few and with many; rewards that tie, and others
+        draw = (lambda n: rng.integers(-3, 4, size=n).astype(float)) if k % 2 else lambda n: 10.0 * rng.normal(size=n)
+        mdp = without_chance(rng, draw, (0.0, 0.03, 0.3)[k % 3])
+        other = solve(mdp, gamma, method="policy_iteration")
+        for _ in range(2):  # what is kept with the model serves a second time
+            best = solve(mdp, gamma, verify=True)
+            assert best.method == "policy_iteration (paths)"
+            assert np.abs(best.v - other.v).max() <= best.error_bound + other.error_bound
+            assert best.error_bound <= 2.0 * other.error_bound
+            np.testing.assert_array_equal(best.policy, other.policy)
+
+
 def test_whole_costs_without_chance_are_solved_exactly():
     rng, kinds = np.random.default_rng(8), []
     for _ in range(60):
-        n, actions, ends = int(rng.integers(2, 30)), int(rng.integers(1, 4)), float(rng.choice([0.03, 0.2]))
-        state, action = np.divmod(np.arange(n * actions), actions)
-        draws = rng.integers(n, size=len(state)), np.ones(len(state)), -rng.integers(1, 6, size=len(state))
-        mdp = FiniteMDP.from_coo(state, action, *draws, rng.random(len(state)) < ends, n_states=n, n_actions=actions)
+        mdp = without_chance(rng, lambda n: -rng.integers(1, 6, size=n).astype(float), rng.choice([0.03, 0.2]))
         try:
             other = solve(mdp, 1.0, method="policy_iteration")
         except ImproperPolicyError as error:
