@@ -12,8 +12,9 @@ import numpy as np
 Callback = Callable[[int, float, float], None]
 
 FAST_MIXING = 0.75  # contraction of the span per Jacobi sweep below which extrapolated Jacobi sweeps win
-JACOBI_GOALS = (1e-3, 0.3)  # see `_follow`
-JACOBI_LIMIT = 30
+JACOBI_GOAL = 0.3  # policy sweeps shrink the span to this fraction at least: see `_follow`
+JACOBI_LIMIT = 40
+FEW = 1e-3  # of the states: a policy that changes in no more than these is swept as if it were the last
 INNER_GOAL = 0.1  # policy sweeps go on until their change is this fraction of the last improvement's
 INNER_LIMIT = 12
 TURNS_OF_TRIAL = (1, 3, 7, 15)  # in which the way of sweeping is chosen: what the values depend on shows late
@@ -40,7 +41,7 @@ class Sweeps(Protocol):
     changed: float  # the share of states whose choice the last backup changed
     v: np.ndarray
 
-    def backup(self, bonus: float = 0.0) -> tuple[float, float]: ...
+    def backup(self, bonus: float = 0.0, keep: bool = False) -> tuple[float, float]: ...
     def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float: ...
     def follow(self, bonus: float = 0.0) -> tuple[float, float]: ...
     def follow_in_place(self, bonus: float = 0.0) -> float: ...
@@ -78,24 +79,26 @@ def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> t
     where sweeps in place carry nothing along, as long as they contract fast, else Gauss-Seidel sweeps. Every bound
     comes from a Jacobi backup: see `_certified`.
     """
-    best, stale = np.inf, 0
+    best, stale, last = np.inf, 0, False  # whether this backup is expected to be the last
     jacobi = method == "value_iteration" or (method == "modified_policy_iteration" and sweeps.far)
     while True:
-        low, high, bound, floor = _certified(sweeps)
+        low, high, bound, floor = _certified(sweeps, last)
         progress.sweeps += 1
         progress.report(bound)
         best, stale = (bound, 0) if bound < 0.99 * best else (best, stale + 1)
         stuck = stale >= (PATIENCE if bound < 1e3 * floor else patience(sweeps.gamma))
         if bound <= tol or bound <= 1.1 * floor or stuck or progress.exhausted:
             break
+        # Half of what the certificate will ask of the change.
+        goal = max(0.5 * (tol - floor) * (1.0 - sweeps.gamma), 0.1 * floor * (1.0 - sweeps.gamma))
         if method == "value_iteration":
-            continue
-        if jacobi:
-            jacobi = _follow(sweeps, high - low, progress)
+            last = bound * sweeps.gamma <= tol
+        elif jacobi:
+            span, jacobi = _follow(sweeps, high - low, goal, progress)
+            last = span <= goal
         else:
-            # What the certificate will ask of the change, with room for Jacobi finding more than Gauss-Seidel leaves.
-            goal = max(0.5 * (tol - floor) * (1.0 - sweeps.gamma), 0.1 * floor * (1.0 - sweeps.gamma))
             in_place(sweeps, min(goal, 0.1 * (high - low)), method == "gauss_seidel", progress)
+            last = True
     sweeps.shift(sweeps.gamma / (1.0 - sweeps.gamma) * (low + high) / 2.0)
     return bound, _named(method, jacobi)
 
@@ -107,14 +110,15 @@ def certify(sweeps: Sweeps) -> float:
     return bound
 
 
-def _certified(sweeps: Sweeps) -> tuple[float, float, float, float]:
-    """A Jacobi backup: (lo, hi, bound, the part of the bound that rounding makes).
+def _certified(sweeps: Sweeps, last: bool = True) -> tuple[float, float, float, float]:
+    """A Jacobi backup: (lo, hi, bound, the part of the bound that rounding makes). Its action values are within the
+    bound too, once they are moved as the values are; they are kept if this may be the `last`.
 
     With lo ≤ Tv − v ≤ hi, v* − Tv lies between γ/(1−γ) lo and γ/(1−γ) hi, where lo ≤ 0 ≤ hi are forced if episodes can
     end. Only the *span* of the change counts, which contracts with the mixing of the chain and not with γ.
     (MacQueen 1966; Puterman 1994, th. 6.6.2.)
     """
-    low, high = sweeps.backup()
+    low, high = sweeps.backup(keep=last)
     if sweeps.leaks:
         low, high = min(low, 0.0), max(high, 0.0)
     # Rows sum to 1 up to rounding; what is missing in 1 − γ because of it counts against the bound, and so does the
@@ -163,16 +167,18 @@ def _follow_in_place(sweeps: Sweeps, change: float, progress: Progress, bonus: f
             sweeps.relax = 1.0
 
 
-def _follow(sweeps: Sweeps, span: float, progress: Progress) -> bool:
-    """Jacobi sweeps of the greedy policy until the span of the change is a fraction of `span`; whether they contract it
-    fast. The fraction is the share of states that changed their choice: what a better policy can bring."""
-    goal = span * min(max(sweeps.changed, JACOBI_GOALS[0]), JACOBI_GOALS[1])
-    for _ in range(JACOBI_LIMIT):
+def _follow(sweeps: Sweeps, span: float, goal: float, progress: Progress) -> tuple[float, bool]:
+    """Jacobi sweeps of the greedy policy until the span of the change is `goal`, or a fraction of `span`: the share of
+    states that changed their choice, since that is what a better policy can bring. (What it is, whether it fell fast.)
+    """
+    before, count = span, 0
+    if sweeps.changed > FEW:
+        goal = max(goal, before * min(sweeps.changed, JACOBI_GOAL))
+    while span > goal and count < JACOBI_LIMIT:
         low, high = sweeps.follow()
-        progress.sweeps += 1
-        if high - low <= goal:
-            return True
-    return high - low <= FAST_MIXING**JACOBI_LIMIT * span
+        span, count = high - low, count + 1
+    progress.sweeps += count
+    return span, span <= FAST_MIXING**count * before
 
 
 def _named(method: str, jacobi: bool) -> str:

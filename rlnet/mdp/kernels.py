@@ -100,10 +100,10 @@ def loose(begin, end, successor, chance, v):
 
 
 @compiled
-def backup(lo, hi, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma, bonus, v, out, choice):
-    """out = max_a (r + bonus + γ P v) and its pair; returns the least and the largest change of v, and how many
-    states chose another pair than before."""
-    least, most, other = np.inf, -np.inf, 0
+def backup(lo, hi, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma, bonus, v, out, choice, kept):
+    """out = max_a (r + bonus + γ P v) and its pair; r + γ P v of every pair in `kept` [P], unless that is empty.
+    Returns the least and the largest change of v, and how many states chose another pair than before."""
+    least, most, other, keep = np.inf, -np.inf, 0, len(kept) > 0
     for s in range(U(lo), U(hi)):
         best, pair = -np.inf, -1
         for i in range(U(pair_ptr[s]), U(pair_ptr[s + U(1)])):
@@ -112,6 +112,8 @@ def backup(lo, hi, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma
                 q = reward[i] + gamma * fixed(begin, like, successor, chance, v)
             else:
                 q = reward[i] + gamma * loose(begin, end, successor, chance, v)
+            if keep:
+                kept[i] = q
             if q > best:
                 best, pair = q, np.int64(i)
         new = best + bonus if pair >= 0 else 0.0
@@ -168,6 +170,25 @@ def action_values(lo, hi, like, pair_ptr, outcome_ptr, reward, successor, chance
             q[i] = reward[i] + gamma * fixed(begin, like, successor, chance, v)
         else:
             q[i] = reward[i] + gamma * loose(begin, end, successor, chance, v)
+
+
+@compiled
+def tabulate(lo, hi, pair_ptr, pair_action, q, slack, table, policy):
+    """q [S, A], −inf where there is no pair, and the policy, uniform over the pairs within `slack` of the best."""
+    for s in range(U(lo), U(hi)):
+        first, last = U(pair_ptr[s]), U(pair_ptr[s + U(1)])
+        best, count = -np.inf, 0
+        for i in range(first, last):
+            best = max(best, q[i])
+        for i in range(first, last):
+            count += q[i] >= best - slack
+        table[s, :] = -np.inf
+        policy[s, :] = 0.0
+        for i in range(first, last):
+            a = U(pair_action[i])
+            table[s, a] = q[i]
+            if q[i] >= best - slack:
+                policy[s, a] = 1.0 / count
 
 
 @compiled

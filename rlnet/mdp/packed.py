@@ -50,7 +50,7 @@ class PackedSweeps:
             model = system_of(model)
         self.pair_ptr, self.outcome_ptr, columns = _source(model)
         self.n, n_pairs = len(self.pair_ptr) - 1, len(self.outcome_ptr) - 1
-        self.acts = np.diff(self.pair_ptr) > 0
+        self.acts = self.pair_ptr[1:] > self.pair_ptr[:-1]
         counts = np.diff(self.outcome_ptr)
         widest, total = int(counts.max(initial=0)), len(columns[0])
         self.deterministic = widest == 1
@@ -70,6 +70,7 @@ class PackedSweeps:
         self.other = np.zeros(self.n)
         self.choice = np.full(self.n, -1, dtype=index_dtype(n_pairs))
         self.changed = 1.0  # the share of states whose choice the last backup changed
+        self.kept: np.ndarray | None = None
         self.policy: tuple[np.ndarray, ...] | None = None
         self.gathered: tuple[np.ndarray, ...] | None = None
         self.forward = True  # so that the first sweep goes back: goals tend to come late
@@ -102,12 +103,14 @@ class PackedSweeps:
         largest = float(np.abs(self.v).max(initial=0.0)) + further
         return 0.5 * self.terms * float(np.finfo(float).eps) * (self.largest_reward + 2.0 * largest)
 
-    def backup(self, bonus: float = 0.0) -> tuple[float, float]:
-        """v ← Tv (reward + bonus) for all states and the greedy policy; the least and the largest change."""
-        arrays = (*self.model, self.gamma, bonus, self.v, self.other, self.choice)
+    def backup(self, bonus: float = 0.0, keep: bool = False) -> tuple[float, float]:
+        """v ← Tv (reward + bonus) for all states and the greedy policy; the least and the largest change. With `keep`,
+        `action_values` are those of this backup, until the next sweep."""
+        kept = np.empty(len(self.reward) if keep else 0)
+        arrays = (*self.model, self.gamma, bonus, self.v, self.other, self.choice, kept)
         found = in_parts(lambda lo, hi: self.run.backup(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
-        self.policy, self.active = None, (0, self.n)
+        self.policy, self.active, self.kept = None, (0, self.n), kept if keep else None
         self.changed = sum(other for *_, other in found) / self.n
         return min(least for least, *_ in found), max(most for _, most, _ in found)
 
@@ -118,12 +121,13 @@ class PackedSweeps:
         lo, hi = max(0, self.active[0] - self.reach), min(self.n, self.active[1] + self.reach)
         arrays = (self.forward, *self.model, self.gamma, bonus, self.v, ignore, self.chains, self.choice)
         changes = self._alternating(lambda a, b: self.run.backup_in_place(a, b, *arrays), lo, hi)
-        self.policy = None
+        self.policy = self.kept = None
         self._narrow(min(c[1] for c in changes), max(c[2] for c in changes), lo, hi)
         return max(c[0] for c in changes)
 
     def follow(self, bonus: float = 0.0) -> tuple[float, float]:
         """One Jacobi sweep of the greedy policy of the last backup; the least and the largest change."""
+        self.kept = None
         arrays = (self.row, *self.policy_rows(), self.gamma, bonus, self.v, self.other)
         changes = in_parts(lambda lo, hi: self.run.follow(lo, hi, *arrays), self.n)
         self.v, self.other = self.other, self.v
@@ -132,6 +136,7 @@ class PackedSweeps:
     def follow_in_place(self, bonus: float = 0.0) -> float:
         """One over-relaxed Gauss-Seidel sweep of the greedy policy, of the states that count; the largest change."""
         self._turn()
+        self.kept = None
         arrays = (self.forward, self.row, *self.policy_rows(), self.gamma, bonus, self.v, self.relax, self.chains)
         return max(self._alternating(lambda a, b: self.run.follow_in_place(a, b, *arrays), *self.active))
 
@@ -174,7 +179,9 @@ class PackedSweeps:
         return self.v
 
     def action_values(self) -> np.ndarray:
-        """q(s, a) of every pair for the present values, float64 [P]."""
+        """q(s, a) of every pair for the present values, or as the last backup kept them, float64 [P]."""
+        if self.kept is not None:
+            return self.kept
         q = np.empty(len(self.reward))
         arrays = (*self.model, self.gamma, self.v, q)
         in_parts(lambda lo, hi: self.run.action_values(lo, hi, *arrays), self.n)
@@ -206,9 +213,11 @@ class PackedSweeps:
         self.policy, self.active = None, (0, self.n)
 
     def shift(self, by: float) -> None:
-        """Add a constant to the value of every state that acts."""
+        """Add a constant to the value of every state that acts, and to kept action values."""
         if by != 0.0:
-            self.v[self.acts] += by
+            np.add(self.v, by, out=self.v, where=self.acts)
+            if self.kept is not None:
+                self.kept += by
 
     @property
     def model(self) -> tuple:
@@ -270,6 +279,17 @@ def _repeats(mdp: FiniteMDP) -> bool:
     within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     to = mdp.next_state[mdp.outcome_ptr[pairs][row] + within]
     return len(row) > REPEATED * len(np.unique(row.astype(np.int64) * mdp.n_states + to))
+
+
+def tabulated(mdp: FiniteMDP, q: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarray]:
+    """(q, policy), both float64 [S, A], from q [P]: uniform over the actions within `slack` of the best."""
+    from rlnet.mdp.kernels import tabulate
+
+    shape = (mdp.n_states, mdp.n_actions)
+    table, policy = np.empty(shape), np.empty(shape)
+    arrays = (mdp.pair_ptr, mdp.pair_action, q, slack, table, policy)
+    in_parts(lambda lo, hi: tabulate(lo, hi, *arrays), mdp.n_states)
+    return table, policy
 
 
 def in_parts(call: Callable, n: int) -> list:

@@ -26,7 +26,7 @@ from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.ordering import Ordered, ordered, seems_acyclic
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.structure import end_components, steps_to_end
-from rlnet.mdp.system import System, system_of
+from rlnet.mdp.system import EPS, System, system_of
 from rlnet.mdp.table_sweeps import solve_table, table_of
 from rlnet.mdp.undiscounted_bound import undiscounted_bound
 from rlnet.mdp.variants import finite_horizon, soft_solution
@@ -101,10 +101,13 @@ def solve(
             v, q, bound, done, system = _direct(mdp, gamma, tol, method, progress)
     except (ImproperPolicyError, UnboundedValueError) as error:
         raise _with_names(error, mdp) from None
-    best = optimal_pairs(mdp, system, v, q, gamma, bound)
     if verify:
         verified(mdp, v, gamma, bound)
-    return _solution(_laid_out(mdp, v, q, best), gamma, tol, bound, done, progress)
+    if gamma < 1.0 and method in ITERATIVE and device == "cpu":
+        arrays = _tabulated(mdp, v, q, bound)
+    else:
+        arrays = _laid_out(mdp, v, q, optimal_pairs(mdp, system, v, q, gamma, bound))
+    return _solution(arrays, gamma, tol, bound, done, progress)
 
 
 def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress):
@@ -226,6 +229,14 @@ def _laid_out(mdp: FiniteMDP, v: np.ndarray, q: np.ndarray, best: np.ndarray):
     policy[mdp.pair_state[best], mdp.pair_action[best]] = 1.0
     policy /= np.maximum(policy.sum(axis=1, keepdims=True), 1.0)
     return v, table, policy
+
+
+def _tabulated(mdp: FiniteMDP, v: np.ndarray, q: np.ndarray, bound: float):
+    """The same, compiled, with the pairs within twice the bound of the best: q may be off by as much as v."""
+    from rlnet.mdp.packed import tabulated
+
+    slack = 32.0 * EPS * float(np.abs(v).max()) + (2.0 * bound if np.isfinite(bound) else 0.0)
+    return v, *tabulated(mdp, q, slack)
 
 
 def _solution(arrays, gamma: float, tol: float, bound: float, done: str, progress: Progress) -> Solution:

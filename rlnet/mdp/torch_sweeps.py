@@ -47,8 +47,8 @@ class TorchSweeps:
         largest = float(self.v.abs().max()) if self.n else 0.0
         return 0.5 * self.terms * np.finfo(float).eps * (self.scale + 2.0 * (largest + further))
 
-    def backup(self, bonus: float = 0.0) -> tuple[float, float]:
-        """v ← Tv and the greedy policy; the least and the largest change."""
+    def backup(self, bonus: float = 0.0, keep: bool = False) -> tuple[float, float]:
+        """v ← Tv and the greedy policy; the least and the largest change. Action values are computed when asked for."""
         q = self._q() + bonus
         new = self.torch.full_like(self.v, -np.inf).scatter_reduce_(0, self.pair_state, q, "amax")
         new = self.torch.where(self.acts, new, 0.0)
