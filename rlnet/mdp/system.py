@@ -59,7 +59,7 @@ class System:
         A sum of k products is off by at most (k + 1) u Σ|terms|, u = ε/2 (Higham 2002, ch. 3); k counts outcomes, those
         that were added up included, and the rows sum to 1 up to rounding.
         """
-        scale = self._largest_reward + 2.0 * float(np.abs(v).max(initial=0.0))
+        scale = self._largest_reward + 2.0 * float(np.maximum.reduce(np.abs(v), initial=0.0))
         return 0.5 * (self.terms + 6) * EPS * scale
 
 

@@ -46,6 +46,8 @@ class Table:
         self.place = ordinal * self.m + np.repeat(np.arange(self.m), self.counts)  # of each pair, in the flat table
         self.cell = mdp.pair_state.astype(np.intp) * mdp.n_actions + mdp.pair_action  # of each pair, in flat [S, A]
         self.shape = (mdp.n_states, mdp.n_actions)
+        self.ones = np.ones(self.width)
+        self.nothing = np.full(self.shape, -np.inf)
         self.reward = system.reward[pairs]
         self.columns = np.arange(self.m)
         self.listed = number < self.counts
@@ -93,13 +95,13 @@ class Table:
         2γ bound + 2 rounding ≤ 2 bound, since bound ≥ rounding / (1 − γ).
         """
         by_action = q.reshape(self.width, self.m)
-        tied = by_action >= top - 2.0 * bound
+        share = (by_action >= top - 2.0 * bound).astype(float)
         if not self.full:
-            tied &= self.listed
-        share = tied / np.add.reduce(tied, 0)
+            share *= self.listed
+        share /= self.ones.dot(share)
         if self.full and self.m == self.shape[0]:
             return x, by_action.T, share.T
-        v, table, policy = np.zeros(self.shape[0]), np.full(self.shape, -np.inf), np.zeros(self.shape)
+        v, table, policy = np.zeros(self.shape[0]), self.nothing.copy(), np.zeros(self.shape)
         v[self.states] = x
         if self.full:
             table[self.states], policy[self.states] = by_action.T, share.T
@@ -154,12 +156,10 @@ def _along_paths(table: Table, gamma: float, goal: float, progress: Progress):
     rounding explains: (v, q, top, the largest change)."""
     m, total = table.m, table.way_rewards.copy()
     ways = _doubled(table.way, table.ended) if table.ways is None else table.ways
-    scaled = np.zeros(m + 1)  # the last place is for what ends
     for _ in range(MAX_IMPROVEMENTS):
         progress.sweeps += 1
-        x = _path_values(total, ways, gamma)[:m]
-        np.multiply(x, gamma, scaled[:m])
-        q = scaled.take(table.to)
+        total = _path_values(total, ways, gamma)
+        x, q = total[:m], (gamma * total).take(table.to)
         q += table.reward
         by_action = q.reshape(table.width, m)
         top = np.maximum.reduce(by_action, 0)
