@@ -21,6 +21,7 @@ from rlnet.members import member_settings
 from rlnet.record import Record, write_arrays, write_checkpoint, write_json
 from rlnet.report.live import progress
 from rlnet.run import Run
+from rlnet.threads import set_threads
 from rlnet.verdict import arrays, document
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def run(config: Config, folder: Path) -> Result:
         ConfigError: settings that do not fit together, or a folder that holds a run.
         DivergedError: the gradients of all members became infinite or NaN.
     """
-    torch.set_num_threads(config.threads)
     state = Run(config, build(config))
+    set_threads(state)
     record = Record(folder, config)
     try:
         if config.resume is not None:

@@ -54,7 +54,7 @@ class Config(Settings):
     seeds: int = 1  # members of each setting, seeded seed, seed + 1, ...
     vary: dict[str, Any] = field(default_factory=dict)  # lists for PER_MEMBER numbers: M = their product × seeds
     device: str = "cpu"
-    threads: int = 1  # of torch: one is fastest for small networks
+    threads: int | None = None  # of torch, at most the cores there are; null: what the work repays, see rlnet.threads
     log_every: int = MISSING  # steps between rows of metrics.csv
     compare_every: int = MISSING  # steps between comparisons with the exact solution
     compare_share: float = 0.1  # of the run's time that comparing may take; beyond, it is done less often; 1: no limit

@@ -48,7 +48,7 @@ class Turns:
     def __init__(self, spec: dict[str, Any]) -> None:
         config = composed([*overrides(spec), *spec.get("extra", [])])
         self.run = Run(config, build(config))
-        set_threads(config)
+        set_threads(self.run)
 
     def turn(self, steps: int) -> int:
         """At least so many steps of all members together."""

@@ -1,0 +1,58 @@
+"""Threads of torch: what the work repays, what is asked for, never more than there are cores."""
+
+import os
+
+import pytest
+import torch
+from support import make_run
+
+from rlnet import threads
+from rlnet.config import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ((), 1),  # one small network
+        (("algo=dqn", "env=cartpole", "seeds=16"), 1),
+        (("algo=dqn", "env=cartpole", "seeds=64"), 2),
+        (("algo=ppo", "env=cartpole", "seeds=64"), 4),
+        (("algo=ppo", "env=cartpole", "seeds=64", "threads=1"), 1),
+        (("threads=3",), 3),
+        (("threads=64",), 8),
+    ],
+)
+def test_threads_follow_the_work_unless_told(overrides, expected, monkeypatch):
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    run = make_run(*overrides)
+    assert threads.set_threads(run) == torch.get_num_threads() == expected
+
+
+def test_the_default_keeps_to_what_the_environment_says_and_a_number_does_not(monkeypatch):
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads.set_threads(make_run("algo=ppo", "env=cartpole", "seeds=64")) == 3
+    assert threads.set_threads(make_run("threads=5")) == 5
+
+
+def test_cores_are_those_that_the_process_may_use():
+    mine = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(mine)})
+        assert threads.cores() == 1
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert threads.cores() == len(mine)
+
+
+def test_a_number_of_threads_below_one_is_refused():
+    with pytest.raises(ConfigError, match="threads=0: must be at least 1, or null"):
+        make_run("threads=0")
