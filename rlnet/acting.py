@@ -6,13 +6,14 @@ What they compute is what `Algorithm.act` and `Distribution.sample` say, and tes
 behaviours and actions that have no twin here take the plain path.
 """
 
-import math
 from collections.abc import Callable
 from itertools import accumulate
+from math import exp
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import Hyper, Params, by_given, by_policy
@@ -25,57 +26,90 @@ Choose = Callable[[Array, Array], Array]  # (obs [M, N, ...], uniform [M, N]) �
 FEW = 8
 
 
-def chooser(algorithm: Algorithm, setting: Setting, params: Params, hyper: Hyper) -> Choose:
-    """How to act by these parameters until they change: with arrays of numpy on the CPU, elsewhere with tensors."""
+class Twin(NamedTuple):
+    """A behaviour of `explore` where every action is available, in float64: weights of the actions, up to a factor."""
 
-    def plain(obs: Array, uniform: Array) -> Array:
-        return setting.actions.sample(algorithm.act(setting, params, obs, hyper), uniform)
-
-    if hyper["gamma"].device.type != "cpu":
-        return plain
-    found = in_numpy(algorithm, setting, params, hyper)
-    return found or (lambda obs, uniform: plain(torch.from_numpy(obs), torch.from_numpy(uniform)).numpy())
+    many: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores [A, M, N], explore [M, 1]) → [A, M, N]
+    one: Callable[[list[float], float], list[float]]  # (scores [A], explore) → [A]
 
 
-def in_numpy(algorithm: Algorithm, setting: Setting, params: Params, hyper: Hyper) -> Choose | None:
-    """`chooser` in numpy alone; None where something has no twin in it."""
+class Acting:
+    """How an algorithm acts.
+
+    Args:
+        algorithm: which one.
+        setting: what it acts in.
+        device: of the parameters; on the CPU observations and actions are arrays of numpy, elsewhere tensors.
+    """
+
+    def __init__(self, algorithm: Algorithm, setting: Setting, device: torch.device | str = "cpu") -> None:
+        self._algorithm, self._setting, self._arrays = algorithm, setting, torch.device(device).type == "cpu"
+        self._twin = _twin(algorithm, setting) if self._arrays else None
+        self._params: Params | None = None  # those that `_forward` is of
+        self._forward: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def in_numpy(self) -> bool:
+        """Whether torch has no part in it."""
+        return self._twin is not None
+
+    def by(self, params: Params, hyper: Hyper) -> Choose:
+        """How to act by these numbers; of parameters that are changed in place, by what they then are."""
+        if self._twin is None:
+            return self._with_torch(params, hyper)
+        if self._params is not params:
+            self._params, self._forward = params, self._prepared(params)
+        explores = self._algorithm.explores
+        explore = hyper["explore"].numpy().astype(float) if explores else np.ones((len(hyper["gamma"]), 1))
+        return _drawing(self._twin, self._forward, explore)
+
+    def _with_torch(self, params: Params, hyper: Hyper) -> Choose:
+        act, setting = self._algorithm.act, self._setting
+
+        def choose(obs: Tensor, uniform: Tensor) -> Tensor:
+            return setting.actions.sample(act(setting, params, obs, hyper), uniform)
+
+        if not self._arrays:
+            return choose
+        return lambda obs, uniform: choose(torch.from_numpy(obs), torch.from_numpy(uniform)).numpy()
+
+    def _prepared(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
+        """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""
+        setting = self._setting
+        if self._twin is GIVEN:
+            table = (setting.given_policy if setting.given_behaviour is None else setting.given_behaviour).numpy()
+            member = np.arange(len(table))[:, None]
+            return lambda obs: table[member, obs]
+        role = "pi" if self._algorithm.act is by_policy else "q"
+        return setting.networks[role].in_numpy({name: value.detach().numpy() for name, value in params[role].items()})
+
+
+def _twin(algorithm: Algorithm, setting: Setting) -> Twin | None:
+    """How it acts in numpy; None where something has no twin there."""
     if not isinstance(setting.actions, Categorical):
         return None
     if algorithm.act is by_given:
-        table = (setting.given_policy if setting.given_behaviour is None else setting.given_behaviour).numpy()
-        member = np.arange(len(table))[:, None]
-        return _drawing(GIVEN, lambda obs: table[member, obs], np.ones((len(table), 1)))
+        return GIVEN
     role = "pi" if algorithm.act is by_policy else "q"
     behaviour = softmax if algorithm.act is by_policy else setting.behaviour if algorithm.explores else None
     networks = [name for name in setting.networks if name.startswith(role)]
     plain = setting.available is None and setting.quantiles == 1 and not setting.dueling and networks == [role]
-    forward = setting.networks[role].in_numpy
-    if not plain or behaviour not in TWINS or forward is None:
-        return None
-    arrays = {name: value.detach().numpy() for name, value in params[role].items()}
-    explore = np.ones((len(hyper["gamma"]), 1)) if role == "pi" else hyper["explore"].numpy().astype(float)
-    return _drawing(TWINS[behaviour], lambda obs: forward(arrays, obs), explore)
-
-
-class Twin(NamedTuple):
-    """A behaviour of `explore` where every action is available, in float64: weights of the actions, up to a factor."""
-
-    many: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores [M, N, A], explore [M, 1, 1]) → [M, N, A]
-    one: Callable[[list[float], float], list[float]]  # (scores [A], explore) → [A]
+    return TWINS.get(behaviour) if plain and setting.networks[role].in_numpy is not None else None
 
 
 def _drawing(twin: Twin, forward: Callable[[np.ndarray], np.ndarray], explore: np.ndarray) -> Choose:
     """`Categorical.sample` of what the twin makes of `forward`, obs [M, N, ...] → [M, N, A]; `explore` is [M, 1]."""
-    column, numbers = explore[..., None], explore[:, 0].tolist()
+    numbers = explore[:, 0].tolist()
 
+    @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
     def choose(obs: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        scores = forward(obs)
         if uniform.size <= FEW:
-            rows = zip(forward(obs).tolist(), uniform.tolist(), numbers, strict=True)
+            rows = zip(scores.tolist(), uniform.tolist(), numbers, strict=True)
             return np.array([[_one(twin.one(x, e), u) for x, u in zip(xs, us, strict=True)] for xs, us, e in rows])
-        with np.errstate(over="ignore", invalid="ignore"):  # a member that diverges is reported by the learner
-            cumulative = twin.many(forward(obs).astype(float), column).cumsum(-1)
-            below = cumulative <= uniform[..., None] * cumulative[..., -1:]
-        return below.sum(-1)
+        # Actions first: numpy reduces a short last axis slowly.
+        cumulative = twin.many(scores.transpose(2, 0, 1).astype(float, order="C"), explore).cumsum(0)
+        return (cumulative <= uniform * cumulative[-1]).sum(0)
 
     return choose
 
@@ -84,12 +118,15 @@ def _one(weights: list[float], uniform: float) -> int:
     """The first action whose cumulative weight exceeds its share; the first of all where there is no number."""
     cumulative = list(accumulate(weights))
     edge = uniform * cumulative[-1]
-    return next((action for action, upto in enumerate(cumulative) if not upto <= edge), 0)
+    for action, upto in enumerate(cumulative):
+        if not upto <= edge:
+            return action
+    return 0
 
 
 def _greedy(scores: np.ndarray, explore: np.ndarray) -> np.ndarray:
-    best = scores == scores.max(-1, keepdims=True)
-    return best / best.sum(-1, keepdims=True)
+    best = scores == scores.max(0)
+    return best / best.sum(0)
 
 
 def _greedy_one(scores: list[float], explore: float) -> list[float]:
@@ -99,20 +136,22 @@ def _greedy_one(scores: list[float], explore: float) -> list[float]:
 
 
 def _epsilon_greedy(scores: np.ndarray, explore: np.ndarray) -> np.ndarray:
-    return (1 - explore) * _greedy(scores, explore) + explore / scores.shape[-1]
+    return (1 - explore) * _greedy(scores, explore) + explore / len(scores)
 
 
 def _epsilon_greedy_one(scores: list[float], explore: float) -> list[float]:
-    return [(1 - explore) * share + explore / len(scores) for share in _greedy_one(scores, explore)]
+    best, other = max(scores), explore / len(scores)
+    share = (1 - explore) * (1 / scores.count(best)) + other
+    return [share if score == best else other for score in scores]
 
 
 def _softmax(scores: np.ndarray, explore: np.ndarray) -> np.ndarray:
-    return np.exp((scores - scores.max(-1, keepdims=True)) / explore)
+    return np.exp((scores - scores.max(0)) / explore)
 
 
 def _softmax_one(scores: list[float], explore: float) -> list[float]:
     best = max(scores)
-    return [math.exp((score - best) / explore) for score in scores]
+    return [exp((score - best) / explore) for score in scores]
 
 
 GIVEN = Twin(lambda scores, explore: scores, lambda scores, explore: scores)

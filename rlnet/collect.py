@@ -59,7 +59,7 @@ class Collector:
         lookback: int = 0,
         whole_episodes: bool = False,
     ) -> None:
-        device = gamma.device
+        device = self._device = gamma.device
         self._simulation, self._gamma = simulation, gamma.cpu().numpy()
         self._rollout, self.lookback, self._whole = rollout, lookback, whole_episodes
         self._reset_seeds = Streams(seeds, "reset")
@@ -125,17 +125,19 @@ class Collector:
 
     def _finish(self, total: int) -> Rollout:
         """Count what is new among `total` rows, and show all of them."""
-        tensors = {name: tensor[:total] for name, tensor in self._tensors.items()}
+        tensors, rows = self._tensors, self._rows
+        if total < len(tensors["valid"]):
+            tensors, rows = ({name: x[:total] for name, x in kind.items()} for kind in (tensors, rows))
         names = "reward", "terminated", "truncated", "valid"
-        reward, terminated, truncated, valid = (tensors[name].cpu().numpy() for name in names)
+        reward, terminated, truncated, valid = (
+            rows[name] if self._library is np else tensors[name].cpu().numpy() for name in names
+        )
         ended, new = (terminated | truncated) & valid, slice(self.lookback, None)
         discount = self._book(reward[new], ended[new], valid[new])
-        tensors["start_discount"][new] = torch.from_numpy(discount)
-        if self._whole:
-            weight = valid / np.float32(valid.shape[-1])
-        else:
-            weight = self._due(ended, valid) / np.float32(self._rollout * valid.shape[-1])
-        return Rollout(**tensors, weight=torch.from_numpy(weight).to(tensors["reward"].device))
+        rows["start_discount"][new] = torch.from_numpy(discount) if self._library is torch else discount
+        count = valid.shape[-1] if self._whole else self._rollout * valid.shape[-1]
+        weight = (valid if self._whole else self._due(ended, valid)) / np.float32(count)
+        return Rollout(**tensors, weight=torch.from_numpy(weight).to(self._device))
 
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were

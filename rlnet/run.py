@@ -3,18 +3,18 @@
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.acting import chooser
+from rlnet.acting import Acting
 from rlnet.build import Problem
 from rlnet.collect import Collector
 from rlnet.compare import Comparison, Tables, score_population
-from rlnet.config import Config, ConfigError, ReplayConfig
+from rlnet.config import Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig
 from rlnet.data import Rollout
 from rlnet.explore import COUNTING, Progress, greedy, scheduled, softmax
 from rlnet.learner import Learner
@@ -50,58 +50,62 @@ class Run:
             lookback=0 if algorithm.whole_episodes else algorithm.lookback,
             whole_episodes=algorithm.whole_episodes,
         )
+        self._acting = Acting(algorithm, problem.setting, device)
         self.replay: Replay | None = None
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
-        self.steps = torch.zeros(len(seeds), dtype=torch.int64, device=device)  # [M]
+        self.steps = torch.zeros(len(seeds), dtype=torch.int64)  # [M], on the CPU, where the loop looks at them
         self.diverged = torch.full_like(self.steps, -1)  # [M], the step at which it was seen; −1 for sound members
         states, actions = problem.environment.n_states, problem.environment.n_actions
         sizes = (len(seeds), states, actions)
         counted = states is not None and actions is not None
         self.visits = torch.zeros(sizes, dtype=torch.int64, device=device) if counted else None
-        self._schedule = columns(config, "schedule", device)
-        self._optimizer = columns(config, "optimizer", device)
-        self._rate_schedule = columns(config, "optimizer.schedule", device)
+        self._schedule = _arrays(columns(config, "schedule"))
+        self._rate, self._rate_schedule = (
+            _arrays(columns(config, name)) for name in ("optimizer", "optimizer.schedule")
+        )
+        self._unscheduled = torch.zeros_like(self.gamma)
         self.algo = columns(config, "algo", device)
         if algorithm.replays:
             self.replay = _replay(config, self.algo)
-            self._correction = columns(config, "algo.correction", device)
+            self._correction = _arrays(columns(config, "algo.correction"))
 
     @property
     def explore(self) -> Tensor:
         """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
         if self.config.schedule.name == "none":
-            return torch.zeros_like(self.gamma)
-        return scheduled(self._schedule, self._progress())
+            return self._unscheduled
+        return self._tensor(scheduled(self._schedule, self._progress()))
 
     @property
     def learning_rate(self) -> Tensor:
         """[M, 1]; 0 for a member that has done its steps while others have not, or diverged."""
-        rate = self._optimizer.learning_rate * scheduled(self._rate_schedule, self._progress())
-        return rate * (self.learner.alive & (self.steps < self.config.steps).unsqueeze(-1))
+        rate = self._rate.learning_rate * scheduled(self._rate_schedule, self._progress())
+        return self._tensor(rate * (self.steps.numpy() < self.config.steps)[:, None]) * self.learner.alive
 
     @property
     def correction(self) -> Tensor:
         """β of prioritised replay now: [M, 1]."""
-        return scheduled(self._correction, self._progress())
+        return self._tensor(scheduled(self._correction, self._progress()))
 
     def _progress(self) -> Progress:
-        done = (self.steps / self.config.steps).clamp(max=1.0)
-        return Progress(
-            done.unsqueeze(-1), torch.from_numpy(self.collector.episode_count).to(done.device).unsqueeze(-1)
-        )
+        done = np.minimum(self.steps.numpy() / self.config.steps, 1.0)
+        return Progress(done.astype(np.float32)[:, None], self.collector.episode_count[:, None])
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.config.device)
 
     def newly_diverged(self) -> list[int]:
         """The members that the learner has frozen since the last call; their step is noted in `diverged`."""
-        new = ~self.learner.alive.squeeze(-1) & (self.diverged < 0)
+        new = ~self.learner.alive.squeeze(-1).cpu() & (self.diverged < 0)
         self.diverged = torch.where(new, self.steps, self.diverged)
         return new.nonzero().flatten().tolist()
 
     def collect(self) -> Rollout:
         """The next rollout, by the current parameters and exploration."""
-        algorithm, setting = self.problem.algorithm, self.problem.setting
-        params, hyper = self.learner.acting_params(), self.hyper()
-        return self.collector.collect(chooser(algorithm, setting, params, hyper))
+        learner = self.learner
+        params = learner.acting_params() if learner.layout.noisy else learner.params
+        return self.collector.collect(self._acting.by(params, self.hyper()))
 
     def hyper(self) -> dict[str, Tensor]:
         """The numbers that acting and a loss may use, now: [M, 1] each, and visits [M, S, A] where they decide."""
@@ -110,11 +114,12 @@ class Run:
 
     def count(self, rollout: Rollout) -> None:
         """Book the steps and the visits of a rollout."""
-        active = self.steps < self.config.steps  # a member that has done its steps does not count those it still sees
-        self.steps += torch.from_numpy(self.collector.new_steps(rollout)) * active
+        steps, new = self.steps.numpy(), slice(self.collector.lookback, None)
+        active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
+        steps += self.collector.new_steps(rollout) * active
         if self.visits is not None:
-            new = slice(self.collector.lookback, None)
-            _count(self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new] & active[:, None])
+            counted = rollout.valid[new] & self._tensor(active)[:, None]
+            _count(self.visits, rollout.obs[new], rollout.action[new], counted)
 
     @torch.no_grad()
     def tables(self) -> Tables:
@@ -185,6 +190,12 @@ class Run:
 def _replay(config: Config, algo: ReplayConfig) -> Replay:
     sizes = (algo.capacity, algo.batch, algo.n_step, config.member_seeds, config.device)
     return Replay(*sizes, priority=algo.priority, floor=algo.priority_floor)
+
+
+def _arrays(config: ScheduleConfig | OptimizerConfig) -> Any:
+    """A config with columns of tensors as one with arrays."""
+    own = {item.name: getattr(config, item.name) for item in fields(config)}
+    return replace(config, **{name: value.numpy() for name, value in own.items() if isinstance(value, Tensor)})
 
 
 def _count(visits: Tensor, obs: Tensor, action: Tensor, valid: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 from support import make_run
 
 from rlnet import acting
-from rlnet.acting import chooser, in_numpy
+from rlnet.acting import Acting
 
 CASES = [
     ("env=gridworld", "algo=q_learning"),
@@ -28,11 +28,12 @@ def test_numpy_acts_as_torch_does(options, seeds):
     run.learner.theta.mul_(5)  # policies that are not nearly uniform
     run.steps += run.config.steps // 4  # explorations that are neither all nor nothing
     algorithm, setting, params, hyper = run.problem.algorithm, run.problem.setting, run.learner.params, run.hyper()
-    obs = run.collector._obs
+    obs, acts = run.collector._obs, Acting(algorithm, setting)
+    assert acts.in_numpy
     for _ in range(5):
         uniform = torch.rand(seeds, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         plain = setting.actions.sample(algorithm.act(setting, params, torch.from_numpy(obs), hyper), uniform).numpy()
-        fast = in_numpy(algorithm, setting, params, hyper)(obs, uniform.numpy())
+        fast = acts.by(params, hyper)(obs, uniform.numpy())
         assert fast.dtype == np.int64
         assert fast.shape == plain.shape
         # Rounding may move a boundary between two actions over a uniform number, hardly ever.
@@ -46,7 +47,7 @@ def test_few_actions_are_drawn_as_many_are(options, monkeypatch):
     run = make_run(*options, "seeds=3", "algo.envs=200")
     run.learner.theta.mul_(5)
     run.steps += run.config.steps // 4
-    choose = in_numpy(run.problem.algorithm, run.problem.setting, run.learner.params, run.hyper())
+    choose = Acting(run.problem.algorithm, run.problem.setting).by(run.learner.params, run.hyper())
     uniform = np.random.default_rng(0).random((20, 3, 200))
     many = [choose(run.collector._obs, numbers) for numbers in uniform]
     monkeypatch.setattr(acting, "FEW", 600)
@@ -81,8 +82,8 @@ def test_actions_are_drawn_also_where_the_values_are_no_numbers(few, monkeypatch
 )
 def test_what_has_no_twin_in_numpy_takes_the_plain_path(options):
     run = make_run(*options)
-    arguments = (run.problem.algorithm, run.problem.setting, run.learner.params, run.hyper())
-    assert in_numpy(*arguments) is None
+    acts = Acting(run.problem.algorithm, run.problem.setting)
+    assert not acts.in_numpy
     shape = (*run.collector._age.shape, *run.problem.setting.actions.shape)
     with torch.no_grad():
-        assert chooser(*arguments)(run.collector._obs, np.full(shape, 0.5)).shape == shape
+        assert acts.by(run.learner.params, run.hyper())(run.collector._obs, np.full(shape, 0.5)).shape == shape

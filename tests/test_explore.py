@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -63,7 +64,7 @@ def test_sample_stays_inside_at_the_ends_of_the_uniform_range():
 
 
 def test_schedules():
-    done = Progress(torch.tensor([0.0, 0.25, 0.5, 1.0]), torch.tensor([0, 1, 2, 100]))
+    done = Progress(np.array([0.0, 0.25, 0.5, 1.0], np.float32), np.array([0, 1, 2, 100]))
     assert scheduled(ConstantConfig("constant", 0.3), done).tolist() == pytest.approx([0.3] * 4)
     linear = RampConfig("linear", 1.0, 0.2, 0.5)
     assert scheduled(linear, done).tolist() == pytest.approx([1.0, 0.6, 0.2, 0.2])

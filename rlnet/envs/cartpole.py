@@ -56,31 +56,35 @@ class CartPoleSimulation:
     def __init__(self, seeds: Sequence[int], envs: int, max_steps: int) -> None:
         self.max_steps = max_steps
         self._starts = BlockUniform(Streams(seeds, "environment"), (4, envs), library=np)
-        shape = len(seeds), envs
-        self._state = np.zeros((4, *shape))
-        self._age = np.zeros(shape, np.int64)  # steps of the running episodes
+        self._shape = shape = len(seeds), envs
+        self.few = len(seeds) * envs <= FEW
+        self._state = np.zeros((4, *shape))  # where there are many
+        self._numbers: list[tuple[float, ...]] = []  # where there are few: the state of each
+        self._now, self._began = 0, np.zeros(shape, np.int64)  # steps so far, and when the running episodes began
+        self._limit = max_steps  # before it no episode is too long
         self._none, self._all, self._reward = np.zeros(shape, bool), np.ones(shape, bool), np.ones(shape, np.float32)
 
     def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
         """Begin a new episode everywhere; with M `seeds` start the members' streams again. Returns obs [M, N, 4]."""
         if seeds is not None:
             self._starts.reseed(seeds)
-        self._state, self._age = _first(self._starts.next()), np.zeros_like(self._age)
+        self._began[:], self._limit = self._now, self._now + self.max_steps
+        self._set(_first(self._starts.next().transpose(1, 0, 2)))
         return self._observation()
 
     def step(self, action: np.ndarray) -> Step:
         """Take `action` [M, N] int64, 0 (left) or 1 (right), everywhere."""
-        failed = self._move_few(action) if action.size <= FEW else self._move(action)
-        self._age += 1
-        late = self._age >= self.max_steps
+        failed = self._move_few(action) if self.few else self._move(action)
+        self._now += 1
         uniform = self._starts.next()  # drawn whether needed or not: when others end must not decide what comes next
-        next_obs = obs = self._observation()
-        if failed is self._none and np.count_nonzero(late) == 0:
-            return Step(next_obs, self._reward, failed, failed, self._all, obs)
-        ended = failed | late
-        self._state = np.where(ended, _first(uniform), self._state)
-        self._age[ended] = 0
-        return Step(next_obs, self._reward, failed, late & ~failed, self._all, self._observation())
+        obs, cut = self._observation(), self._none
+        if self._now >= self._limit:
+            self._limit = int(self._began.min()) + self.max_steps
+            cut = (self._now - self._began >= self.max_steps) & ~failed
+        elif failed is self._none:
+            return Step(obs, self._reward, failed, failed, self._all, obs)
+        self._restart(failed | cut, uniform)
+        return Step(obs, self._reward, failed, cut, self._all, self._observation())
 
     def _move(self, action: np.ndarray) -> np.ndarray:
         """Move everywhere; whether each has failed: bool [M, N], the array `_none` where none has."""
@@ -91,29 +95,46 @@ class CartPoleSimulation:
 
     def _move_few(self, action: np.ndarray) -> np.ndarray:
         """The same, environment by environment."""
-        # Of numpy also here: the library of Python may round a cosine to another last bit.
-        theta = self._state[2]
-        numbers = zip(*self._state.reshape(4, -1).tolist(), strict=True)
-        waves = zip(np.cos(theta).ravel().tolist(), np.sin(theta).ravel().tolist(), strict=True)
-        rows = [
-            moved(state, cos, sin, FORCE if right else -FORCE)
-            for state, (cos, sin), right in zip(numbers, waves, action.ravel().tolist(), strict=True)
+        # Cosines of numpy also here: those of Python may be rounded to another last bit.
+        self._numbers = [
+            moved(state, float(np.cos(state[2])), float(np.sin(state[2])), FORCE if right else -FORCE)
+            for state, right in zip(self._numbers, action.ravel().tolist(), strict=True)
         ]
-        self._state = np.array(list(zip(*rows, strict=True))).reshape(self._state.shape)
-        failed = [abs(x) > FAR or abs(theta) > STEEP for x, _, theta, _ in rows]
-        return np.array(failed).reshape(action.shape) if any(failed) else self._none
+        failed = [abs(x) > FAR or abs(theta) > STEEP for x, _, theta, _ in self._numbers]
+        return np.array(failed).reshape(self._shape) if any(failed) else self._none
+
+    def _restart(self, ended: np.ndarray, uniform: np.ndarray) -> None:
+        """Begin new episodes where others ended."""
+        state, (m, n) = self._where(), ended.nonzero()
+        state[:, m, n] = _first(uniform[m, :, n].T)
+        self._began[m, n] = self._now
+        self._set(state)
+
+    def _where(self) -> np.ndarray:
+        """The state [4, M, N]."""
+        return np.array(self._numbers).T.reshape(4, *self._shape) if self.few else self._state
+
+    def _set(self, state: np.ndarray) -> None:
+        self._state = state
+        if self.few:
+            self._numbers = list(map(tuple, state.reshape(4, -1).T.tolist()))
 
     def _observation(self) -> np.ndarray:
+        """[M, N, 4]."""
+        if self.few:
+            return np.array(self._numbers, np.float32).reshape(*self._shape, 4)
         return self._state.transpose(1, 2, 0).astype(np.float32, order="C")
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with exactly the same steps."""
-        arrays = {"state": torch.from_numpy(self._state.copy()), "age": torch.from_numpy(self._age.copy())}
-        return {**arrays, "starts": self._starts.state_dict()}
+        arrays = {"state": self._where().copy(), "age": self._now - self._began}
+        return {name: torch.from_numpy(x) for name, x in arrays.items()} | {"starts": self._starts.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self._state, self._age = state["state"].cpu().numpy().copy(), state["age"].cpu().numpy().copy()
+        self._now, self._limit = 0, 0
+        self._began = -state["age"].cpu().numpy()
+        self._set(state["state"].cpu().numpy().copy())
         self._starts.load_state_dict(state["starts"])
 
     def close(self) -> None:
@@ -121,5 +142,5 @@ class CartPoleSimulation:
 
 
 def _first(uniform: np.ndarray) -> np.ndarray:
-    """The first state of episodes, [4, M, N], from uniform numbers [M, 4, N]."""
-    return (2 * uniform.transpose(1, 0, 2) - 1) * FIRST
+    """The first state of episodes, from uniform numbers."""
+    return (2 * uniform - 1) * FIRST

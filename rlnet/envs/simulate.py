@@ -95,7 +95,7 @@ class Sampler:
         for name, table in tables.items():
             table = np.ascontiguousarray(table)
             setattr(self, name, table if device is None else torch.from_numpy(table).to(device))
-        self._library, self._right = (np, {"side": "right"}) if device is None else (torch, {"right": True})
+        self._library = np if device is None else torch
         self.deterministic = len(kept) == mdp.n_pairs
 
     def pair(self, state: Array, action: Array) -> Array:
@@ -111,15 +111,24 @@ class Sampler:
         """The outcome of each pair that the uniform number u ∈ [0, 1) (float64) selects, int64 like `pair`."""
         if self.deterministic:
             return pair
-        index = self._library.searchsorted(self.keys, pair + u, **self._right)
+        index = self._search(self.keys, pair + u)
         # pair + u may have been rounded to pair + 1, which is where the next pair begins.
         return self._library.minimum(index, self.last.take(pair))
 
     def first_state(self, u: Array) -> Array:
-        """The state in which an episode begins that the uniform number u ∈ [0, 1) (float64) selects, int64 like u."""
+        """The state in which an episode begins that the uniform number u ∈ [0, 1) (float64) selects.
+
+        int64 like u; of shape [1] where there is only one.
+        """
         if len(self.begin) == 1:
-            return self._library.broadcast_to(self.begin, u.shape)
-        return self.begin.take(self._library.searchsorted(self.start, u + 0.0, **self._right))
+            return self.begin
+        return self.begin.take(self._search(self.start, u))
+
+    def _search(self, rising: Array, u: Array) -> Array:
+        """How many numbers are not above u."""
+        if self._library is np:
+            return rising.searchsorted(u, "right")
+        return torch.searchsorted(rising, u.contiguous(), right=True)
 
 
 def _cumulative(probability: np.ndarray, ptr: np.ndarray) -> np.ndarray:
@@ -187,7 +196,8 @@ class TabularSimulation:
             self._numbers.reseed(seeds)
         first = self.sampler.first_state(self._numbers.next()[:, 1])
         if where is None or self.state is None:
-            self.state, self.age = first + 0, self.age * 0
+            self.age = self.age * 0
+            self.state = first + self.age
         else:
             self.state, self.age = self._library.where(where, first, self.state), self.age * ~where
         return self.state

@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": torch.nn.functional.silu,
 }
 
-NUMPY_ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
+NUMPY_ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0, out=x), "tanh": lambda x: np.tanh(x, out=x)}  # in place
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,13 @@ def _table(first: Tensor, states: int) -> Network:
     def init(streams: Streams) -> Params:
         return {"table": first.to(streams.device).expand(streams.members, states, outputs).clone()}
 
+    def in_numpy(params: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        table, member = params["table"], np.arange(len(params["table"]))[:, None]
+        return lambda obs: table[member, obs]
+
     # A state is a one-hot input, of which one is active.
-    return Network({"table": (states, outputs)}, init, lambda params, obs: lookup(params["table"], obs), {"table": 1.0})
+    apply, roots = (lambda params, obs: lookup(params["table"], obs)), {"table": 1.0}
+    return Network({"table": (states, outputs)}, init, apply, roots, in_numpy=in_numpy)
 
 
 def _linear(first: Tensor, config: LinearConfig, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
@@ -138,15 +143,20 @@ def _mlp(
         value = dense(for_value, params["weight_value"], params["bias_value"])
         return torch.cat((value, dense(for_rest, *last)), dim=-1)
 
-    def in_numpy(params: Mapping[str, np.ndarray], obs: np.ndarray) -> np.ndarray:
-        if encode is None:
-            member = np.arange(len(obs))[:, None]
-            x = params["weight0"][member, obs] + params["bias0"][:, None]
-        else:
-            x = np.matmul(obs, params["weight0"]) + params["bias0"][:, None]
-        for layer in range(1, depth + 1):
-            x = np.matmul(act(x), params[f"weight{layer}"]) + params[f"bias{layer}"][:, None]
-        return x
+    def in_numpy(params: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        layers = [(params[f"weight{k}"], params[f"bias{k}"][:, None]) for k in range(depth + 1)]
+        first, later = layers[0], layers[1:]
+        member = np.arange(len(first[0]))[:, None]
+
+        def forward(obs: np.ndarray) -> np.ndarray:
+            x = first[0][member, obs] if encode is None else np.matmul(obs, first[0])
+            x += first[1]
+            for weight, bias in later:
+                x = np.matmul(act(x), weight)
+                x += bias
+            return x
+
+        return forward
 
     act = NUMPY_ACTIVATIONS.get(config.activation)
     raw = encode is None or encode is _as_it_is
