@@ -53,16 +53,49 @@ def garnet(n, seed=0):
     )
 
 
+def ragged(n):
+    """One to 80 random successors, a tenth of the outcomes end, some of them in a state that goes on."""
+    rng = np.random.default_rng(1)
+    counts = rng.integers(1, 6, 2 * n)
+    counts[0] = 80
+    pair = np.repeat(np.arange(2 * n), counts)
+    p = rng.exponential(size=len(pair))
+    p /= np.add.reduceat(p, np.cumsum(counts) - counts)[pair]
+    columns = (pair // 2, pair % 2, rng.integers(0, n, len(pair)), p, rng.normal(size=len(pair)))
+    return FiniteMDP.from_coo(*columns, rng.random(len(pair)) < 0.1, n_states=n, n_actions=2)
+
+
+def noisy(n):
+    """Three rewards for every successor of a random model."""
+    base = garnet(n)
+    pair = np.repeat(np.arange(base.n_pairs), np.diff(base.outcome_ptr))
+    columns = (base.pair_state[pair], base.pair_action[pair], base.next_state, base.probability / 3)
+    rewards = (base.reward[:, None] + [-1.0, 0.25, 0.75]).ravel()
+    return FiniteMDP.from_coo(*(np.repeat(x, 3) for x in columns), rewards, n_states=n, n_actions=4)
+
+
 @pytest.mark.parametrize("method", ITERATIVE)
-@pytest.mark.parametrize("make", [lambda: lake(40), lambda: garnet(1500)])
+@pytest.mark.parametrize("make", [lambda: lake(40), lambda: garnet(1500), lambda: ragged(1500), lambda: noisy(1500)])
 def test_sweeps_meet_their_bound_against_lu(make, method):
     mdp = make()
     exact = solve(mdp, 0.97, method="policy_iteration")
     swept = solve(mdp, 0.97, method=method, tol=1e-6, verify=True)
     assert swept.converged
     assert swept.error_bound <= 1e-6
-    assert np.abs(swept.v - exact.v).max() <= swept.error_bound + exact.error_bound
+    bound = swept.error_bound + exact.error_bound
+    assert np.abs(swept.v - exact.v).max() <= bound
+    assert np.abs(swept.q - exact.q)[mdp.available].max() <= bound
+    assert (swept.q[~mdp.available] == -np.inf).all()
+    optimal = mdp.available & (exact.q >= exact.v[:, None] - exact.error_bound)
+    assert (swept.policy[optimal] > 0.0).all()
+    # What is listed is within two bounds of the best of the values found, which are within one of the true ones.
+    assert (exact.v[:, None] - exact.q)[swept.policy > 0.0].max() <= 5.0 * bound
+    np.testing.assert_array_equal(swept.policy, _even(swept.policy > 0.0))
     assert swept.method.startswith(method)
+
+
+def _even(chosen):
+    return chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
 
 
 @pytest.mark.parametrize("method", ITERATIVE)
