@@ -16,7 +16,8 @@ JACOBI_GOAL = 0.3  # policy sweeps shrink the span to this fraction at least: se
 JACOBI_LIMIT = 40
 FEW = 1e-3  # of the states: a policy that changes in no more than these is swept as if it were the last
 INNER_GOAL = 0.1  # policy sweeps go on until their change is this fraction of the last improvement's
-INNER_LIMIT = 12
+INNER_LIMIT = 4  # times
+AT_ONCE = 3  # sweeps: looking at the change, and handing it between threads, takes time too
 TURNS_OF_TRIAL = (1, 3, 7, 15)  # in which the way of sweeping is chosen: what the values depend on shows late
 RELAXATION = 1.45  # of Gauss-Seidel policy sweeps: halves their number on grids; given up where it does not converge
 ROW_SUM = 1.1e-15  # per outcome: how far from 1 the probabilities of a pair may sum (`rlnet.mdp.build` rescales them)
@@ -44,7 +45,7 @@ class Sweeps(Protocol):
     def backup(self, bonus: float = 0.0, keep: bool = False) -> tuple[float, float]: ...
     def backup_in_place(self, bonus: float = 0.0, ignore: float = 0.0) -> float: ...
     def follow(self, bonus: float = 0.0) -> tuple[float, float]: ...
-    def follow_in_place(self, bonus: float = 0.0) -> float: ...
+    def follow_in_place(self, bonus: float = 0.0, times: int = 1) -> float: ...
     def try_ways(self, bonus: float = 0.0) -> int: ...
     def shift(self, by: float) -> None: ...
     def rounding(self, further: float = 0.0) -> float: ...
@@ -158,12 +159,12 @@ def in_place(
 
 def _follow_in_place(sweeps: Sweeps, change: float, progress: Progress, bonus: float) -> None:
     """Sweeps of the policy until one changes a fraction of `change`, what its improvement changed."""
-    for k in range(1, INNER_LIMIT + 1):
-        last = sweeps.follow_in_place(bonus)
-        progress.sweeps += 1
+    for _ in range(INNER_LIMIT):
+        last = sweeps.follow_in_place(bonus, AT_ONCE)
+        progress.sweeps += AT_ONCE
         if last <= INNER_GOAL * change:
             break
-        if k > 3 and last > 4.0 * change:  # over-relaxation diverges here
+        if last > 4.0 * change:  # over-relaxation diverges here
             sweeps.relax = 1.0
 
 

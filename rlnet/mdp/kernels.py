@@ -210,31 +210,32 @@ def gather(lo, hi, row, outcome_ptr, choice, reward, successor, chance, gamma, h
 
 
 @compiled
-def follow_in_place(
-    lo, hi, forward, row, choice, outcome_ptr, reward, successor, chance, gamma, bonus, v, relax, chains
-):
-    """Gauss-Seidel for a policy, over-relaxed: v += relax (r + bonus + γ P v − v); the largest change. `chains` as in
-    `backup_in_place`. Rows are gathered ones (one a state), or those that `choice` names, if `row` is empty."""
+def follow_in_place(lo, hi, ways, row, choice, outcome_ptr, reward, successor, chance, gamma, bonus, v, relax, chains):
+    """Gauss-Seidel for a policy, over-relaxed: v += relax (r + bonus + γ P v − v), a sweep for each of `ways` (True:
+    forwards); the largest change of the last. `chains` as in `backup_in_place`. Rows are gathered ones (one a state),
+    or those that `choice` names, if `row` is empty."""
     change, width = 0.0, U(len(row))
     stretch = (hi - lo + len(chains) - 1) // len(chains)
-    for j in range(stretch):
-        for part in range(len(chains)):
-            at = lo + part * stretch + (j if forward else stretch - 1 - j)
-            if at >= hi:
-                break
-            s = U(at)
-            # What does not act is not asked for where nothing depends on it: its row is 0, and nobody can predict it.
-            extra = bonus if bonus != 0.0 and choice[s] >= 0 else 0.0
-            if len(row) > 0:
-                d = reward[s] + extra + fixed(s * width, row, successor, chance, v) - v[s]
-            elif choice[s] >= 0:
-                i = U(choice[s])
-                begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
-                d = reward[i] + extra + gamma * loose(begin, end, successor, chance, v) - v[s]
-            else:
-                d = 0.0
-            v[s] += relax * d
-            change = max(change, abs(d))
+    for forward in ways:
+        change = 0.0
+        for j in range(stretch):
+            for part in range(len(chains)):
+                at = lo + part * stretch + (j if forward else stretch - 1 - j)
+                if at >= hi:
+                    break
+                s = U(at)
+                # Whether a state acts cannot be predicted. Where nothing depends on it (its row is 0), it is not asked.
+                extra = bonus if bonus != 0.0 and choice[s] >= 0 else 0.0
+                if len(row) > 0:
+                    d = reward[s] + extra + fixed(s * width, row, successor, chance, v) - v[s]
+                elif choice[s] >= 0:
+                    i = U(choice[s])
+                    begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
+                    d = reward[i] + extra + gamma * loose(begin, end, successor, chance, v) - v[s]
+                else:
+                    d = 0.0
+                v[s] += relax * d
+                change = max(change, abs(d))
     return change
 
 

@@ -133,15 +133,19 @@ class PackedSweeps:
         self.v, self.other = self.other, self.v
         return min(c[0] for c in changes), max(c[1] for c in changes)
 
-    def follow_in_place(self, bonus: float = 0.0) -> float:
-        """One over-relaxed Gauss-Seidel sweep of the greedy policy, of the states that count; the largest change."""
-        self._turn()
+    def follow_in_place(self, bonus: float = 0.0, times: int = 1) -> float:
+        """Over-relaxed Gauss-Seidel sweeps of the greedy policy, of the states that count; the largest change of the
+        last. A thread makes all of them before its block's neighbours are swept."""
         self.kept = None
-        arrays = (self.forward, self.row, *self.policy_rows(), self.gamma, bonus, self.v, self.relax, self.chains)
-        return max(self._alternating(lambda a, b: self.run.follow_in_place(a, b, *arrays), *self.active))
+        ways = np.array([self._turn() for _ in range(times)])
+        arrays = (self.row, *self.policy_rows(), self.gamma, bonus, self.v, self.relax, self.chains)
+        call = lambda lo, hi: self.run.follow_in_place(lo, hi, ways, *arrays)  # noqa: E731
+        return max(self._alternating(call, *self.active))
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """The direction of the next sweep in place, whether forwards."""
         self.forward = self.way > 0 if self.way else not self.forward
+        return self.forward
 
     def try_ways(self, bonus: float = 0.0) -> int:
         """Sweeps of the greedy policy in place, forwards and back from the same values; how many. From then on, sweeps
@@ -152,8 +156,7 @@ class PackedSweeps:
         start, moved, reached = self.v, {}, {}
         for self.way in (1, -1):
             self.v = start.copy()
-            for _ in range(TRIAL):
-                self.follow_in_place(bonus)
+            self.follow_in_place(bonus, TRIAL)
             moved[self.way], reached[self.way] = float(np.abs(self.v - start).sum()), self.v
         best = max(moved, key=moved.get)
         self.way = best if moved[best] > BETTER * moved[-best] else 0

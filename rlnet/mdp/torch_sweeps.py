@@ -69,9 +69,10 @@ class TorchSweeps:
         low, high = self.backup(bonus)
         return max(-low, high)
 
-    def follow_in_place(self, bonus: float = 0.0) -> float:
-        """A Jacobi sweep of the policy; the largest change."""
-        low, high = self.follow(bonus)
+    def follow_in_place(self, bonus: float = 0.0, times: int = 1) -> float:
+        """Jacobi sweeps of the policy; the largest change of the last."""
+        for _ in range(times):
+            low, high = self.follow(bonus)
         return max(-low, high)
 
     def try_ways(self, bonus: float = 0.0) -> int:
