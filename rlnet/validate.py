@@ -142,7 +142,6 @@ def _check_solve(config: SolveConfig) -> None:
             require(getattr(config, key) == only, key, getattr(config, key), allowed)
         require(not config.verify, "verify", config.verify, f"is not available with a {special}")
     if config.device != "cpu":
-        require(config.gamma < 1, "device", config.device, "needs gamma < 1; use device=cpu")
         swept = ("auto", *ITERATIVE)
         require(config.method in swept, "method", config.method, f"device={config.device} takes {', '.join(swept)}")
 

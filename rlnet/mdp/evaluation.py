@@ -88,6 +88,8 @@ def evaluate(
     check_temperature(temperature)
     if horizon is not None:
         horizon = check_count("horizon", horizon, 0)
+        if verify:
+            raise ValueError("verify is not available with a horizon: leave it at its default")
         matrices = _policies_in_time(mdp, policy, horizon)
         return finite_horizon(mdp, gamma, horizon, temperature, matrices, tol, began)
     matrix = policy_matrix(mdp, policy)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 
@@ -48,7 +49,7 @@ class PackedSweeps:
         self.run, self.gamma = kernels, gamma
         if isinstance(model, FiniteMDP) and _repeats(model):
             model = system_of(model)
-        self.pair_ptr, self.outcome_ptr, columns = _source(model)
+        self.pair_ptr, self.outcome_ptr, columns = source(model)
         self.n, n_pairs = len(self.pair_ptr) - 1, len(self.outcome_ptr) - 1
         self.acts = self.pair_ptr[1:] > self.pair_ptr[:-1]
         counts = np.diff(self.outcome_ptr)
@@ -215,6 +216,32 @@ class PackedSweeps:
         self.choice[:] = pairs
         self.policy, self.active = None, (0, self.n)
 
+    @contextmanager
+    def counting(self, guess: np.ndarray | None) -> Iterator[None]:
+        """Meanwhile the policy pays nothing, and the values are `guess` [n] or 0: what it pays then counts steps."""
+        values, (row, ptr, reward, to, p) = self.v, self.policy_rows()
+        self.policy = (row, ptr, np.zeros_like(reward), to, p)
+        self.v = np.zeros(self.n) if guess is None else guess.copy()
+        self.active = (0, self.n)
+        try:
+            yield
+        finally:
+            self.v, self.policy = values, (row, ptr, reward, to, p)
+            self.active = (0, self.n)
+
+    def after(self, w: np.ndarray) -> np.ndarray:
+        """P w [P] of all pairs, for w [n] that is 0 in states that do not act; up to one more rounding."""
+        values, self.v, self.kept = self.v, w, None
+        try:
+            return self.action_values() - self.reward
+        finally:
+            self.v = values
+
+    def move(self, by: np.ndarray) -> None:
+        """Add `by`, float64 [n], to the values."""
+        self.v += by
+        self.kept = None
+
     def shift(self, by: float) -> None:
         """Add a constant to the value of every state that acts, and to kept action values."""
         if by != 0.0:
@@ -255,7 +282,7 @@ class PackedSweeps:
         return _at_once(call, first) + _at_once(call, second)
 
 
-def _source(model: FiniteMDP | System) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
+def source(model: FiniteMDP | System) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
     """(pair_ptr, outcome_ptr, (next_state, probability, reward, terminated)); with one outcome per pair at most, one
     per pair."""
     if isinstance(model, FiniteMDP):

@@ -63,7 +63,7 @@ def solve(
       thousand states, modified policy iteration beyond. `Solution.method` says what was done.
     - `temperature` τ > 0 maximises Σ γ^t (R + τ H(π(·|S_t))): v = τ log Σ_a exp(q/τ), and the policy is softmax(q/τ).
     - `horizon` H: at most H steps are left. Then v is [H + 1, S] (v[t]: at time t; v[H] = 0), q and policy [H, S, A].
-    - `device`: "cpu", or "cuda" for torch sweeps on the GPU (γ < 1).
+    - `device`: "cpu", or "cuda" for torch sweeps on the GPU.
     - `verify`: recompute the residual from the model's own arrays in extended precision, and raise ArithmeticError
       if it contradicts the bound.
     - `callback(sweeps, bound, seconds)` is called between sweeps with the bound so far (inf before there is one).
@@ -74,7 +74,7 @@ def solve(
     of its range.
     """
     began = time.perf_counter()
-    gamma = _checked(gamma, tol, method, temperature, horizon, device, max_sweeps)
+    gamma = _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps)
     if horizon is not None:
         horizon = check_count("horizon", horizon, 0)
         return finite_horizon(mdp, gamma, horizon, temperature, None, tol, began)
@@ -94,7 +94,7 @@ def solve(
         return _solution(arrays, gamma, tol, bound, done, progress)
     try:
         if gamma == 1.0:
-            v, q, bound, done, system = _at_one(mdp, tol, method, progress, sort)
+            v, q, bound, done, system = _at_one(mdp, tol, method, progress, device, sort)
         elif method in ITERATIVE:
             v, q, bound, done, system = _swept(mdp, gamma, tol, method, progress, device, sort)
         else:
@@ -128,14 +128,7 @@ def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Pro
 
 def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str, sort: bool):
     order = ordered(system_of(mdp)) if sort else None
-    if device == "cpu":
-        from rlnet.mdp.packed import PackedSweeps
-
-        sweeps = PackedSweeps(mdp, gamma) if order is None else _in_order(order, gamma)
-    else:
-        from rlnet.mdp.torch_sweeps import TorchSweeps
-
-        sweeps = TorchSweeps(mdp, gamma, device)
+    sweeps = _sweeps(mdp, gamma, device) if order is None else _in_order(order, gamma)
     try:
         sweeps.start()
         bound, done = discounted(sweeps, tol, method, progress)
@@ -157,13 +150,13 @@ def _in_order(order: Ordered, gamma: float) -> PackedSweeps:
     return sweeps
 
 
-def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, sort: bool):
+def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, device: str, sort: bool):
     system = system_of(mdp)
     proper = made_proper(system)
     smaller, pairs = proper.system, proper.pairs
     try:
         if method in ITERATIVE:
-            v, bound, done = _swept_at_one(smaller, pairs, tol, method, progress, sort)
+            v, bound, done = _swept_at_one(smaller, pairs, tol, method, progress, device, sort)
         else:
             if method == "linear_programming" and len(pairs):
                 first = linear_programme(smaller, 1.0)
@@ -177,13 +170,24 @@ def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, sort: b
     return v, system.q(v, 1.0), bound, done, system
 
 
-def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress, sort: bool):
-    from rlnet.mdp.packed import PackedSweeps
+def _sweeps(model: FiniteMDP | System, gamma: float, device: str):
+    if device == "cpu":
+        from rlnet.mdp.packed import PackedSweeps
+
+        return PackedSweeps(model, gamma)
+    from rlnet.mdp.torch_sweeps import TorchSweeps
+
+    return TorchSweeps(model, gamma, device)
+
+
+def _swept_at_one(
+    system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress, device: str, sort: bool
+):
     from rlnet.mdp.undiscounted import reached, undiscounted
 
     order = ordered(system) if sort else None
     if order is None:
-        sweeps, place, number = PackedSweeps(system, 1.0), np.arange(system.n), np.arange(len(system.pair_state))
+        sweeps, place, number = _sweeps(system, 1.0, device), np.arange(system.n), np.arange(len(system.pair_state))
     else:
         sweeps, place, number = _in_order(order, 1.0), order.rank, order.pair_rank
     first = np.full(system.n, -1, dtype=np.int64)
@@ -193,12 +197,12 @@ def _swept_at_one(system: System, pairs: np.ndarray, tol: float, method: str, pr
     except KeyboardInterrupt:
         progress.interrupted = True
         bound = reached(sweeps, progress)
-        return sweeps.v[place], bound, f"{method}, interrupted"
+        return sweeps.values()[place], bound, f"{method}, interrupted"
     if not np.isfinite(bound) and not progress.exhausted:
         # Sweeping did not settle: exact policy iteration finds the loop that pays, or the value if there is one.
         v, pairs = policy_iteration(system, 1.0, proper_policy(system)[1], progress)
         return v, undiscounted_bound(system, v, pairs), f"{method}, then policy_iteration (LU)"
-    return sweeps.v[place], bound, done if order is None else f"{done}, {SORTED}"
+    return sweeps.values()[place], bound, done if order is None else f"{done}, {SORTED}"
 
 
 def _patience(system: System, method: str) -> int:
@@ -245,7 +249,7 @@ def _solution(arrays, gamma: float, tol: float, bound: float, done: str, progres
     return Solution(*arrays, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
 
 
-def _checked(gamma, tol, method, temperature, horizon, device, max_sweeps) -> float:
+def _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps) -> float:
     gamma = check_gamma(gamma)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
@@ -256,10 +260,11 @@ def _checked(gamma, tol, method, temperature, horizon, device, max_sweeps) -> fl
     if max_sweeps is not None:
         check_count("max_sweeps", max_sweeps, 1)
     special = "horizon" if horizon is not None else "temperature" if temperature > 0 else None
-    if special and (method != "auto" or device != "cpu"):
-        raise ValueError(f"{special} is solved by its own method on the CPU: leave method and device at their defaults")
-    if device != "cpu" and (gamma == 1.0 or method not in ("auto", *ITERATIVE)):
-        raise ValueError(f"device={device!r} sweeps (auto, {', '.join(ITERATIVE)}) at gamma < 1 only")
+    if special and (method != "auto" or device != "cpu" or verify or max_sweeps is not None):
+        options = "method, device, verify and max_sweeps"
+        raise ValueError(f"{special} is solved by its own method on the CPU: leave {options} at their defaults")
+    if device != "cpu" and method not in ("auto", *ITERATIVE):
+        raise ValueError(f"device={device!r} takes a method that sweeps: auto, {', '.join(ITERATIVE)}")
     return gamma
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlnet.mdp.iterate import Progress, in_place
-from rlnet.mdp.packed import PackedSweeps
+from rlnet.mdp.iterate import Progress, UndiscountedSweeps, in_place
 
 STEP_SWEEPS = 20_000  # sweeps granted to the expected steps of a policy before it counts as never ending
 UNSETTLED_SWEEPS = 500  # the same, when a sweep was interrupted: the caller waits
@@ -14,7 +13,7 @@ FIRST_SWEEPS = 5  # of the policy that ends from everywhere
 
 
 def undiscounted(
-    sweeps: PackedSweeps, tol: float, method: str, progress: Progress, proper: np.ndarray, patience: int
+    sweeps: UndiscountedSweeps, tol: float, method: str, progress: Progress, proper: np.ndarray, patience: int
 ) -> tuple[float, str]:
     """Iterate until the values are within `tol` of v* at γ = 1: (bound, what was done).
 
@@ -48,14 +47,14 @@ def undiscounted(
         bound = 0.5 * float(below.max(initial=0.0)) * (1.0 + 1e-12) + slack
         progress.report(bound)
         if bound <= tol or theta <= 8.0 * slack:
-            sweeps.v -= 0.5 * below
+            sweeps.move(-0.5 * below)
             return bound, method
         theta = max(0.7 * theta * tol / bound, 8.0 * slack)
-    sweeps.v -= 0.5 * below
+    sweeps.move(-0.5 * below)
     return bound, method
 
 
-def reached(sweeps: PackedSweeps, progress: Progress) -> float:
+def reached(sweeps: UndiscountedSweeps, progress: Progress) -> float:
     """A bound on values that have not settled, which are moved to the middle of what is proved; inf if nothing is.
 
     With W as in `undiscounted`, v + κW ≥ T(v + κW) wherever κ (W − P_a W) ≥ r_a + P_a v − v for every pair; then
@@ -66,23 +65,23 @@ def reached(sweeps: PackedSweeps, progress: Progress) -> float:
     steps = _steps(sweeps, None, progress, UNSETTLED_SWEEPS)
     if steps is None:
         return np.inf
-    v, own, slack = sweeps.v, np.repeat(np.arange(sweeps.n), np.diff(sweeps.pair_ptr)), 2.0 * sweeps.rounding()
-    gain = sweeps.action_values() - v[own]
-    try:
-        sweeps.v = steps
-        nearer = steps[own] - (sweeps.action_values() - sweeps.reward) - 4.0 * sweeps.rounding()
-    finally:
-        sweeps.v = v
+    own, slack, size = (
+        np.repeat(np.arange(sweeps.n), np.diff(sweeps.pair_ptr)),
+        2.0 * sweeps.rounding(),
+        float(steps.max(initial=0.0)),
+    )
+    gain = sweeps.action_values() - sweeps.values()[own]
+    nearer = steps[own] - sweeps.after(steps) - 4.0 * sweeps.rounding(size)
     below = slack - float(gain[sweeps.choice[sweeps.acts]].min(initial=0.0))
     up = nearer > 0.0
     above = float(((gain + slack)[up] / nearer[up]).max(initial=0.0)) * (1.0 + 1e-12)
     if (above * (1.0 + 1e-12) * nearer[~up] < (gain + slack)[~up]).any():
         return np.inf
-    sweeps.v = v + 0.5 * (above - below) * steps
-    return 0.5 * (above + below) * float(steps.max(initial=0.0)) * (1.0 + 1e-12) + slack
+    sweeps.move(0.5 * (above - below) * steps)
+    return 0.5 * (above + below) * size * (1.0 + 1e-12) + slack
 
 
-def _settled(sweeps: PackedSweeps, theta: float, method: str, progress: Progress, patience: int):
+def _settled(sweeps: UndiscountedSweeps, theta: float, method: str, progress: Progress, patience: int):
     """Sweep with θ more a step until a Jacobi backup changes nothing by more than θ/2: its (least, largest) change."""
     goal, best, stale = theta / 2.0, np.inf, 0
     while not progress.exhausted:
@@ -102,7 +101,7 @@ def _settled(sweeps: PackedSweeps, theta: float, method: str, progress: Progress
 
 
 def _steps(
-    sweeps: PackedSweeps, guess: np.ndarray | None, progress: Progress, limit: int = STEP_SWEEPS
+    sweeps: UndiscountedSweeps, guess: np.ndarray | None, progress: Progress, limit: int = STEP_SWEEPS
 ) -> np.ndarray | None:
     """W ≥ 1 + P_π W for the greedy policy, float [n], None if none was found. Finite only where the policy ends.
 
@@ -110,17 +109,12 @@ def _steps(
     """
     known = sweeps.path_lengths()
     guess = guess if known is None else known
-    values, (row, ptr, reward, to, p) = sweeps.v, sweeps.policy_rows()
-    nothing = np.zeros_like(reward)
-    sweeps.policy = (row, ptr, nothing, to, p)
-    sweeps.v = np.zeros(sweeps.n) if guess is None else guess.copy()
-    sweeps.active = (0, sweeps.n)
-    try:
+    with sweeps.counting(guess):
         for k in range(1, limit):
             sweeps.follow_in_place(1.0)
             progress.sweeps += 1
             if k % 10 == 0 or k == 1:
-                before = sweeps.v.copy()
+                before = np.array(sweeps.values())
                 _, rise = sweeps.follow(1.0)  # 1 + P w − w
                 if rise <= 0.25:
                     acts = np.where(sweeps.acts, before, 0.0)
@@ -128,6 +122,3 @@ def _steps(
                 if not np.isfinite(rise) or before.max() > 1e13:
                     return None
         return None
-    finally:
-        sweeps.v, sweeps.policy = values, (row, ptr, reward, to, p)
-        sweeps.active = (0, sweeps.n)

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from mdp_problems import cliff, example_3_5, figure_4_1, random_mdp
 
-from rlnet.mdp import FiniteMDP, ImproperPolicyError, ToleranceWarning, UnboundedValueError, evaluate, solve
+from rlnet.mdp import (
+    FiniteMDP,
+    ImproperPolicyError,
+    ToleranceWarning,
+    UnboundedValueError,
+    evaluate,
+    solve,
+    torch_sweeps,
+)
 from rlnet.mdp.iterate import Progress, discounted
 from rlnet.mdp.torch_sweeps import TorchSweeps
 
@@ -167,6 +175,23 @@ def test_the_same_sweeps_in_torch():
         np.testing.assert_allclose(sweeps.action_values(), exact.q[mdp.pair_state, mdp.pair_action], atol=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [0.95, 1.0])
+def test_the_device_path_on_the_cpu(gamma, monkeypatch):
+    """All that `device="cuda"` does, with tensors on the CPU in the place of a GPU."""
+    monkeypatch.setattr(torch_sweeps, "TorchSweeps", lambda model, gamma, device: TorchSweeps(model, gamma, "cpu"))
+    for mdp in (lake(20, step=-1.0, goal=0.0), cliff()):
+        exact = solve(mdp, gamma, method="policy_iteration")
+        for method in ("auto", "value_iteration"):
+            solution = solve(mdp, gamma, method=method, device="cuda", tol=1e-6, verify=True)
+            assert solution.method.startswith("modified" if method == "auto" else method)
+            assert np.abs(solution.v - exact.v).max() <= solution.error_bound + exact.error_bound < 1.1e-6
+            np.testing.assert_array_equal(solution.policy > 0, exact.policy > 0)
+        early = interrupted(mdp, gamma, "value_iteration", 6, device="cuda")
+        assert np.isfinite(early.error_bound) or mdp.n_states == 48  # too early for a cliff
+    with pytest.raises(UnboundedValueError):
+        solve(FiniteMDP.from_outcomes({0: {0: [(1.0, 0, 1, False)], 1: [(1.0, 0, 0, True)]}}), 1.0, device="cuda")
+
+
 def test_cuda_solves_with_the_same_certificate():
     import torch
 
@@ -174,9 +199,11 @@ def test_cuda_solves_with_the_same_certificate():
         with pytest.raises(ValueError, match="no GPU"):
             solve(cliff(), 0.9, device="cuda")
         pytest.skip("torch finds no GPU here")
-    mdp = lake(60)
-    solution = solve(mdp, 0.95, device="cuda", tol=1e-6, verify=True)
-    assert np.abs(solution.v - solve(mdp, 0.95, method="policy_iteration").v).max() <= solution.error_bound + 1e-9
+    mdp = lake(50, step=-1.0, goal=0.0)
+    for gamma in (0.95, 1.0):
+        solution = solve(mdp, gamma, device="cuda", tol=1e-6, verify=True)
+        exact = solve(mdp, gamma, method="policy_iteration")
+        assert np.abs(solution.v - exact.v).max() <= solution.error_bound + exact.error_bound
 
 
 def test_soft_values_solve_their_equation_and_tend_to_the_hard_ones():
@@ -246,7 +273,9 @@ def test_finite_horizon_is_backward_induction():
         ({"horizon": -1}, "horizon"),
         ({"horizon": 3, "method": "value_iteration"}, "horizon is solved by its own method"),
         ({"temperature": 1.0, "device": "cuda"}, "temperature is solved by its own method"),
-        ({"device": "cuda", "method": "policy_iteration"}, "device='cuda' sweeps"),
+        ({"temperature": 1.0, "verify": True}, "temperature .* leave .*verify"),
+        ({"horizon": 3, "max_sweeps": 5}, "horizon .* leave .*max_sweeps"),
+        ({"device": "cuda", "method": "policy_iteration"}, "device='cuda' takes a method that sweeps"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -254,7 +283,7 @@ def test_options_out_of_range(options, message):
         solve(cliff(), 0.9, **options)
 
 
-def interrupted(mdp, gamma, method, after):
+def interrupted(mdp, gamma, method, after, **options):
     """`solve`, interrupted at the callback number `after`, and the bound is above the true error."""
     exact, seen = solve(mdp, gamma, tol=1e-9), []
 
@@ -264,7 +293,7 @@ def interrupted(mdp, gamma, method, after):
             raise KeyboardInterrupt
 
     with pytest.warns(ToleranceWarning, match="interrupted"):
-        solution = solve(mdp, gamma, method=method, callback=stop, tol=1e-11, verify=True)
+        solution = solve(mdp, gamma, method=method, callback=stop, tol=1e-11, verify=True, **options)
     assert solution.interrupted
     assert not solution.converged
     assert seen[-1] >= after

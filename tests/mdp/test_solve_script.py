@@ -24,7 +24,6 @@ def settings(side=4, **options):
         ({"temperature": -1.0}, "temperature=-1.0"),
         ({"horizon": -1}, "horizon=-1"),
         ({"device": "tpu"}, "device=tpu"),
-        ({"device": "cuda", "gamma": 1.0}, "device=cuda"),
         ({"device": "cuda", "method": "policy_iteration"}, "method=policy_iteration"),
         ({"temperature": 1.0, "method": "value_iteration"}, "method=value_iteration"),
         ({"horizon": 3, "device": "cuda"}, "device=cuda"),
