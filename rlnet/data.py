@@ -4,7 +4,7 @@ Axes, always in this order: T time, M members, N environments per member, then f
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -63,16 +63,16 @@ def minibatches(rollout: Rollout, order: Tensor, count: int) -> Iterator[Rollout
         count: at most T·N; it divides the rows as evenly as can be.
     """
 
-    def rows(tensor: Tensor) -> Tensor:
-        return tensor.movedim(1, 0).flatten(1, 2)  # [M, T·N, ...]
+    members, rows = order.shape
+    place = (order + torch.arange(members, device=order.device).unsqueeze(-1) * rows).flatten()
 
-    member = torch.arange(len(order), device=order.device).unsqueeze(-1)
-    flat = {name: rows(getattr(rollout, name)) for name in TENSORS}
-    extra = {name: rows(tensor) for name, tensor in rollout.extra.items()}
-    for part in order.tensor_split(count, dim=1):
-        batch = Rollout(
-            **{name: tensor[member, part].unsqueeze(0) for name, tensor in flat.items()},
-            extra={name: tensor[member, part].unsqueeze(0) for name, tensor in extra.items()},
-        )
-        total = batch.weight.sum(-1, keepdim=True).clamp(min=1e-12)
-        yield replace(batch, weight=batch.weight / total)
+    def parts(tensor: Tensor) -> tuple[Tensor, ...]:
+        flat = tensor.movedim(1, 0).reshape(members * rows, *tensor.shape[3:])
+        return flat.index_select(0, place).view(1, members, rows, *tensor.shape[3:]).tensor_split(count, dim=2)
+
+    tensors = {name: parts(getattr(rollout, name)) for name in TENSORS}
+    extra = {name: parts(tensor) for name, tensor in rollout.extra.items()}
+    for k, weight in enumerate(tensors.pop("weight")):
+        own = {name: batches[k] for name, batches in tensors.items()}
+        share = weight / weight.sum(-1, keepdim=True).clamp(min=1e-12)
+        yield Rollout(**own, weight=share, extra={name: batches[k] for name, batches in extra.items()})

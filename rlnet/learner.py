@@ -43,13 +43,14 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     mean, square, steps = state["mean"], state["square"], state["steps"]
     steps += 1
     if theta.device.type == "cpu":  # one pass over memory instead of eight, for neighbours of the same rate together
-        first = 0
+        tensors, first = (theta, grad.contiguous(), mean, square), 0
         for value, group in groupby(rate.flatten().tolist()):
-            rows = slice(first, first := first + len(list(group)))
+            last = first + len(list(group))
             torch._fused_adam_(
-                [theta[rows]], [grad[rows].contiguous()], [mean[rows]], [square[rows]], [], [steps],
+                *([tensor[first:last]] for tensor in tensors), [], [steps],
                 lr=value, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
             )  # fmt: skip
+            first = last
         return
     mean.lerp_(grad, 0.1)
     square.mul_(0.999).addcmul_(grad, grad, value=0.001)
@@ -138,7 +139,7 @@ class Learner:
         norm = grad.norm(dim=1, keepdim=True)
         if self._max_norm is not None:
             grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
-        self.alive &= norm.isfinite()
+        self.alive &= norm < torch.inf  # False for NaN
         if grad.is_cuda or not self.alive.all():  # asking would make a GPU wait
             grad, learning_rate = torch.where(self.alive, grad, 0.0), learning_rate * self.alive
             for theta in (self.theta, self.target):

@@ -172,9 +172,10 @@ def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
         rollout = state.collect()
         replay.add(rollout)
         state.count(rollout)
+    hyper, rate = state.hyper(), state.learning_rate
     for _ in range(algo.updates):
         batch = replay.sample(state.correction) if replay.prioritised else replay.sample()
-        result = learner.step(batch, state.hyper(), state.learning_rate)
+        result = learner.step(batch, hyper, rate)
         metrics = result.metrics
         if replay.prioritised:
             allowed = f"algo={algo.name} does not say by how much a row missed its target; leave it at 0"

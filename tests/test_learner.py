@@ -7,10 +7,11 @@ import torch
 from support import make_run, update
 
 from rlnet.config import ConfigError, OptimizerConfig
+from rlnet.data import TENSORS, Rollout, minibatches
 from rlnet.learner import OPTIMIZERS, Learner
 
 
-@pytest.mark.parametrize("rates", [[0.1, 0.003, 0.0], [0.01, 0.01, 0.01]])
+@pytest.mark.parametrize("rates", [[0.1, 0.003, 0.0], [0.01, 0.01, 0.01], [0.1, 0.1, 0.003]])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_optimizers_are_torchs_with_a_learning_rate_for_each_member(name, rates):
     generator = torch.Generator().manual_seed(0)
@@ -82,3 +83,22 @@ def test_each_member_starts_from_the_parameters_of_its_seed():
     many, alone = make_run("seeds=3", "env=cliff"), make_run("seed=2", "env=cliff")
     assert torch.equal(many.learner.theta[2], alone.learner.theta[0])
     assert not torch.equal(many.learner.theta[0], many.learner.theta[1])
+
+
+def test_minibatches_hold_the_rows_of_each_members_own_order():
+    """Row k of [T, M, N] is (t, n) = divmod(k, N); the weights of every part sum to 1 again."""
+    steps, members, envs = 5, 3, 2
+    tensors = {name: torch.randn(steps, members, envs, *([4] if "obs" in name else [])) for name in TENSORS}
+    tensors["weight"] = torch.rand(steps, members, envs)
+    rollout = Rollout(**tensors, extra={"value": torch.randn(steps, members, envs)})
+    order = torch.stack([torch.randperm(steps * envs) for _ in range(members)])
+    parts = list(minibatches(rollout, order, 3))
+    assert [part.reward.shape[2] for part in parts] == [4, 3, 3]
+    for m in range(members):
+        for name in (*TENSORS, "value"):
+            found = [part.extra[name] if name == "value" else getattr(part, name) for part in parts]
+            whole = rollout.extra["value"] if name == "value" else tensors[name]
+            wanted = torch.stack([whole[t, m, n] for t, n in (divmod(k, envs) for k in order[m].tolist())])
+            if name == "weight":
+                wanted = torch.cat([part / part.sum() for part in wanted.tensor_split(3)])
+            torch.testing.assert_close(torch.cat(found, dim=2)[0, m], wanted)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlnet.data import Rollout
-from rlnet.derivatives import squared_error
+from rlnet.derivatives import squared_error, without_gradient
 from rlnet.distributions import Distribution
 from rlnet.explore import Behaviour
 from rlnet.nets import Network, lookup
@@ -229,8 +229,14 @@ def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor
     Returns:
         The loss [M], and the root mean square of the errors [M] for the log: NaN where no row had a weight.
     """
-    loss, error = squared_error(target, estimate, weight)
-    return loss, rms(error, weight)
+    loss, _, rms = squared_error(target, estimate, weight)
+    return loss, rms
+
+
+@without_gradient
+def mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean [M] of numbers [T, M, N], for the log."""
+    return (x * weight).sum((0, 2)) / weight.sum((0, 2)).clip(1e-12)
 
 
 def rms(error: Tensor, weight: Tensor) -> Tensor:
@@ -252,8 +258,8 @@ def n_step_loss(
     """
     target = n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
     q = take(setting.q(params, batch.obs), batch.action)
-    loss, error = squared_error(target, q, batch.weight, hyper["huber"])
-    return Loss(loss, {"loss/td_error": rms(error, batch.weight)}, error)
+    loss, error, rms = squared_error(target, q, batch.weight, hyper["huber"])
+    return Loss(loss, {"loss/td_error": rms}, error)
 
 
 # A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets
@@ -296,5 +302,4 @@ def policy_gradient(
     log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
     early = batch.start_discount ** hyper["state_discount"]
     gain = early * (advantage * log_prob + hyper["entropy_coefficient"] * entropy)
-    mean = weight.sum(dim=(0, 2)).clamp(min=1e-12)
-    return -total(gain, weight), {"explore/entropy": total(entropy.detach(), weight) / mean}
+    return -total(gain, weight), {"explore/entropy": mean(entropy, weight)}

@@ -19,10 +19,12 @@ from rlnet.algos.contract import (
     Params,
     Setting,
     by_policy,
+    mean,
     regression,
     total,
 )
 from rlnet.data import Rollout
+from rlnet.derivatives import clipped_gain, clipped_value, without_gradient
 
 
 def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
@@ -37,40 +39,38 @@ def loss(
 ) -> tuple[Tensor, Metrics]:
     """−γ^t·(min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c_H·H(π)) + c·½·(Â + V_old(S) − V(S))², ρ = π(A|S)/π_old(A|S)."""
     pi = setting.policy(params, batch.obs)
-    change = setting.actions.log_prob(pi, batch.action) - batch.extra["log_prob"]
-    raw = batch.extra["advantage"]
+    log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
+    raw, old_value = batch.extra["advantage"], batch.extra["value"]
     advantage = torch.lerp(raw, normalised(raw, batch.weight), hyper["normalise"])
-    ratio, clip = change.exp(), hyper["clip"]
-    gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-    entropy = setting.actions.entropy(pi)
+    gain, excess, ratio = clipped_gain(log_prob, batch.extra["log_prob"], advantage, hyper["clip"])
     early = batch.start_discount ** hyper["state_discount"]
     policy_loss = -total(early * (gain + hyper["entropy_coefficient"] * entropy), batch.weight)
-    target = raw + batch.extra["value"]
-    value = clipped_value(setting.v(params, batch.obs), batch.extra["value"], target, hyper["value_clip"])
+    target = raw + old_value
+    value = clipped_value(setting.v(params, batch.obs), old_value, target, hyper["value_clip"])
     value_loss, error = regression(target, value, batch.weight)
-    mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
-    divergence = total((ratio - 1 - change).detach(), batch.weight) / mean  # an estimate of KL(π_old ‖ π) that is ≥ 0
+    divergence = mean(excess, batch.weight)  # an estimate of KL(π_old ‖ π) that is ≥ 0
     metrics = {
         "loss/value_error": error,
         "loss/kl": divergence,
-        "loss/clipped": total(((ratio - 1).abs() > clip).float(), batch.weight) / mean,
-        "explore/entropy": total(entropy.detach(), batch.weight) / mean,
+        "loss/clipped": outside(ratio, hyper["clip"], batch.weight),
+        "explore/entropy": mean(entropy, batch.weight),
         "stop": (divergence > hyper["stop_at_kl"].squeeze(-1)).float(),
     }
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 
 
-def clipped_value(value: Tensor, old: Tensor, target: Tensor, clip: Tensor) -> Tensor:
-    """V, or V_old + clip(V − V_old, ±c) where that is further from the target, [T, M, N]; c [M, 1]."""
-    near = old + (value - old).clamp(-clip, clip)
-    return torch.where((target - near).abs() > (target - value).abs(), near, value)
+@without_gradient
+def outside(ratio: Tensor, clip: Tensor, weight: Tensor) -> Tensor:
+    """The share [M] of the rows whose ratio is further than the clip from 1."""
+    return ((abs(ratio - 1) > clip) * weight).sum((0, 2)) / weight.sum((0, 2)).clip(1e-12)
 
 
+@without_gradient
 def normalised(advantage: Tensor, weight: Tensor) -> Tensor:
     """(Â − mean)/deviation over each member's own rows; rows of weight 0 do not count."""
-    share = weight / weight.sum(dim=(0, 2), keepdim=True).clamp(min=1e-12)
-    centred = advantage - (share * advantage).sum(dim=(0, 2), keepdim=True)
-    return centred / ((share * centred.square()).sum(dim=(0, 2), keepdim=True).sqrt() + 1e-8)
+    share = weight / weight.sum((0, 2), keepdims=True).clip(1e-12)
+    centred = advantage - (share * advantage).sum((0, 2), keepdims=True)
+    return centred / ((share * centred * centred).sum((0, 2), keepdims=True) ** 0.5 + 1e-8)
 
 
 ALGORITHM = Algorithm(
