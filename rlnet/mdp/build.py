@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlnet.mdp.checks import check_count, check_outcomes
+from rlnet.mdp.checks import COMPILED_OUTCOMES, check_count, check_outcomes
 from rlnet.mdp.errors import InvalidMDPError
-from rlnet.mdp.model import FiniteMDP
-
-COMPILED_OUTCOMES = 300_000  # from here on a compiled pass merges duplicates, without sorting
+from rlnet.mdp.model import FiniteMDP, index_dtype
 
 
 def from_coo(
@@ -55,7 +53,7 @@ def from_coo(
     check_outcomes(outcome_ptr, *columns[2:5], n_states, name)
     counts = np.bincount(pair_state, minlength=n_states)
     ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal, name, outcome_ptr)
-    outcome_ptr, outcomes = _merged(outcome_ptr, [*columns[2:5], ends])
+    outcome_ptr, outcomes = _merged(outcome_ptr, [*columns[2:5], ends], n_states)
     next_state, probability, reward, terminated = outcomes
     pair_ptr = np.zeros(n_states + 1, dtype=np.int64)
     np.cumsum(counts, out=pair_ptr[1:])
@@ -64,7 +62,7 @@ def from_coo(
         pair_action=pair_action,
         outcome_ptr=outcome_ptr,
         next_state=next_state,
-        probability=_rescaled(outcome_ptr, probability),
+        probability=probability,
         reward=reward,
         terminated=terminated,
         start=_start(start, counts > 0),
@@ -196,8 +194,9 @@ def _pairs(state: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarra
     first[0] = True
     np.not_equal(state[1:], state[:-1], out=first[1:])
     first[1:] |= action[1:] != action[:-1]
-    begin = np.flatnonzero(first)
-    return state[begin], action[begin], np.append(begin, len(state))
+    ptr = np.empty(np.count_nonzero(first) + 1, dtype=index_dtype(len(state)))
+    ptr[:-1], ptr[-1] = np.flatnonzero(first), len(state)
+    return state[ptr[:-1]], action[ptr[:-1]], ptr
 
 
 def _leads_to_terminal(next_state, counts, terminal, name, outcome_ptr) -> np.ndarray:
@@ -216,36 +215,37 @@ def _leads_to_terminal(next_state, counts, terminal, name, outcome_ptr) -> np.nd
     return terminal[next_state]
 
 
-def _merged(outcome_ptr: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Exact duplicates within a pair added up. Order is kept where there is nothing to merge."""
+def _merged(outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Exact duplicates within a pair added up, and its probabilities made to sum to 1, so that no discount is hidden
+    in them. Order is kept where there is nothing to merge."""
     next_state, probability, reward, terminated = columns
     if len(next_state) > COMPILED_OUTCOMES and np.diff(outcome_ptr).max() <= 64:  # the pass is quadratic in a row
-        return _merged_compiled(outcome_ptr, columns)
+        return _merged_compiled(outcome_ptr, columns, n_states)
     pair = np.repeat(np.arange(len(outcome_ptr) - 1), np.diff(outcome_ptr))
     order = np.lexsort((terminated, reward, next_state, pair))
     keys = [x[order] for x in (pair, next_state, reward, terminated)]
     first = np.ones(len(order), dtype=bool)
     first[1:] = np.logical_or.reduce([x[1:] != x[:-1] for x in keys])
     if first.all():
-        return outcome_ptr, columns
+        return outcome_ptr, [next_state, _rescaled(outcome_ptr, probability), reward, terminated]
     begin = np.flatnonzero(first)
     probability = np.add.reduceat(probability[order], begin)
     ptr = np.concatenate([[0], np.cumsum(np.bincount(keys[0][begin], minlength=len(outcome_ptr) - 1))])
-    return ptr, [keys[1][begin], probability, keys[2][begin], keys[3][begin]]
+    return ptr, [keys[1][begin], _rescaled(ptr, probability), keys[2][begin], keys[3][begin]]
 
 
-def _merged_compiled(outcome_ptr: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+def _merged_compiled(outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int):
     from rlnet.mdp.kernels import merge_duplicates
 
-    # The kernel compacts in place, so it needs arrays of its own.
-    next_state, probability, reward, terminated = (np.array(x) for x in columns)
-    ptr = np.zeros(len(outcome_ptr), dtype=np.int64)
-    count = merge_duplicates(outcome_ptr.astype(np.int64), next_state, probability, reward, terminated, ptr)
-    return ptr, [x[:count] for x in (next_state, probability, reward, terminated)]
+    n = len(columns[0])
+    ptr = np.zeros(len(outcome_ptr), dtype=index_dtype(n))
+    kept = np.empty(n, dtype=index_dtype(n_states)), np.empty(n), np.empty(n), np.empty(n, dtype=bool)
+    count = merge_duplicates(outcome_ptr, tuple(columns), ptr, *kept)
+    return ptr, [x[:count] for x in kept]
 
 
 def _rescaled(outcome_ptr: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1 only within the tolerance made to sum to 1, so that no discount is hidden in them."""
+    """Rows that sum to 1 only within the tolerance made to sum to 1."""
     if len(probability) == 0:
         return probability
     total = np.add.reduceat(probability, outcome_ptr[:-1])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rlnet.mdp.model import FiniteMDP
 
 NUMBER = (float, int, Real)  # the usual ones first: Real takes longer to tell
+COMPILED_OUTCOMES = 300_000  # from here on compiled passes look at the outcomes
 SUM_TOLERANCE = 1e-8  # of the probabilities of one (s, a), and of the start distribution
 
 
@@ -45,6 +46,8 @@ def check_model(mdp: FiniteMDP) -> None:
 
 def check_outcomes(outcome_ptr, next_state, probability, reward, n_states, name) -> None:
     """Finite rewards, probabilities ≥ 0 that sum to 1, successors in range; `name(pair)` says whose they are."""
+    if len(next_state) > COMPILED_OUTCOMES and _well_formed(outcome_ptr, next_state, probability, reward, n_states):
+        return  # else the first fault has to be named
     for bad, what, values in (
         ((next_state < 0) | (next_state >= n_states), f"successor outside 0..{n_states - 1}:", next_state),
         (~np.isfinite(reward), "reward is not finite:", reward),
@@ -63,6 +66,14 @@ def check_outcomes(outcome_ptr, next_state, probability, reward, n_states, name)
     if bad.any():
         i = int(bad.argmax())
         raise InvalidMDPError(f"{name(i)}: probabilities sum to {total[i]:.12g}, not 1")
+
+
+def _well_formed(outcome_ptr, next_state, probability, reward, n_states) -> bool:
+    from rlnet.mdp.kernels import well_formed
+    from rlnet.mdp.packed import in_parts
+
+    arrays = (outcome_ptr, next_state, probability, reward, n_states, 0.99 * SUM_TOLERANCE)
+    return all(in_parts(lambda lo, hi: well_formed(lo, hi, *arrays), len(outcome_ptr) - 1))
 
 
 def check_start(start: np.ndarray, n_states: int) -> None:

@@ -56,27 +56,43 @@ def survey(lo, hi, pair_ptr, outcome_ptr, next_state, probability, reward, termi
 
 
 @compiled
-def merge_duplicates(outcome_ptr, next_state, probability, reward, terminated, ptr):
-    """Adds up outcomes of a pair that agree in all but probability, moving the rest together in place. Fills `ptr`,
-    returns how many are left. Quadratic in the length of a row."""
-    count = 0
-    for i in range(len(outcome_ptr) - 1):
-        begin = count
-        for k in range(outcome_ptr[i], outcome_ptr[i + 1]):
-            at = count
-            for j in range(begin, count):
-                if next_state[j] == next_state[k] and reward[j] == reward[k] and terminated[j] == terminated[k]:
-                    at = j
-                    break
-            if at < count:
-                probability[at] += probability[k]
-            else:
-                next_state[at] = next_state[k]
-                probability[at] = probability[k]
-                reward[at] = reward[k]
-                terminated[at] = terminated[k]
-                count += 1
-        ptr[i + 1] = count
+def well_formed(lo, hi, outcome_ptr, next_state, probability, reward, n_states, tolerance):
+    """Whether the pairs lo..hi−1 pass `checks.check_outcomes`."""
+    good = True
+    for i in range(U(lo), U(hi)):
+        total = 0.0
+        for k in range(U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])):
+            good &= (next_state[k] >= 0) & (next_state[k] < n_states)
+            good &= (abs(reward[k]) < np.inf) & (probability[k] >= 0.0)
+            total += probability[k]
+        good &= abs(total - 1.0) <= tolerance
+    return good
+
+
+@compiled
+def merge_duplicates(outcome_ptr, columns, ptr, to, p, r, ended):
+    """Outcomes of a pair that agree in all but probability added up, rows that do not sum to 1 divided by their sum.
+
+    `columns` (next_state, probability, reward, terminated) go to `to`, `p`, `r` and `ended`; fills `ptr`, returns how
+    many there are. Quadratic in the length of a row.
+    """
+    next_state, probability, reward, terminated = columns
+    count = U(0)
+    for i in range(U(len(outcome_ptr) - 1)):
+        begin, total = count, 0.0
+        for k in range(U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])):
+            total += probability[k]
+            at = begin
+            while at < count and not (to[at] == next_state[k] and r[at] == reward[k] and ended[at] == terminated[k]):
+                at += U(1)
+            if at == count:
+                to[at], p[at], r[at], ended[at] = next_state[k], 0.0, reward[k], terminated[k]
+                count += U(1)
+            p[at] += probability[k]
+        if abs(total - 1.0) > 1e-15 * (count - begin):
+            for at in range(begin, count):
+                p[at] /= total
+        ptr[i + U(1)] = count
     return count
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mdp_problems import cliff, dense, random_mdp
 
-from rlnet.mdp import FiniteMDP, InvalidMDPError, NoModelError, solve
+from rlnet.mdp import FiniteMDP, InvalidMDPError, NoModelError, build, checks, solve
 
 
 def test_builders_agree():
@@ -222,3 +222,60 @@ def test_an_environment_may_hand_out_its_model():
     env = Line()
     env.mdp = cliff()
     assert FiniteMDP.from_env(env) is env.mdp
+
+
+def _coo(seed):
+    """Outcomes in order, with duplicates, and rows that sum to 1 within the tolerance only."""
+    rng = np.random.default_rng(seed)
+    pair = np.repeat(np.arange(60), rng.integers(1, 7, 60))
+    p = rng.exponential(size=len(pair))
+    p /= np.bincount(pair, p)[pair] * (1.0 + 5e-9 * rng.choice([-1, 0, 1], 60)[pair])
+    columns = [pair // 2, pair % 2, rng.integers(0, 4, len(pair)), p, rng.integers(0, 2, len(pair)) / 2]
+    return [*columns, rng.random(len(pair)) < 0.3]
+
+
+@pytest.fixture
+def compiled_everywhere(monkeypatch):
+    for module in (build, checks):
+        monkeypatch.setattr(module, "COMPILED_OUTCOMES", 0)
+
+
+def test_compiled_passes_build_the_same_model(monkeypatch):
+    for seed in range(20):
+        monkeypatch.undo()
+        plain = FiniteMDP.from_coo(*_coo(seed), n_states=30)
+        monkeypatch.setattr(build, "COMPILED_OUTCOMES", 0)
+        monkeypatch.setattr(checks, "COMPILED_OUTCOMES", 0)
+        compiled = FiniteMDP.from_coo(*_coo(seed), n_states=30)
+        assert compiled.n_outcomes == plain.n_outcomes < len(_coo(seed)[0])
+        np.testing.assert_array_equal(compiled.outcome_ptr, plain.outcome_ptr)
+        order = [
+            np.lexsort((m.terminated, m.reward, m.next_state, np.repeat(np.arange(m.n_pairs), np.diff(m.outcome_ptr))))
+            for m in (compiled, plain)
+        ]
+        for name in ("next_state", "reward", "terminated"):
+            np.testing.assert_array_equal(getattr(compiled, name)[order[0]], getattr(plain, name)[order[1]])
+        np.testing.assert_allclose(compiled.probability[order[0]], plain.probability[order[1]], rtol=1e-14)
+        total = np.add.reduceat(compiled.probability, compiled.outcome_ptr[:-1])
+        assert np.abs(total - 1.0).max() < 1e-14
+
+
+@pytest.mark.usefixtures("compiled_everywhere")
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [(2, 30, "successor"), (2, -1, "successor"), (4, np.inf, "finite"), (4, np.nan, "finite"), (3, -0.5, "negative")],
+)
+def test_compiled_checks_name_the_fault(column, value, said):
+    columns = _coo(0)
+    columns[column][7] = value
+    where = f"state {columns[0][7]}, action {columns[1][7]}: .*{said}"
+    with pytest.raises(InvalidMDPError, match=where):
+        FiniteMDP.from_coo(*columns, n_states=30)
+
+
+@pytest.mark.usefixtures("compiled_everywhere")
+def test_compiled_checks_name_a_sum():
+    columns = _coo(0)
+    columns[3][7] += 1e-6
+    with pytest.raises(InvalidMDPError, match=f"state {columns[0][7]}, action {columns[1][7]}: .*sum to 1.000001"):
+        FiniteMDP.from_coo(*columns, n_states=30)
