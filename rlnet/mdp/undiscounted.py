@@ -65,11 +65,8 @@ def reached(sweeps: UndiscountedSweeps, progress: Progress) -> float:
     steps = _steps(sweeps, None, progress, UNSETTLED_SWEEPS)
     if steps is None:
         return np.inf
-    own, slack, size = (
-        np.repeat(np.arange(sweeps.n), np.diff(sweeps.pair_ptr)),
-        2.0 * sweeps.rounding(),
-        float(steps.max(initial=0.0)),
-    )
+    own = np.repeat(np.arange(sweeps.n), np.diff(sweeps.pair_ptr))
+    slack, size = 2.0 * sweeps.rounding(), float(steps.max(initial=0.0))
     gain = sweeps.action_values() - sweeps.values()[own]
     nearer = steps[own] - sweeps.after(steps) - 4.0 * sweeps.rounding(size)
     below = slack - float(gain[sweeps.choice[sweeps.acts]].min(initial=0.0))

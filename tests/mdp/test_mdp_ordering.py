@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mdp_problems import random_mdp
 
-from rlnet.mdp import FiniteMDP, solve
+from rlnet.mdp import FiniteMDP, direct, solve
 from rlnet.mdp.ordering import ordered, seems_acyclic
 from rlnet.mdp.system import system_of
 
@@ -101,3 +101,17 @@ def test_random_walks_tell_cyclic_models():
     mdp = FiniteMDP.from_coo(state, 0 * state, rng.integers(0, n, 3 * n), np.full(3 * n, 1 / 3), 0.0 * state)
     assert not seems_acyclic(mdp)
     assert seems_acyclic(layered()[0])
+
+
+def test_the_compiled_walk_back_from_the_ends_chooses_as_the_other_does(monkeypatch):
+    rng, compared = np.random.default_rng(4), 0
+    for _ in range(200):
+        system = system_of(random_mdp(rng, ends=0.3))
+        safe, pairs = direct.proper_policy(system)
+        with monkeypatch.context() as patch:
+            patch.setattr(direct, "DIRECT_STATES", 0)
+            found = direct.proper_policy(system)
+        np.testing.assert_array_equal(found[0], safe)
+        np.testing.assert_array_equal(found[1], pairs)
+        compared += safe.all()
+    assert compared > 50
