@@ -161,6 +161,19 @@ def test_exact_ties_are_all_reported_and_policy_iteration_ends():
     np.testing.assert_array_equal(solve(mdp, 0.99).policy, 0.25)
 
 
+@pytest.mark.parametrize("states", [1, 3, 200])
+@pytest.mark.parametrize("chance", [False, True])
+def test_ties_up_to_rounding_are_reported_too(states, chance):
+    """0.1 + 0.2 and 0.3 differ by 5.6e-17; 200 states are beyond the dense table, if chance decides."""
+    reward = np.tile([0.3, 0.1 + 0.2], (states, 1))
+    to = (np.arange(states) + 1) % states
+    transition = np.repeat(np.eye(states)[to][:, None], 2, axis=1)
+    transition = 0.5 * (transition + np.eye(states)[:, None]) if chance else transition
+    solution = solve(FiniteMDP.from_arrays(transition, reward), 0.9)
+    np.testing.assert_array_equal(solution.policy, 0.5)
+    np.testing.assert_allclose(solution.v, 3.0)
+
+
 def test_gamma_zero_and_range():
     mdp = loop(2, 1)
     np.testing.assert_allclose(solve(mdp, 0.0).v, 2)
