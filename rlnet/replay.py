@@ -12,13 +12,17 @@ could be drawn, not of those in the batch, which would make the weights of one r
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.data import TENSORS, Rollout
-from rlnet.rng import BlockUniform, Streams
+from rlnet.rng import Array, BlockUniform, Streams, as_array
 
 STORED = tuple(name for name in TENSORS if name != "weight")
+# In numpy a transition is one record, which lies together: drawn rows are then one visit of memory each. Indices of
+# states and actions are stored in half of their width: no network has 2³¹ rows to look up.
+NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}
 
 
 class Replay:
@@ -29,7 +33,7 @@ class Replay:
         batch: B, segments per member in a batch.
         steps: n, rows of a segment.
         seeds: the M member seeds; each draws from its own stream.
-        device: where everything lives.
+        device: where everything lives, as tensors; None: on the CPU, in records of numpy.
         priority: α; 0 samples uniformly.
         floor: added to every |δ|, [M, 1] or a number.
 
@@ -43,7 +47,7 @@ class Replay:
         batch: int,
         steps: int,
         seeds: Sequence[int],
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
         *,
         priority: float = 0.0,
         floor: Tensor | float = 0.01,
@@ -52,9 +56,13 @@ class Replay:
             if value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
         self.capacity, self.batch, self.steps = capacity, batch, steps
-        self._numbers = BlockUniform(Streams(seeds, "replay", device), (2, batch))
-        self._member = torch.arange(len(seeds), device=device).unsqueeze(-1)  # [M, 1]
-        self._ring: dict[str, Tensor] = {}  # [slots, M, N, ...]
+        self._library, device = (np, "cpu") if device is None else (torch, device)
+        self._numbers = BlockUniform(Streams(seeds, "replay", device), (2, batch), library=self._library)
+        member, ahead = torch.arange(len(seeds), device=device), torch.arange(steps, device=device)
+        self._member = as_array(member.view(-1, 1), self._library)
+        self._ahead = as_array(ahead.view(-1, 1, 1), self._library)
+        # [slots, M, N, ...] by name: an array of records, or with tensors one for each name.
+        self._ring: np.ndarray | dict[str, Tensor] | None = None
         self._added = 0  # rows written since the beginning
         self._exponent, self._floor = priority, floor
         self._mass = torch.zeros(0)  # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition
@@ -68,11 +76,19 @@ class Replay:
     @property
     def slots(self) -> int:
         """Rows of the ring."""
-        return len(self._ring["reward"]) if self._ring else 0
+        return 0 if self._ring is None else len(self._ring["reward"])
 
     def __len__(self) -> int:
         """Transitions of each member that are stored now."""
-        return min(self._added, self.slots) * (self._ring["reward"].shape[2] if self._ring else 0)
+        return 0 if self._ring is None else min(self._added, self.slots) * self._ring["reward"].shape[2]
+
+    def _empty(self, rollout: Rollout, slots: int) -> np.ndarray | dict[str, Tensor]:
+        """A ring for rows like those of a rollout."""
+        rows = {name: getattr(rollout, name) for name in STORED}
+        if self._library is torch:
+            return {name: tensor.new_zeros(slots, *tensor.shape[1:]) for name, tensor in rows.items()}
+        kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in rows.items()]
+        return np.zeros((slots, *rollout.reward.shape[1:]), np.dtype(kinds, align=True))
 
     def add(self, rollout: Rollout) -> None:
         """Store the rows of a rollout [T, M, N]; the oldest ones make room.
@@ -81,20 +97,23 @@ class Replay:
             ValueError: a rollout longer than the ring.
         """
         length, _, envs = rollout.reward.shape
-        if not self._ring:
-            slots = max(-(-self.capacity // envs), self.steps)
-            for name in STORED:
-                tensor = getattr(rollout, name)
-                self._ring[name] = tensor.new_zeros(slots, *tensor.shape[1:])
+        if self._ring is None:
+            self._ring = self._empty(rollout, max(-(-self.capacity // envs), self.steps))
         if length > self.slots:
             raise ValueError(f"a rollout of {length} steps does not fit into a replay of {self.slots} steps")
-        at = (self._added + torch.arange(length, device=rollout.reward.device)) % self.slots
-        for name, ring in self._ring.items():
-            ring[at] = getattr(rollout, name)
+        begin = self._added % self.slots
+        fit = min(length, self.slots - begin)  # the others go to the front
+        for name in STORED:
+            rows, ring = getattr(rollout, name), self._ring[name]
+            rows = rows.numpy() if self._library is np else rows
+            ring[begin : begin + fit] = rows[:fit]
+            if fit < length:
+                ring[: length - fit] = rows[fit:]
         self._added += length
         if self.prioritised:
             if len(self._mass) == 0:
                 self._mass = self._top.new_zeros(len(self._member), self.slots * envs)
+            at = (begin + torch.arange(length, device=self._mass.device)) % self.slots
             self._mass.view(len(self._member), self.slots, envs)[:, at] = self._top.unsqueeze(
                 -1
             ) * rollout.valid.movedim(1, 0)
@@ -113,21 +132,26 @@ class Replay:
         held = min(self._added, self.slots)
         if held < self.steps:
             raise ValueError(f"{held} steps are stored, a segment needs {self.steps}")
-        for_slot, for_env = self._numbers.next().unbind(1)  # [M, B] each
-        envs = self._ring["reward"].shape[2]
+        numbers = self._numbers.next()
         if self.prioritised:
-            return self._by_priority(for_slot, correction)
+            return self._by_priority(torch.as_tensor(numbers[:, 0]), correction)
         # The oldest row comes first, so that a segment never runs over the seam of the ring.
-        first = (for_slot * (held - self.steps + 1)).long() + (self._added - held)
-        out = self._segments(first, (for_env * envs).long())
-        weight = torch.zeros_like(out["reward"])
-        weight[0] = out["valid"][0] / self.batch
-        return Rollout(**out, weight=weight)
+        first = _whole(numbers[:, 0] * (held - self.steps + 1)) + (self._added - held)
+        return self._segments(first, _whole(numbers[:, 1] * self._ring["reward"].shape[2]))
 
-    def _segments(self, first: Tensor, env: Tensor) -> dict[str, Tensor]:
-        """The rows from `first` on, of an environment: [M, B] → [n, M, B]."""
-        rows = (first + torch.arange(self.steps, device=first.device).view(-1, 1, 1)) % self.slots
-        return {name: ring[rows, self._member, env] for name, ring in self._ring.items()}
+    def _segments(self, first: Array, env: Array, weight: Tensor | float = 1.0, **extra: Tensor) -> Rollout:
+        """The rows from `first` on, of an environment: [M, B] → [n, M, B]. The first weighs `weight`/B where valid."""
+        _, members, envs = self._ring["reward"].shape
+        at = ((first + self._ahead) % self.slots * members + self._member) * envs + env
+        if self._library is np:
+            drawn = self._ring.reshape(-1).take(at)
+            wide = {name: np.int64 if drawn.dtype[name].base == np.int32 else drawn.dtype[name].base for name in STORED}
+            rows = {name: torch.from_numpy(drawn[name].astype(wide[name], order="C")) for name in STORED}
+        else:
+            rows = {name: ring.flatten(0, 2)[at] for name, ring in self._ring.items()}
+        weights = torch.zeros_like(rows["reward"])
+        weights[0] = rows["valid"][0] * (weight / self.batch)
+        return Rollout(**rows, weight=weights, extra=extra)
 
     def _by_priority(self, uniform: Tensor, correction: Tensor | float) -> Rollout:
         """Draw ∝ p^α by inverting the cumulative sum [M, B]."""
@@ -139,11 +163,10 @@ class Replay:
             mass.view(len(mass), self.slots, envs)[:, newest] = 0.0
         cumulative = mass.cumsum(-1)
         drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-        out = self._segments(drawn // envs, drawn % envs)
         least = mass.masked_fill(mass == 0, torch.inf).amin(-1, keepdim=True)
-        weight = torch.zeros_like(out["reward"])
-        weight[0] = (least / mass.gather(-1, drawn)) ** correction / self.batch
-        return Rollout(**out, weight=weight, extra={"place": drawn.unsqueeze(0)})
+        weight = ((least / mass.gather(-1, drawn)) ** correction).float()
+        first, env = (as_array(x, self._library) for x in (drawn // envs, drawn % envs))
+        return self._segments(first, env, weight, place=drawn.unsqueeze(0))
 
     def prioritise(self, batch: Rollout, error: Tensor) -> None:
         """Set the priorities of a sample by what its rows missed.
@@ -159,10 +182,24 @@ class Replay:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same batches."""
         priorities = {"mass": self._mass, "top": self._top}
-        return {"ring": self._ring, "added": self._added, "numbers": self._numbers.state_dict(), **priorities}
+        ring = self._ring
+        if isinstance(ring, np.ndarray):
+            ring = {name: torch.from_numpy(ring[name].copy()) for name in STORED}
+        return {"ring": ring, "added": self._added, "numbers": self._numbers.state_dict(), **priorities}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self._ring, self._added = state["ring"], state["added"]
+        if self._library is np and self._ring is not None:
+            kinds = [(name, tensor.numpy().dtype, tuple(tensor.shape[3:])) for name, tensor in self._ring.items()]
+            records = np.zeros(self._ring["reward"].shape, np.dtype(kinds, align=True))
+            for name, tensor in self._ring.items():
+                records[name] = tensor.numpy()
+            self._ring = records
         self._numbers.load_state_dict(state["numbers"])
         self._mass, self._top = state["mass"], state["top"]
+
+
+def _whole(numbers: Array) -> Array:
+    """Rounded down to int64."""
+    return numbers.astype(np.int64) if isinstance(numbers, np.ndarray) else numbers.long()

@@ -188,7 +188,8 @@ class Run:
 
 
 def _replay(config: Config, algo: ReplayConfig) -> Replay:
-    sizes = (algo.capacity, algo.batch, algo.n_step, config.member_seeds, config.device)
+    device = None if config.device == "cpu" else config.device
+    sizes = (algo.capacity, algo.batch, algo.n_step, config.member_seeds, device)
     return Replay(*sizes, priority=algo.priority, floor=algo.priority_floor)
 
 

@@ -1,5 +1,7 @@
 """Replay: what goes in comes out, uniformly, in whole segments, for each member from its own stream."""
 
+import copy
+
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -24,7 +26,7 @@ def rollout(first: int, length: int) -> Rollout:
 
 def test_segments_are_consecutive_steps_of_one_environment_of_the_member():
     replay = Replay(30, 64, 3, [0, 1])
-    for t in range(0, 44, 4):  # the seam of the ring of 10 rows lies inside of it
+    for t in range(0, 52, 4):  # the seam of the ring of 10 rows lies inside of it, and of the last rollout
         replay.add(rollout(t, 4))
     batch = replay.sample()
     assert batch.obs.shape == (3, MEMBERS, 64)
@@ -59,6 +61,31 @@ def test_rows_that_are_no_transitions_have_no_weight():
     batch = replay.sample()
     assert (batch.weight[0][batch.obs[0] // 100 == 1] == 0).all()
     assert (batch.weight[0][batch.obs[0] // 100 == 0] > 0).all()
+
+
+@pytest.mark.parametrize("priority", [0.0, 0.6])
+def test_records_and_tensors_hold_the_same(priority):
+    """In segments over the seam, also on from a saved state."""
+    records, resumed = (Replay(30, 16, 2, [4, 7], priority=priority) for _ in range(2))
+    tensors = Replay(30, 16, 2, [4, 7], "cpu", priority=priority)
+    for t in range(0, 24, 3):
+        for replay in (records, tensors):
+            replay.add(rollout(t, 3))
+        if t == 12:
+            resumed.load_state_dict(copy.deepcopy(records.state_dict()))
+            records = resumed
+        a, b = records.sample(), tensors.sample()
+        for name in TENSORS:
+            assert getattr(a, name).dtype == getattr(b, name).dtype
+            assert torch.equal(getattr(a, name), getattr(b, name)), name
+
+
+def test_64_members_with_100000_transitions_of_cartpole_fit_into_a_gibibyte():
+    run = make_run("env=cartpole", "algo=dqn", "algo.capacity=100000", "algo.learning_starts=10", "seeds=64")
+    run.replay.add(run.collect())
+    assert run.replay.slots * run.config.algo.envs >= 100_000
+    assert run.replay._ring.nbytes < 2**30
+    assert run.replay._ring.nbytes >= 64 * 100_000 * (2 * 4 + 1) * 4  # two observations and a reward
 
 
 def test_a_member_draws_the_same_segments_alone():

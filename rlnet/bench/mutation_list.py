@@ -215,14 +215,14 @@ MUTATIONS = (
     ),
     Mutation(
         "replayed segments run over the seam of the ring",
-        ((REPLAY, ".long() + (self._added - held)", ".long()"),),
+        ((REPLAY, "(held - self.steps + 1)) + (self._added - held)", "(held - self.steps + 1))"),),
         checked_by("tests/test_replay.py", "segments_are_consecutive", "only_the_newest"),
         (*DQN, "algo.n_step=3", "algo.capacity=4000"),
     ),
     Mutation(
         "prioritised replay without importance weights",
-        ((REPLAY, "weight[0] = (least / mass.gather(-1, drawn)) ** correction / self.batch",
-          "weight[0] = 1 / self.batch"),),
+        ((REPLAY, "weight = ((least / mass.gather(-1, drawn)) ** correction).float()",
+          "weight = torch.ones_like(least).float()"),),
         checked_by("tests/test_replay.py", "importance_weights_make"),
         (*DQN, "algo.priority=0.6"),
     ),
