@@ -8,19 +8,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from rlnet.bench import dp_problems
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.packed import PackedSweeps, in_parts, threads
 
-
-@njit(nogil=True, fastmath=True)
-def _read(lo: int, hi: int, block: np.ndarray) -> float:
-    total = 0.0
-    for i in range(lo, hi):
-        total += block[i]
-    return total
+ROUNDS = 25
 
 
 def machine() -> str:
@@ -36,30 +29,42 @@ def machine() -> str:
     )
 
 
-def bandwidth(side: int = 1000, rounds: int = 25) -> dict[str, float]:
-    """Bytes that one backup of all states must move, over the rate at which the same threads read memory.
+def bandwidth(side: int = 1000) -> list[dict[str, float]]:
+    """How much of the rate at which threads read memory a backup of all states of a lake reaches, for 1 and for all.
 
-    Both are the best of `rounds` turns, taken alternately. Keys: threads, moved_mb, sweep_ms, sweep_gb_s, read_gb_s,
-    fraction.
+    One backup must read, for each of K outcomes, a successor (4 bytes) and a probability (8); for each of P pairs its
+    reward (8) and where its outcomes begin (4); for each of S states its value (8), where its pairs begin (4) and its
+    choice (4); it writes a value (8) and a choice (4): 12 K + 12 P + 28 S bytes. The reader reads as
+    many, since the caches of some machines hold a part of that, and takes turns with the backup; of each the best of
+    25 counts. Keys: threads, moved_mb, sweep_ms, sweep_gb_s, read_gb_s, fraction.
     """
     data = dp_problems.lake(side)
     columns = (data[k] for k in ("state", "action", "next_state", "probability", "reward", "terminated"))
-    sweeps = PackedSweeps(FiniteMDP.from_coo(*columns, n_states=side * side, n_actions=4), 0.99)
-    arrays = (sweeps.pair_ptr, sweeps.reward, sweeps.successor, sweeps.chance, sweeps.v, sweeps.other, sweeps.choice)
-    moved, block = sum(a.nbytes for a in arrays), np.ones(30_000_000)
-    calls = (sweeps.backup, lambda: in_parts(lambda lo, hi: _read(lo, hi, block), len(block)))
+    mdp = FiniteMDP.from_coo(*columns, n_states=side * side, n_actions=4)
+    sweeps, moved = PackedSweeps(mdp, 0.99), 12 * mdp.n_outcomes + 12 * mdp.n_pairs + 28 * mdp.n_states
+    block = np.ones(moved // 8)
+    arrays = (*sweeps.model, sweeps.gamma, 0.0, sweeps.v, sweeps.other, sweeps.choice, np.empty(0))
+    calls = (
+        (lambda lo, hi: sweeps.run.backup(lo, hi, *arrays), sweeps.n, moved),
+        (lambda lo, hi: block[lo:hi].max(), len(block), block.nbytes),  # a sum waits for its additions
+    )
+    return [_fraction(count, calls) for count in sorted({1, threads()})]
+
+
+def _fraction(count: int, calls: tuple) -> dict[str, float]:
+    """`calls`: (what works on lo..hi−1, how long that is, bytes) of the backup and of the reader."""
     best = [np.inf, np.inf]
-    for k in range(rounds + 1):
-        for i, call in enumerate(calls):
+    for turn in range(ROUNDS + 1):
+        for i, (call, length, _) in enumerate(calls):
             began = time.perf_counter()
-            call()
-            best[i] = min(best[i], time.perf_counter() - began) if k else np.inf  # the first turn compiles
-    sweep, read = moved / best[0], block.nbytes / best[1]
+            in_parts(call, length, count)
+            best[i] = min(best[i], time.perf_counter() - began) if turn else np.inf  # the first turn compiles
+    moved, read = calls[0][2], calls[1][2]
     return {
-        "threads": threads(),
+        "threads": count,
         "moved_mb": moved / 1e6,
         "sweep_ms": 1e3 * best[0],
-        "sweep_gb_s": sweep / 1e9,
-        "read_gb_s": read / 1e9,
-        "fraction": sweep / read,
+        "sweep_gb_s": moved / best[0] / 1e9,
+        "read_gb_s": read / best[1] / 1e9,
+        "fraction": moved / best[0] / (read / best[1]),
     }

@@ -322,11 +322,12 @@ def tabulated(mdp: FiniteMDP, q: np.ndarray, slack: float) -> tuple[np.ndarray, 
     return table, policy
 
 
-def in_parts(call: Callable, n: int) -> list:
-    """`call(lo, hi)` for parts of 0..n that the threads take at once, or for the whole where that is small."""
-    if threads() == 1 or n < 2 * THREAD_STATES:
-        return [call(0, n)]
-    edges = np.linspace(0, n, threads() + 1).astype(int).tolist()
+def in_parts(call: Callable, n: int, count: int | None = None) -> list:
+    """`call(lo, hi)` for `count` parts of 0..n, each by a thread; by default for one where n is small, else for as many
+    as there are threads."""
+    if count is None:
+        count = threads() if n >= 2 * THREAD_STATES else 1
+    edges = np.linspace(0, n, count + 1).astype(int).tolist()
     return _at_once(call, list(pairwise(edges)))
 
 
