@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlnet.bench import train, train_peer, train_shares, train_tables
+from rlnet.bench import train, train_peer, train_process, train_shares, train_tables
 from rlnet.bench.train_process import DQN, LEARNS, PPO
 
 
@@ -34,6 +34,17 @@ def test_rates_are_measured_and_a_missing_peer_is_reported(tmp_path, capsys, mon
     assert [row["members"] for row in ours] == [1, 2]
     assert all(row["steps_per_second"] > 100 and row["machine"] for row in ours)
     assert (tmp_path / "train.png").stat().st_size > 10_000
+
+
+def test_a_learner_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(train_process, "PATIENCE", 0.5)
+    spec = {"learner": "rlnet_run", "kind": "ppo", "members": 1, "mode": "turns", "seconds": 0.1}
+    process = train_process.Process(sys.executable, 1, {max(os.sched_getaffinity(0))}, **spec)
+    try:
+        with pytest.raises(train_process.Failed, match="no answer within 0.5 s"):
+            process.answer()  # importing torch alone takes longer
+    finally:
+        process.close()
 
 
 def test_an_unknown_part_is_refused(tmp_path):

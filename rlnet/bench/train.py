@@ -87,12 +87,16 @@ def cores_used() -> list[set[int]]:
 
 
 def rates(kind: str, plan: Plan) -> list[Row]:
-    """Environment steps per second, learning included, of all members together; one core, then all."""
-    wanted = [(OURS, m) for m in plan.members] if OURS in plan.learners else []
-    for peer in [peer for peer in plan.learners if kind in LEARNS.get(peer, {})]:
-        wanted += [(peer, m) for m in (plan.members if LEARNS[peer][kind] == "many" else (1,))]
+    """Environment steps per second, learning included, of all members together; one core, then all of them.
+
+    All cores: CartPole only, and of the populations that of 1, of 64, and the largest.
+    """
     rows: list[Row] = []
     for cores in cores_used() if kind in ("ppo", "dqn") else cores_used()[:1]:
+        sizes = [m for m in plan.members if len(cores) == 1 or m in (1, 64, max(plan.members))]
+        wanted = [(OURS, m) for m in sizes] if OURS in plan.learners else []
+        for peer in [peer for peer in plan.learners if kind in LEARNS.get(peer, {})]:
+            wanted += [(peer, m) for m in (sizes if LEARNS[peer][kind] == "many" else [1])]
         rows += _interleaved(kind, wanted, cores, plan)
     return rows
 
@@ -118,13 +122,16 @@ def _interleaved(kind: str, wanted: list[tuple[str, int]], cores: set[int], plan
                 row["failed"] = str(error)
             rows.append(row)
         for _ in range(plan.rounds):
-            for process, _, turns in ready:
-                done = process.turn()
-                turns.append(done)
+            for process, row, turns in ready:
+                if "failed" not in row:
+                    try:
+                        turns.append(process.turn())
+                    except Failed as error:
+                        row["failed"] = str(error)
     finally:
         for process in started:
             process.close()
-    for _, row, turns in ready:
+    for _, row, turns in [(process, row, turns) for process, row, turns in ready if "failed" not in row]:
         # On one core by processor time, which is that of the clock unless somebody else computes there too.
         speeds = [done["steps"] / done["processor" if len(cores) == 1 else "seconds"] for done in turns]
         row |= {"steps_per_second": statistics.median(speeds), "least": min(speeds), "most": max(speeds)}

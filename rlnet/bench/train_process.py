@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ LEARNS = {  # what each peer is asked for, and in how many members
     "purejaxrl": {"ppo": "many"},
     "rejax": {"ppo": "many", "dqn": "many"},
 }
+PATIENCE = 240.0  # seconds granted for getting ready, or for a turn
 SOLVERS = ("rlnet_run", "sb3", "cleanrl", "sbx", "purejaxrl")
 OURS = "rlnet_run"
 
@@ -75,11 +77,18 @@ class Process:
         """The next line of JSON.
 
         Raises:
-            Failed: the process ended without one.
+            Failed: the process ended without one, or took longer than `PATIENCE` and was ended.
         """
+        expired = threading.Event()
+        late = threading.Timer(PATIENCE, lambda: (expired.set(), self._process.kill()))
+        late.start()
         for line in self._process.stdout:
             if line.startswith("{"):
+                late.cancel()
                 return json.loads(line)
+        late.cancel()
+        if expired.is_set():
+            raise Failed(f"no answer within {PATIENCE:g} s")
         self._said.seek(0)
         raise Failed(complaint(self._said.read()) or "the process ended")
 
