@@ -55,14 +55,18 @@ def undiscounted(
 
 
 def reached(sweeps: UndiscountedSweeps, progress: Progress) -> float:
-    """A bound on values that have not settled, which are moved to the middle of what is proved; inf if nothing is.
+    """A bound on values that have not settled, which are moved to the middle of what is proved; inf if nothing is, or
+    where KeyboardInterrupt says that not even this is to be waited for.
 
     With W as in `undiscounted`, v + κW ≥ T(v + κW) wherever κ (W − P_a W) ≥ r_a + P_a v − v for every pair; then
     v − δW ≤ V^π ≤ v* ≤ v + κW. There is such a κ where what is still to be gained leads nearer to the end.
     """
-    sweeps.backup()
-    progress.sweeps += 1
-    steps = _steps(sweeps, None, progress, UNSETTLED_SWEEPS)
+    try:
+        sweeps.backup()
+        progress.sweeps += 1
+        steps = _steps(sweeps, None, progress, UNSETTLED_SWEEPS)
+    except KeyboardInterrupt:
+        steps = None
     if steps is None:
         return np.inf
     own = np.repeat(np.arange(sweeps.n), np.diff(sweeps.pair_ptr))

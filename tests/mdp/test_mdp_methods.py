@@ -15,6 +15,7 @@ from rlnet.mdp import (
     evaluate,
     solve,
     torch_sweeps,
+    undiscounted,
 )
 from rlnet.mdp.iterate import Progress, discounted
 from rlnet.mdp.torch_sweeps import TorchSweeps
@@ -314,6 +315,14 @@ def test_an_interrupt_leaves_values_with_their_bound_without_discount_too(method
     assert bounds[1] < 0.5 * bounds[0] < 20.0
     with pytest.warns(ToleranceWarning, match="not reached"):
         assert solve(mdp, 1.0, method=method, max_sweeps=20, verify=True).error_bound < 2.0
+
+
+def test_a_second_interrupt_ends_the_search_for_a_bound(monkeypatch):
+    def impatient(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(undiscounted, "_steps", impatient)
+    assert interrupted(lake(20, step=-1.0, goal=0.0), 1.0, "value_iteration", 5).error_bound == np.inf
 
 
 def test_overshooting_policy_sweeps_do_not_grow_along_the_index():
