@@ -23,7 +23,7 @@ _QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the lear
 def _shared(*tensors: Tensor | None) -> tuple[ModuleType, list[Array]]:
     """The library to compute with, and the tensors as its arrays, in the same memory."""
     if tensors[0].device.type != "cpu":
-        return torch, list(tensors)
+        return torch, [None if tensor is None else tensor.detach() for tensor in tensors]
     return np, [None if tensor is None else tensor.detach().numpy() for tensor in tensors]
 
 
@@ -36,17 +36,22 @@ def without_gradient(function: Callable[..., Array]) -> Callable[..., Tensor]:
 
     @wraps(function)
     def on_tensors(*tensors: Tensor) -> Tensor:
-        with torch.no_grad(), np.errstate(**_QUIET):
+        if torch.compiler.is_compiling():
+            return function(*(tensor.detach() for tensor in tensors))
+        with np.errstate(**_QUIET):
             return _tensor(function(*_shared(*tensors)[1]))
 
     return on_tensors
 
 
-class _Rowwise(torch.autograd.Function):
-    """y_t = f(x_t) with y' = slope, [...] each: f(x, *others) → (y, slope, further results without gradient)."""
+class _ByHand(torch.autograd.Function):
+    """f(x, *others) → (y, slope, further results without gradient); the gradient of x is slope·(that of y).
+
+    y is as x [T, M, N], or a sum over its last axis, or over its rows: [M].
+    """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, function: Callable, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: FunctionCtx, function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
         library, arrays = _shared(x, *others)
         with np.errstate(**_QUIET):
             y, ctx.slope, *further = function(library, *arrays)
@@ -58,36 +63,29 @@ class _Rowwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return None, _times(grad, ctx.slope), *[None] * ctx.others
-
-
-def _times(grad: Tensor, slope: Array) -> Tensor:
-    with np.errstate(**_QUIET):
-        return grad * slope if isinstance(slope, Tensor) else torch.from_numpy(grad.numpy() * slope)
-
-
-class _SquaredError(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, estimate: Tensor, target: Tensor, weight: Tensor, huber: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        xp, (estimate, target, weight, huber) = _shared(estimate, target, weight, huber)
+        grad = grad if grad.ndim == ctx.slope.ndim else grad.unsqueeze(-1)
         with np.errstate(**_QUIET):
-            # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil a sum.
-            error = xp.where(weight > 0, target - estimate, 0.0)
-            inside = error if huber is None else xp.maximum(xp.minimum(error, huber), -huber)
-            pull = inside * weight
-            loss = 0.5 * (pull * (2 * error - inside)).sum((0, 2))
-            rms = ((error * error * weight).sum((0, 2)) / weight.sum((0, 2))) ** 0.5
-        ctx.slope = -pull
-        error, rms = _tensor(error), _tensor(rms)
-        ctx.mark_non_differentiable(error, rms)
-        return _tensor(loss), error, rms
+            slope = grad * ctx.slope if isinstance(ctx.slope, Tensor) else torch.from_numpy(grad.numpy() * ctx.slope)
+        return None, slope, *[None] * ctx.others
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return _times(grad.unsqueeze(-1), ctx.slope), None, None, None
+
+def _by_hand(function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
+    if torch.compiler.is_compiling():  # it finds the derivative itself, and fuses it with what stands around
+        fixed = [None if other is None else other.detach() for other in others]
+        y, _, *further = function(torch, x, *fixed)
+        return y, *(result.detach() for result in further)
+    return _ByHand.apply(function, x, *others)
+
+
+def _squared_error(
+    xp: ModuleType, estimate: Array, target: Array, weight: Array, huber: Array | None
+) -> tuple[Array, ...]:
+    # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil a sum.
+    error = xp.where(weight > 0, target - estimate, 0.0)
+    inside = error if huber is None else xp.maximum(xp.minimum(error, huber), -huber)
+    pull = inside * weight
+    loss = 0.5 * (pull * (2 * error - inside)).sum((0, 2))
+    return loss, -pull, error, ((error * error * weight).sum((0, 2)) / weight.sum((0, 2))) ** 0.5
 
 
 def squared_error(
@@ -109,28 +107,18 @@ def squared_error(
     if not target.shape == estimate.shape == weight.shape:
         shapes = [tuple(x.shape) for x in (target, estimate, weight)]
         raise ValueError(f"target, estimate and weight must have one shape, not {shapes}")
-    return _SquaredError.apply(estimate, target, weight, huber)
+    return _by_hand(_squared_error, estimate, target, weight, huber)
 
 
-class _Entropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, log_probabilities: Tensor) -> Tensor:
-        xp, (log_pi,) = _shared(log_probabilities)
-        with np.errstate(**_QUIET):
-            finite = log_pi.clip(torch.finfo(log_probabilities.dtype).min)  # 0·−∞ would not be 0
-            pi = xp.exp(log_pi)
-            ctx.slope = -(finite + 1) * pi
-            return _tensor(-(pi * finite).sum(-1))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
-        return _times(grad.unsqueeze(-1), ctx.slope)
+def _entropy(xp: ModuleType, log_pi: Array) -> tuple[Array, Array]:
+    finite = log_pi.clip(-3e38)  # 0·−∞ would not be 0
+    pi = xp.exp(log_pi)
+    return -(pi * finite).sum(-1), -(finite + 1) * pi
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
     """H = −Σ_a π_a·log π_a over the actions with π_a > 0: [..., A] → [...]. ∂H/∂log π_a = −π_a·(1 + log π_a)."""
-    return _Entropy.apply(log_probabilities)
+    return _by_hand(_entropy, log_probabilities)[0]
 
 
 def _clipped_gain(xp: ModuleType, log_prob: Array, old: Array, advantage: Array, clip: Array) -> tuple[Array, ...]:
@@ -152,7 +140,7 @@ def clipped_gain(log_prob: Tensor, old: Tensor, advantage: Tensor, clip: Tensor)
     Returns:
         The gain; and without gradient ρ − 1 − log ρ, whose mean is KL(π_old ‖ π), and ρ: [T, M, N] each.
     """
-    return _Rowwise.apply(_clipped_gain, log_prob, old, advantage, clip)
+    return _by_hand(_clipped_gain, log_prob, old, advantage, clip)
 
 
 def _clipped_value(xp: ModuleType, value: Array, old: Array, target: Array, clip: Array) -> tuple[Array, Array]:
@@ -167,4 +155,4 @@ def clipped_value(value: Tensor, old: Tensor, target: Tensor, clip: Tensor) -> T
 
     Only V has a gradient: 1, or 0 where it is held (Engstrom et al. 2020).
     """
-    return _Rowwise.apply(_clipped_value, value, old, target, clip)[0]
+    return _by_hand(_clipped_value, value, old, target, clip)[0]

@@ -1,7 +1,11 @@
 """One optimiser step for all members: sum of losses, one backward pass, per-member clip, per-member learning rate."""
 
+import logging
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +22,7 @@ from rlnet.rng import Streams
 from rlnet.traces import Traces
 
 State = dict[str, Tensor]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,23 @@ OPTIMIZERS = {
 }
 
 
+def _can_compile(device: torch.device) -> bool:
+    """Whether torch finds what it compiles with; a warning where it does not."""
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cuda" and find_spec("triton") is None:
+        _log.warning("compile=true: triton is not installed; going on without compiling")
+    elif shutil.which(compiler) is None:
+        _log.warning("compile=true: there is no compiler %s (CXX names another); going on without compiling", compiler)
+    else:
+        return True
+    return False
+
+
+def _compile(algorithm: Algorithm) -> Algorithm:
+    functions = {"loss": algorithm.loss, "online": algorithm.online}
+    return replace(algorithm, **{name: torch.compile(f) for name, f in functions.items() if f is not None})
+
+
 class Learner:
     """The parameters of a population, and how they change.
 
@@ -77,6 +99,7 @@ class Learner:
         seeds: the M member seeds; each draws its own first parameters.
         device: where parameters live.
         envs: N, environments per member, each of which has an eligibility trace where the algorithm has them.
+        compiled: whether torch compiles the loss; without a compiler for the device it is said that it does not.
     """
 
     def __init__(
@@ -87,10 +110,12 @@ class Learner:
         seeds: Sequence[int],
         device: torch.device | str = "cpu",
         envs: int = 1,
+        compiled: bool = False,
     ) -> None:
         if config.name not in OPTIMIZERS:
             raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
-        self.algorithm, self.setting = algorithm, setting
+        self._compiled = compiled and _can_compile(torch.device(device))
+        self.algorithm, self.setting = _compile(algorithm) if self._compiled else algorithm, setting
         self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
         self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
         self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]; its memory stays where it is
@@ -160,6 +185,10 @@ class Learner:
         else:  # a leaf for each network
             params = {role: own.leaf() for role, own in self.params.items()}
             leaves, target_params = [own.flat for own in params.values()], self.target_params
+        if self._compiled:  # by name: the compiler fuses what stands there, and does not see into numpy
+            params, target_params = (
+                {role: dict(own) for role, own in packed.items()} for packed in (params, target_params)
+            )
         result = Loss(*self.algorithm.loss(self.setting, params, target_params, batch, hyper))
         loss, members = result.total, len(self.theta)
         if loss.shape != (members,):

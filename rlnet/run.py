@@ -23,7 +23,7 @@ from rlnet.replay import Replay
 from rlnet.rng import Streams
 
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
-RESUMABLE = ("steps", "log_every", "compare_every", "compare_share", "checkpoint_every", "threads", "resume")
+RESUMABLE = ("steps", "log_every", "compare_every", "compare_share", "checkpoint_every", "threads", "compile", "resume")
 
 
 class Run:
@@ -38,7 +38,7 @@ class Run:
         self.config, self.problem = config, problem
         algorithm, seeds, device = problem.algorithm, config.member_seeds, config.device
         optimizer = columns(config, "optimizer", device)
-        self.learner = Learner(algorithm, problem.setting, optimizer, seeds, device, config.algo.envs)
+        self.learner = Learner(algorithm, problem.setting, optimizer, seeds, device, config.algo.envs, config.compile)
         self.gamma = column(config, "gamma", device)
         self.collector = Collector(
             problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device),

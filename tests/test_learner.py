@@ -1,6 +1,8 @@
 """The optimisers against torch's, member by member; clipping and frozen members."""
 
 import dataclasses
+import functools
+import shutil
 
 import pytest
 import torch
@@ -102,3 +104,29 @@ def test_minibatches_hold_the_rows_of_each_members_own_order():
             if name == "weight":
                 wanted = torch.cat([part / part.sum() for part in wanted.tensor_split(3)])
             torch.testing.assert_close(torch.cat(found, dim=2)[0, m], wanted)
+
+
+SMALL = ("env=cliff", "seeds=2", "network.hidden=[8]")
+
+
+def test_without_a_compiler_it_is_said_once_and_the_run_is_the_same(monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    run, plain = make_run("compile=true", *SMALL), make_run(*SMALL)
+    update(run, 3)
+    update(plain, 3)
+    assert torch.equal(run.learner.theta, plain.learner.theta)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "compile=true: there is no compiler no-such-compiler (CXX names another); going on without compiling"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_loss_has_the_same_gradient(monkeypatch):
+    """In one piece, without parts that are left to Python."""
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, fullgraph=True))
+    run, plain = (make_run("algo=ppo", "algo.epochs=1", f"compile={on}", *SMALL) for on in ("true", "false"))
+    update(run, 2)
+    update(plain, 2)
+    torch.testing.assert_close(run.learner.theta, plain.learner.theta, atol=1e-4, rtol=1e-4)
