@@ -41,7 +41,7 @@ def test_a_learner_that_never_answers_is_given_up(monkeypatch):
     spec = {"learner": "rlnet_run", "kind": "ppo", "members": 1, "mode": "turns", "seconds": 0.1}
     process = train_process.Process(sys.executable, 1, {max(os.sched_getaffinity(0))}, **spec)
     try:
-        with pytest.raises(train_process.Failed, match="no answer within 0.5 s"):
+        with pytest.raises(train_process.Failed, match=r"no answer within 0\.5 s"):
             process.answer()  # importing torch alone takes longer
     finally:
         process.close()

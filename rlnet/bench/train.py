@@ -131,7 +131,7 @@ def _interleaved(kind: str, wanted: list[tuple[str, int]], cores: set[int], plan
     finally:
         for process in started:
             process.close()
-    for _, row, turns in [(process, row, turns) for process, row, turns in ready if "failed" not in row]:
+    for _, row, turns in [entry for entry in ready if "failed" not in entry[1]]:
         # On one core by processor time, which is that of the clock unless somebody else computes there too.
         speeds = [done["steps"] / done["processor" if len(cores) == 1 else "seconds"] for done in turns]
         row |= {"steps_per_second": statistics.median(speeds), "least": min(speeds), "most": max(speeds)}
