@@ -23,6 +23,7 @@ STORED = tuple(name for name in TENSORS if name != "weight")
 # In numpy a transition is one record, which lies together: drawn rows are then one visit of memory each. Indices of
 # states and actions are stored in half of their width: no network has 2³¹ rows to look up.
 NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}
+WIDE = {np.int32: np.int64, np.float32: np.float32, np.bool_: np.bool_}
 
 
 class Replay:
@@ -63,6 +64,7 @@ class Replay:
         self._ahead = as_array(ahead.view(-1, 1, 1), self._library)
         # [slots, M, N, ...] by name: an array of records, or with tensors one for each name.
         self._ring: np.ndarray | dict[str, Tensor] | None = None
+        self._kinds: dict[str, type] = {}  # of the fields of records
         self._added = 0  # rows written since the beginning
         self._exponent, self._floor = priority, floor
         self._mass = torch.zeros(0)  # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition
@@ -87,7 +89,8 @@ class Replay:
         rows = {name: getattr(rollout, name) for name in STORED}
         if self._library is torch:
             return {name: tensor.new_zeros(slots, *tensor.shape[1:]) for name, tensor in rows.items()}
-        kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in rows.items()]
+        self._kinds = {name: NARROW[tensor.dtype] for name, tensor in rows.items()}
+        kinds = [(name, kind, tuple(rows[name].shape[3:])) for name, kind in self._kinds.items()]
         return np.zeros((slots, *rollout.reward.shape[1:]), np.dtype(kinds, align=True))
 
     def add(self, rollout: Rollout) -> None:
@@ -145,8 +148,7 @@ class Replay:
         at = ((first + self._ahead) % self.slots * members + self._member) * envs + env
         if self._library is np:
             drawn = self._ring.reshape(-1).take(at)
-            wide = {name: np.int64 if drawn.dtype[name].base == np.int32 else drawn.dtype[name].base for name in STORED}
-            rows = {name: torch.from_numpy(drawn[name].astype(wide[name], order="C")) for name in STORED}
+            rows = {name: torch.from_numpy(drawn[name].astype(WIDE[kind], "C")) for name, kind in self._kinds.items()}
         else:
             rows = {name: ring.flatten(0, 2)[at] for name, ring in self._ring.items()}
         weights = torch.zeros_like(rows["reward"])
@@ -191,7 +193,8 @@ class Replay:
         """Go on from `state_dict`."""
         self._ring, self._added = state["ring"], state["added"]
         if self._library is np and self._ring is not None:
-            kinds = [(name, tensor.numpy().dtype, tuple(tensor.shape[3:])) for name, tensor in self._ring.items()]
+            self._kinds = {name: tensor.numpy().dtype.type for name, tensor in self._ring.items()}
+            kinds = [(name, kind, tuple(self._ring[name].shape[3:])) for name, kind in self._kinds.items()]
             records = np.zeros(self._ring["reward"].shape, np.dtype(kinds, align=True))
             for name, tensor in self._ring.items():
                 records[name] = tensor.numpy()

@@ -118,8 +118,9 @@ class Run:
         active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
         steps += self.collector.new_steps(rollout) * active
         if self.visits is not None:
-            counted = rollout.valid[new] & self._tensor(active)[:, None]
-            _count(self.visits, rollout.obs[new], rollout.action[new], counted)
+            _count(
+                self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new] & self._tensor(active)[:, None]
+            )
 
     @torch.no_grad()
     def tables(self) -> Tables:
