@@ -20,6 +20,7 @@ BUILT_IN = {
 ACTION_LABELS = ("↑", "→", "↓", "←", "↗", "↘", "↙", "↖")
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1), (-1, 1), (1, 1), (1, -1), (-1, -1))  # (rows, columns)
 LABELLED_STATES = 10_000  # names are for error messages and small tables; millions of strings would cost gigabytes
+BLOCK = 10_000  # cells whose outcomes are made at once
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,33 @@ def build_gridworld(config: GridworldConfig) -> FiniteMDP:
 
 def _outcomes(config: GridworldConfig, cells: _Cells, shape: tuple[int, int], n_actions: int) -> dict[str, np.ndarray]:
     """The arrays of the model from `pair_ptr` to `terminated`, in their order: every state has every action."""
-    at = np.flatnonzero((cells.state >= 0) & ~cells.terminal).astype(np.int32)  # [n] cells with actions
+    acts = (cells.state >= 0) & ~cells.terminal
+    at = np.flatnonzero(acts).astype(np.int32)  # [n] cells with actions
+    size = len(at) * _slips(n_actions, config.slip)[0].size
+    landed, probability, reward = np.empty(size, dtype=np.int32), np.empty(size), np.empty(size)
+    counts, end = np.empty(len(at) * n_actions, dtype=np.int32), 0
+    for first in range(0, len(at), BLOCK):  # so that what is written in strides stays in the processor's cache
+        some, *columns = _block(config, cells, shape, at[first : first + BLOCK], n_actions)
+        counts[first * n_actions : first * n_actions + len(some)] = some
+        begin, end = end, end + len(columns[0])
+        landed[begin:end], probability[begin:end], reward[begin:end] = columns
+    landed = landed[:end]
+    actions = np.where(acts, n_actions, 0)[cells.state >= 0]
+    return {
+        "pair_ptr": np.concatenate([[0], np.cumsum(actions)]),
+        "pair_action": np.tile(np.arange(n_actions, dtype=np.int32), len(at)),
+        "outcome_ptr": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        "next_state": cells.state[landed],
+        "probability": probability[:end],
+        "reward": reward[:end],
+        "terminated": cells.terminal[landed],
+    }
+
+
+def _block(
+    config: GridworldConfig, cells: _Cells, shape: tuple[int, int], at: np.ndarray, n_actions: int
+) -> tuple[np.ndarray, ...]:
+    """(outcomes of each pair [n A]; of each outcome the cell, the probability, the reward) of the cells `at` [n]."""
     moves, chance = _slips(n_actions, config.slip)  # [A, K], [K]
     shape_out = (len(at), *moves.shape)  # [n, A, K]
     landed, reward = np.empty(shape_out, dtype=np.int32), np.empty(shape_out)
@@ -252,17 +279,7 @@ def _outcomes(config: GridworldConfig, cells: _Cells, shape: tuple[int, int], n_
     landed[jumps], reward[jumps] = cells.jump[at[jumps], None, None], cells.jump_reward[at[jumps], None, None]
     _merge(landed, reward, probability)
     kept = probability > 0
-    landed = landed[kept]
-    actions = np.where((cells.state >= 0) & ~cells.terminal, n_actions, 0)[cells.state >= 0]
-    return {
-        "pair_ptr": np.concatenate([[0], np.cumsum(actions)]),
-        "pair_action": np.tile(np.arange(n_actions), len(at)),
-        "outcome_ptr": np.concatenate([[0], np.cumsum(kept.sum(axis=2))]),
-        "next_state": cells.state[landed],
-        "probability": probability[kept],
-        "reward": reward[kept],
-        "terminated": cells.terminal[landed],
-    }
+    return kept.sum(axis=2).ravel(), landed[kept], probability[kept], reward[kept]
 
 
 def _merge(landed: np.ndarray, reward: np.ndarray, probability: np.ndarray) -> None:
