@@ -92,6 +92,14 @@ def solve(
         if verify:
             verified(mdp, arrays[0], gamma, bound)
         return _solution(arrays, gamma, tol, bound, done, progress)
+    arrays, bound, done = _by_method(mdp, gamma, tol, method, progress, device, sort, verify)
+    return _solution(arrays, gamma, tol, bound, done, progress)
+
+
+def _by_method(
+    mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str, sort: bool, verify: bool
+):
+    """((v [S], q [S, A], policy [S, A]), bound, what was done)."""
     try:
         if gamma == 1.0:
             v, q, bound, done, system = _at_one(mdp, tol, method, progress, device, sort)
@@ -107,7 +115,7 @@ def solve(
         arrays = _tabulated(mdp, v, q, bound)
     else:
         arrays = _laid_out(mdp, v, q, optimal_pairs(mdp, system, v, q, gamma, bound))
-    return _solution(arrays, gamma, tol, bound, done, progress)
+    return arrays, bound, done
 
 
 def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress):
