@@ -2,9 +2,11 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from support import make_run
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from rlnet import threads
 from rlnet.config import ConfigError
@@ -13,8 +15,10 @@ from rlnet.config import ConfigError
 @pytest.fixture(autouse=True)
 def as_before():
     before = torch.get_num_threads()
-    yield
+    with threadpool_limits():
+        yield
     torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,12 @@ def test_cores_are_those_that_the_process_may_use():
 def test_a_number_of_threads_below_one_is_refused():
     with pytest.raises(ConfigError, match="threads=0: must be at least 1, or null"):
         make_run("threads=0")
+
+
+def test_numpy_multiplies_with_one_thread_and_denormal_numbers_count_as_zero():
+    small = np.full(8, 1e-40, np.float32)  # the least normal number is 1.2e-38
+    assert (small * np.float32(0.5) > 0).all()
+    threads.set_threads(make_run("threads=2"))
+    assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {1}
+    assert (small * np.float32(0.5) == 0).all()
+    assert (torch.from_numpy(small) * 0.5 == 0).all()

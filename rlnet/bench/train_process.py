@@ -60,7 +60,6 @@ class Process:
             environment |= {"OMP_NUM_THREADS": str(threads)}
         else:
             environment.pop("OMP_NUM_THREADS", None)
-            environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # as rlnet does, where it is imported before numpy
         if threads == 1:
             environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 (until close; a pipe that nobody reads would fill)
