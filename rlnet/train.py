@@ -150,7 +150,7 @@ def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
     else:
         rows = rollout.weight.shape[0] * rollout.weight.shape[2]
         for _ in range(algo.epochs):
-            order = state.shuffle.uniform(rows).argsort(dim=1)
+            order = state.shuffle.permutation(rows)
             for batch in minibatches(rollout, order, algo.minibatches):
                 metrics = learner.step(batch, hyper, rate).metrics
                 # A member whose policy has moved far enough stops until the next rollout.

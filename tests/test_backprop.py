@@ -31,7 +31,11 @@ def two_roles(kind: str, members: int, hidden: list[int], activation: str) -> tu
 
 @pytest.fixture(autouse=True)
 def fixed_numbers():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # the parts are shared among them
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (6,)])
@@ -58,14 +62,15 @@ def test_outputs_and_gradients_are_those_of_autograd(monkeypatch, kind, activati
         torch.testing.assert_close(ours, autograds)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("hidden", [(), (5,), (4, 5)])
 @pytest.mark.parametrize("indexed", [False, True])
-def test_gradients_are_the_slopes_of_finite_differences(indexed, hidden):
-    net = Perceptron((3, *hidden, 2), "tanh", indexed)
+def test_gradients_are_the_slopes_of_finite_differences(indexed, hidden, outputs):
+    net = Perceptron((3, *hidden, outputs), "tanh", indexed)
     size = sum(layer[0].size for layer in net.layers(torch.zeros(1, 1000).numpy()))
     flat = torch.randn(2, size, dtype=torch.float64, requires_grad=True)
     obs = torch.randint(3, (6, 2, 4)) if indexed else torch.randn(6, 2, 4, 3, dtype=torch.float64, requires_grad=True)
-    scale = torch.randn(6, 2, 4, 2, dtype=torch.float64)
+    scale = torch.randn(6, 2, 4, outputs, dtype=torch.float64)
     inputs = [flat] if indexed else [flat, obs]
     gradients = torch.autograd.grad((scale * net(flat, obs)).sum(), inputs)
     for x, gradient in zip(inputs, gradients, strict=True):
