@@ -1,9 +1,11 @@
 """How many threads torch gets, and how they count.
 
-Small products lose more by being handed to a second thread than it saves. Measured on two cores (64×64 network, batch
-128, DQN on CartPole; all of a run, two threads over one): 0.99 with one member, 1.2 with 16, 1.4 with 64. Where another
-program computes on the same cores, waiting for each other makes two threads 3 to 50 times slower. So the work of an
-update must be clearly worth it. Exact dynamic programming splits its sweeps by itself (`rlnet.mdp.packed`).
+Networks that have their own way in numpy (`Network.in_numpy`: small tables, perceptrons) leave nothing to torch that
+would repay a second thread: measured on two cores (64×64 network, DQN and PPO on CartPole, all of a run), two threads
+over one gave 0.93 and 1.05 with 64 members, 0.93 with 256. For other networks small products lose more by being handed
+to a second thread than it saves: 0.99 with one member, 1.2 with 16, 1.4 with 64. Where another program computes on the
+same cores, waiting for each other makes two threads 3 to 50 times slower. So the work of an update must be clearly
+worth it. Exact dynamic programming splits its sweeps by itself (`rlnet.mdp.packed`).
 
 numpy's OpenBLAS always gets one: with two, products as small as those of a 64×64 network were five times slower.
 
@@ -41,7 +43,7 @@ def work(run: Run) -> int:
 
 
 def set_threads(run: Run) -> int:
-    """Give torch the threads of the config, or by default one for each `PER_THREAD` of work; never more than cores.
+    """Give torch the threads of the config, or by default one for each `PER_THREAD` of its work; never more than cores.
 
     Where OMP_NUM_THREADS is set, the default keeps to it. From here on this thread, and those that it starts, take
     denormal numbers for zero, where the processor can.
@@ -52,7 +54,8 @@ def set_threads(run: Run) -> int:
     wanted, most = run.config.threads, cores()
     if wanted is None:
         said = os.environ.get("OMP_NUM_THREADS", "")
-        wanted = min(work(run) // PER_THREAD, int(said) if said.isdigit() else most)
+        plain = any(network.in_numpy is None for network in run.problem.setting.networks.values())
+        wanted = min(work(run) // PER_THREAD if plain else 1, int(said) if said.isdigit() else most)
     count = max(1, min(wanted, most))
     torch.set_flush_denormal(True)
     threadpool_limits(1, user_api="blas")

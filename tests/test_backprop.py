@@ -31,11 +31,7 @@ def two_roles(kind: str, members: int, hidden: list[int], activation: str) -> tu
 
 @pytest.fixture(autouse=True)
 def fixed_numbers():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)  # the parts are shared among them
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (6,)])

@@ -25,9 +25,10 @@ def as_before():
     ("overrides", "expected"),
     [
         ((), 1),  # one small network
-        (("algo=dqn", "env=cartpole", "seeds=16"), 1),
-        (("algo=dqn", "env=cartpole", "seeds=64"), 2),
-        (("algo=ppo", "env=cartpole", "seeds=64"), 4),
+        (("algo=dqn", "env=cartpole", "seeds=16", "network.activation=silu"), 1),
+        (("algo=dqn", "env=cartpole", "seeds=64", "network.activation=silu"), 2),
+        (("algo=ppo", "env=cartpole", "seeds=64", "network.activation=silu"), 4),
+        (("algo=ppo", "env=cartpole", "seeds=64"), 1),  # in numpy
         (("algo=ppo", "env=cartpole", "seeds=64", "threads=1"), 1),
         (("threads=3",), 3),
         (("threads=64",), 8),
@@ -43,7 +44,7 @@ def test_threads_follow_the_work_unless_told(overrides, expected, monkeypatch):
 def test_the_default_keeps_to_what_the_environment_says_and_a_number_does_not(monkeypatch):
     monkeypatch.setattr(threads, "cores", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads.set_threads(make_run("algo=ppo", "env=cartpole", "seeds=64")) == 3
+    assert threads.set_threads(make_run("algo=ppo", "env=cartpole", "seeds=64", "network.activation=silu")) == 3
     assert threads.set_threads(make_run("threads=5")) == 5
 
 

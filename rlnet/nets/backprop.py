@@ -9,10 +9,7 @@ both of their gradients. Both activations keep that column constant, and a hidde
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from threading import Lock
 
 import numpy as np
 import torch
@@ -48,40 +45,24 @@ class _Buffers:
     def __init__(self) -> None:
         self._free: dict[tuple, list[Array]] = {}
         self._bytes = 0
-        self._lock = Lock()
 
     def take(self, dtype: np.dtype, *shape: int) -> Array:
-        with self._lock:
-            free = self._free.get((dtype, *shape))
-            if free:
-                self._bytes -= free[-1].nbytes
-                return free.pop()
-        return np.empty(shape, dtype)
+        free = self._free.get((dtype, *shape))
+        if not free:
+            return np.empty(shape, dtype)
+        self._bytes -= free[-1].nbytes
+        return free.pop()
 
     def give(self, array: Array) -> None:
-        with self._lock:
-            if self._bytes + array.nbytes > KEPT:
-                self._free.clear()
-                self._bytes = 0
-            if array.nbytes <= KEPT:
-                self._free.setdefault((array.dtype, *array.shape), []).append(array)
-                self._bytes += array.nbytes
+        if self._bytes + array.nbytes > KEPT:
+            self._free.clear()
+            self._bytes = 0
+        if array.nbytes <= KEPT:
+            self._free.setdefault((array.dtype, *array.shape), []).append(array)
+            self._bytes += array.nbytes
 
 
 _buffers = _Buffers()
-_pool = cache(ThreadPoolExecutor)
-
-
-def _each(work: Callable[[slice], None], parts: Sequence[slice]) -> None:
-    """Work on every part, on as many threads as torch has: numpy lets others run while it computes."""
-
-    def quiet(part: slice) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # a member that diverges is reported by the learner
-            work(part)
-
-    threads = min(torch.get_num_threads(), len(parts))
-    for _ in map(quiet, parts) if threads == 1 else _pool(threads).map(quiet, parts):
-        pass
 
 
 @dataclass(frozen=True)
@@ -128,17 +109,15 @@ class Perceptron:
             values[0][..., :-1], values[0][..., -1] = x, 1
         out = np.empty((members, rows, self.widths[-1]), dtype)
         act = ACTIVATIONS[self.activation][0]
-
-        def work(part: slice) -> None:
-            for k, layer in enumerate(layers):
-                hidden = k + 1 < len(layers)
-                after = values[k + 1][part] if hidden else out[part]
-                self._layer(k, values[k][part], layer[part], after[..., :-1] if hidden else after)
-                if hidden:
-                    act(after)
-                    after[..., -1] = 1
-
-        _each(work, self.chunks(members, rows, dtype.itemsize))
+        with np.errstate(over="ignore", invalid="ignore"):  # a member that diverges is reported by the learner
+            for part in self.chunks(members, rows, dtype.itemsize):
+                for k, layer in enumerate(layers):
+                    hidden = k + 1 < len(layers)
+                    after = values[k + 1][part] if hidden else out[part]
+                    self._layer(k, values[k][part], layer[part], after[..., :-1] if hidden else after)
+                    if hidden:
+                        act(after)
+                        after[..., -1] = 1
         return out, values
 
     def _layer(self, k: int, x: Array, layer: Array, out: Array) -> None:
@@ -158,29 +137,29 @@ class Perceptron:
         into = np.empty((members, flat.shape[1]), dtype)
         gradients = self.layers(into)
         slope = ACTIVATIONS[self.activation][1]
-
-        def work(part: slice) -> None:
-            g = grad[part]
-            scratch = [_buffers.take(dtype, len(g), rows, width + 1) for width in self.widths[1:-1]]
-            for k in reversed(range(len(layers))):
-                x, layer = values[k][part], layers[k][part]
-                if k == 0 and self.indexed:
-                    _scatter(x, g, gradients[0][part])
-                    break
-                np.matmul(x.swapaxes(1, 2), g, out=gradients[k][part])
-                before = scratch[k - 1] if k else None if wanted is None else wanted[part]
-                if before is None:
-                    break
-                # A product over one output is none: numpy's matmul took 20 times as long.
-                product = np.multiply if g.shape[-1] == 1 else np.matmul
-                product(g, np.ascontiguousarray(layer.swapaxes(1, 2)), out=before)
-                if k:
-                    slope(before, x)
-                    g = before[..., :-1]
-            for array in scratch:
-                _buffers.give(array)
-
-        _each(work, self.chunks(members, rows, dtype.itemsize))
+        parts = self.chunks(members, rows, dtype.itemsize)
+        size = min(members, parts[0].stop)
+        scratch = [_buffers.take(dtype, size, rows, width + 1) for width in self.widths[1:-1]]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part in parts:
+                g = grad[part]
+                for k in reversed(range(len(layers))):
+                    x, layer = values[k][part], layers[k][part]
+                    if k == 0 and self.indexed:
+                        _scatter(x, g, gradients[0][part])
+                        break
+                    np.matmul(x.swapaxes(1, 2), g, out=gradients[k][part])
+                    before = scratch[k - 1][: len(x)] if k else None if wanted is None else wanted[part]
+                    if before is None:
+                        break
+                    # A product over one output is none: numpy's matmul took 20 times as long.
+                    product = np.multiply if g.shape[-1] == 1 else np.matmul
+                    product(g, np.ascontiguousarray(layer.swapaxes(1, 2)), out=before)
+                    if k:
+                        slope(before, x)
+                        g = before[..., :-1]
+        for array in scratch:
+            _buffers.give(array)
         return into
 
     def forget(self, values: list[Array]) -> None:
