@@ -53,6 +53,8 @@ def problems(full: bool) -> dict[str, Problem]:
         "CliffWalking": Problem("toy_text", "CliffWalking-v1", 48),
         "Taxi": Problem("toy_text", "Taxi-v4", 500),
         "lake 64": Problem("lake", "8", 64),
+        "lake 400": Problem("lake", "20", 400),
+        "lake 2500": Problem("lake", "50", 2500),
         "lake 10^4": Problem("lake", "100", 10**4),
         "maze 10^4": Problem("maze", "100", 10**4),
         "Garnet 10^4": Problem("garnet", "10000", 10**4),
@@ -242,15 +244,16 @@ def _plot(rows: list[dict], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), sharey=True)
+    lines = {}  # one colour for a solver, in all panels
     for axis, kind in zip(axes, ("lake", "maze", "garnet"), strict=True):
         chosen = [r for r in rows if r.get("kind") == kind]
         for solver in dict.fromkeys(r["solver"] for r in chosen):
             points = sorted((r["states"], r["seconds"]) for r in chosen if r["solver"] == solver)
-            axis.loglog(*zip(*points, strict=True), marker="o", label=solver)
+            colour = lines[solver].get_color() if solver in lines else f"C{len(lines)}"
+            (lines[solver],) = axis.loglog(*zip(*points, strict=True), marker="o", color=colour)
         axis.set(title=kind, xlabel="states S")
-        if chosen:
-            axis.legend(fontsize=7)
     axes[0].set_ylabel("seconds to 1e-6, solve only")
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.legend(lines.values(), lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, fontsize=8)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
