@@ -7,6 +7,7 @@ behaviours and actions that have no twin here take the plain path.
 """
 
 from collections.abc import Callable
+from functools import cache
 from itertools import accumulate
 from math import exp
 from typing import NamedTuple
@@ -47,6 +48,8 @@ class Acting:
         self._twin = _twin(algorithm, setting) if self._arrays else None
         self._params: Params | None = None  # those that `_forward` is of
         self._forward: Callable[[np.ndarray], np.ndarray] | None = None
+        self._explore: Tensor | None = None  # that `_choose` is of
+        self._choose: Choose | None = None
 
     @property
     def in_numpy(self) -> bool:
@@ -57,11 +60,14 @@ class Acting:
         """How to act by these numbers; of parameters that are changed in place, by what they then are."""
         if self._twin is None:
             return self._with_torch(params, hyper)
+        if self._params is params and self._explore is hyper["explore"]:
+            return self._choose
         if self._params is not params:
             self._params, self._forward = params, self._prepared(params)
-        explores = self._algorithm.explores
-        explore = hyper["explore"].numpy().astype(float) if explores else np.ones((len(hyper["gamma"]), 1))
-        return _drawing(self._twin, self._forward, explore)
+        self._explore = hyper["explore"]
+        explore = self._explore.numpy() if self._algorithm.explores else np.ones((len(hyper["gamma"]), 1))
+        self._choose = _drawing(self._twin, self._forward, explore.astype(float))
+        return self._choose
 
     def _with_torch(self, params: Params, hyper: Hyper) -> Choose:
         act, setting = self._algorithm.act, self._setting
@@ -81,7 +87,7 @@ class Acting:
             member = np.arange(len(table))[:, None]
             return lambda obs: table[member, obs]
         role = "pi" if self._algorithm.act is by_policy else "q"
-        return setting.networks[role].in_numpy({name: value.detach().numpy() for name, value in params[role].items()})
+        return setting.networks[role].in_numpy(params[role].flat.detach().numpy())
 
 
 def _twin(algorithm: Algorithm, setting: Setting) -> Twin | None:
@@ -104,6 +110,8 @@ def _drawing(twin: Twin, forward: Callable[[np.ndarray], np.ndarray], explore: n
     @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
     def choose(obs: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         scores = forward(obs)
+        if uniform.size == 1:
+            return _alone(_one(twin.one(scores.tolist()[0][0], numbers[0]), uniform.item()))
         if uniform.size <= FEW:
             rows = zip(scores.tolist(), uniform.tolist(), numbers, strict=True)
             return np.array([[_one(twin.one(x, e), u) for x, u in zip(xs, us, strict=True)] for xs, us, e in rows])
@@ -112,6 +120,14 @@ def _drawing(twin: Twin, forward: Callable[[np.ndarray], np.ndarray], explore: n
         return (cumulative <= uniform * cumulative[-1]).sum(0)
 
     return choose
+
+
+@cache
+def _alone(action: int) -> np.ndarray:
+    """The action of the only environment there is, [1, 1] int64, read-only."""
+    array = np.full((1, 1), action)
+    array.flags.writeable = False
+    return array
 
 
 def _one(weights: list[float], uniform: float) -> int:

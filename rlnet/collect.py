@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.data import Rollout
+from rlnet.data import TENSORS, Rollout
 from rlnet.distributions import Distribution
 from rlnet.rng import Array, BlockUniform, Streams, as_array
 
@@ -27,7 +27,7 @@ class Simulation(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-STEPPED = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid")  # known at every step
+STEPPED = ("obs", "action", "next_obs", "reward", "terminated", "truncated", "valid")  # known at every step
 
 
 class Collector:
@@ -84,6 +84,10 @@ class Collector:
             for name, (shape, dtype) in kinds.items()
         }
         self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
+        self._weight = np.zeros((lookback + rollout, *grid), np.float32)
+        weight = torch.from_numpy(self._weight)
+        self._all = Rollout(**self._tensors, weight=weight.to(device))  # of all rows, as they are at any time
+        self._time = np.arange(rollout).reshape(-1, 1, 1)
 
     def _draw_seeds(self) -> list[int]:
         return self._reset_seeds.integers(2**31, 1).squeeze(1).tolist()
@@ -102,65 +106,80 @@ class Collector:
         if self._whole:
             self._restart()
             running = self._library.ones_like(self._obs[..., 0] if self._obs.ndim > 2 else self._obs, dtype=bool)
-        uniforms, seen = self._uniforms.next(), []
+        uniforms, first, steps, actions = self._uniforms.next(), self._obs, [], []
         for t in range(self._rollout):
             action = choose(self._obs, uniforms[:, t])
             step = self._simulation.step(action)
-            valid, truncated = step.valid, step.truncated
             if running is not None:
-                valid = valid & running
+                cut = step.truncated
                 if t == self._rollout - 1:  # the cap on an episode's length is a time limit
-                    truncated = truncated | ~step.terminated
-            seen.append((self._obs, action, step.reward, step.next_obs, step.terminated, truncated, valid))
+                    cut = cut | ~step.terminated
+                step = step._replace(valid=step.valid & running, truncated=cut)
+            actions.append(action)
+            steps.append(step)
             self._obs = step.obs
             if running is not None:
-                running &= ~(step.terminated | truncated)
+                running &= ~(step.terminated | step.truncated)
                 if not running.any():
                     break
-        total = keep + len(seen)
-        for name, values in zip(STEPPED, zip(*seen, strict=True), strict=True):
+        next_obs, reward, terminated, truncated, valid, obs = zip(*steps, strict=True)
+        total = keep + len(steps)
+        seen = (first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid
+        for name, values in zip(STEPPED, seen, strict=True):
             rows = self._rows[name][keep:total]
             self._library.concatenate(values, out=rows.reshape(-1, *rows.shape[2:]))
         return self._finish(total)
 
     def _finish(self, total: int) -> Rollout:
         """Count what is new among `total` rows, and show all of them."""
-        tensors, rows = self._tensors, self._rows
-        if total < len(tensors["valid"]):
-            tensors, rows = ({name: x[:total] for name, x in kind.items()} for kind in (tensors, rows))
+        keep, arrays = self.lookback, self._library is np
         names = "reward", "terminated", "truncated", "valid"
         reward, terminated, truncated, valid = (
-            rows[name] if self._library is np else tensors[name].cpu().numpy() for name in names
+            (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in names
         )
-        ended, new = (terminated | truncated) & valid, slice(self.lookback, None)
-        discount = self._book(reward[new], ended[new], valid[new])
-        rows["start_discount"][new] = torch.from_numpy(discount) if self._library is torch else discount
-        count = valid.shape[-1] if self._whole else self._rollout * valid.shape[-1]
-        weight = (valid if self._whole else self._due(ended, valid)) / np.float32(count)
-        return Rollout(**tensors, weight=torch.from_numpy(weight).to(self._device))
+        share = np.float32(1) / np.float32(valid.shape[-1] * (1 if self._whole else self._rollout))
+        weight, count = self._weight[:total], np.count_nonzero
+        if count(valid) == valid.size and not count(terminated) and not count(truncated):
+            discount = self._go_on(reward[keep:])
+            weight[: total - keep], weight[total - keep :] = share, 0.0
+        else:
+            ended = (terminated | truncated) & valid
+            discount = self._book(reward[keep:], ended[keep:], valid[keep:])
+            np.multiply(valid if self._whole else self._due(ended, valid), share, out=weight)
+        self._rows["start_discount"][keep:total] = discount if arrays else torch.from_numpy(discount)
+        if self._all.weight.device.type != "cpu":
+            self._all.weight[:total] = torch.from_numpy(weight)
+        if total == len(self._weight):
+            return self._all
+        return Rollout(**{name: getattr(self._all, name)[:total] for name in TENSORS})
 
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were
         # must not decide which numbers come next.
         self._obs = self._simulation.reset(self._draw_seeds())
 
+    def _go_on(self, reward: np.ndarray) -> np.ndarray:
+        """`_book` of new steps among which no episode ends."""
+        age = self._age + self._time[: len(reward)]
+        self._age = age[-1] + 1
+        discount = np.power(self._gamma, age.astype(np.float32))
+        self._sums[0] += np.add.reduce(reward, 0, dtype=float)
+        self._sums[1] += np.add.reduce(reward * discount, 0, dtype=float)
+        self._sums[2] += len(reward)
+        return discount
+
     def _book(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Add new steps [T, M, N] to the running episodes and to those that ended; γ^t of each step, float32."""
-        time = np.arange(len(reward)).reshape(-1, 1, 1)
+        time = self._time[: len(reward)]
         begins = ended | ~valid  # the next row begins an episode: an invalid row is a reset
-        quiet = np.count_nonzero(begins) == 0
+        # The row in which the episode of row t began; −age for the one that was running before.
+        first = np.where(begins[:-1], time[1:], -self._age)
         age = self._age + time
-        if not quiet:
-            # The row in which the episode of row t began; −age for the one that was running before.
-            first = np.where(begins[:-1], time[1:], -self._age)
-            age[1:] = time[1:] - np.maximum.accumulate(first)
+        age[1:] = time[1:] - np.maximum.accumulate(first)
         self._age = (age[-1] + 1) * ~begins[-1]
         discount = np.power(self._gamma, age.astype(np.float32))
 
         gains = np.array((reward * valid, reward * valid * discount, valid), float)  # [3, T, M, N]
-        if quiet:
-            self._sums += gains.sum(1)
-            return discount
         # Of each environment all steps until its last end are of finished episodes, the others of the running one.
         done = _later(ended)
         whole = (gains * done).sum(1) + self._sums * done[0]

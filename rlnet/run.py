@@ -20,7 +20,7 @@ from rlnet.explore import COUNTING, Progress, greedy, scheduled, softmax
 from rlnet.learner import Learner
 from rlnet.members import column, columns
 from rlnet.replay import Replay
-from rlnet.rng import Streams
+from rlnet.rng import Array, Streams
 
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
 RESUMABLE = ("steps", "log_every", "compare_every", "compare_share", "checkpoint_every", "threads", "compile", "resume")
@@ -60,40 +60,42 @@ class Run:
         sizes = (len(seeds), states, actions)
         counted = states is not None and actions is not None
         self.visits = torch.zeros(sizes, dtype=torch.int64, device=device) if counted else None
-        self._schedule = _arrays(columns(config, "schedule"))
-        self._rate, self._rate_schedule = (
-            _arrays(columns(config, name)) for name in ("optimizer", "optimizer.schedule")
-        )
+        self._known: tuple[tuple[bytes, bytes], Progress] | None = None  # the last progress, and what it is of
+        exploring = None if config.schedule.name == "none" else _arrays(columns(config, "schedule"))
+        self._explore = _Scheduled(exploring, device) if exploring else None
+        rate = _arrays(columns(config, "optimizer")).learning_rate
+        self._rate = _Scheduled(_arrays(columns(config, "optimizer.schedule")), device, rate)
         self._unscheduled = torch.zeros_like(self.gamma)
         self.algo = columns(config, "algo", device)
         if algorithm.replays:
             self.replay = _replay(config, self.algo)
-            self._correction = _arrays(columns(config, "algo.correction"))
+            self._correction = _Scheduled(_arrays(columns(config, "algo.correction")), device)
 
     @property
     def explore(self) -> Tensor:
         """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
-        if self.config.schedule.name == "none":
-            return self._unscheduled
-        return self._tensor(scheduled(self._schedule, self._progress()))
+        return self._unscheduled if self._explore is None else self._explore.at(self._progress())
 
     @property
     def learning_rate(self) -> Tensor:
         """[M, 1]; 0 for a member that has done its steps while others have not, or diverged."""
-        rate = self._rate.learning_rate * scheduled(self._rate_schedule, self._progress())
-        return self._tensor(rate * (self.steps.numpy() < self.config.steps)[:, None]) * self.learner.alive
+        rate = self._rate.at(self._progress()) * self.learner.alive
+        active = self.steps.numpy() < self.config.steps
+        return rate if active.all() else rate * torch.from_numpy(active)[:, None].to(rate.device)
 
     @property
     def correction(self) -> Tensor:
         """β of prioritised replay now: [M, 1]."""
-        return self._tensor(scheduled(self._correction, self._progress()))
+        return self._correction.at(self._progress())
 
     def _progress(self) -> Progress:
-        done = np.minimum(self.steps.numpy() / self.config.steps, 1.0)
-        return Progress(done.astype(np.float32)[:, None], self.collector.episode_count[:, None])
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.config.device)
+        """How far each member is: one object for as long as they all stay there."""
+        steps, episodes = self.steps.numpy(), self.collector.episode_count
+        key = steps.tobytes(), episodes.tobytes()
+        if self._known is None or self._known[0] != key:
+            done = np.minimum(steps / self.config.steps, 1.0)
+            self._known = key, Progress(done.astype(np.float32)[:, None], episodes[:, None].copy())
+        return self._known[1]
 
     def newly_diverged(self) -> list[int]:
         """The members that the learner has frozen since the last call; their step is noted in `diverged`."""
@@ -114,13 +116,16 @@ class Run:
 
     def count(self, rollout: Rollout) -> None:
         """Book the steps and the visits of a rollout."""
-        steps, new = self.steps.numpy(), slice(self.collector.lookback, None)
+        steps = self.steps.numpy()
         active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
         steps += self.collector.new_steps(rollout) * active
         if self.visits is not None:
-            _count(
-                self.visits, rollout.obs[new], rollout.action[new], rollout.valid[new] & self._tensor(active)[:, None]
-            )
+            seen = rollout.obs, rollout.action, rollout.valid
+            if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time
+                _count(self.visits.numpy(), *(x.numpy()[self.collector.lookback :] for x in seen), active)
+            else:
+                active = torch.from_numpy(active).to(self.visits.device)
+                _count(self.visits, *(x[self.collector.lookback :] for x in seen), active)
 
     @torch.no_grad()
     def tables(self) -> Tables:
@@ -200,9 +205,29 @@ def _arrays(config: ScheduleConfig | OptimizerConfig) -> Any:
     return replace(config, **{name: value.numpy() for name, value in own.items() if isinstance(value, Tensor)})
 
 
-def _count(visits: Tensor, obs: Tensor, action: Tensor, valid: Tensor) -> None:
-    """Add the valid (member, state, action) of [T, M, N] rows to visits [M, S, A]."""
+class _Scheduled:
+    """A schedule's number [M, 1], which is computed when progress has been made, and once where it is constant."""
+
+    def __init__(self, config: ScheduleConfig, device: str, factor: np.ndarray | float = 1.0) -> None:
+        self._config, self._device, self._factor = config, device, factor
+        self._progress: Progress | None = None  # that `_value` is of
+        self._value: Tensor | None = None
+
+    def at(self, progress: Progress) -> Tensor:
+        """Not to be written into: the next call may give it again."""
+        if self._value is None or not (self._config.name == "constant" or progress is self._progress):
+            value = np.asarray(self._factor * scheduled(self._config, progress), np.float32)
+            self._progress, self._value = progress, torch.from_numpy(value).to(self._device)
+        return self._value
+
+
+def _count(visits: Array, obs: Array, action: Array, valid: Array, active: Array) -> None:
+    """Add the valid (member, state, action) of active members, bool [M], in [T, M, N] rows to visits [M, S, A]."""
     members, states, actions = visits.shape
-    member = torch.arange(members, device=obs.device).unsqueeze(-1)
-    index = (member * states + obs) * actions + action
-    visits.view(-1).scatter_add_(0, index.reshape(-1), valid.reshape(-1).long())
+    first = np.arange(0, members * states, states)[:, None]
+    if isinstance(visits, np.ndarray):
+        index, counts = (obs + first) * actions + action, valid & active[:, None]
+        np.add.at(visits.reshape(-1), index.reshape(-1), counts.reshape(-1).astype(np.int64))
+    else:
+        index, counts = (obs + torch.from_numpy(first).to(obs.device)) * actions + action, valid & active[:, None]
+        visits.view(-1).scatter_add_(0, index.reshape(-1), counts.reshape(-1).long())

@@ -3,6 +3,7 @@
 What both libraries call by the same name is written once; a test holds the two to the same steps.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -97,6 +98,8 @@ class Sampler:
             setattr(self, name, table if device is None else torch.from_numpy(table).to(device))
         self._library = np if device is None else torch
         self.deterministic = len(kept) == mdp.n_pairs
+        if device is None:  # which give numbers of Python
+            self._views = memoryview(self.pairs), memoryview(self.keys), memoryview(self.last)
 
     def pair(self, state: Array, action: Array) -> Array:
         """The pair of each (state, action), int64 like both; −1 where the action is not available.
@@ -114,6 +117,15 @@ class Sampler:
         index = self._search(self.keys, pair + u)
         # pair + u may have been rounded to pair + 1, which is where the next pair begins.
         return self._library.minimum(index, self.last.take(pair))
+
+    def outcome_of_one(self, state: int, action: int, u: float) -> int:
+        """`outcome` of one (state, action) of a `regular` model in numpy."""
+        pairs, keys, last = self._views
+        pair = pairs[state] + action
+        if self.deterministic:
+            return pair
+        # Up to the last outcome, which is left where none before it is above.
+        return bisect_right(keys, pair + u, last[pair - 1] + 1 if pair else 0, last[pair])
 
     def first_state(self, u: Array) -> Array:
         """The state in which an episode begins that the uniform number u ∈ [0, 1) (float64) selects.
@@ -181,6 +193,11 @@ class TabularSimulation:
         self._none, self._all = library.zeros(shape, dtype=bool, **made), library.ones(shape, dtype=bool, **made)
         self.state: Array | None = None  # [M, N] int64, the observation to act on
         self.age = library.zeros(shape, dtype=library.int64, **made)  # [M, N] steps of the running episode
+        # One environment steps in numbers of Python, several times faster than arrays of one number.
+        self._alone = device is None and shape == (1, 1) and self.sampler.regular
+        if self._alone:
+            tables = self.sampler.next_state, self.sampler.reward, self.sampler.terminated
+            self._tables = [table.reshape(-1, 1, 1) for table in tables]
 
     def reset(self, seeds: Sequence[int] | None = None, where: Array | None = None) -> Array:
         """Begin a new episode everywhere, or only `where` (bool [M, N]).
@@ -216,6 +233,8 @@ class TabularSimulation:
         """
         if self.state is None:
             raise RuntimeError("step before the first reset")
+        if self._alone and hold is None:
+            return self._step_alone(action.item())
         state, sampler, where = self.state, self.sampler, self._library.where
         pair = sampler.pair(state, action)
         if not sampler.regular:
@@ -238,6 +257,20 @@ class TabularSimulation:
         self.state = where(ended, sampler.first_state(uniform[:, 1]), next_state)
         return Step(next_state, reward, terminated, truncated, valid, self.state)
 
+    def _step_alone(self, action: int) -> Step:
+        """`step` of one environment."""
+        sampler, uniform, (successors, rewards, ends) = self.sampler, self._numbers.next(), self._tables
+        k = sampler.outcome_of_one(self.state.item(), action, uniform.item(0))
+        next_state, terminated, truncated = successors[k], ends[k], self._none
+        ended = terminated.item()
+        if self.max_steps is not None:
+            age = self.age.item() + 1
+            if age >= self.max_steps and not ended:
+                truncated, ended = self._all, True
+            self.age.fill(0 if ended else age)
+        self.state = sampler.first_state(uniform[:, 1]).reshape(1, 1) if ended else next_state
+        return Step(next_state, rewards[k], terminated, truncated, self._all, self.state)
+
     def _check(self, pair: Array, action: Array, hold: Array | None) -> None:
         bad = pair < 0 if hold is None else (pair < 0) & ~hold
         if bad.any():
@@ -251,12 +284,12 @@ class TabularSimulation:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with exactly the same steps."""
-        arrays = {"state": torch.as_tensor(self.state), "age": torch.as_tensor(self.age)}
+        arrays = {"state": torch.as_tensor(self.state), "age": torch.as_tensor(self.age).clone()}
         return {**arrays, "numbers": self._numbers.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.state, self.age = (as_array(state[name], self._library) for name in ("state", "age"))
+        self.state, self.age = (as_array(state[name].clone(), self._library) for name in ("state", "age"))
         self._numbers.load_state_dict(state["numbers"])
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 State indices stay integers until here: a one-hot vector times a matrix is a row of the matrix, so it is looked up.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -15,6 +15,7 @@ from torch import Tensor
 from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
 from rlnet.nets.backprop import ACTIVATIONS as FAST
 from rlnet.nets.backprop import Perceptron
+from rlnet.nets.forward import forward
 from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, Packed, Params
 from rlnet.rng import Streams
@@ -24,8 +25,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "silu": torch.nn.functional.silu,
 }
-
-NUMPY_ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0, out=x), "tanh": lambda x: np.tanh(x, out=x)}  # in place
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ def _table(first: Tensor, states: int) -> Network:
     def init(streams: Streams) -> Params:
         return {"table": first.to(streams.device).expand(streams.members, states, outputs).clone()}
 
-    def in_numpy(params: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        table, member = params["table"], np.arange(len(params["table"]))[:, None]
+    def in_numpy(flat: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        table, member = flat.reshape(len(flat), states, outputs), np.arange(len(flat))[:, None]
         return lambda obs: table[member, obs]
 
     # A state is a one-hot input, of which one is active.
@@ -143,26 +142,10 @@ def _mlp(
         value = dense(for_value, params["weight_value"], params["bias_value"])
         return torch.cat((value, dense(for_rest, *last)), dim=-1)
 
-    def in_numpy(params: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        layers = [(params[f"weight{k}"], params[f"bias{k}"][:, None]) for k in range(depth + 1)]
-        first, later = layers[0], layers[1:]
-        member = np.arange(len(first[0]))[:, None]
-
-        def forward(obs: np.ndarray) -> np.ndarray:
-            x = first[0][member, obs] if encode is None else np.matmul(obs, first[0])
-            x += first[1]
-            for weight, bias in later:
-                x = np.matmul(act(x), weight)
-                x += bias
-            return x
-
-        return forward
-
-    act = NUMPY_ACTIVATIONS.get(config.activation)
-    raw = encode is None or encode is _as_it_is
+    raw = fast is not None and (encode is None or encode is _as_it_is)
     active = {"0": 1} if encode is None else {}  # of a one-hot input
     roots = {f"{kind}{k}": active.get(k, pair[0]) ** 0.5 for k, pair in layers.items() for kind in ("weight", "bias")}
-    return Network(shapes, init, apply, roots, in_numpy=in_numpy if raw and act is not None and not two else None)
+    return Network(shapes, init, apply, roots, in_numpy=partial(forward, fast) if raw else None)
 
 
 def _as_it_is(obs: Tensor) -> Tensor:

@@ -24,9 +24,9 @@ class Network:
     # What noise in a parameter is divided by, by name: the root of how many inputs meet in its layer.
     fan_in_roots: Mapping[str, float] = field(default_factory=dict)
     sigma: float = 0.0  # above 0: every parameter is a mean and a learned deviation, see `with_noise`
-    # `apply` in numpy, for acting on the CPU: given the parameters, whose memory may change, a function
-    # obs [M, N(, F)] → [M, N, outputs]. None where there is none.
-    in_numpy: Callable[[Mapping[str, np.ndarray]], Callable[[np.ndarray], np.ndarray]] | None = None
+    # `apply` in numpy, for acting on the CPU: given the parameters [M, P], whose memory may change, a function
+    # obs [M, N(, F)] → [M, N, outputs], which may be overwritten by the next call. None where there is none.
+    in_numpy: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None = None
 
 
 def with_noise(network: Network, sigma: float) -> Network:

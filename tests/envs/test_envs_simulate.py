@@ -131,17 +131,18 @@ def test_no_limit_no_truncation():
     assert not rollout(simulation, random_actions(mdp, torch.Generator().manual_seed(0)), 300)[5].any()
 
 
+@pytest.mark.parametrize(("seeds", "envs"), [([3, 4], 5), ([3], 1)])
 @pytest.mark.parametrize("max_steps", [None, 7])
 @pytest.mark.parametrize("name", MODELS)
-def test_arrays_and_tensors_take_the_same_steps(name, max_steps):
-    """Also where environments are held or reset one by one, and on from a saved state."""
+def test_arrays_and_tensors_take_the_same_steps(name, max_steps, seeds, envs):
+    """Also where environments are held or reset one by one, on from a saved state, and where there is only one."""
     mdp, rng = MODELS[name](), np.random.default_rng(0)
-    pair = [Simulation(mdp, [3, 4], 5, max_steps=max_steps, device=device) for device in (None, "cpu")]
+    pair = [Simulation(mdp, seeds, envs, max_steps=max_steps, device=device) for device in (None, "cpu")]
     act = random_actions(mdp, torch.Generator().manual_seed(0))
     obs = pair[0].reset()
     np.testing.assert_array_equal(obs, pair[1].reset().numpy())
     for t in range(200):
-        action, some = act(torch.from_numpy(obs)).numpy(), rng.random((2, 5)) < 0.2
+        action, some = act(torch.from_numpy(obs)).numpy(), rng.random((len(seeds), envs)) < 0.2
         hold = some if t % 3 == 0 else None
         ours = pair[0].step(action, hold)
         theirs = pair[1].step(torch.from_numpy(action), None if hold is None else torch.from_numpy(hold))
