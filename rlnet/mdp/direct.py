@@ -18,7 +18,7 @@ from rlnet.mdp.system import EPS, System, quotient
 
 MAX_IMPROVEMENTS = 10_000
 WARM_SWEEPS = 30
-DIRECT_STATES = 3000  # up to here auto solves by LU, and numba is neither imported nor compiled
+DIRECT_STATES = 3000  # up to here auto solves by NumPy and SciPy, and numba is neither imported nor compiled
 
 
 class UnboundedLoopError(Exception):

@@ -91,17 +91,25 @@ class Progress:
         return self.max_sweeps is not None and self.sweeps >= self.max_sweeps
 
 
+def reported(progress: Progress, bound: float) -> None:
+    """`progress.report`, after which an interrupt is remembered, not raised."""
+    try:
+        progress.report(bound)
+    except KeyboardInterrupt:
+        progress.interrupted = True
+
+
 def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> tuple[float, str]:
     """Iterate until the values are within `tol` of v*: (bound, what was done). The values are left in `sweeps`.
 
     `method`: "value_iteration" (Jacobi), "gauss_seidel" or "modified_policy_iteration": extrapolated Jacobi sweeps
     where sweeps in place carry nothing along, as long as they contract fast, else Gauss-Seidel sweeps. Every bound
-    comes from a Jacobi backup: see `_certified`.
+    comes from a Jacobi backup: see `certified`.
     """
     best, stale, last = np.inf, 0, False  # whether this backup is expected to be the last
     jacobi = method == "value_iteration" or (method == "modified_policy_iteration" and sweeps.far)
     while True:
-        low, high, bound, floor = _certified(sweeps, last)
+        low, high, bound, floor = certified(sweeps, last)
         progress.sweeps += 1
         progress.report(bound)
         best, stale = (bound, 0) if bound < 0.99 * best else (best, stale + 1)
@@ -124,12 +132,12 @@ def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> t
 
 def certify(sweeps: Sweeps) -> float:
     """One backup and the bound on what it leaves; the values are moved to the middle."""
-    low, high, bound, _ = _certified(sweeps)
+    low, high, bound, _ = certified(sweeps)
     sweeps.shift(sweeps.gamma / (1.0 - sweeps.gamma) * (low + high) / 2.0)
     return bound
 
 
-def _certified(sweeps: Sweeps, last: bool = True) -> tuple[float, float, float, float]:
+def certified(sweeps: Sweeps, last: bool = True) -> tuple[float, float, float, float]:
     """A Jacobi backup: (lo, hi, bound, the part of the bound that rounding makes). Its action values are within the
     bound too, once they are moved as the values are; they are kept if this may be the `last`.
 

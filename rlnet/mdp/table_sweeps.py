@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from scipy.linalg.lapack import dgetrf, dgetrs
 
-from rlnet.mdp.direct import MAX_IMPROVEMENTS
-from rlnet.mdp.iterate import ROW_SUM, Progress
+from rlnet.mdp.banded import Bands, newton
+from rlnet.mdp.direct import DIRECT_STATES, MAX_IMPROVEMENTS
+from rlnet.mdp.iterate import ROW_SUM, Progress, reported
+from rlnet.mdp.mixing import mixed
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.structure import steps_to_end
 from rlnet.mdp.system import system_of
@@ -24,7 +26,8 @@ class Table:
     """The pairs of the m states that act as [A, m]; where a state has fewer than A, its first one is repeated.
 
     `moves`: every pair goes to one state or ends, so that backups need no product. `solves`: policies can be evaluated
-    by a dense LU. A table that can do neither is none: see `table_of`.
+    by a dense LU. `small`: the rows are kept as a sparse matrix, for backups and band matrices. A table that can do
+    none of it is none: see `table_of`.
     """
 
     def __init__(self, mdp: FiniteMDP) -> None:
@@ -36,6 +39,7 @@ class Table:
         goes_on = np.diff(p.indptr)
         self.moves = bool(len(begin)) and int(goes_on.max()) <= 1 and bool((p.data == 1.0).all())
         entries = self.width * self.m
+        self.small = 0 < self.m <= DIRECT_STATES
         self.solves = 0 < self.m <= DENSE_STATES and entries * self.m <= DENSE_ENTRIES
         self.wasteful = entries > 2 * len(system.pair_state)
         if not self.useful:
@@ -67,12 +71,15 @@ class Table:
             nearest = steps[self.to].reshape(self.width, self.m).argmin(0)
             self.way_rewards, self.way = self.policy_paths(nearest * self.m + self.columns)
             self.ways = None if self.stuck else list(_doubled(self.way, self.ended))
-        if self.solves:  # states that do not act are worth 0
+        elif self.small:  # states that do not act are worth 0
+            self.sparse = p[pairs][:, self.states]
+            self.bands = Bands(self.sparse, self.width)
+        if self.solves:
             self.rows, self.gamma = p.toarray()[pairs][:, self.states], -1.0
 
     @property
     def useful(self) -> bool:
-        return (self.moves or self.solves) and not self.wasteful
+        return (self.moves or self.small) and not self.wasteful
 
     def at(self, gamma: float) -> None:
         """Prepare the matrices I − γP of all pairs, and of the policy that takes each as often, for this γ."""
@@ -132,11 +139,17 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     if table.moves:
         x, q, top, change = _along_paths(table, gamma, 0.5 * tol * rest, progress)
         bound = (change + table.system.rounding(x)) / rest
-        _report(progress, bound)
+        reported(progress, bound)
         return x, q, top, bound, PATHS
-    if not table.solves:
-        return None
-    return *_policy_iteration(table, gamma, tol, rest, progress), "policy_iteration (dense LU)"
+    bands, given = table.bands, (table.reward, table.system, gamma, tol, progress)
+    found, done = newton(bands, *given) if bands.narrow else None, "policy_iteration (banded LU)"
+    if found is None and table.solves:
+        found, done = _policy_iteration(table, gamma, tol, rest, progress), "policy_iteration (dense LU)"
+    if found is None:
+        found, done = mixed(table.sparse, *given), "value_iteration (Jacobi, span)"
+    if found is None and bands.useful and not bands.narrow:
+        found, done = newton(bands, *given), "policy_iteration (banded LU)"
+    return None if found is None else (*found, done)
 
 
 def _whole_costs(table: Table, progress: Progress):
@@ -147,7 +160,7 @@ def _whole_costs(table: Table, progress: Progress):
     x, q, top, change = _along_paths(table, 1.0, 0.0, progress)
     if change > 0.0 or _size(x) > WHOLE:
         return None
-    _report(progress, 0.0)
+    reported(progress, 0.0)
     return x, q, top, 0.0, PATHS
 
 
@@ -211,7 +224,7 @@ def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progr
         change, slack = _size(top - x), system.rounding(x)
         bound = (change + slack) / rest
         progress.sweeps += 1
-        _report(progress, bound)
+        reported(progress, bound)
         if bound <= tol or progress.exhausted or progress.interrupted:
             break
         if at is None or change > NEAR_ROUNDING * slack:
@@ -231,10 +244,3 @@ def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progr
 def _size(x: np.ndarray) -> float:
     """max |x|."""
     return float(np.maximum.reduce(np.abs(x)))
-
-
-def _report(progress: Progress, bound: float) -> None:
-    try:
-        progress.report(bound)
-    except KeyboardInterrupt:
-        progress.interrupted = True

@@ -1,0 +1,202 @@
+"""Newton's method on v = Tv where states reach their neighbours alone, so that policies are band matrices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.linalg.blas import stbsv
+from scipy.linalg.lapack import sgbtrf
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+from rlnet.mdp.iterate import ROW_SUM, Progress, reported
+from rlnet.mdp.system import System
+
+LANES = 32  # BLAS adds up float32 columns in steps of so many entries, and any rest one by one
+PADDING = 3.0  # rows are padded to the longest, up to this many times what they hold
+WORK = 1e8  # products of one factorization up to which band matrices are used
+NARROW = 4  # the band of a model of local moves is at most m / NARROW wide
+COSTLY = 3e5  # products of one factorization from which some steps and backups more are worth one less
+KEPT = (0.01, 0.3)  # factors are kept while a step leaves at most this share of the change; the second: if costly
+AHEAD = (0, 5)  # backups before a factorization
+TRUSTING = 15  # factorizations after which none is kept: policy iteration alone is sure to settle
+MAX_FACTORS = 50
+NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, one step more is all that can be hoped for
+
+
+class Bands:
+    """The matrices I − γP of policies over m states, each state choosing one of `width` rows.
+
+    Single precision: a step need only point the right way, and what it leaves is seen by the next backup. The matrices
+    are diagonally dominant by rows, so that the factors of their transposes need no pivoting.
+    """
+
+    def __init__(self, rows: sp.csr_matrix, width: int) -> None:
+        """`rows` csr [width m, m]: state s of choice a is row a m + s."""
+        self.width, self.m = width, rows.shape[1]
+        self.rows, self.order = rows, None
+        self.above, self.below = _reach(rows, np.arange(self.m))
+        if max(self.above, self.below) > 2.0 * np.sqrt(self.m):  # some other order of the states may do better
+            order, (above, below) = _close(rows, width)
+            if above + below < self.above + self.below:
+                self.order, self.above, self.below = order, above, below
+                self.rows = rows[(self.m * np.arange(width)[:, None] + order).ravel()][:, order]
+        reach = self.above + self.below
+        self.above = -(-self.above // LANES) * LANES
+        self.depth = 2 * self.above + self.below + 1  # LAPACK keeps `above` places for what pivoting would fill
+        counts = np.diff(self.rows.indptr)
+        longest, held = int(counts.max()), len(self.rows.data) + len(counts)
+        work = self.m * self.above * max(self.below, 1)
+        self.useful = work <= WORK and (longest + 1) * len(counts) <= PADDING * held
+        self.narrow = self.useful and NARROW * reach <= self.m
+        self.kept, self.ahead = KEPT[work > COSTLY], AHEAD[work > COSTLY]
+        self.place: np.ndarray | None = None
+        self.gamma = -1.0
+
+    def _lay_out(self) -> None:
+        """Where the entries of each row lie in a flat band matrix, the diagonal first, and what they are at γ = 1."""
+        counts = np.diff(self.rows.indptr)
+        size, longest = len(counts), int(counts.max())
+        state = np.tile(np.arange(self.m), self.width)
+        row = np.repeat(np.arange(size), counts)
+        column = 1 + np.arange(len(row)) - np.repeat(self.rows.indptr[:-1].astype(np.intp), counts)
+        step = self.rows.indices - state[row]
+        moves = step != 0
+        diagonal = self.above + self.below
+        self.place = np.repeat((self.depth * state)[:, None], longest + 1, axis=1)  # what is not used: never read
+        self.place[:, 0] += diagonal
+        self.place[row[moves], column[moves]] += diagonal + step[moves]
+        self.weight = np.zeros((size, longest + 1))
+        self.weight[row[moves], column[moves]] = -self.rows.data[moves]
+        self.weight[row[~moves], 0] = -self.rows.data[~moves]
+
+    def at(self, gamma: float) -> None:
+        """Prepare the rows γP, and the entries of I − γP, for this γ."""
+        if self.place is None:
+            self._lay_out()
+        if gamma != self.gamma:
+            p = self.rows
+            self.gamma = gamma
+            self.discounted = sp.csr_matrix((gamma * p.data, p.indices, p.indptr), shape=p.shape)
+            self.entries = (gamma * self.weight + (np.arange(self.weight.shape[1]) == 0)).astype(np.float32)
+
+
+class Factors:
+    """The factors of I − γP of one policy after the other, in one buffer."""
+
+    def __init__(self, bands: Bands) -> None:
+        above, below, m, depth = bands.above, bands.below, bands.m, bands.depth
+        self.bands, self.in_place = bands, np.arange(m, dtype=np.int32).tobytes()
+        self.flat = np.zeros((m + 1) * depth, dtype=np.float32)
+        matrix = lambda start: self.flat[start : start + m * depth].reshape(m, depth)  # noqa: E731
+        self.matrix, self.used = matrix(0).T, matrix(0)[:, above:]  # Fortran's view, and the part that it reads
+        self.upper, self.lower = matrix(above).T, matrix(above + below).T
+
+    def mean(self) -> bool:
+        """Factors of the policy that takes every choice as often; whether there are any."""
+        bands = self.bands
+        shape = (bands.width, bands.m, -1)
+        for place, entries in zip(bands.place.reshape(shape), bands.entries.reshape(shape), strict=True):
+            self.flat[place] += entries / bands.width
+        return self._factored()
+
+    def of(self, rows: np.ndarray) -> bool:
+        """Factors of the policy of these rows, int [m]; whether there are any."""
+        self.used.fill(0.0)
+        self.flat[self.bands.place.take(rows, 0)] = self.bands.entries.take(rows, 0)
+        return self._factored()
+
+    def _factored(self) -> bool:
+        _, pivots, failed = sgbtrf(self.matrix, self.bands.above, self.bands.below, overwrite_ab=1)
+        return failed == 0 and pivots.tobytes() == self.in_place
+
+    def solve(self, b: np.ndarray) -> np.ndarray:
+        """x [m] with (I − γP) x = b, in about 6 digits."""
+        size = _size(b) or 1.0
+        x = (b / size).astype(np.float32)
+        x = stbsv(self.bands.below, self.upper, x, trans=1, overwrite_x=1)
+        x = stbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)
+        return np.multiply(x, size, dtype=np.float64)
+
+
+class _Backup(NamedTuple):
+    v: np.ndarray  # [m]
+    q: np.ndarray  # [A m]
+    top: np.ndarray  # [m], Tv
+    step: np.ndarray  # [m], Tv − v
+    change: float  # max |Tv − v|
+
+
+def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: float, progress: Progress):
+    """(v [m], q flat [A m], its maximum [m], bound), or None where that does not meet `tol`: the factors are too
+    rough, MAX_FACTORS too few, or rounding is in the way.
+
+    v ← v + (I − γP)⁻¹ (Tv − v), P of the policy greedy for v: policy iteration, written as Newton's method (Puterman &
+    Brumelle 1979). While the change shrinks fast enough, P may stay an earlier policy's. It starts from the values of
+    the policy that takes every action as often, whose greedy policy is good where rewards are rare.
+    """
+    bands.at(gamma)
+    m, shape, columns = bands.m, (bands.width, bands.m), np.arange(bands.m)
+    rest = 1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6))
+    if bands.order is not None:
+        reward = reward.reshape(shape)[:, bands.order].ravel()
+    factors = Factors(bands)
+    if not factors.mean():
+        return None
+    x, before, count, settled = factors.solve(reward.reshape(shape).mean(axis=0)), 0.0, 1, False
+    while True:
+        here = _backup(bands, reward, x)
+        rounding = system.rounding(x)
+        bound = (here.change + rounding) / rest
+        progress.sweeps += 1
+        reported(progress, bound)
+        if bound <= tol or progress.exhausted or progress.interrupted:
+            break
+        if settled:
+            return None
+        settled = here.change <= NEAR_ROUNDING * rounding
+        kept, before = count <= TRUSTING and here.change <= bands.kept * before, here.change
+        if not kept:
+            for _ in range(bands.ahead):
+                here = _backup(bands, reward, here.top)
+            rows = here.q.reshape(shape).argmax(0)
+            rows *= m
+            rows += columns
+            count += 1
+            if count > MAX_FACTORS or not factors.of(rows):
+                return None
+        x = here.v + factors.solve(here.step)
+    if bands.order is None:
+        return here.v, here.q, here.top, bound
+    rank = np.argsort(bands.order)
+    return here.v[rank], here.q.reshape(shape)[:, rank].ravel(), here.top[rank], bound
+
+
+def _backup(bands: Bands, reward: np.ndarray, v: np.ndarray) -> _Backup:
+    q = bands.discounted @ v
+    q += reward
+    top = np.maximum.reduce(q.reshape(bands.width, bands.m), 0)
+    step = top - v
+    return _Backup(v, q, top, step, _size(step))
+
+
+def _close(rows: sp.csr_matrix, width: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """An order of the states, int [m], in which those that reach each other lie close, and how far they reach in it."""
+    m = rows.shape[1]
+    by_state = rows[np.arange(width * m).reshape(width, m).T.ravel()]
+    pattern = sp.csr_matrix((by_state.data, by_state.indices, by_state.indptr[::width]), shape=(m, m))
+    order = reverse_cuthill_mckee(pattern, symmetric_mode=False)
+    return order, _reach(rows, np.argsort(order))
+
+
+def _reach(rows: sp.csr_matrix, rank: np.ndarray) -> tuple[int, int]:
+    """How far `rows` reach above (at least 1) and below their own state, where state s has the place rank[s]."""
+    own = np.arange(rows.shape[0]) % len(rank)
+    step = rank[rows.indices] - np.repeat(rank[own], np.diff(rows.indptr))
+    return max(int(step.max(initial=0)), 1), int(-step.min(initial=0))
+
+
+def _size(x: np.ndarray) -> float:
+    """max |x|."""
+    return float(np.maximum.reduce(np.abs(x)))
