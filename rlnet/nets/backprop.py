@@ -75,14 +75,20 @@ class Perceptron:
     widths: Sequence[int]  # of the input, the hidden layers, the output
     activation: str
     indexed: bool  # observations are indices of rows of the first weights
+    features: Array | None = None  # [S, I]: observations are indices of these rows
+
+    @property
+    def of_indices(self) -> bool:
+        """Whether an observation is one number."""
+        return self.indexed or self.features is not None
 
     def __call__(self, flat: Tensor, obs: Tensor) -> Tensor:
         """flat [M, P], obs [..., M, N] int64 or [..., M, N, I] → [..., M, N, O]."""
         if torch.is_grad_enabled() and (flat.requires_grad or obs.requires_grad):
             return _Backprop.apply(flat, obs, self)
-        out, values = self.forward(flat.detach().numpy(), _rows(obs.detach().numpy(), not self.indexed))
+        out, values = self.forward(flat.detach().numpy(), rows_of(obs.detach().numpy(), not self.of_indices))
         self.forget(values)
-        return _as(out, _lead(obs, self))
+        return torch.from_numpy(as_steps(out, _lead(obs, self)))
 
     def layers(self, flat: Array) -> list[Array]:
         """Views [M, I + 1, O]: weights and below them the bias."""
@@ -100,6 +106,8 @@ class Perceptron:
 
     def forward(self, flat: Array, x: Array) -> tuple[Array, list[Array]]:
         """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and the inputs of all layers, for `backward`."""
+        if self.features is not None:
+            x = self.features[x]
         members, rows = x.shape[:2]
         layers, dtype = self.layers(flat), flat.dtype
         values = [_buffers.take(dtype, members, rows, width + 1) for width in self.widths[self.indexed : -1]]
@@ -126,15 +134,14 @@ class Perceptron:
         else:
             np.matmul(x, layer, out=out)
 
-    def backward(self, flat: Array, values: list[Array], grad: Array, wanted: Array | None) -> Array:
-        """The gradient [M, P] from that of the outputs [M, R, O]; the values are used up.
+    def backward(self, flat: Array, values: list[Array], grad: Array, into: Array, wanted: Array | None = None) -> None:
+        """The gradient, into [M, P], from that of the outputs [M, R, O]; the values are used up and given back.
 
         Args:
             wanted: where the gradient with respect to x goes, [M, R, I + 1] with one column to be ignored.
         """
         members, rows = grad.shape[:2]
         layers, dtype = self.layers(flat), flat.dtype
-        into = np.empty((members, flat.shape[1]), dtype)
         gradients = self.layers(into)
         slope = ACTIVATIONS[self.activation][1]
         parts = self.chunks(members, rows, dtype.itemsize)
@@ -146,7 +153,8 @@ class Perceptron:
                 for k in reversed(range(len(layers))):
                     x, layer = values[k][part], layers[k][part]
                     if k == 0 and self.indexed:
-                        _scatter(x, g, gradients[0][part])
+                        _scatter(x, g, gradients[0][part][:, :-1])
+                        np.add.reduce(g, 1, out=gradients[0][part][:, -1])
                         break
                     np.matmul(x.swapaxes(1, 2), g, out=gradients[k][part])
                     before = scratch[k - 1][: len(x)] if k else None if wanted is None else wanted[part]
@@ -160,7 +168,7 @@ class Perceptron:
                         g = before[..., :-1]
         for array in scratch:
             _buffers.give(array)
-        return into
+        self.forget(values)
 
     def forget(self, values: list[Array]) -> None:
         """Give back what `forward` kept."""
@@ -168,17 +176,32 @@ class Perceptron:
             _buffers.give(value)
 
 
+@dataclass(frozen=True)
+class Table:
+    """A number for each state and output, [M, S·O]: the same two passes."""
+
+    states: int
+    of_indices = True
+
+    def forward(self, flat: Array, x: Array) -> tuple[Array, Array]:
+        """The rows x [M, R] of the tables, [M, R, O], and x for `backward`."""
+        return flat.reshape(len(flat), self.states, -1)[np.arange(len(x))[:, None], x], x
+
+    def backward(self, flat: Array, values: Array, grad: Array, into: Array) -> None:
+        """The gradient, into [M, S·O], from that of the rows [M, R, O]."""
+        _scatter(values, grad, into.reshape(len(into), self.states, -1))
+
+
 def _scatter(index: Array, grad: Array, into: Array) -> None:
-    """Σ of the rows grad [M, R, O] with the same index [M, R], and below them the sum of all: into [M, S + 1, O]."""
-    members, states, outputs = len(index), into.shape[1] - 1, into.shape[2]
+    """Σ of the rows grad [M, R, O] with the same index [M, R], into [M, S, O]."""
+    members, states, outputs = into.shape
     at = torch.from_numpy((index + np.arange(members)[:, None] * states).ravel())
     rows = torch.from_numpy(np.ascontiguousarray(grad).reshape(-1, outputs))
     sums = torch.zeros(members * states, outputs, dtype=rows.dtype).index_add_(0, at, rows)
-    into[:, :-1] = sums.numpy().reshape(members, states, outputs)
-    np.add.reduce(grad, 1, out=into[:, -1])
+    into[:] = sums.numpy().reshape(into.shape)
 
 
-def _rows(x: Array, features: bool) -> Array:
+def rows_of(x: Array, features: bool) -> Array:
     """[..., M, N(, F)] → [M, R(, F)], all rows of a member together."""
     axis = x.ndim - 2 - features  # of M
     if axis == 0 or x.shape[:axis] == (1,):
@@ -187,18 +210,18 @@ def _rows(x: Array, features: bool) -> Array:
     return x.transpose(order).reshape(x.shape[axis], -1, *x.shape[axis + 2 :])
 
 
-def _lead(obs: Tensor, net: Perceptron) -> torch.Size:
-    """[..., M, N], the shape of observations without their features."""
-    return obs.shape if net.indexed else obs.shape[:-1]
-
-
-def _as(out: Array, shape: torch.Size) -> Tensor:
-    """The inverse: [M, R, O] → [..., M, N, O]."""
+def as_steps(out: Array, shape: Sequence[int]) -> Array:
+    """The inverse, for shape [..., M, N]: [M, R, O] → [..., M, N, O]."""
     axis = len(shape) - 2  # of M
     if axis == 0 or shape[:axis] == (1,):
-        return torch.from_numpy(out.reshape(*shape, out.shape[-1]))
+        return out.reshape(*shape, out.shape[-1])
     apart = out.reshape(len(out), *shape[:axis], shape[-1], out.shape[-1])
-    return torch.from_numpy(apart.transpose(*range(1, axis + 1), 0, axis + 1, axis + 2))
+    return apart.transpose(*range(1, axis + 1), 0, axis + 1, axis + 2)
+
+
+def _lead(obs: Tensor, net: Perceptron) -> torch.Size:
+    """[..., M, N], the shape of observations without their features."""
+    return obs.shape if net.of_indices else obs.shape[:-1]
 
 
 class _Backprop(torch.autograd.Function):
@@ -206,10 +229,10 @@ class _Backprop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, flat: Tensor, obs: Tensor, net: Perceptron) -> Tensor:
-        out, ctx.values = net.forward(flat.numpy(), _rows(obs.numpy(), not net.indexed))
+        out, ctx.values = net.forward(flat.numpy(), rows_of(obs.numpy(), not net.of_indices))
         ctx.net, ctx.shape = net, _lead(obs, net)
         ctx.save_for_backward(flat)
-        return _as(out, ctx.shape)
+        return torch.from_numpy(as_steps(out, ctx.shape))
 
     @staticmethod
     @once_differentiable
@@ -218,8 +241,9 @@ class _Backprop(torch.autograd.Function):
         if values is None:
             raise RuntimeError("the values of this forward pass are used up: a network's backward pass runs once")
         net, (flat,) = ctx.net, ctx.saved_tensors
-        rows = np.ascontiguousarray(_rows(grad.numpy(), True))
+        rows = np.ascontiguousarray(rows_of(grad.numpy(), True))
         wanted = np.empty((*rows.shape[:2], net.widths[0] + 1), rows.dtype) if ctx.needs_input_grad[1] else None
-        into = net.backward(flat.numpy(), values, rows, wanted)
-        net.forget(values)
-        return torch.from_numpy(into), None if wanted is None else _as(wanted[..., :-1], ctx.shape), None
+        into = np.empty(flat.shape, rows.dtype)
+        net.backward(flat.numpy(), values, rows, into, wanted)
+        before = None if wanted is None else torch.from_numpy(as_steps(wanted[..., :-1], ctx.shape))
+        return torch.from_numpy(into), before, None

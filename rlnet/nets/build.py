@@ -3,7 +3,7 @@
 State indices stay integers until here: a one-hot vector times a matrix is a row of the matrix, so it is looked up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
 from rlnet.nets.backprop import ACTIVATIONS as FAST
-from rlnet.nets.backprop import Perceptron
+from rlnet.nets.backprop import Perceptron, Table
 from rlnet.nets.forward import forward
 from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, Packed, Params
@@ -70,17 +70,18 @@ def _table(first: Tensor, states: int) -> Network:
 
     # A state is a one-hot input, of which one is active.
     apply, roots = (lambda params, obs: lookup(params["table"], obs)), {"table": 1.0}
-    return Network({"table": (states, outputs)}, init, apply, roots, in_numpy=in_numpy)
+    return Network({"table": (states, outputs)}, init, apply, roots, by_hand=Table(states), in_numpy=in_numpy)
 
 
-def _linear(first: Tensor, config: LinearConfig, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
-    shapes = {"weight": (width, len(first)), "bias": (len(first),)}
+def _linear(first: Tensor, config: LinearConfig, seen: "_Seen") -> Network:
+    shapes = {"weight": (seen.width, len(first)), "bias": (len(first),)}
     if not config.bias:
         require(not first.any(), "network.initial_value", first.max().item(), "needs network.bias=true")
         del shapes["bias"]
-    weights = torch.zeros(width) if config.weights is None else torch.tensor(config.weights)
-    allowed = f"must be {width} numbers, one for each feature, or null"
-    require(len(weights) == width, "network.weights", config.weights, allowed)
+    weights = torch.zeros(seen.width) if config.weights is None else torch.tensor(config.weights)
+    allowed = f"must be {seen.width} numbers, one for each feature, or null"
+    require(len(weights) == seen.width, "network.weights", config.weights, allowed)
+    by_hand = seen.perceptron([len(first)], "relu") if config.bias else None
 
     def init(streams: Streams) -> Params:
         start = {"weight": weights.unsqueeze(1).expand(shapes["weight"]), "bias": first}
@@ -89,23 +90,18 @@ def _linear(first: Tensor, config: LinearConfig, width: int, encode: Callable[[T
     def apply(params: Params, obs: Tensor) -> Tensor:
         weight = params["weight"]
         bias = params["bias"] if config.bias else weight.new_zeros(len(weight), weight.shape[-1])
-        return dense(encode(obs), weight, bias)
+        return dense(seen.encode(obs), weight, bias)
 
-    return Network(shapes, init, apply, dict.fromkeys(shapes, width**0.5))
+    return Network(shapes, init, apply, dict.fromkeys(shapes, seen.width**0.5), by_hand=by_hand)
 
 
-def _mlp(
-    first: Tensor, split: int, config: MlpConfig, width: int, encode: Callable[[Tensor], Tensor] | None
-) -> Network:
-    """`encode` None: the observation is an index into the first weight matrix.
-
-    With `split` K > 0 the first K outputs have a last hidden layer of their own, beside that of the others.
-    """
+def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network:
+    """With `split` K > 0 the first K outputs have a last hidden layer of their own, beside that of the others."""
     hidden, depth, activation = list(config.hidden), len(config.hidden), ACTIVATIONS[config.activation]
     two = split > 0 and depth > 0
     below = [*hidden[:-1], 2 * hidden[-1]] if two else hidden
-    layers = {str(k): pair for k, pair in enumerate(pairwise([width, *below]))}
-    inputs = hidden[-1] if hidden else width
+    layers = {str(k): pair for k, pair in enumerate(pairwise([seen.width, *below]))}
+    inputs = hidden[-1] if hidden else seen.width
     layers[str(depth)] = (inputs, len(first) - split if two else len(first))
     if two:
         layers["_value"] = (inputs, split)
@@ -120,17 +116,16 @@ def _mlp(
         params = {name: _uniform(streams, fan_in[name] ** -0.5, shape) for name, shape in shapes.items()}
         return params | {name: params[name] + values.to(streams.device) for name, values in ends.items()}
 
-    fast = None
-    if config.activation in FAST and not two:
-        fast = Perceptron((width, *hidden, len(first)), config.activation, indexed=encode is None)
+    simple = config.activation in FAST and not two
+    fast = seen.perceptron([*hidden, len(first)], config.activation) if simple else None
 
     def apply(params: Params, obs: Tensor) -> Tensor:
         if fast is not None and isinstance(params, Packed) and params.flat.device.type == "cpu":
-            return fast(params.flat, obs if encode is None else encode(obs))
-        if encode is None:
+            return fast(params.flat, obs)
+        if seen.indexed:
             x = lookup(params["weight0"], obs) + params["bias0"].unsqueeze(1)
         else:
-            x = dense(encode(obs), params["weight0"], params["bias0"])
+            x = dense(seen.encode(obs), params["weight0"], params["bias0"])
         for layer in range(1, depth):
             x = dense(activation(x), params[f"weight{layer}"], params[f"bias{layer}"])
         if depth == 0:
@@ -142,14 +137,29 @@ def _mlp(
         value = dense(for_value, params["weight_value"], params["bias_value"])
         return torch.cat((value, dense(for_rest, *last)), dim=-1)
 
-    raw = fast is not None and (encode is None or encode is _as_it_is)
-    active = {"0": 1} if encode is None else {}  # of a one-hot input
+    active = {"0": 1} if seen.indexed else {}  # of a one-hot input
     roots = {f"{kind}{k}": active.get(k, pair[0]) ** 0.5 for k, pair in layers.items() for kind in ("weight", "bias")}
-    return Network(shapes, init, apply, roots, in_numpy=partial(forward, fast) if raw else None)
+    return Network(shapes, init, apply, roots, by_hand=fast, in_numpy=_acting(fast))
 
 
-def _as_it_is(obs: Tensor) -> Tensor:
-    return obs
+def _acting(fast: Perceptron | None) -> Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None:
+    return None if fast is None or fast.features is not None else partial(forward, fast)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A vector that stands for an observation."""
+
+    width: int
+    indexed: bool = False  # one-hot: the observation is the index of what is 1
+    features: Tensor | None = None  # [S, width]: the observation is the index of a row; else it is the vector itself
+
+    def encode(self, obs: Tensor) -> Tensor:
+        return obs if self.features is None else torch.nn.functional.embedding(obs, self.features)
+
+    def perceptron(self, widths: Sequence[int], activation: str) -> Perceptron:
+        features = None if self.features is None else self.features.cpu().numpy()
+        return Perceptron((self.width, *widths), activation, self.indexed, features)
 
 
 def number() -> Network:
@@ -161,14 +171,16 @@ def number() -> Network:
     return Network({"value": (1,)}, init, lambda params, obs: params["value"])
 
 
-def _vector_input(inputs: Inputs, name: str) -> tuple[int, Callable[[Tensor], Tensor]]:
-    """Width and encoder of an observation seen as a vector."""
+def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
+    """How a network sees an observation."""
     if inputs.size is not None:
-        return inputs.size, _as_it_is
+        return _Seen(inputs.size)
+    if one_hot:
+        return _Seen(inputs.n_states, indexed=True)
     if inputs.features is None:
         other = "network=tabular or network=mlp network.input=one_hot"
         raise ConfigError(f"network={name}: env={inputs.env} has no features for its states; use {other}")
-    return inputs.features.shape[1], partial(torch.nn.functional.embedding, weight=inputs.features)
+    return _Seen(inputs.features.shape[1], features=inputs.features)
 
 
 def make_network(
@@ -193,14 +205,14 @@ def make_network(
             raise ConfigError(f"network=tabular: env={inputs.env} has no countable states; use linear or mlp")
         return _table(first, inputs.n_states)
     if isinstance(config, LinearConfig):
-        return _linear(first, config, *_vector_input(inputs, "linear"))
+        return _linear(first, config, _seen(inputs, "linear", one_hot=False))
     if isinstance(config, MlpConfig):
-        if inputs.n_states is not None and config.input == "one_hot":
-            return _mlp(first, split, config, inputs.n_states, None)
-        return _mlp(first, split, config, *_vector_input(inputs, "mlp"))
+        return _mlp(first, split, config, _seen(inputs, "mlp", config.input == "one_hot"))
     if isinstance(config, ModuleConfig):
-        if inputs.n_states is not None and config.input == "one_hot":
-            count = inputs.n_states
-            return module_network(first, config, count, lambda obs: torch.nn.functional.one_hot(obs, count).float())
-        return module_network(first, config, *_vector_input(inputs, "module"))
+        seen = _seen(inputs, "module", config.input == "one_hot")
+        if not seen.indexed:
+            return module_network(first, config, seen.width, seen.encode)
+        return module_network(
+            first, config, seen.width, lambda obs: torch.nn.functional.one_hot(obs, seen.width).float()
+        )
     raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp, module")

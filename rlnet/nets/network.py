@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlnet.config import ConfigError
+from rlnet.nets.backprop import Perceptron, Table
 from rlnet.rng import Streams
 
 Params = Mapping[str, Tensor]  # name → [M, *shape]
@@ -24,6 +25,8 @@ class Network:
     # What noise in a parameter is divided by, by name: the root of how many inputs meet in its layer.
     fan_in_roots: Mapping[str, float] = field(default_factory=dict)
     sigma: float = 0.0  # above 0: every parameter is a mean and a learned deviation, see `with_noise`
+    # Its forward and backward pass in numpy, which a learner may call itself; None where there are none.
+    by_hand: Perceptron | Table | None = None
     # `apply` in numpy, for acting on the CPU: given the parameters [M, P], whose memory may change, a function
     # obs [M, N(, F)] → [M, N, outputs], which may be overwritten by the next call. None where there is none.
     in_numpy: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None = None
