@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlnet import algos
 from rlnet.algos import Algorithm, Setting
-from rlnet.algos.contract import COMPLETE
+from rlnet.algos.parts import COMPLETE
 from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, time_limit
 from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, require
 from rlnet.distributions import Categorical, Distribution, Gaussian, SquashedGaussian

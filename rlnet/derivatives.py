@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 Array = Any  # of numpy on the CPU, else of torch
-_QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the learner reports what is not finite
+QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the learner reports what is not finite
 
 
 def _shared(*tensors: Tensor | None) -> tuple[ModuleType, list[Array]]:
@@ -38,7 +38,7 @@ def without_gradient(function: Callable[..., Array]) -> Callable[..., Tensor]:
     def on_tensors(*tensors: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return function(*(tensor.detach() for tensor in tensors))
-        with np.errstate(**_QUIET):
+        with np.errstate(**QUIET):
             return _tensor(function(*_shared(*tensors)[1]))
 
     return on_tensors
@@ -53,7 +53,7 @@ class _ByHand(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
         library, arrays = _shared(x, *others)
-        with np.errstate(**_QUIET):
+        with np.errstate(**QUIET):
             y, ctx.slope, *further = function(library, *arrays)
         ctx.others = len(others)
         further = [_tensor(array) for array in further]
@@ -64,7 +64,7 @@ class _ByHand(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         grad = grad if grad.ndim == ctx.slope.ndim else grad.unsqueeze(-1)
-        with np.errstate(**_QUIET):
+        with np.errstate(**QUIET):
             slope = grad * ctx.slope if isinstance(ctx.slope, Tensor) else torch.from_numpy(grad.numpy() * ctx.slope)
         return None, slope, *[None] * ctx.others
 
@@ -77,9 +77,10 @@ def _by_hand(function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Ten
     return _ByHand.apply(function, x, *others)
 
 
-def _squared_error(
+def squared_error_by_hand(
     xp: ModuleType, estimate: Array, target: Array, weight: Array, huber: Array | None
 ) -> tuple[Array, ...]:
+    """The loss, its slope by the estimate, δ and its root mean square, see `squared_error`."""
     # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil a sum.
     error = xp.where(weight > 0, target - estimate, 0.0)
     inside = error if huber is None else xp.maximum(xp.minimum(error, huber), -huber)
@@ -107,7 +108,7 @@ def squared_error(
     if not target.shape == estimate.shape == weight.shape:
         shapes = [tuple(x.shape) for x in (target, estimate, weight)]
         raise ValueError(f"target, estimate and weight must have one shape, not {shapes}")
-    return _by_hand(_squared_error, estimate, target, weight, huber)
+    return _by_hand(squared_error_by_hand, estimate, target, weight, huber)
 
 
 def _entropy(xp: ModuleType, log_pi: Array) -> tuple[Array, Array]:
@@ -121,7 +122,9 @@ def entropy(log_probabilities: Tensor) -> Tensor:
     return _by_hand(_entropy, log_probabilities)[0]
 
 
-def _clipped_gain(xp: ModuleType, log_prob: Array, old: Array, advantage: Array, clip: Array) -> tuple[Array, ...]:
+def clipped_gain_by_hand(
+    xp: ModuleType, log_prob: Array, old: Array, advantage: Array, clip: Array
+) -> tuple[Array, ...]:
     change = log_prob - old
     ratio = xp.exp(change)
     free, held = ratio * advantage, xp.minimum(xp.maximum(ratio, 1 - clip), 1 + clip) * advantage
@@ -140,10 +143,11 @@ def clipped_gain(log_prob: Tensor, old: Tensor, advantage: Tensor, clip: Tensor)
     Returns:
         The gain; and without gradient ρ − 1 − log ρ, whose mean is KL(π_old ‖ π), and ρ: [T, M, N] each.
     """
-    return _by_hand(_clipped_gain, log_prob, old, advantage, clip)
+    return _by_hand(clipped_gain_by_hand, log_prob, old, advantage, clip)
 
 
-def _clipped_value(xp: ModuleType, value: Array, old: Array, target: Array, clip: Array) -> tuple[Array, Array]:
+def clipped_value_by_hand(xp: ModuleType, value: Array, old: Array, target: Array, clip: Array) -> tuple[Array, Array]:
+    """The value and its slope, see `clipped_value`."""
     move = value - old
     near = old + xp.minimum(xp.maximum(move, -clip), clip)
     further = abs(target - near) > abs(target - value)
@@ -155,4 +159,4 @@ def clipped_value(value: Tensor, old: Tensor, target: Tensor, clip: Tensor) -> T
 
     Only V has a gradient: 1, or 0 where it is held (Engstrom et al. 2020).
     """
-    return _by_hand(_clipped_value, value, old, target, clip)[0]
+    return _by_hand(clipped_value_by_hand, value, old, target, clip)[0]

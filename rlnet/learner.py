@@ -14,11 +14,13 @@ from torch import Tensor
 
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import Hyper, Loss
+from rlnet.algos.parts import semi_gradient
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data import Rollout, apart
 from rlnet.nets import Layout
 from rlnet.returns import td_target
 from rlnet.rng import Streams
+from rlnet.slopes import gradient, possible
 from rlnet.traces import Traces
 
 State = dict[str, Tensor]
@@ -84,11 +86,6 @@ def _can_compile(device: torch.device) -> bool:
     return False
 
 
-def _compile(algorithm: Algorithm) -> Algorithm:
-    functions = {"loss": algorithm.loss, "online": algorithm.online}
-    return replace(algorithm, **{name: torch.compile(f) for name, f in functions.items() if f is not None})
-
-
 class Learner:
     """The parameters of a population, and how they change.
 
@@ -114,8 +111,11 @@ class Learner:
     ) -> None:
         if config.name not in OPTIMIZERS:
             raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
+        self.algorithm, self.setting = algorithm, setting
         self._compiled = compiled and _can_compile(torch.device(device))
-        self.algorithm, self.setting = _compile(algorithm) if self._compiled else algorithm, setting
+        translate = torch.compile if self._compiled else lambda function: function
+        self._loss = algorithm.loss or (None if algorithm.target is None else semi_gradient(algorithm.target))
+        self._loss, self._online = (f if f is None else translate(f) for f in (self._loss, algorithm.online))
         self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
         self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
         self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]; its memory stays where it is
@@ -124,6 +124,12 @@ class Learner:
         self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
         # The current parameters by role and name, without gradient: views that follow every step.
         self.params = self.layout.unpack(self.theta)
+        self._by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"
+        self._by_hand = self._by_hand and possible(algorithm, setting, self.params)
+        # By role, the views of the gradient that it is written into.
+        self._slots = (
+            {role: own.flat.numpy() for role, own in self.layout.unpack(self._grad).items()} if self._by_hand else {}
+        )
         # Those that targets bootstrap from: the target network's, or the current ones.
         self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
         self._numbers = Streams(seeds, "update", device)  # what losses draw
@@ -177,7 +183,10 @@ class Learner:
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Loss]:
         """The gradient [M, P] of every member's own loss."""
-        batch = self._with_draws(batch)
+        batch, setting = self._with_draws(batch), self.setting
+        if self._by_hand:
+            every = self.params, self.target_params, batch, hyper
+            return self._grad, gradient(self.algorithm, setting, *every, self._slots)
         if self.layout.noisy:
             leaves = [self.theta.detach().requires_grad_()]
             params = self.layout.draw(leaves[0], self._noise)
@@ -189,7 +198,7 @@ class Learner:
             params, target_params = (
                 {role: dict(own) for role, own in packed.items()} for packed in (params, target_params)
             )
-        result = Loss(*self.algorithm.loss(self.setting, params, target_params, batch, hyper))
+        result = Loss(*self._loss(setting, params, target_params, batch, hyper))
         loss, members = result.total, len(self.theta)
         if loss.shape != (members,):
             raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
@@ -202,7 +211,7 @@ class Learner:
         # With every environment as a member, one backward pass gives each its own gradient.
         theta = self.theta.repeat_interleave(envs, dim=0).requires_grad_()
         wide = {name: number.repeat_interleave(envs, dim=0) for name, number in hyper.items()}
-        sight = self.algorithm.online(self.setting, self.layout.unpack(theta), apart(batch), wide)
+        sight = self._online(self.setting, self.layout.unpack(theta), apart(batch), wide)
         (grad,) = torch.autograd.grad(sight.value[0].sum(), theta)
         value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in sight)
         error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)

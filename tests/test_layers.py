@@ -26,6 +26,7 @@ LAYERS = (
     "policies",
     "learner",
     "acting",
+    "slopes",
     "collect",
     "replay",
     "algos",

@@ -57,7 +57,7 @@ def test_a_learning_rate_of_zero_leaves_a_member_as_it_is():
 
 
 def test_a_loss_that_mixes_members_is_refused():
-    run = make_run("seeds=2", "env=cliff")
+    run = make_run("seeds=2", "env=cliff", "algo=double_q_learning")
     algorithm = run.problem.algorithm
     broken = dataclasses.replace(algorithm, loss=lambda *a: (algorithm.loss(*a)[0].sum(), {}))
     learner = Learner(broken, run.problem.setting, run.config.optimizer, [0, 1])

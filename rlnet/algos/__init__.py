@@ -9,9 +9,12 @@ from rlnet.config import ConfigError
 __all__ = ["Algorithm", "Setting", "load", "names"]
 
 
+SHARED = ("contract", "parts")
+
+
 def names() -> list[str]:
     """The algorithms that there are: the files of this folder."""
-    return sorted(module.name for module in iter_modules(__path__) if module.name != "contract")
+    return sorted(module.name for module in iter_modules(__path__) if module.name not in SHARED)
 
 
 def load(name: str) -> Algorithm:

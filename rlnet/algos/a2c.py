@@ -7,18 +7,8 @@ end of the rollout, Â_t = R_{t+1} + … + γ^{T−t}·V(S_T) − V(S_t). With �
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import (
-    POLICY_HYPER,
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_policy,
-    ends,
-    policy_gradient,
-    regression,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
+from rlnet.algos.parts import POLICY_HYPER, ends, policy_gradient, regression
 from rlnet.data import Rollout
 from rlnet.returns import gae
 

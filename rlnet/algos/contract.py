@@ -3,17 +3,17 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.data import Rollout
-from rlnet.derivatives import squared_error, without_gradient
 from rlnet.distributions import Distribution
 from rlnet.explore import Behaviour
 from rlnet.nets import Network, lookup
-from rlnet.returns import Boundaries, boundaries, monte_carlo_return, n_step_return
 
 Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
 # name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; and visits [M, S, A] where states can be counted.
@@ -28,6 +28,15 @@ class Loss(NamedTuple):
     total: Tensor  # [M]
     metrics: Metrics
     error: Tensor | None = None  # [T, M, N], by how much each row missed its target: what replay may prioritise by
+
+
+class Target(NamedTuple):
+    """What V(S), or Q(S, A), of every row is pulled towards: a semi-gradient method."""
+
+    value: Tensor  # [T, M, N]
+    weight: Tensor | None = None  # [T, M, N], in place of that of the batch
+    metrics: Mapping[str, Tensor] = MappingProxyType({})
+    error: str = "loss/td_error"  # the name in the log of by how much it is missed
 
 
 class Sight(NamedTuple):
@@ -112,9 +121,11 @@ class Setting:
 class Algorithm:
     """A record of functions and facts; it has no state.
 
-    `loss(setting, params, target_params, batch, hyper)` returns the loss [M] and metrics [M]. No gradient flows
-    through `target_params`. In its place, a method with eligibility traces has `online(setting, params, batch, hyper)`,
-    which is asked row by row. `act(setting, params, obs, hyper)` returns the probabilities [..., M, N, A] of the
+    How it learns is one of three functions. `target(setting, params, target_params, batch, hyper)` says, without
+    gradient, what V or Q of one network is pulled towards: a semi-gradient method. Any other one has
+    `loss(setting, params, target_params, batch, hyper)`, which returns the loss [M] and metrics [M]; no gradient flows
+    through `target_params`. A method with eligibility traces has `online(setting, params, batch, hyper)`, which is
+    asked row by row. `act(setting, params, obs, hyper)` returns the probabilities [..., M, N, A] of the
     policy that gathers data, or the parameters of its density; `hyper["explore"]` [M, 1] is the exploration's ε or τ.
     """
 
@@ -125,7 +136,11 @@ class Algorithm:
     # optimal control with entropy, by the values' own policy; "actor" the same by a policy network.
     judged: str
     source: str  # where the method is described
+    target: Callable[[Setting, Params, Params, Rollout, Hyper], Target] | None = None
     loss: Callable[[Setting, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]] | None = None
+    # The derivative of `loss` by hand, for speed: `slopes(outputs, batch, hyper)` is given the numbers of the networks
+    # in numpy, role → [1, M, B, O], of a batch of one step, and returns the loss and its derivative by each of them.
+    slopes: Callable[[Mapping[str, np.ndarray], Rollout, Hyper], tuple[Loss, dict[str, np.ndarray]]] | None = None
     online: Callable[[Setting, Params, Rollout, Hyper], Sight] | None = None
     traces: str | None = None  # of `online`: which of `rlnet.traces.KINDS`
     discrete: bool = True  # can act where actions are Discrete
@@ -177,129 +192,9 @@ def by_policy(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Te
 def by_given(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
     """Follow the policy whose value is to be predicted, or the one that acts in its place: [..., M, N, A]."""
     table = setting.given_policy if setting.given_behaviour is None else setting.given_behaviour
-    return _in_state(table, obs)
+    return in_state(table, obs)
 
 
-def _in_state(table: Tensor, obs: Tensor) -> Tensor:
+def in_state(table: Tensor, obs: Tensor) -> Tensor:
     """Each member's own row of a table [M, S, A], which may be one table seen M times: [..., M, N, A]."""
     return table[torch.arange(len(table), device=obs.device).unsqueeze(-1), obs]
-
-
-# ---------------------------------------------------------------------------------------------- parts of losses
-
-
-def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
-    """`returns.boundaries` of a rollout; λ is a number or [M, 1]."""
-    return boundaries(hyper["gamma"], lambda_, batch.terminated, batch.truncated, batch.valid)
-
-
-def take(values: Tensor, action: Tensor) -> Tensor:
-    """values[..., action]: [..., A], int64 [...] → [...]."""
-    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-
-
-def ratio(setting: Setting, batch: Rollout) -> Tensor:
-    """ρ = π(A|S)/b(A|S) of prediction, S&B eq. 5.3 for one step: [T, M, N]."""
-    if setting.given_behaviour is None:
-        return torch.ones_like(batch.reward)
-    tables = setting.given_policy, setting.given_behaviour
-    target, behaviour = (take(_in_state(table, batch.obs), batch.action) for table in tables)
-    return target / behaviour.clamp(min=1e-30)  # of rows that nobody sampled, 0 / 0
-
-
-def expectation(probabilities: Tensor, values: Tensor) -> Tensor:
-    """Σ_a π(a)·x(a) over the actions with π(a) > 0, [..., A] → [...]; an unavailable action has x = −inf, π = 0."""
-    return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)
-
-
-def total(x: Tensor, weight: Tensor) -> Tensor:
-    """Σ_{t,n} weight·x per member: [T, M, N] → [M].
-
-    Raises:
-        ValueError: the shapes differ; a broadcast here would mix members or environments.
-    """
-    if x.shape != weight.shape:
-        raise ValueError(f"a per-step quantity of shape {tuple(x.shape)} meets weights of shape {tuple(weight.shape)}")
-    return (x * weight).sum(dim=(0, 2))
-
-
-def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """½·Σ weight·(target − estimate)², whose gradient step is the semi-gradient update w += α·δ·∇v (S&B eq. 9.7).
-
-    Returns:
-        The loss [M], and the root mean square of the errors [M] for the log: NaN where no row had a weight.
-    """
-    loss, _, rms = squared_error(target, estimate, weight)
-    return loss, rms
-
-
-@without_gradient
-def mean(x: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean [M] of numbers [T, M, N], for the log."""
-    return (x * weight).sum((0, 2)) / weight.sum((0, 2)).clip(1e-12)
-
-
-def rms(error: Tensor, weight: Tensor) -> Tensor:
-    """Root mean square [M] of errors [T, M, N] that carry no gradient."""
-    return (total(error.square(), weight) / weight.sum(dim=(0, 2))).sqrt()
-
-
-# What every regression from replay has: errors beyond `huber` count linearly; infinity leaves them squared.
-REPLAY_HYPER = {"huber": (1e-6, math.inf)}
-
-
-def n_step_loss(
-    setting: Setting, params: Params, batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor
-) -> Loss:
-    """Σ weight·h(G_{t:t+n} − Q(S,A)), n the length of the segment, with h(δ) = ½·δ², or κ·(|δ| − ½·κ) beyond κ.
-
-    Args:
-        reward, next_value: [T, M, N] without gradient: what is collected, and the value of the successor.
-    """
-    target = n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
-    q = take(setting.q(params, batch.obs), batch.action)
-    loss, error, rms = squared_error(target, q, batch.weight, hyper["huber"])
-    return Loss(loss, {"loss/td_error": rms}, error)
-
-
-# A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets
-# Monte Carlo methods learn in tasks that never end; the bias is at most this number times the largest |V|.
-COMPLETE = 1e-3
-
-
-def complete_returns(batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor, Tensor]:
-    """Sampled returns, and weights that leave out those that the sample cut short.
-
-    Returns:
-        ret [T, M, N], weight [T, M, N], and the share of the rows that were complete [M].
-    """
-    discount, trace = ends(batch, hyper, lambda_=1.0)
-    ret, missing = monte_carlo_return(batch.reward, discount, trace)
-    weight = batch.weight * (missing <= COMPLETE)
-    share = weight.sum(dim=(0, 2)) / batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
-    return ret, weight, share
-
-
-# state_discount κ weighs a step t of an episode by γ^(κ·t): 1 is the gradient of J(π) (S&B's boxes), 0 the usual
-# practice, which is biased for γ < 1 (Nota & Thomas 2020).
-POLICY_HYPER = {
-    "value_coefficient": (0.0, math.inf),
-    "entropy_coefficient": (0.0, math.inf),
-    "state_discount": (0.0, 1.0),
-}
-
-
-def policy_gradient(
-    setting: Setting, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
-) -> tuple[Tensor, Metrics]:
-    """−Σ weight·γ^t·Â·log π(A|S) − c·entropy; its gradient is minus the sampled policy gradient (S&B eq. 13.8).
-
-    Args:
-        advantage: [T, M, N], detached.
-        weight: [T, M, N].
-    """
-    pi = setting.policy(params, batch.obs)
-    log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
-    early = batch.start_discount ** hyper["state_discount"]
-    gain = early * (advantage * log_prob + hyper["entropy_coefficient"] * entropy)
-    return -total(gain, weight), {"explore/entropy": mean(entropy, weight)}

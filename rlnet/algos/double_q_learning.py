@@ -7,18 +7,8 @@ that chose the action is not (S&B section 6.7). Actions are chosen by the mean o
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import (
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_values,
-    ends,
-    expectation,
-    regression,
-    take,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_values
+from rlnet.algos.parts import ends, expectation, regression, take
 from rlnet.data import Rollout
 from rlnet.explore import greedy
 from rlnet.returns import td_target

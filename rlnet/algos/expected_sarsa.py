@@ -1,34 +1,16 @@
 """Expected Sarsa: learn Q of the policy that acts, averaging over its next action (S&B section 6.6)."""
 
-import torch
-from torch import Tensor
-
-from rlnet.algos.contract import (
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_values,
-    ends,
-    expectation,
-    regression,
-    take,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.parts import ends, expectation
 from rlnet.data import Rollout
 from rlnet.returns import td_target
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
-    """½·(R + γ·Σ_a π(a|S')·Q(S', a) − Q(S, A))², S&B eq. 6.9."""
-    with torch.no_grad():
-        next_q = setting.q(target_params, batch.next_obs)
-        next_value = expectation(by_values(setting, target_params, batch.next_obs, hyper), next_q)
-        target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
-    loss, error = regression(target, take(setting.q(params, batch.obs), batch.action), batch.weight)
-    return loss, {"loss/td_error": error}
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """R + γ·Σ_a π(a|S')·Q(S', a), S&B eq. 6.9."""
+    next_q = setting.q(target_params, batch.next_obs)
+    next_value = expectation(by_values(setting, target_params, batch.next_obs, hyper), next_q)
+    return Target(td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value))
 
 
-ALGORITHM = Algorithm(roles=("q",), act=by_values, loss=loss, judged="behaviour", source="S&B section 6.6")
+ALGORITHM = Algorithm(roles=("q",), act=by_values, target=target, judged="behaviour", source="S&B section 6.6")

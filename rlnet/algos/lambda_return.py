@@ -6,7 +6,8 @@
 from torch import Tensor
 
 from rlnet import returns
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given, ends, regression
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.parts import ends
 from rlnet.data import Rollout
 
 
@@ -17,18 +18,15 @@ def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> d
     return {"target": returns.lambda_return(batch.reward, discount, trace, next_value)}
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
-    """½·(G^λ − V(S))², S&B eq. 12.4."""
-    loss, error = regression(batch.extra["target"], setting.v(params, batch.obs), batch.weight)
-    return loss, {"loss/td_error": error}
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """G^λ, S&B eq. 12.4."""
+    return Target(batch.extra["target"])
 
 
 ALGORITHM = Algorithm(
     roles=("v",),
     act=by_given,
-    loss=loss,
+    target=target,
     judged="given",
     source="S&B section 12.1",
     whole_episodes=True,

@@ -9,19 +9,19 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import REPLAY_HYPER, Algorithm, Hyper, Loss, Params, Setting, by_values
-from rlnet.algos.soft_q import scaled_log_policy, soft_loss, soft_value
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.parts import REPLAY_HYPER
+from rlnet.algos.soft_q import scaled_log_policy, soft_target, soft_value
 from rlnet.data import Rollout
 
 
-def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
-    """½·(R + α·max(l, τ·log π⁻(A|S)) + γ·τ·log Σ_a exp(Q⁻(S', a)/τ) − Q(S, A))² with the floor l, eq. 1 of the paper.
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """R + α·max(l, τ·log π⁻(A|S)) + γ·τ·log Σ_a exp(Q⁻(S', a)/τ) with the floor l, eq. 1 of the paper.
 
     (The expectation of Q⁻ − τ·log π⁻ under π⁻, as it stands there, is the log-sum-exp.)
     """
-    with torch.no_grad():
-        confidence = torch.maximum(scaled_log_policy(setting, target_params, batch, hyper), hyper["floor"])
-    return soft_loss(setting, params, target_params, batch, hyper, batch.reward + hyper["bonus"] * confidence)
+    confidence = torch.maximum(scaled_log_policy(setting, target_params, batch, hyper), hyper["floor"])
+    return soft_target(setting, target_params, batch, hyper, batch.reward + hyper["bonus"] * confidence)
 
 
 def values(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
@@ -33,7 +33,7 @@ def values(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tenso
 ALGORITHM = Algorithm(
     roles=("q",),
     act=by_values,
-    loss=loss,
+    target=target,
     judged="soft",
     source="Vieillard et al. 2020",
     replays=True,

@@ -4,29 +4,22 @@ A row waits for the n − 1 rows after it. `one_by_one` gathers a whole episode 
 does, one state after the other, each target from the values as they are by then: nobody acts on V, so nothing is lost.
 """
 
-import torch
-from torch import Tensor
-
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given, ends, regression
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.parts import ends
 from rlnet.data import Rollout
 from rlnet.returns import n_step_return
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
-    """½·(R + … + γ^n·V(S_n) − V(S))², S&B eq. 7.2."""
-    with torch.no_grad():
-        next_value = setting.v(target_params, batch.next_obs)
-        target = n_step_return(batch.reward, *ends(batch, hyper, 1.0), next_value, setting.options["n_step"])
-    loss, error = regression(target, setting.v(params, batch.obs), batch.weight)
-    return loss, {"loss/td_error": error}
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """R + … + γ^n·V(S_n), S&B eq. 7.2."""
+    next_value = setting.v(target_params, batch.next_obs)
+    return Target(n_step_return(batch.reward, *ends(batch, hyper, 1.0), next_value, setting.options["n_step"]))
 
 
 ALGORITHM = Algorithm(
     roles=("v",),
     act=by_given,
-    loss=loss,
+    target=target,
     judged="given",
     source="S&B section 7.1",
     options={"n_step": range(1, 100_000), "one_by_one": (False, True)},

@@ -4,28 +4,14 @@
 ratios up to it: both without bias. `weighted` weighs the squared error: with a bias that vanishes, and less variance.
 """
 
-from torch import Tensor
-
-from rlnet.algos.contract import (
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_given,
-    complete_returns,
-    ends,
-    ratio,
-    regression,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.parts import complete_returns, ends, ratio
 from rlnet.data import Rollout
 from rlnet.returns import importance_sampled_return, product_of_ratios
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
-    """½·(ρ·G − V(S))², or weighted: ρ·½·(G − V(S))², whose minimum is the estimate of S&B eq. 5.6."""
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """ρ·G, or weighted: G by ρ, which makes the minimum the estimate of S&B eq. 5.6."""
     ret, weight, share = complete_returns(batch, hyper)
     discount, trace = ends(batch, hyper, lambda_=1.0)
     rho, kind = ratio(setting, batch), setting.options["sampling"]
@@ -35,14 +21,13 @@ def loss(
         ret = product_of_ratios(rho, trace) * ret
     else:
         ret = importance_sampled_return(batch.reward, discount, trace, ret.new_zeros(ret.shape), rho)
-    loss, error = regression(ret, setting.v(params, batch.obs), weight)
-    return loss, {"loss/mc_error": error, "loss/complete_returns": share}
+    return Target(ret, weight, {"loss/complete_returns": share}, "loss/mc_error")
 
 
 ALGORITHM = Algorithm(
     roles=("v",),
     act=by_given,
-    loss=loss,
+    target=target,
     judged="given",
     source="S&B section 5.5",
     off_policy=True,

@@ -6,25 +6,25 @@ of each minibatch to mean 0 and deviation 1, which changes the length of the gra
 """
 
 import math
+from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.algos.a2c import advantages
-from rlnet.algos.contract import (
-    POLICY_HYPER,
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_policy,
-    mean,
-    regression,
-    total,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Loss, Metrics, Params, Setting, by_policy
+from rlnet.algos.parts import POLICY_HYPER, mean, regression, total
 from rlnet.data import Rollout
-from rlnet.derivatives import clipped_gain, clipped_value, without_gradient
+from rlnet.derivatives import (
+    Array,
+    clipped_gain,
+    clipped_gain_by_hand,
+    clipped_value,
+    clipped_value_by_hand,
+    squared_error_by_hand,
+    without_gradient,
+)
 
 
 def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
@@ -59,18 +59,60 @@ def loss(
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 
 
-@without_gradient
-def outside(ratio: Tensor, clip: Tensor, weight: Tensor) -> Tensor:
+def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> tuple[Loss, dict[str, np.ndarray]]:
+    """`loss` with discrete actions, and its derivatives by the preferences [1, M, B, A] and the values [1, M, B, 1]."""
+    action, weight, early = (x.numpy() for x in (batch.action, batch.weight, batch.start_discount))
+    raw, old_value, old = (batch.extra[name].numpy() for name in ("advantage", "value", "log_prob"))
+    number = {name: x.numpy() for name, x in hyper.items()}
+    # Actions first: numpy is slow along a short last axis.
+    preference = np.ascontiguousarray(np.moveaxis(scores["pi"], -1, 0))
+    preference -= preference.max(0)
+    pi = np.exp(preference)
+    log_pi = preference - np.log(pi.sum(0))
+    np.exp(log_pi, out=pi)
+    entropy = -(pi * log_pi).sum(0)
+    taken = action.ravel(), np.arange(action.size)
+    log_prob = log_pi.reshape(len(pi), -1)[taken].reshape(action.shape)
+    advantage = raw + number["normalise"] * (normalised_by_hand(raw, weight) - raw)
+    gain, by_log_prob, excess, ratio = clipped_gain_by_hand(np, log_prob, old, advantage, number["clip"])
+    share = weight * early ** number["state_discount"]
+    policy_loss = -(share * (gain + number["entropy_coefficient"] * entropy)).sum((0, 2))
+    by_log_prob *= share
+    # ∂log π_a/∂h_b = 1_{a=b} − π_b, and ∂H/∂h_b = −π_b·(log π_b + H).
+    pi *= by_log_prob + share * number["entropy_coefficient"] * (log_pi + entropy)
+    pi.reshape(len(pi), -1)[taken] -= by_log_prob.ravel()
+
+    target, v = raw + old_value, scores["v"][..., 0]
+    value, free = clipped_value_by_hand(np, v, old_value, target, number["value_clip"])
+    value_loss, by_value, _, error = squared_error_by_hand(np, value, target, weight, None)
+    by_value *= free * number["value_coefficient"]
+    rows = weight.sum((0, 2)).clip(1e-12)
+    divergence = (excess * weight).sum((0, 2)) / rows
+    metrics = {
+        "loss/value_error": error,
+        "loss/kl": divergence,
+        "loss/clipped": outside_by_hand(ratio, number["clip"], weight),
+        "explore/entropy": (entropy * weight).sum((0, 2)) / rows,
+        "stop": (divergence > number["stop_at_kl"][:, 0]).astype(np.float32),
+    }
+    loss = policy_loss + number["value_coefficient"][:, 0] * value_loss
+    found = {name: torch.from_numpy(x) for name, x in metrics.items()}
+    return Loss(torch.from_numpy(loss), found), {"pi": np.moveaxis(pi, 0, -1), "v": by_value[..., None]}
+
+
+def outside_by_hand(ratio: Array, clip: Array, weight: Array) -> Array:
     """The share [M] of the rows whose ratio is further than the clip from 1."""
     return ((abs(ratio - 1) > clip) * weight).sum((0, 2)) / weight.sum((0, 2)).clip(1e-12)
 
 
-@without_gradient
-def normalised(advantage: Tensor, weight: Tensor) -> Tensor:
+def normalised_by_hand(advantage: Array, weight: Array) -> Array:
     """(Â − mean)/deviation over each member's own rows; rows of weight 0 do not count."""
     share = weight / weight.sum((0, 2), keepdims=True).clip(1e-12)
     centred = advantage - (share * advantage).sum((0, 2), keepdims=True)
     return centred / ((share * centred * centred).sum((0, 2), keepdims=True) ** 0.5 + 1e-8)
+
+
+outside, normalised = without_gradient(outside_by_hand), without_gradient(normalised_by_hand)
 
 
 ALGORITHM = Algorithm(
@@ -80,6 +122,7 @@ ALGORITHM = Algorithm(
     judged="behaviour",
     source="Schulman et al. 2017",
     continuous=True,
+    slopes=slopes,
     prepare=prepare,
     hyper={
         **POLICY_HYPER,

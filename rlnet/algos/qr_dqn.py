@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_values, ends, rms, total
+from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_values
+from rlnet.algos.parts import ends, rms, total
 from rlnet.data import Rollout
 from rlnet.returns import n_step_return
 

@@ -6,18 +6,8 @@ has the same mean: that of J where `state_discount` is 1 and every return is sam
 
 from torch import Tensor
 
-from rlnet.algos.contract import (
-    POLICY_HYPER,
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_policy,
-    complete_returns,
-    policy_gradient,
-    regression,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
+from rlnet.algos.parts import POLICY_HYPER, complete_returns, policy_gradient, regression
 from rlnet.data import Rollout
 
 

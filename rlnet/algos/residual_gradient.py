@@ -5,7 +5,8 @@ It converges, off-policy too, but to the minimum of E[δ²], which is not V^π w
 
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given, ends, ratio, regression
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.parts import ends, ratio, regression
 from rlnet.data import Rollout
 
 

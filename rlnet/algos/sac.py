@@ -9,7 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_policy, regression, total
+from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_policy
+from rlnet.algos.parts import regression, total
 from rlnet.algos.sac_discrete import CRITICS, soft_target
 from rlnet.data import Rollout
 

@@ -7,18 +7,8 @@ expectation over the one that would have been drawn stands in for it.
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import (
-    Algorithm,
-    Hyper,
-    Metrics,
-    Params,
-    Setting,
-    by_values,
-    ends,
-    expectation,
-    regression,
-    take,
-)
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.parts import ends, expectation, take
 from rlnet.data import Rollout
 from rlnet.returns import td_target
 
@@ -30,15 +20,12 @@ def next_values(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) 
     return torch.where(batch.terminated | batch.truncated, expected, take(next_q, batch.action.roll(-1, dims=0)))
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
-    """½·(R + γ·Q(S', A') − Q(S, A))², S&B eq. 6.7."""
-    with torch.no_grad():
-        next_value = next_values(setting, target_params, batch, hyper)
-        target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
-    loss, error = regression(target, take(setting.q(params, batch.obs), batch.action), batch.weight)
-    return loss, {"loss/td_error": error}
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """R + γ·Q(S', A'), S&B eq. 6.7."""
+    next_value = next_values(setting, target_params, batch, hyper)
+    return Target(td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value))
 
 
-ALGORITHM = Algorithm(roles=("q",), act=by_values, loss=loss, judged="behaviour", source="S&B section 6.4", lookback=1)
+ALGORITHM = Algorithm(
+    roles=("q",), act=by_values, target=target, judged="behaviour", source="S&B section 6.4", lookback=1
+)

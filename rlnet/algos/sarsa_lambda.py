@@ -1,6 +1,7 @@
 """Sarsa(λ): on-policy TD control with eligibility traces (S&B sections 12.7 and, with dutch traces, 12.8)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_values, ends, take
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_values
+from rlnet.algos.parts import ends, take
 from rlnet.algos.sarsa import next_values
 from rlnet.data import Rollout
 

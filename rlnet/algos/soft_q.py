@@ -8,7 +8,8 @@ consistency, Nachum et al. 2017).
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import REPLAY_HYPER, Algorithm, Hyper, Loss, Params, Setting, by_values, n_step_loss, take
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.parts import REPLAY_HYPER, over_the_segment, take
 from rlnet.data import Rollout
 
 
@@ -23,26 +24,23 @@ def scaled_log_policy(setting: Setting, params: Params, batch: Rollout, hyper: H
     return take(q, batch.action) - soft_value(q, hyper["temperature"])
 
 
-def soft_loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper, reward: Tensor
-) -> Loss:
-    """½·(R + γ·(R' − τ·log π⁻(A'|S')) + … + γ^n·V⁻(S_n) − Q(S, A))² for the given rewards [T, M, N]."""
-    with torch.no_grad():
-        next_value = soft_value(setting.q(target_params, batch.next_obs), hyper["temperature"])
-        entropy = -scaled_log_policy(setting, target_params, batch, hyper)
-        reward = torch.cat((reward[:1], reward[1:] + entropy[1:]))
-    return n_step_loss(setting, params, batch, hyper, reward, next_value)
+def soft_target(setting: Setting, target_params: Params, batch: Rollout, hyper: Hyper, reward: Tensor) -> Target:
+    """R + γ·(R' − τ·log π⁻(A'|S')) + … + γ^n·V⁻(S_n) for the given rewards [T, M, N]."""
+    next_value = soft_value(setting.q(target_params, batch.next_obs), hyper["temperature"])
+    entropy = -scaled_log_policy(setting, target_params, batch, hyper)
+    reward = torch.cat((reward[:1], reward[1:] + entropy[1:]))
+    return Target(over_the_segment(batch, hyper, reward, next_value))
 
 
-def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
-    """½·(R + γ·τ·log Σ_a exp(Q⁻(S', a)/τ) − Q(S, A))², and so on for n steps."""
-    return soft_loss(setting, params, target_params, batch, hyper, batch.reward)
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """R + γ·τ·log Σ_a exp(Q⁻(S', a)/τ), and so on for n steps."""
+    return soft_target(setting, target_params, batch, hyper, batch.reward)
 
 
 ALGORITHM = Algorithm(
     roles=("q",),
     act=by_values,
-    loss=loss,
+    target=target,
     judged="soft",
     source="Haarnoja et al. 2017",
     replays=True,

@@ -1,22 +1,18 @@
 """TD(0) prediction: learn V of a given policy by bootstrapping (S&B section 6.1; Sutton 1988)."""
 
-import torch
-from torch import Tensor
-
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given, ends, ratio, regression
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.parts import ends, ratio
 from rlnet.data import Rollout
 from rlnet.returns import td_target
 
 
-def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
-) -> tuple[Tensor, Metrics]:
-    """ρ·½·(R + γ·V(S') − V(S))², S&B eq. 6.2, and eq. 11.2 where another policy acts."""
-    with torch.no_grad():
-        next_value = setting.v(target_params, batch.next_obs)
-        target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
-    loss, error = regression(target, setting.v(params, batch.obs), batch.weight * ratio(setting, batch))
-    return loss, {"loss/td_error": error}
+def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+    """R + γ·V(S'), S&B eq. 6.2; weighted by ρ where another policy acts, eq. 11.2."""
+    next_value = setting.v(target_params, batch.next_obs)
+    value = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
+    return Target(value, batch.weight * ratio(setting, batch))
 
 
-ALGORITHM = Algorithm(roles=("v",), act=by_given, loss=loss, judged="given", source="S&B section 6.1", off_policy=True)
+ALGORITHM = Algorithm(
+    roles=("v",), act=by_given, target=target, judged="given", source="S&B section 6.1", off_policy=True
+)

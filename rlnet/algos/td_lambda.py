@@ -1,6 +1,7 @@
 """TD(λ) prediction with eligibility traces, online (S&B section 12.2; Sutton 1988)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_given, ends
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_given
+from rlnet.algos.parts import ends
 from rlnet.data import Rollout
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given, ends, ratio, regression, total
+from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.parts import ends, ratio, regression, total
 from rlnet.data import Rollout
 
 

@@ -1,6 +1,7 @@
 """Watkins's Q(λ): Q-learning with traces that reach back to the last exploratory action (S&B section 12.10)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_values, ends, take
+from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_values
+from rlnet.algos.parts import ends, take
 from rlnet.data import Rollout
 
 

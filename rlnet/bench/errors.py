@@ -99,7 +99,15 @@ def run(
 
 def table(configs: Path, names: list[str], results: dict[tuple[str, str], Reached]) -> str:
     """A row per algorithm: what it learns, how it acts, its loss, its data, its source, and what it reached."""
-    heads = ("`algo`", "learns", "acts by", "loss of a step", "data", "source", *(f"`{env}`" for env in ENVIRONMENTS))
+    heads = (
+        "`algo`",
+        "learns",
+        "acts by",
+        "loss of a step; x → y is ½·(y − x)²",
+        "data",
+        "source",
+        *(f"`{env}`" for env in ENVIRONMENTS),
+    )
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name in names:
         cells = (f"`{name}`", *facts(configs, name), *(_cell(results[name, env]) for env in ENVIRONMENTS))
@@ -115,7 +123,10 @@ def facts(configs: Path, name: str) -> tuple[str, str, str, str, str]:
     symbols = {"q": "Q", "v": "V", "pi": "π", "temperature": "τ"}
     learns = ", ".join(symbols.get(role) or role.replace("q", "Q") for role in algorithm.roles)
     acts = {by_values: "exploration", by_policy: "π", by_given: "given policy"}[algorithm.act]
-    equation = inspect.getdoc(algorithm.loss or algorithm.online).splitlines()[0].rstrip(".")
+    learning = algorithm.target or algorithm.loss or algorithm.online
+    equation = inspect.getdoc(learning).splitlines()[0].rstrip(".")
+    if algorithm.target is not None:
+        equation = {"q": "Q(S, A)", "v": "V(S)"}[algorithm.roles[0]] + f" → {equation}"
     kinds = {
         "replay": algorithm.replays,
         "traces": algorithm.traces is not None,

@@ -2,7 +2,7 @@
 
 from rlnet.bench.mutations import Mutation
 
-RETURNS, CONTRACT, COLLECT = "rlnet/returns.py", "rlnet/algos/contract.py", "rlnet/collect.py"
+RETURNS, PARTS, COLLECT = "rlnet/returns.py", "rlnet/algos/parts.py", "rlnet/collect.py"
 EXPLORE, LEARNER, REPLAY, PPO = "rlnet/explore.py", "rlnet/learner.py", "rlnet/replay.py", "rlnet/algos/ppo.py"
 SARSA, REINFORCE, DERIVATIVES = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py", "rlnet/derivatives.py"
 
@@ -86,11 +86,8 @@ MUTATIONS = (
         (),
     ),
     Mutation(
-        "the gradient flows through the target",
-        (("rlnet/algos/q_learning.py", "    with torch.no_grad():\n        next_value = setting.q(target_params,",
-          "    with torch.enable_grad():\n        next_value = setting.q(params,"),
-         (DERIVATIVES, "return None, slope, *[None] * ctx.others",
-          "return None, slope, -slope, *[None] * (ctx.others - 1)")),
+        "the values of all actions pulled towards the target, not that of the action taken",
+        (("rlnet/slopes.py", "spread[place] = slope.ravel()", "spread += slope.reshape(-1, 1)"),),
         STEP,
         Q,
     ),
@@ -124,26 +121,26 @@ MUTATIONS = (
     ),
     Mutation(
         "the advantage of another member",
-        ((CONTRACT, "gain = early * (advantage * log_prob", "gain = early * (advantage.roll(1, dims=1) * log_prob"),),
+        ((PARTS, "gain = early * (advantage * log_prob", "gain = early * (advantage.roll(1, dims=1) * log_prob"),),
         checked_by(COLLECTED, "draws_what_it_draws_alone and reinforce"),
         A2C,
     ),
     Mutation(
         "the log-probability of another environment's action",
-        ((CONTRACT, "log_prob, entropy = setting.actions.log_prob(pi, batch.action)",
+        ((PARTS, "log_prob, entropy = setting.actions.log_prob(pi, batch.action)",
           "log_prob, entropy = setting.actions.log_prob(pi, batch.action.roll(1, dims=-1))"),),
         GRADIENT,
         A2C,
     ),
     Mutation(
         "policy gradient with the wrong sign",
-        ((CONTRACT, "return -total(gain, weight), {", "return total(gain, weight), {"),),
+        ((PARTS, "return -total(gain, weight), {", "return total(gain, weight), {"),),
         GRADIENT,
         A2C,
     ),
     Mutation(
         "entropy punished instead of rewarded",
-        ((CONTRACT, 'log_prob + hyper["entropy_coefficient"] * entropy)',
+        ((PARTS, 'log_prob + hyper["entropy_coefficient"] * entropy)',
           'log_prob - hyper["entropy_coefficient"] * entropy)'),),
         checked_by(ALGOS, "entropy_bonus"),
         A2C,
@@ -157,7 +154,7 @@ MUTATIONS = (
     ),
     Mutation(
         "returns that the sample cut short learned from",
-        ((CONTRACT, "weight = batch.weight * (missing <= COMPLETE)", "weight = batch.weight"),),
+        ((PARTS, "weight = batch.weight * (missing <= COMPLETE)", "weight = batch.weight"),),
         checked_by(ALGOS, "complete_returns_only"),
         (*REINFORCE_RUN, "algo.rollout=40"),
     ),

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 from scipy.special import logsumexp
 
-from rlnet.algos.contract import COMPLETE
+from rlnet.algos.parts import COMPLETE
 from rlnet.build import Problem
 from rlnet.compare import reachable
 from rlnet.config import AlgoConfig, Config, ReplayConfig

@@ -2,6 +2,6 @@
 
 from rlnet.nets.build import Inputs, lookup, make_network, number
 from rlnet.nets.conv import ConvNet
-from rlnet.nets.network import Layout, Network, with_noise
+from rlnet.nets.network import Layout, Network, Packed, with_noise
 
-__all__ = ["ConvNet", "Inputs", "Layout", "Network", "lookup", "make_network", "number", "with_noise"]
+__all__ = ["ConvNet", "Inputs", "Layout", "Network", "Packed", "lookup", "make_network", "number", "with_noise"]

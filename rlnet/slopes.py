@@ -1,0 +1,94 @@
+"""The gradient of a batch without autograd: networks go forward and backward by hand, and so does what stands above.
+
+For one small network autograd takes several times as long as the arithmetic. What is computed here is what it would
+find, and a test holds the two together for every algorithm. It is on the CPU, in numpy, for networks that say how they
+go backward, and methods that say the derivative of their loss: all semi-gradient methods, and who has `slopes`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from rlnet.algos import Algorithm, Setting
+from rlnet.algos.contract import Hyper, Loss, Target
+from rlnet.data import Rollout
+from rlnet.derivatives import QUIET, squared_error_by_hand
+from rlnet.distributions import Categorical
+from rlnet.nets import Packed
+from rlnet.nets.backprop import as_steps, rows_of
+
+Array = np.ndarray
+
+
+def possible(algorithm: Algorithm, setting: Setting, params: Mapping[str, Packed]) -> bool:
+    """Whether this algorithm's gradient can be had by hand with these networks."""
+    plain = setting.quantiles == 1 and not setting.dueling
+    if algorithm.slopes is not None:
+        plain = plain and setting.available is None and isinstance(setting.actions, Categorical)
+    elif algorithm.target is None:
+        return False
+    return plain and all(setting.networks[role].by_hand is not None for role in algorithm.roles)
+
+
+def gradient(
+    algorithm: Algorithm,
+    setting: Setting,
+    params: Mapping[str, Packed],
+    target_params: Mapping[str, Packed],
+    batch: Rollout,
+    hyper: Hyper,
+    out: Mapping[str, Array],
+) -> Loss:
+    """The loss of a batch, and its gradient into `out`.
+
+    Args:
+        params, target_params: of the networks, and those that targets bootstrap from.
+        batch: [T, M, N].
+        out: role → [M, P of the network].
+    """
+    if algorithm.target is not None:
+        with torch.no_grad():
+            target = algorithm.target(setting, params, target_params, batch, hyper)
+    obs = batch.obs.numpy()
+    with np.errstate(**QUIET):  # the learner reports what is not finite
+        outputs, kept = {}, {}
+        for role in algorithm.roles:
+            net = setting.networks[role].by_hand
+            outputs[role], kept[role] = net.forward(params[role].flat.numpy(), rows_of(obs, not net.of_indices))
+        if algorithm.target is None:
+            loss, slopes = algorithm.slopes({role: x[None] for role, x in outputs.items()}, batch, hyper)
+        else:
+            ((role, values),) = outputs.items()
+            loss, slope = _semi_gradient(values, batch, hyper, target, by_action=role == "q")
+            slopes = {role: slope}
+        for role in algorithm.roles:
+            flat = params[role].flat.numpy()
+            setting.networks[role].by_hand.backward(
+                flat, kept[role], slopes[role].reshape(outputs[role].shape), out[role]
+            )
+    return loss
+
+
+def _semi_gradient(values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool) -> tuple[Loss, Array]:
+    """`algos.parts.semi_gradient` of values [M, R, O], and its derivative by them."""
+    weight = batch.weight if target.weight is None else target.weight
+    aims, weights = (rows_of(x.numpy(), False)[None] for x in (target.value, weight))
+    huber = hyper.get("huber")
+    if by_action:
+        flat = values.reshape(-1, values.shape[-1])
+        place = np.arange(len(flat)), rows_of(batch.action.numpy(), False).ravel()
+        estimate = flat[place].reshape(aims.shape)
+    else:
+        estimate = values[None, ..., 0]
+    total, slope, error, rms = squared_error_by_hand(
+        np, estimate, aims, weights, None if huber is None else huber.numpy()
+    )
+    if by_action:
+        spread = np.zeros_like(flat)
+        spread[place] = slope.ravel()
+    else:
+        spread = slope
+    missed = as_steps(error[0, ..., None], batch.weight.shape)[..., 0]
+    metrics = {target.error: torch.from_numpy(rms), **target.metrics}
+    return Loss(torch.from_numpy(total), metrics, torch.from_numpy(missed)), spread
