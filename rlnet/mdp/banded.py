@@ -16,7 +16,7 @@ from rlnet.mdp.system import System
 LANES = 32  # BLAS adds up float32 columns in steps of so many entries, and any rest one by one
 PADDING = 3.0  # rows are padded to the longest, up to this many times what they hold
 WORK = 1e8  # products of one factorization up to which band matrices are used
-NARROW = 4  # the band of a model of local moves is at most m / NARROW wide
+NARROW = 3.5  # the band of a model of local moves is at most m / NARROW wide
 COSTLY = 3e5  # products of one factorization from which some steps and backups more are worth one less
 KEPT = (0.01, 0.3)  # factors are kept while a step leaves at most this share of the change; the second: if costly
 AHEAD = (0, 5)  # backups before a factorization
@@ -72,14 +72,20 @@ class Bands:
         self.weight[row[~moves], 0] = -self.rows.data[~moves]
 
     def at(self, gamma: float) -> None:
-        """Prepare the rows γP, and the entries of I − γP, for this γ."""
+        """Prepare the rows γP, and the entries of I − γP, for this γ: by row, and of the policy that takes each choice
+        as often."""
         if self.place is None:
             self._lay_out()
         if gamma != self.gamma:
             p = self.rows
             self.gamma = gamma
             self.discounted = sp.csr_matrix((gamma * p.data, p.indices, p.indptr), shape=p.shape)
-            self.entries = (gamma * self.weight + (np.arange(self.weight.shape[1]) == 0)).astype(np.float32)
+            entries = gamma * self.weight
+            entries[:, 0] += 1.0
+            self.entries = entries.astype(np.float32)
+            mean = np.bincount(self.place.ravel(), entries.ravel() / self.width, minlength=self.m * self.depth)
+            self.mean_place = np.flatnonzero(mean)
+            self.mean_entries = mean[self.mean_place].astype(np.float32)
 
 
 class Factors:
@@ -95,10 +101,7 @@ class Factors:
 
     def mean(self) -> bool:
         """Factors of the policy that takes every choice as often; whether there are any."""
-        bands = self.bands
-        shape = (bands.width, bands.m, -1)
-        for place, entries in zip(bands.place.reshape(shape), bands.entries.reshape(shape), strict=True):
-            self.flat[place] += entries / bands.width
+        self.flat[self.bands.mean_place] = self.bands.mean_entries
         return self._factored()
 
     def of(self, rows: np.ndarray) -> bool:
