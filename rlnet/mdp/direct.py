@@ -126,12 +126,13 @@ def _still_ends(system: System, new: np.ndarray, old: np.ndarray, states: np.nda
     UnboundedLoopError where it goes round a loop that pays. Otherwise the loop is worth no more than leaving it, and
     only rounding made it look better.
     """
-    every = np.ones(len(states), dtype=bool)
     while True:
-        p = sp.csr_matrix(system.rows[new][:, states])
-        stuck = ~np.isfinite(steps_to_end(np.arange(len(states)), p, system.ends[new], every))
+        use = np.zeros(len(system.pair_state), dtype=bool)
+        use[new] = True
+        stuck = ~np.isfinite(steps_to_end(system.pair_state, system.transition, system.ends, use)[states])
         if not stuck.any():
             return new
+        p = sp.csr_matrix(system.rows[new][:, states])
         _, label = connected_components(p, connection="strong")
         source = np.repeat(np.arange(len(states)), np.diff(p.indptr))
         leaves = np.zeros(label.max() + 1, dtype=bool)

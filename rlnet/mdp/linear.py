@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spl
-from scipy.linalg.lapack import dgetrf, dgetrs
+from scipy.linalg.lapack import dgbtrf, dgbtrs, dgetrf, dgetrs
 
 from rlnet.mdp.errors import ImproperPolicyError
 
-DENSE_LIMIT = 150  # states; up to here a dense LU is faster than the set-up of a sparse one
-
+DENSE_LIMIT = 150  # states; up to here a dense LU is faster than the set-up of another
+BAND_PRODUCTS = 3000  # for each state in the LU of a band matrix, up to which it is clearly faster than a sparse one
 
 NEVER_ENDS = "gamma=1: the policy ends with a probability that is lost in rounding; use gamma < 1"
 
@@ -28,7 +28,7 @@ class DiscountedSystem:
 
     def __init__(self, p: sp.csr_matrix | np.ndarray, gamma: float) -> None:
         n = p.shape[0]
-        self.dense = n <= DENSE_LIMIT
+        self.dense, self.band = n <= DENSE_LIMIT, None
         if self.dense:
             matrix = (p if isinstance(p, np.ndarray) else p.toarray()) * -gamma
             matrix.flat[:: n + 1] += 1.0
@@ -36,8 +36,21 @@ class DiscountedSystem:
             self.factors, self.pivots, failed = dgetrf(matrix.T, overwrite_a=1)
             if failed:
                 raise SingularChainError(NEVER_ENDS)
+            return
+        p = sp.csr_matrix(p)
+        own = np.repeat(np.arange(n), np.diff(p.indptr))
+        far = p.indices - own
+        above, below = max(int(far.max(initial=0)), 1), max(int(-far.min(initial=0)), 1)
+        if above * below <= BAND_PRODUCTS:
+            self.band = above, below
+            # LAPACK sees the transpose, in whose columns the first `above` places are for what pivoting would fill.
+            diagonal, depth = above + below, 2 * above + below + 1
+            matrix = np.bincount(own * depth + diagonal + far, -gamma * p.data, n * depth).reshape(n, depth)
+            matrix[:, diagonal] += 1.0
+            self.factors, self.pivots, failed = dgbtrf(matrix.T, above, below, overwrite_ab=1)
+            if failed:
+                raise SingularChainError(NEVER_ENDS)
         else:
-            p = sp.csr_matrix(p)
             try:
                 self.factors = spl.splu((sp.identity(n, format="csc") - gamma * p).tocsc())
             except RuntimeError as error:  # SuperLU's way to say so
@@ -47,4 +60,6 @@ class DiscountedSystem:
         """x [n] or [n, k] with (I − γP) x = b, or with the transpose of the matrix."""
         if self.dense:
             return dgetrs(self.factors, self.pivots, b, trans=int(not transposed))[0]
+        if self.band:
+            return dgbtrs(self.factors, *self.band, b, self.pivots, trans=int(not transposed))[0]
         return self.factors.solve(b, trans="T" if transposed else "N")

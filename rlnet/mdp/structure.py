@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 DENSE_STATES = 150
+TRIMS = 20
 
 
 def state_graph(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.ndarray) -> sp.csr_matrix:
@@ -93,7 +94,16 @@ def end_components(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.nd
     """
     inside = use.copy()
     source = np.repeat(pair_state, np.diff(successors.indptr))
-    while inside.any():
+    while True:
+        for _ in range(TRIMS):  # pairs that may fall out of the states which still have one: cheaper than components
+            here = np.zeros(successors.shape[1], dtype=bool)
+            here[pair_state[inside]] = True
+            leaves = inside & row_any(successors, ~here[successors.indices])
+            if not leaves.any():
+                break
+            inside &= ~leaves
+        if not inside.any():
+            return np.full(successors.shape[1], -1), inside
         _, label = connected_components(state_graph(pair_state, successors, inside), connection="strong")
         leaves = inside & row_any(successors, label[successors.indices] != label[source])
         if not leaves.any():
@@ -101,4 +111,3 @@ def end_components(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.nd
             member[pair_state[inside]] = True
             return np.where(member, label, -1), inside
         inside &= ~leaves
-    return np.full(successors.shape[1], -1), inside

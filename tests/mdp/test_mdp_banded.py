@@ -12,6 +12,7 @@ from rlnet.mdp import banded as bands
 from rlnet.mdp import table_sweeps as tables
 from rlnet.mdp.banded import Bands, Factors, newton
 from rlnet.mdp.iterate import Progress
+from rlnet.mdp.linear import DiscountedSystem, SingularChainError
 from rlnet.mdp.mixing import mixed
 from rlnet.mdp.table_sweeps import Table, table_of
 
@@ -102,6 +103,27 @@ def test_newton_agrees_with_extended_precision(gamma, tol, costly):
         exact = np.where(listed, exact, -np.inf)
         best = listed & (exact >= exact.max(axis=1, keepdims=True))
         assert (policy[best] > 0).all()
+
+
+@pytest.mark.parametrize(("below", "above"), [(0, 3), (4, 0), (7, 2), (150, 150)])
+def test_direct_solves_agree_whatever_the_factors(below, above):
+    """Of bands and of sparse matrices; transposed, for several right-hand sides, and with entries given twice."""
+    rng, n, gamma = np.random.default_rng(0), 200, 0.95
+    row = np.repeat(np.arange(n), 5)
+    column = np.clip(row + rng.integers(-below, above + 1, len(row)), 0, n - 1)
+    p = sp.csr_matrix((np.full(len(row), 0.2), column, np.arange(0, len(row) + 1, 5)), shape=(n, n))
+    system, matrix = DiscountedSystem(p, gamma), np.eye(n) - gamma * p.toarray()
+    assert (system.band is None) == (below == 150)
+    for b in (rng.normal(size=n), rng.normal(size=(n, 3))):
+        np.testing.assert_allclose(system.solve(b), np.linalg.solve(matrix, b), atol=1e-12)
+        np.testing.assert_allclose(system.solve(b, transposed=True), np.linalg.solve(matrix.T, b), atol=1e-12)
+
+
+def test_a_chain_of_neighbours_that_never_ends_is_singular():
+    ring = sp.csr_matrix((np.ones(200), ([*range(200)], [1, *range(199)])), shape=(200, 200))
+    assert DiscountedSystem(ring, 0.5).band == (1, 1)
+    with pytest.raises(SingularChainError):
+        DiscountedSystem(ring, 1.0)
 
 
 def test_every_order_of_the_states_gives_the_same_values():
