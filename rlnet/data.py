@@ -3,8 +3,9 @@
 Axes, always in this order: T time, M members, N environments per member, then features.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,21 @@ class Rollout:
     start_discount: Tensor  # [T, M, N] float32: γ^t with t the steps since the episode began
     weight: Tensor  # [T, M, N] float32: the row's share in the member's loss; 0 for rows not to be learned from now
     extra: Mapping[str, Tensor] = field(default_factory=dict)  # [T, M, N] each: what an algorithm prepared before steps
+
+    @classmethod
+    def lazily(cls, make: Callable[[str], Tensor], weight: Tensor, extra: Mapping[str, Tensor]) -> "Rollout":
+        """A rollout whose other fields `make` gives, by name, when they are first looked at: few losses need all."""
+        rollout = object.__new__(cls)
+        vars(rollout).update(weight=weight, extra=extra, _make=make)
+        return rollout
+
+    def __getattr__(self, name: str) -> Tensor:
+        """A field that was not looked at before."""
+        make = vars(self).get("_make")
+        if make is None or name not in TENSORS:
+            raise AttributeError(f"a {type(self).__name__} has no {name}")
+        value = vars(self)[name] = make(name)
+        return value
 
 
 TENSORS = tuple(item.name for item in fields(Rollout) if item.name != "extra")
@@ -64,15 +80,19 @@ def minibatches(rollout: Rollout, order: Tensor, count: int) -> Iterator[Rollout
     """
 
     members, rows = order.shape
-    place = (order + torch.arange(members, device=order.device).unsqueeze(-1) * rows).flatten()
+    envs = rollout.weight.shape[2]
+    first = torch.arange(members, device=order.device).unsqueeze(-1) * envs
+    # Row t·N + n of member m lies at (t·M + m)·N + n.
+    place = (order + order.div(envs, rounding_mode="floor") * ((members - 1) * envs) + first).flatten()
 
     def parts(tensor: Tensor) -> tuple[Tensor, ...]:
-        flat = tensor.movedim(1, 0).reshape(members * rows, *tensor.shape[3:])
-        return flat.index_select(0, place).view(1, members, rows, *tensor.shape[3:]).tensor_split(count, dim=2)
+        rest = tensor.shape[3:]
+        return tensor.flatten(0, 2).index_select(0, place).view(1, members, rows, *rest).tensor_split(count, dim=2)
 
-    tensors = {name: parts(getattr(rollout, name)) for name in TENSORS}
+    field = cache(lambda name: parts(getattr(rollout, name)))
     extra = {name: parts(tensor) for name, tensor in rollout.extra.items()}
-    for k, weight in enumerate(tensors.pop("weight")):
-        own = {name: batches[k] for name, batches in tensors.items()}
+    for k, weight in enumerate(parts(rollout.weight)):
         share = weight / weight.sum(-1, keepdim=True).clamp(min=1e-12)
-        yield Rollout(**own, weight=share, extra={name: batches[k] for name, batches in extra.items()})
+        yield Rollout.lazily(
+            lambda name, k=k: field(name)[k], share, {name: batches[k] for name, batches in extra.items()}
+        )

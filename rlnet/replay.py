@@ -9,7 +9,7 @@ the expected gradient is that of uniform draws times P_min·(number of segments)
 could be drawn, not of those in the batch, which would make the weights of one row depend on the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from rlnet.data import TENSORS, Rollout
+from rlnet.priorities import Priorities
 from rlnet.rng import Array, BlockUniform, Streams, as_array
 
 STORED = tuple(name for name in TENSORS if name != "weight")
 # In numpy a transition is one record, which lies together: drawn rows are then one visit of memory each. Indices of
 # states and actions are stored in half of their width: no network has 2³¹ rows to look up.
 NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}
-WIDE = {np.int32: np.int64, np.float32: np.float32, np.bool_: np.bool_}
 
 
 class Replay:
@@ -64,10 +64,10 @@ class Replay:
         self._ahead = as_array(ahead.view(-1, 1, 1), self._library)
         # [slots, M, N, ...] by name: an array of records, or with tensors one for each name.
         self._ring: np.ndarray | dict[str, Tensor] | None = None
-        self._kinds: dict[str, type] = {}  # of the fields of records
         self._added = 0  # rows written since the beginning
         self._exponent, self._floor = priority, floor
         self._mass = torch.zeros(0)  # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition
+        self._drawable: Priorities | None = None  # the same, without rows that have no whole segment after them yet
         self._top = torch.ones(len(seeds), 1, dtype=torch.float64, device=device)  # the largest p^α so far
 
     @property
@@ -89,8 +89,7 @@ class Replay:
         rows = {name: getattr(rollout, name) for name in STORED}
         if self._library is torch:
             return {name: tensor.new_zeros(slots, *tensor.shape[1:]) for name, tensor in rows.items()}
-        self._kinds = {name: NARROW[tensor.dtype] for name, tensor in rows.items()}
-        kinds = [(name, kind, tuple(rows[name].shape[3:])) for name, kind in self._kinds.items()]
+        kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in rows.items()]
         return np.zeros((slots, *rollout.reward.shape[1:]), np.dtype(kinds, align=True))
 
     def add(self, rollout: Rollout) -> None:
@@ -114,17 +113,33 @@ class Replay:
                 ring[: length - fit] = rows[fit:]
         self._added += length
         if self.prioritised:
-            if len(self._mass) == 0:
-                self._mass = self._top.new_zeros(len(self._member), self.slots * envs)
-            at = (begin + torch.arange(length, device=self._mass.device)) % self.slots
-            self._mass.view(len(self._member), self.slots, envs)[:, at] = self._top.unsqueeze(
-                -1
-            ) * rollout.valid.movedim(1, 0)
+            self._enter(rollout.valid)
+
+    def _enter(self, valid: Tensor) -> None:
+        """Make new rows [T, M, N] as likely as the most surprising one so far."""
+        length, members, envs = valid.shape
+        if self._drawable is None:
+            self._mass = self._top.new_zeros(members, self.slots * envs)
+            self._drawable = Priorities(self._masses(), self.batch, self._library)
+        mass = self._masses().reshape(members, self.slots, envs)
+        begin = max(0, self._added - length - self.steps + 1, self._added - self.slots)
+        slot = as_array(torch.arange(begin, self._added, device=self._mass.device) % self.slots, self._library)
+        valid, top = (as_array(x, self._library) for x in (valid, self._top))
+        mass[:, slot[-length:]] = top[..., None] * valid.swapaxes(0, 1)
+        # The newest rows begin no whole segment, and some of those that were the newest now do.
+        drawable = mass[:, slot]
+        drawable[:, max(0, len(slot) - self.steps + 1) :] = 0.0
+        row = slot[:, None] * envs + as_array(torch.arange(envs, device=self._mass.device), self._library)
+        self._drawable.set(row.reshape(1, -1) + 0 * self._member, drawable.reshape(members, -1))
+
+    def _masses(self) -> Array:
+        return as_array(self._mass, self._library)
 
     def sample(self, correction: Tensor | float = 1.0) -> Rollout:
         """B segments of n steps for each member: [n, M, B]. Rows that are no transitions have weight 0.
 
-        `extra["place"]` [1, M, B] of a prioritised sample says where the first rows lie, for `prioritise`.
+        `extra["place"]` [1, M, B] of a prioritised sample says where the first rows lie, for `prioritise`. A sample
+        holds until rows are added: its fields are gathered when they are looked at.
 
         Args:
             correction: β, [M, 1] or a number, of prioritised samples.
@@ -137,38 +152,50 @@ class Replay:
             raise ValueError(f"{held} steps are stored, a segment needs {self.steps}")
         numbers = self._numbers.next()
         if self.prioritised:
-            return self._by_priority(torch.as_tensor(numbers[:, 0]), correction)
-        # The oldest row comes first, so that a segment never runs over the seam of the ring.
-        first = _whole(numbers[:, 0] * (held - self.steps + 1)) + (self._added - held)
-        return self._segments(first, _whole(numbers[:, 1] * self._ring["reward"].shape[2]))
-
-    def _segments(self, first: Array, env: Array, weight: Tensor | float = 1.0, **extra: Tensor) -> Rollout:
-        """The rows from `first` on, of an environment: [M, B] → [n, M, B]. The first weighs `weight`/B where valid."""
-        _, members, envs = self._ring["reward"].shape
-        at = ((first + self._ahead) % self.slots * members + self._member) * envs + env
-        if self._library is np:
-            drawn = self._ring.reshape(-1).take(at)
-            rows = {name: torch.from_numpy(drawn[name].astype(WIDE[kind], "C")) for name, kind in self._kinds.items()}
-        else:
-            rows = {name: ring.flatten(0, 2)[at] for name, ring in self._ring.items()}
-        weights = torch.zeros_like(rows["reward"])
-        weights[0] = rows["valid"][0] * (weight / self.batch)
-        return Rollout(**rows, weight=weights, extra=extra)
-
-    def _by_priority(self, uniform: Tensor, correction: Tensor | float) -> Rollout:
-        """Draw ∝ p^α by inverting the cumulative sum [M, B]."""
+            return self._by_priority(numbers[:, 0], correction)
         envs = self._ring["reward"].shape[2]
-        mass = self._mass
-        if self.steps > 1:  # the newest rows have no segment after them yet
-            newest = (self._added - 1 - torch.arange(self.steps - 1, device=mass.device)) % self.slots
-            mass = mass.clone()
-            mass.view(len(mass), self.slots, envs)[:, newest] = 0.0
-        cumulative = mass.cumsum(-1)
-        drawn = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-        least = mass.masked_fill(mass == 0, torch.inf).amin(-1, keepdim=True)
-        weight = ((least / mass.gather(-1, drawn)) ** correction).float()
-        first, env = (as_array(x, self._library) for x in (drawn // envs, drawn % envs))
-        return self._segments(first, env, weight, place=drawn.unsqueeze(0))
+        # The oldest row comes first, so that a segment never runs over the seam of the ring.
+        first = _whole(numbers[:, 0] * (held - self.steps + 1)) + (self._added - held) % self.slots
+        return self._segments(first, _whole(numbers[:, 1] * envs) if envs > 1 else 0)
+
+    def _segments(self, first: Array, env: Array | int, weight: Tensor | float = 1.0, **extra: Tensor) -> Rollout:
+        """The rows from `first` on, of an environment: [M, B] → [n, M, B]. The first weighs `weight`/B where valid.
+
+        Args:
+            first: slots of the ring, below twice their number: behind the last one comes the first again.
+        """
+        slots, members, envs = self._ring["reward"].shape
+        row = first + self._ahead
+        row -= slots * (row >= slots)
+        at = (row * members + self._member) * envs + env
+        make = self._of_records(at) if self._library is np else lambda name: self._ring[name].flatten(0, 2)[at]
+        weights = torch.zeros(at.shape, device=self._mass.device)
+        torch.mul(make("valid")[0], weight / self.batch, out=weights[0])
+        return Rollout.lazily(make, weights, extra)
+
+    def _of_records(self, at: np.ndarray) -> Callable[[str], Tensor]:
+        """Fields of the records with these numbers, by name."""
+        # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
+        pieces = self._ring.reshape(-1).view(np.dtype((np.void, self._ring.itemsize)))
+        records, fields = pieces.take(at).view(self._ring.dtype), self._ring.dtype.fields
+
+        def make(name: str) -> Tensor:
+            kind, offset = fields[name][:2]
+            if kind.shape:
+                piece = records.getfield(np.dtype((np.void, kind.itemsize)), offset).copy()
+                return torch.from_numpy(piece.view(kind.base).reshape(*at.shape, *kind.shape))
+            field = records[name]
+            return torch.from_numpy(field.astype(np.int64) if kind == np.int32 else field.copy())
+
+        return make
+
+    def _by_priority(self, uniform: Array, correction: Tensor | float) -> Rollout:
+        """Draw ∝ p^α, from uniform numbers [M, B]."""
+        envs, mass = self._ring["reward"].shape[2], self._masses()
+        drawn = self._drawable.draw(uniform)
+        share = self._drawable.least() / mass.take(drawn + self._member * mass.shape[1])
+        weight, place = (torch.as_tensor(x) for x in (share, drawn))
+        return self._segments(drawn // envs, drawn % envs, (weight**correction).float(), place=place.unsqueeze(0))
 
     def prioritise(self, batch: Rollout, error: Tensor) -> None:
         """Set the priorities of a sample by what its rows missed.
@@ -178,7 +205,10 @@ class Replay:
             error: δ [n, M, B], of which the first row counts.
         """
         mass = (error[0].abs().double() + self._floor) ** self._exponent
-        self._mass.scatter_(-1, batch.extra["place"][0], mass)
+        place = batch.extra["place"][0]
+        self._mass.scatter_(-1, place, mass)
+        drawable = mass if self.steps == 1 else mass * self._begins(place // self._ring["reward"].shape[2])
+        self._drawable.set(*(as_array(x, self._library) for x in (place, drawable)))
         self._top = torch.maximum(self._top, mass.amax(-1, keepdim=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,14 +223,21 @@ class Replay:
         """Go on from `state_dict`."""
         self._ring, self._added = state["ring"], state["added"]
         if self._library is np and self._ring is not None:
-            self._kinds = {name: tensor.numpy().dtype.type for name, tensor in self._ring.items()}
-            kinds = [(name, kind, tuple(self._ring[name].shape[3:])) for name, kind in self._kinds.items()]
+            kinds = [(name, rows.numpy().dtype, tuple(rows.shape[3:])) for name, rows in self._ring.items()]
             records = np.zeros(self._ring["reward"].shape, np.dtype(kinds, align=True))
             for name, tensor in self._ring.items():
                 records[name] = tensor.numpy()
             self._ring = records
         self._numbers.load_state_dict(state["numbers"])
         self._mass, self._top = state["mass"], state["top"]
+        if self.prioritised and self._ring is not None:
+            begins = self._begins(torch.arange(self.slots, device=self._mass.device))
+            mass = self._mass.view(len(self._mass), self.slots, -1) * begins.view(-1, 1)
+            self._drawable = Priorities(as_array(mass.flatten(1), self._library), self.batch, self._library)
+
+    def _begins(self, slot: Tensor) -> Tensor:
+        """Whether the row of a slot begins a whole segment: it is not among the n − 1 newest."""
+        return (self._added - 1 - slot) % self.slots >= self.steps - 1
 
 
 def _whole(numbers: Array) -> Array:

@@ -29,6 +29,7 @@ LAYERS = (
     "slopes",
     "collect",
     "replay",
+    "priorities",
     "algos",
     "distributions",
     "explore",

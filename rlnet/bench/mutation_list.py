@@ -218,8 +218,7 @@ MUTATIONS = (
     ),
     Mutation(
         "prioritised replay without importance weights",
-        ((REPLAY, "weight = ((least / mass.gather(-1, drawn)) ** correction).float()",
-          "weight = torch.ones_like(least).float()"),),
+        ((REPLAY, "(weight**correction).float()", "torch.ones_like(weight).float()"),),
         checked_by("tests/test_replay.py", "importance_weights_make"),
         (*DQN, "algo.priority=0.6"),
     ),
