@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 DENSE_STATES = 150
-TRIMS = 20
+TRIMS = 20  # rounds between two searches for components
 
 
 def state_graph(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.ndarray) -> sp.csr_matrix:

@@ -29,7 +29,7 @@ def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray) -> floa
     if found is None:
         return np.inf
     steps, least = found
-    residual = v[states] - (system.reward[pairs] + system.transition[pairs] @ v)
+    residual = v[states] - (system.reward[pairs] + system.rows[pairs] @ v)
     below = (float(residual.max()) + system.rounding(v)) / least * float(steps.max())
     above = _above(system, v, pairs, steps)
     return max(below, _above_merged(system, v) if np.isinf(above) else above, 0.0)
@@ -38,11 +38,10 @@ def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray) -> floa
 def _steps(system: System, pairs: np.ndarray) -> tuple[np.ndarray, float] | None:
     """(w [n], c > 0), w − P w ≥ c for the policy `pairs`: about its expected steps, and 1; None if it hardly ends."""
     states, _ = system.first_pairs()
-    p = system.transition[pairs][:, states]
+    p = system.rows[pairs][:, states]
     w = np.zeros(system.n)
     w[states] = DiscountedSystem(p, 1.0).solve(np.ones(len(states)))
-    width = 2 * (int(np.diff(p.indptr).max(initial=0)) + 8)
-    least = float((w[states] - p @ w[states]).min()) - width * EPS * float(w.max())
+    least = float((w[states] - p @ w[states]).min()) - 2 * (system.terms + 8) * EPS * float(w.max())
     return None if least <= 0 or w.min() < 0 else (w, least)
 
 
