@@ -40,9 +40,8 @@ def from_coo(
     Raises InvalidMDPError with the first offending (state, action) and the number.
     """
     columns = _columns(state, action, next_state, probability, reward, terminated)
-    state, action, next_state, probability, reward, terminated = columns
-    n_states = _size("n_states", n_states, state, next_state)
-    n_actions = _size("n_actions", n_actions, action)
+    n_states = _size("n_states", n_states, columns[0], columns[2])
+    n_actions = _size("n_actions", n_actions, columns[1])
     columns = _sorted(columns, n_states, n_actions)
     pair_state, pair_action, outcome_ptr = _pairs(columns[0], columns[1])
 
@@ -53,12 +52,9 @@ def from_coo(
     check_outcomes(outcome_ptr, *columns[2:5], n_states, name)
     counts = np.bincount(pair_state, minlength=n_states)
     ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal, name, outcome_ptr)
-    outcome_ptr, outcomes = _merged(outcome_ptr, [*columns[2:5], ends], n_states)
-    next_state, probability, reward, terminated = outcomes
-    pair_ptr = np.zeros(n_states + 1, dtype=np.int64)
-    np.cumsum(counts, out=pair_ptr[1:])
+    outcome_ptr, (next_state, probability, reward, terminated) = _merged(outcome_ptr, [*columns[2:5], ends], n_states)
     return FiniteMDP(
-        pair_ptr=pair_ptr,
+        pair_ptr=np.append(0, np.cumsum(counts)),
         pair_action=pair_action,
         outcome_ptr=outcome_ptr,
         next_state=next_state,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlnet.mdp.errors import InvalidMDPError
+from rlnet.mdp.parts import in_parts
 
 if TYPE_CHECKING:
     from rlnet.mdp.model import FiniteMDP
@@ -70,7 +71,6 @@ def check_outcomes(outcome_ptr, next_state, probability, reward, n_states, name)
 
 def _well_formed(outcome_ptr, next_state, probability, reward, n_states) -> bool:
     from rlnet.mdp.kernels import well_formed
-    from rlnet.mdp.packed import in_parts
 
     arrays = (outcome_ptr, next_state, probability, reward, n_states, 0.99 * SUM_TOLERANCE)
     return all(in_parts(lambda lo, hi: well_formed(lo, hi, *arrays), len(outcome_ptr) - 1))

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
 from rlnet.mdp.iterate import RELAXATION
 from rlnet.mdp.model import FiniteMDP, index_dtype
+from rlnet.mdp.outcomes import repeats, source
+from rlnet.mdp.parts import THREAD_STATES, at_once, in_parts, threads
 from rlnet.mdp.system import System, system_of
 
-THREAD_STATES = 30_000  # states of a sweep from which a second thread repays its dispatch
 CHAINS = 4  # stretches that a thread sweeps in turns: see `kernels.backup_in_place`
 PADDING = 1.5  # a policy's rows are gathered, padded to the widest, up to this many times the memory of ragged ones
 UNROLLED = 64  # outcomes of a pair up to which loops over them are unrolled
 TRIAL = 4  # sweeps by which the ways of sweeping are compared
 BETTER = 1.05
-REPEATED = 1.5  # outcomes per successor from which merging those of one successor pays
-SAMPLE = 1000
-
-
-@cache
-def threads() -> int:
-    """How many threads large sweeps are split over: the cores that this process may use."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="rlnet-mdp")
 
 
 class PackedSweeps:
@@ -47,7 +32,7 @@ class PackedSweeps:
         from rlnet.mdp import kernels
 
         self.run, self.gamma = kernels, gamma
-        if isinstance(model, FiniteMDP) and _repeats(model):
+        if isinstance(model, FiniteMDP) and repeats(model):
             model = system_of(model)
         self.pair_ptr, self.outcome_ptr, columns = source(model)
         self.n, n_pairs = len(self.pair_ptr) - 1, len(self.outcome_ptr) - 1
@@ -279,36 +264,7 @@ class PackedSweeps:
         edges = np.linspace(lo, hi, 2 * count + 1).astype(int)
         blocks = list(pairwise(edges.tolist()))
         first, second = (blocks[::2], blocks[1::2]) if self.forward else (blocks[1::2], blocks[::2])
-        return _at_once(call, first) + _at_once(call, second)
-
-
-def source(model: FiniteMDP | System) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-    """(pair_ptr, outcome_ptr, (next_state, probability, reward, terminated)); with one outcome per pair at most, one
-    per pair."""
-    if isinstance(model, FiniteMDP):
-        columns = (model.next_state, model.probability, model.reward, model.terminated)
-        return model.pair_ptr, model.outcome_ptr, columns
-    p = model.transition
-    ptr = np.zeros(model.n + 1, dtype=index_dtype(p.shape[0]))
-    np.cumsum(np.bincount(model.pair_state, minlength=model.n), out=ptr[1:])
-    index, chance, outcome_ptr = p.indices.astype(index_dtype(p.shape[1]), copy=False), p.data, p.indptr
-    counts = np.diff(outcome_ptr)
-    if counts.max(initial=0) == 1 and len(index) < len(counts):
-        filled, index, chance = counts == 1, np.zeros(len(counts), index.dtype), np.zeros(len(counts))
-        index[filled], chance[filled] = p.indices, p.data
-        outcome_ptr = np.arange(len(counts) + 1, dtype=outcome_ptr.dtype)
-    # The expected reward is known; the outcomes here only carry the probabilities.
-    return ptr, outcome_ptr, (index, chance, np.zeros(len(index)), np.zeros(len(index), dtype=bool))
-
-
-def _repeats(mdp: FiniteMDP) -> bool:
-    """Whether outcomes of a pair often share their successor, which a sweep would look up again and again."""
-    pairs = np.linspace(0, mdp.n_pairs - 1, min(SAMPLE, mdp.n_pairs)).astype(int)
-    counts = np.diff(mdp.outcome_ptr)[pairs]
-    row = np.repeat(np.arange(len(pairs)), counts)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    to = mdp.next_state[mdp.outcome_ptr[pairs][row] + within]
-    return len(row) > REPEATED * len(np.unique(row.astype(np.int64) * mdp.n_states + to))
+        return at_once(call, first) + at_once(call, second)
 
 
 def tabulated(mdp: FiniteMDP, q: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarray]:
@@ -320,21 +276,3 @@ def tabulated(mdp: FiniteMDP, q: np.ndarray, slack: float) -> tuple[np.ndarray, 
     arrays = (mdp.pair_ptr, mdp.pair_action, q, slack, table, policy)
     in_parts(lambda lo, hi: tabulate(lo, hi, *arrays), mdp.n_states)
     return table, policy
-
-
-def in_parts(call: Callable, n: int, count: int | None = None) -> list:
-    """`call(lo, hi)` for `count` parts of 0..n, each by a thread; by default for one where n is small, else for as many
-    as there are threads."""
-    if count is None:
-        count = threads() if n >= 2 * THREAD_STATES else 1
-    edges = np.linspace(0, n, count + 1).astype(int).tolist()
-    return _at_once(call, list(pairwise(edges)))
-
-
-def _at_once(call: Callable, blocks: list[tuple[int, int]]) -> list:
-    running = [_pool().submit(call, lo, hi) for lo, hi in blocks[1:]]
-    try:
-        first = call(*blocks[0])  # this thread works too
-    finally:
-        wait(running)  # never leave a sweep writing into values that are about to be reported
-    return [first, *(future.result() for future in running)]

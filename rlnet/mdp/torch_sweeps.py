@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from rlnet.mdp.model import FiniteMDP
-from rlnet.mdp.packed import source
+from rlnet.mdp.outcomes import source
 from rlnet.mdp.system import System
 
 
