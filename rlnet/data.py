@@ -38,10 +38,10 @@ class Rollout:
 
     def __getattr__(self, name: str) -> Tensor:
         """A field that was not looked at before."""
-        make = vars(self).get("_make")
+        make = self.__dict__.get("_make")
         if make is None or name not in TENSORS:
             raise AttributeError(f"a {type(self).__name__} has no {name}")
-        value = vars(self)[name] = make(name)
+        value = self.__dict__[name] = make(name)
         return value
 
 

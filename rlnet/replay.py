@@ -90,7 +90,19 @@ class Replay:
         if self._library is torch:
             return {name: tensor.new_zeros(slots, *tensor.shape[1:]) for name, tensor in rows.items()}
         kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in rows.items()]
-        return np.zeros((slots, *rollout.reward.shape[1:]), np.dtype(kinds, align=True))
+        return self._records(kinds, (slots, *rollout.reward.shape[1:]))
+
+    def _records(self, kinds: list[tuple], shape: Sequence[int]) -> np.ndarray:
+        """A ring of zeros, of fields (name, kind, shape)."""
+        dtype = np.dtype(kinds, align=True)
+        self._record, self._fields = np.dtype((np.void, dtype.itemsize)), {}
+        for name, (kind, offset, *_) in dtype.fields.items():
+            if kind.base == np.int32:
+                self._fields[name] = kind, offset, np.dtype(np.int64), None
+            else:
+                whole = np.dtype((np.void, kind.itemsize)) if kind.shape else kind
+                self._fields[name] = whole, offset, whole, kind if kind.shape else None
+        return np.zeros(shape, dtype)
 
     def add(self, rollout: Rollout) -> None:
         """Store the rows of a rollout [T, M, N]; the oldest ones make room.
@@ -158,7 +170,7 @@ class Replay:
         first = _whole(numbers[:, 0] * (held - self.steps + 1)) + (self._added - held) % self.slots
         return self._segments(first, _whole(numbers[:, 1] * envs) if envs > 1 else 0)
 
-    def _segments(self, first: Array, env: Array | int, weight: Tensor | float = 1.0, **extra: Tensor) -> Rollout:
+    def _segments(self, first: Array, env: Array | int, weight: Array | float = 1.0, **extra: Tensor) -> Rollout:
         """The rows from `first` on, of an environment: [M, B] → [n, M, B]. The first weighs `weight`/B where valid.
 
         Args:
@@ -168,26 +180,28 @@ class Replay:
         row = first + self._ahead
         row -= slots * (row >= slots)
         at = (row * members + self._member) * envs + env
-        make = self._of_records(at) if self._library is np else lambda name: self._ring[name].flatten(0, 2)[at]
+        if self._library is np:
+            make, valid = self._of_records(at)
+            weights = np.zeros(at.shape, np.float32)
+            np.multiply(valid, weight / self.batch, out=weights[0], casting="same_kind")
+            return Rollout.lazily(make, torch.from_numpy(weights), extra)
+        rows = {name: ring.flatten(0, 2) for name, ring in self._ring.items()}
         weights = torch.zeros(at.shape, device=self._mass.device)
-        torch.mul(make("valid")[0], weight / self.batch, out=weights[0])
-        return Rollout.lazily(make, weights, extra)
+        torch.mul(rows["valid"][at[0]], weight / self.batch, out=weights[0])
+        return Rollout.lazily(lambda name: rows[name][at], weights, extra)
 
-    def _of_records(self, at: np.ndarray) -> Callable[[str], Tensor]:
-        """Fields of the records with these numbers, by name."""
+    def _of_records(self, at: np.ndarray) -> tuple[Callable[[str], Tensor], np.ndarray]:
+        """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
         # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
-        pieces = self._ring.reshape(-1).view(np.dtype((np.void, self._ring.itemsize)))
-        records, fields = pieces.take(at).view(self._ring.dtype), self._ring.dtype.fields
+        records, fields = self._ring.reshape(-1).view(self._record).take(at), self._fields
 
         def make(name: str) -> Tensor:
-            kind, offset = fields[name][:2]
-            if kind.shape:
-                piece = records.getfield(np.dtype((np.void, kind.itemsize)), offset).copy()
-                return torch.from_numpy(piece.view(kind.base).reshape(*at.shape, *kind.shape))
-            field = records[name]
-            return torch.from_numpy(field.astype(np.int64) if kind == np.int32 else field.copy())
+            kind, offset, wide, numbers = fields[name]
+            field = records.getfield(kind, offset).astype(wide)
+            return torch.from_numpy(field if numbers is None else field.view(numbers))
 
-        return make
+        kind, offset, *_ = fields["valid"]
+        return make, records[0].getfield(kind, offset)
 
     def _by_priority(self, uniform: Array, correction: Tensor | float) -> Rollout:
         """Draw ∝ p^α, from uniform numbers [M, B]."""
@@ -195,7 +209,8 @@ class Replay:
         drawn = self._drawable.draw(uniform)
         share = self._drawable.least() / mass.take(drawn + self._member * mass.shape[1])
         weight, place = (torch.as_tensor(x) for x in (share, drawn))
-        return self._segments(drawn // envs, drawn % envs, (weight**correction).float(), place=place.unsqueeze(0))
+        weight = as_array((weight**correction).float(), self._library)
+        return self._segments(drawn // envs, drawn % envs, weight, place=place.unsqueeze(0))
 
     def prioritise(self, batch: Rollout, error: Tensor) -> None:
         """Set the priorities of a sample by what its rows missed.
@@ -224,7 +239,7 @@ class Replay:
         self._ring, self._added = state["ring"], state["added"]
         if self._library is np and self._ring is not None:
             kinds = [(name, rows.numpy().dtype, tuple(rows.shape[3:])) for name, rows in self._ring.items()]
-            records = np.zeros(self._ring["reward"].shape, np.dtype(kinds, align=True))
+            records = self._records(kinds, self._ring["reward"].shape)
             for name, tensor in self._ring.items():
                 records[name] = tensor.numpy()
             self._ring = records
