@@ -84,6 +84,7 @@ class Collector:
             for name, (shape, dtype) in kinds.items()
         }
         self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
+        self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in STEPPED}
         self._weight = np.zeros((lookback + rollout, *grid), np.float32)
         weight = torch.from_numpy(self._weight)
         self._all = Rollout(**self._tensors, weight=weight.to(device))  # of all rows, as they are at any time
@@ -123,12 +124,10 @@ class Collector:
                 if not running.any():
                     break
         next_obs, reward, terminated, truncated, valid, obs = zip(*steps, strict=True)
-        total = keep + len(steps)
         seen = (first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid
-        for name, values in zip(STEPPED, seen, strict=True):
-            rows = self._rows[name][keep:total]
-            self._library.concatenate(values, out=rows.reshape(-1, *rows.shape[2:]))
-        return self._finish(total)
+        for into, values in zip(self._new.values(), seen, strict=True):
+            self._library.concatenate(values, out=into[: len(steps) * len(first)])
+        return self._finish(keep + len(steps))
 
     def _finish(self, total: int) -> Rollout:
         """Count what is new among `total` rows, and show all of them."""

@@ -96,11 +96,12 @@ class CartPoleSimulation:
     def _move_few(self, action: np.ndarray) -> np.ndarray:
         """The same, environment by environment."""
         # Cosines of numpy also here: those of Python may be rounded to another last bit.
-        theta = np.array([state[2] for state in self._numbers])
-        rows = zip(self._numbers, np.cos(theta).tolist(), np.sin(theta).tolist(), action.ravel().tolist(), strict=True)
-        self._numbers = [moved(state, cos, sin, FORCE if right else -FORCE) for state, cos, sin, right in rows]
+        self._numbers = [
+            moved(state, float(np.cos(state[2])), float(np.sin(state[2])), FORCE if right else -FORCE)
+            for state, right in zip(self._numbers, action.ravel().tolist(), strict=True)
+        ]
         failed = [abs(x) > FAR or abs(theta) > STEEP for x, _, theta, _ in self._numbers]
-        return np.array(failed).reshape(self._shape) if True in failed else self._none
+        return np.array(failed).reshape(self._shape) if any(failed) else self._none
 
     def _restart(self, ended: np.ndarray, uniform: np.ndarray) -> None:
         """Begin new episodes where others ended."""
