@@ -85,8 +85,10 @@ def squared_error_by_hand(
     error = xp.where(weight > 0, target - estimate, 0.0)
     inside = error if huber is None else xp.maximum(xp.minimum(error, huber), -huber)
     pull = inside * weight
-    loss = 0.5 * (pull * (2 * error - inside)).sum((0, 2))
-    return loss, -pull, error, ((error * error * weight).sum((0, 2)) / weight.sum((0, 2))) ** 0.5
+    total = squares = (pull * error).sum((0, 2))
+    if huber is not None:
+        total, squares = (pull * (2 * error - inside)).sum((0, 2)), (error * error * weight).sum((0, 2))
+    return 0.5 * total, -pull, error, (squares / weight.sum((0, 2))) ** 0.5
 
 
 def squared_error(

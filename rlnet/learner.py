@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from rlnet.slopes import gradient, possible
 from rlnet.traces import Traces
 
 State = dict[str, Tensor]
+KEEPING = 8  # every so many steps the parameters are kept, for a member that diverges
 _log = logging.getLogger(__name__)
 
 
@@ -50,11 +50,14 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     mean, square, steps = state["mean"], state["square"], state["steps"]
     steps += 1
     if theta.device.type == "cpu":  # one pass over memory instead of eight, for neighbours of the same rate together
-        tensors, first = (theta, grad.contiguous(), mean, square), 0
-        for value, group in groupby(rate.flatten().tolist()):
-            last = first + len(list(group))
+        tensors, rates, first = (theta, grad.contiguous(), mean, square), rate.flatten().tolist(), 0
+        while first < len(rates):
+            value, last = rates[first], first + 1
+            while last < len(rates) and rates[last] == value:
+                last += 1
+            some = tensors if last - first == len(rates) else [tensor[first:last] for tensor in tensors]
             torch._fused_adam_(
-                *([tensor[first:last]] for tensor in tensors), [], [steps],
+                *([tensor] for tensor in some), [], [steps],
                 lr=value, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
             )  # fmt: skip
             first = last
@@ -134,9 +137,11 @@ class Learner:
         self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
         self._numbers = Streams(seeds, "update", device)  # what losses draw
         self._noise = Streams(seeds, "noise", device)  # of noisy networks
-        # A member whose gradient is once not finite goes back to the parameters before, and stays there.
+        # A member whose gradient is once not finite goes back to parameters before, and stays there.
         self.alive = torch.ones_like(self.theta[:, :1], dtype=torch.bool)  # [M, 1]
-        self._sound = self.theta.clone()  # [M, P], the last parameters whose gradient was finite
+        self._all_alive = True  # surely
+        self._sound = self.theta.clone()  # [M, P], parameters whose gradient was finite, at most KEEPING steps old
+        self._count = 0  # steps
         shape = (len(seeds), envs, self.layout.size)
         self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
 
@@ -167,19 +172,23 @@ class Learner:
             grad, result = self._gradient(batch, hyper)
         else:
             grad, result = self._traced(batch, hyper, learning_rate)
-        norm = grad.norm(dim=1, keepdim=True)
+        norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
         if self._max_norm is not None:
             grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
-        self.alive &= norm < torch.inf  # False for NaN
-        if grad.is_cuda or not self.alive.all():  # asking would make a GPU wait
+        # Asking would make a GPU wait. NaN is not below infinity.
+        self._all_alive = self._all_alive and not grad.is_cuda and norm.numpy().max() < torch.inf
+        if not self._all_alive:
+            self.alive &= norm < torch.inf
             grad, learning_rate = torch.where(self.alive, grad, 0.0), learning_rate * self.alive
             for theta in (self.theta, self.target):
                 if theta is not None:
                     theta.copy_(torch.where(self.alive, theta, self._sound))
-        self._sound.copy_(self.theta)
+        if self._count % KEEPING == 0:
+            self._sound.copy_(self.theta)
+        self._count += 1
         self._optimizer.step(self.theta, grad, learning_rate, self._state)
-        loss = result.total.detach()
-        return Loss(loss, result.metrics | {"loss/total": loss, "loss/grad_norm": norm.squeeze(1)}, result.error)
+        metrics = {**result.metrics, "loss/total": result.total, "loss/grad_norm": norm.squeeze(1)}
+        return Loss(result.total, metrics, result.error)
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Loss]:
         """The gradient [M, P] of every member's own loss."""
@@ -203,6 +212,7 @@ class Learner:
         if loss.shape != (members,):
             raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
         grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
+        result = result._replace(total=loss.detach())
         return grads[0] if len(grads) == 1 else torch.cat(grads, dim=1, out=self._grad), result
 
     def _traced(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> tuple[Tensor, Loss]:
@@ -240,6 +250,7 @@ class Learner:
             "noise": self._noise.state_dict(),
             "alive": self.alive,
             "sound": self._sound,
+            "count": self._count,
             "traces": None if self.traces is None else self.traces.state_dict(),
         }
 
@@ -247,6 +258,7 @@ class Learner:
         """Go on from `state_dict`."""
         self.theta.copy_(state["theta"])
         self.alive.copy_(state["alive"])
+        self._all_alive, self._count = bool(self.alive.all()), state["count"]
         self._sound.copy_(state["sound"])
         if self.target is not None:
             self.target.copy_(state["target"])

@@ -18,6 +18,11 @@ class Boundaries(NamedTuple):
     trace: Tensor  # [T, M, N] weight of the sampled continuation against the bootstrap: λ, or 0 where it is not there
 
 
+def discounts(gamma: Tensor, terminated: Tensor) -> Tensor:
+    """γ, or 0 where the MDP ended: `boundaries` for one-step targets, which need no trace. γ [M, 1] → [T, M, N]."""
+    return gamma * ~terminated
+
+
 def boundaries(
     gamma: Tensor, lambda_: Tensor | float, terminated: Tensor, truncated: Tensor, valid: Tensor
 ) -> Boundaries:
@@ -38,7 +43,7 @@ def boundaries(
         continues = ~(terminated | truncated)
         continues[:-1] &= valid[1:]
         continues[-1] = False
-    return Boundaries(discount=gamma * ~terminated, trace=lambda_ * continues)
+    return Boundaries(discounts(gamma, terminated), trace=lambda_ * continues)
 
 
 def scan(constant: Tensor, factor: Tensor) -> Tensor:

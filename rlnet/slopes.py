@@ -71,21 +71,21 @@ def gradient(
 
 
 def _semi_gradient(values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool) -> tuple[Loss, Array]:
-    """`algos.parts.semi_gradient` of values [M, R, O], and its derivative by them."""
+    """The loss `algos.parts.semi_gradient` of values [M, R, O], and its derivative by them."""
     weight = batch.weight if target.weight is None else target.weight
     aims, weights = (rows_of(x.numpy(), False)[None] for x in (target.value, weight))
-    huber = hyper.get("huber")
+    huber = hyper["huber"].numpy() if "huber" in hyper else None
+    if huber is not None and huber.min() == np.inf:
+        huber = None  # what follows is shorter then
     if by_action:
         flat = values.reshape(-1, values.shape[-1])
         place = np.arange(len(flat)), rows_of(batch.action.numpy(), False).ravel()
         estimate = flat[place].reshape(aims.shape)
     else:
         estimate = values[None, ..., 0]
-    total, slope, error, rms = squared_error_by_hand(
-        np, estimate, aims, weights, None if huber is None else huber.numpy()
-    )
+    total, slope, error, rms = squared_error_by_hand(np, estimate, aims, weights, huber)
     if by_action:
-        spread = np.zeros_like(flat)
+        spread = np.zeros(flat.shape, flat.dtype)
         spread[place] = slope.ravel()
     else:
         spread = slope

@@ -1,5 +1,6 @@
 """The perceptron's own backward pass against autograd, and against finite differences."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,13 +108,12 @@ def test_parameters_first_seen_without_gradient_carry_one_later():
     assert (grad[:, : theta.shape[1] // 4] != 0).any()
 
 
-def test_memory_is_given_back_and_not_hoarded(monkeypatch):
-    layout, theta = two_roles("vector", 1, [8], "tanh")
-    monkeypatch.setattr(backprop, "_buffers", backprop._Buffers())
-    monkeypatch.setattr(backprop, "KEPT", 4 * 9 * 100)
-    q = layout.unpack(theta)["q"]
-    for rows in (10, 20, 50, 1000, 30, 30):
-        torch.autograd.grad(layout.networks["q"].apply(q, observations("vector", 1, rows)).sum(), theta)
-        held = [array for free in backprop._buffers._free.values() for array in free]
-        assert sum(array.nbytes for array in held) == backprop._buffers._bytes <= backprop.KEPT
-    assert {array.shape[1] for array in held} == {30}
+def test_memory_is_given_back_and_not_hoarded():
+    net = Perceptron((4, 8, 2), "tanh", indexed=False)
+    flat = torch.randn(1, net.places[-1][1], requires_grad=True)
+    for rows in (10, 20, 50, 1000, 30, 30, 30):
+        torch.autograd.grad(net(flat, observations("vector", 1, rows)).sum(), flat)
+        assert len(net._free) <= backprop.SHAPES
+        assert {len(free) for free in net._free.values()} == {1}
+    assert (1, 30, np.dtype(np.float32)) in net._free
+    assert (1, 10, np.dtype(np.float32)) not in net._free

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, ends, policy_gradient, regression
+from rlnet.algos.parts import POLICY_HYPER, one_step, policy_gradient, regression
 from rlnet.data import Rollout
-from rlnet.returns import td_target
 
 
 def loss(
@@ -15,7 +14,7 @@ def loss(
     """−γ^t·δ·log π(A|S) + c·½·δ² with δ = R + γ·V(S') − V(S)."""
     with torch.no_grad():
         next_value = setting.v(target_params, batch.next_obs)
-        target = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
+        target = one_step(batch, hyper, next_value)
     v = setting.v(params, batch.obs)
     value_loss, error = regression(target, v, batch.weight)
     policy_loss, metrics = policy_gradient(setting, params, batch, hyper, (target - v).detach(), batch.weight)

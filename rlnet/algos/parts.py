@@ -9,7 +9,7 @@ from torch import Tensor
 from rlnet.algos.contract import Hyper, Loss, Metrics, Params, Setting, Target, in_state
 from rlnet.data import Rollout
 from rlnet.derivatives import squared_error, without_gradient
-from rlnet.returns import Boundaries, boundaries, monte_carlo_return, n_step_return
+from rlnet.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 
 
 def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
@@ -72,12 +72,19 @@ def rms(error: Tensor, weight: Tensor) -> Tensor:
 REPLAY_HYPER = {"huber": (1e-6, math.inf)}
 
 
+def one_step(batch: Rollout, hyper: Hyper, next_value: Tensor) -> Tensor:
+    """R + γ·v(S'), with γ = 0 where the MDP ended: [T, M, N]."""
+    return td_target(batch.reward, discounts(hyper["gamma"], batch.terminated), next_value)
+
+
 def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor) -> Tensor:
     """G_{t:t+n}, n the length of the segment: [T, M, N].
 
     Args:
         reward, next_value: [T, M, N]: what is collected, and the value of the successor.
     """
+    if len(reward) == 1:
+        return td_target(reward, discounts(hyper["gamma"], batch.terminated), next_value)
     return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
 
 

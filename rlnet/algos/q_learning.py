@@ -1,15 +1,14 @@
 """Q-learning: learn Q* while following another policy (S&B section 6.5; Watkins 1989)."""
 
 from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import ends
+from rlnet.algos.parts import one_step
 from rlnet.data import Rollout
-from rlnet.returns import td_target
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + γ·max_a Q(S', a), S&B eq. 6.8."""
     next_value = setting.q(target_params, batch.next_obs).amax(-1)
-    return Target(td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value))
+    return Target(one_step(batch, hyper, next_value))
 
 
 ALGORITHM = Algorithm(roles=("q",), act=by_values, target=target, judged="greedy", source="S&B section 6.5")

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import ends, expectation, take
+from rlnet.algos.parts import expectation, one_step, take
 from rlnet.data import Rollout
-from rlnet.returns import td_target
 
 
 def next_values(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
@@ -23,7 +22,7 @@ def next_values(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + γ·Q(S', A'), S&B eq. 6.7."""
     next_value = next_values(setting, target_params, batch, hyper)
-    return Target(td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value))
+    return Target(one_step(batch, hyper, next_value))
 
 
 ALGORITHM = Algorithm(

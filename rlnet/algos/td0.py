@@ -1,15 +1,14 @@
 """TD(0) prediction: learn V of a given policy by bootstrapping (S&B section 6.1; Sutton 1988)."""
 
 from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
-from rlnet.algos.parts import ends, ratio
+from rlnet.algos.parts import one_step, ratio
 from rlnet.data import Rollout
-from rlnet.returns import td_target
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + γ·V(S'), S&B eq. 6.2; weighted by ρ where another policy acts, eq. 11.2."""
     next_value = setting.v(target_params, batch.next_obs)
-    value = td_target(batch.reward, ends(batch, hyper, lambda_=0.0).discount, next_value)
+    value = one_step(batch, hyper, next_value)
     return Target(value, batch.weight * ratio(setting, batch))
 
 

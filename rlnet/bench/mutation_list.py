@@ -37,13 +37,14 @@ REPLAYED = checked_by(ALGOS, "replayed_targets")
 MUTATIONS = (
     Mutation(
         "truncation taken for termination",
-        ((RETURNS, "discount=gamma * ~terminated,", "discount=gamma * ~(terminated | truncated),"),),
+        ((PARTS, 'td_target(batch.reward, discounts(hyper["gamma"], batch.terminated), next_value)',
+          'td_target(batch.reward, discounts(hyper["gamma"], batch.terminated | batch.truncated), next_value)'),),
         TRUNCATION,
         GAMMA,
     ),
     Mutation(
         "bootstraps across the end of an episode",
-        ((RETURNS, "discount=gamma * ~terminated,", "discount=gamma * torch.ones_like(terminated),"),),
+        ((RETURNS, "return gamma * ~terminated", "return gamma * torch.ones_like(terminated)"),),
         STEP,
         Q,
     ),
@@ -258,7 +259,7 @@ MUTATIONS = (
     ),
     Mutation(
         "one gradient clip for all members",
-        ((LEARNER, "norm = grad.norm(dim=1, keepdim=True)", "norm = grad.norm().expand(len(grad), 1)"),),
+        ((LEARNER, "torch.linalg.vector_norm(grad, dim=1, keepdim=True)", "grad.norm().expand(len(grad), 1)"),),
         checked_by("tests/test_learner.py", "clipping_is_per_member"),
         (*A2C, "optimizer.max_grad_norm=0.5"),
     ),

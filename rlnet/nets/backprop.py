@@ -10,6 +10,9 @@ both of their gradients. Both activations keep that column constant, and a hidde
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,18 +21,28 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 Array = np.ndarray
 CHUNK = 2**19  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
-KEPT = 2**26  # bytes of free buffers above which they are let go
+LARGE = 2**15  # numbers from which on torch is faster, which passes over memory once where numpy does several times
+SHAPES = 4  # of so many numbers of rows the memory is kept
+QUIET = {"over": "ignore", "invalid": "ignore"}  # a member that diverges is reported by the learner
 
 
 def _tanh_slope(grad: Array, value: Array) -> None:
-    """grad·(1 − tanh²); the values are lost."""
-    np.multiply(value, value, out=value)
-    np.subtract(1, value, out=value)
-    grad *= value
+    """grad·(1 − tanh²); the values may be lost."""
+    if grad.size > LARGE:
+        x, y = torch.from_numpy(grad), torch.from_numpy(value)
+        torch.ops.aten.tanh_backward.grad_input(x, y, grad_input=x)
+    else:
+        np.multiply(value, value, out=value)
+        np.subtract(1, value, out=value)
+        grad *= value
 
 
 def _relu_slope(grad: Array, value: Array) -> None:
-    grad *= value > 0
+    if grad.size > LARGE:
+        x, y = torch.from_numpy(grad), torch.from_numpy(value)
+        torch.ops.aten.threshold_backward.grad_input(x, y, 0, grad_input=x)
+    else:
+        grad *= value > 0
 
 
 # name → (in place, and the gradient with respect to what came in, in place, from the values that went out)
@@ -39,33 +52,51 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array], None], Callable[[Array, Array], N
 }
 
 
-class _Buffers:
-    """Arrays that are used again: their pages are in memory already. Whoever takes one owns it until it gives it."""
+class _Part(NamedTuple):
+    """The memory of some members, as the passes use it; without the axis of members where there is one alone."""
 
-    def __init__(self) -> None:
-        self._free: dict[tuple, list[Array]] = {}
-        self._bytes = 0
-
-    def take(self, dtype: np.dtype, *shape: int) -> Array:
-        free = self._free.get((dtype, *shape))
-        if not free:
-            return np.empty(shape, dtype)
-        self._bytes -= free[-1].nbytes
-        return free.pop()
-
-    def give(self, array: Array) -> None:
-        if self._bytes + array.nbytes > KEPT:
-            self._free.clear()
-            self._bytes = 0
-        if array.nbytes <= KEPT:
-            self._free.setdefault((array.dtype, *array.shape), []).append(array)
-            self._bytes += array.nbytes
+    where: slice | int
+    inputs: list[Array]  # of every layer with the 1: [R, I + 1]; of a layer of indices None
+    units: list[Array]  # the same without the 1
+    ones: list[Array]
+    transposed: list[Array]
+    gradients: list[Array]  # of every layer's inputs, with a column for the 1; of the first layer None
 
 
-_buffers = _Buffers()
+class _Space:
+    """The memory of a forward pass and of the backward pass after it. It is used again: its pages are there already."""
+
+    def __init__(self, net: "Perceptron", members: int, rows: int, dtype: np.dtype) -> None:
+        self.key = members, rows, dtype
+        hidden = net.widths[1:-1]
+        first = None if net.indexed else np.ones((members, rows, net.widths[0] + 1), dtype)
+        values = [np.ones((members, rows, width + 1), dtype) for width in hidden]
+        size = max(1, CHUNK // max(1, rows * max(net.widths[1:]) * dtype.itemsize))
+        scratch = [np.empty((min(members, size), rows, width + 1), dtype) for width in hidden]
+        self.seen = None if first is None else first[..., :-1]
+        self.index: Array | None = None
+        self.parts = []
+        for start in range(0, members, size):
+            where = 0 if members == 1 else slice(start, min(start + size, members))
+            inputs = [None if x is None else x[where] for x in (first, *values)]
+            views = [[None if x is None else view(x) for x in inputs] for view in (_units, _ones, _transposed)]
+            short = where if members == 1 else slice(0, where.stop - start)
+            self.parts.append(_Part(where, inputs, *views, [None, *(x[short] for x in scratch)]))
 
 
-@dataclass(frozen=True)
+def _units(x: Array) -> Array:
+    return x[..., :-1]
+
+
+def _ones(x: Array) -> Array:
+    return x[..., -1]
+
+
+def _transposed(x: Array) -> Array:
+    return x.swapaxes(-1, -2)
+
+
+@dataclass(frozen=True, eq=False)
 class Perceptron:
     """The shape of a network.
 
@@ -86,94 +117,100 @@ class Perceptron:
         """flat [M, P], obs [..., M, N] int64 or [..., M, N, I] → [..., M, N, O]."""
         if torch.is_grad_enabled() and (flat.requires_grad or obs.requires_grad):
             return _Backprop.apply(flat, obs, self)
-        out, values = self.forward(flat.detach().numpy(), rows_of(obs.detach().numpy(), not self.of_indices))
-        self.forget(values)
+        out, space = self.forward(flat.detach().numpy(), rows_of(obs.detach().numpy(), not self.of_indices))
+        self.give(space)
         return torch.from_numpy(as_steps(out, _lead(obs, self)))
+
+    @cached_property
+    def places(self) -> list[tuple[int, int, int, int]]:
+        """Where each layer lies in a row of parameters, its inputs + 1, and its outputs."""
+        places, start = [], 0
+        for inputs, outputs in pairwise(self.widths):
+            places.append((start, start + (inputs + 1) * outputs, inputs + 1, outputs))
+            start = places[-1][1]
+        return places
 
     def layers(self, flat: Array) -> list[Array]:
         """Views [M, I + 1, O]: weights and below them the bias."""
-        views, start = [], 0
-        for inputs, outputs in zip(self.widths[:-1], self.widths[1:], strict=True):
-            stop = start + (inputs + 1) * outputs
-            views.append(flat[:, start:stop].reshape(len(flat), inputs + 1, outputs))
-            start = stop
-        return views
+        return [flat[:, start:stop].reshape(-1, rows, outputs) for start, stop, rows, outputs in self.places]
 
-    def chunks(self, members: int, rows: int, itemsize: int) -> list[slice]:
-        """The members in parts that fit into the cache."""
-        size = max(1, CHUNK // max(1, rows * max(self.widths[1:]) * itemsize))
-        return [slice(start, start + size) for start in range(0, members, size)]
+    @cached_property
+    def _free(self) -> dict[tuple, list[_Space]]:
+        return {}
 
-    def forward(self, flat: Array, x: Array) -> tuple[Array, list[Array]]:
-        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and the inputs of all layers, for `backward`."""
+    def _take(self, members: int, rows: int, dtype: np.dtype) -> _Space:
+        """Memory that belongs to whoever takes it until it is given back."""
+        try:
+            return self._free[members, rows, dtype].pop()
+        except (KeyError, IndexError):
+            return _Space(self, members, rows, dtype)
+
+    def give(self, space: _Space) -> None:
+        """Give back what `forward` kept."""
+        if space.key not in self._free and len(self._free) >= SHAPES:
+            self._free.clear()
+        self._free.setdefault(space.key, []).append(space)
+
+    def forward(self, flat: Array, x: Array) -> tuple[Array, _Space]:
+        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them."""
         if self.features is not None:
             x = self.features[x]
         members, rows = x.shape[:2]
-        layers, dtype = self.layers(flat), flat.dtype
-        values = [_buffers.take(dtype, members, rows, width + 1) for width in self.widths[self.indexed : -1]]
+        layers, space, last = self.layers(flat), self._take(members, rows, flat.dtype), len(self.widths) - 2
         if self.indexed:
-            values.insert(0, x)
+            space.index = x
         else:
-            values[0][..., :-1], values[0][..., -1] = x, 1
-        out = np.empty((members, rows, self.widths[-1]), dtype)
+            space.seen[...] = x
+        out = np.empty((members, rows, self.widths[-1]), flat.dtype)
         act = ACTIVATIONS[self.activation][0]
-        with np.errstate(over="ignore", invalid="ignore"):  # a member that diverges is reported by the learner
-            for part in self.chunks(members, rows, dtype.itemsize):
+        with np.errstate(**QUIET):
+            for part in space.parts:
                 for k, layer in enumerate(layers):
-                    hidden = k + 1 < len(layers)
-                    after = values[k + 1][part] if hidden else out[part]
-                    self._layer(k, values[k][part], layer[part], after[..., :-1] if hidden else after)
-                    if hidden:
-                        act(after)
-                        after[..., -1] = 1
-        return out, values
+                    own, after = layer[part.where], out[part.where] if k == last else part.units[k + 1]
+                    if k == 0 and self.indexed:
+                        _look_up(own, x[part.where], after)
+                    else:
+                        np.matmul(part.inputs[k], own, out=after)
+                    if k < last:
+                        act(part.inputs[k + 1])
+                        part.ones[k + 1][...] = 1
+        return out, space
 
-    def _layer(self, k: int, x: Array, layer: Array, out: Array) -> None:
-        if k == 0 and self.indexed:
-            np.add(layer[np.arange(len(x))[:, None], x], layer[:, -1:], out=out)
-        else:
-            np.matmul(x, layer, out=out)
-
-    def backward(self, flat: Array, values: list[Array], grad: Array, into: Array, wanted: Array | None = None) -> None:
-        """The gradient, into [M, P], from that of the outputs [M, R, O]; the values are used up and given back.
+    def backward(self, flat: Array, space: _Space, grad: Array, into: Array, wanted: Array | None = None) -> None:
+        """The gradient, into [M, P], from that of the outputs [M, R, O]; what `forward` kept is used up and given back.
 
         Args:
             wanted: where the gradient with respect to x goes, [M, R, I + 1] with one column to be ignored.
         """
-        members, rows = grad.shape[:2]
-        layers, dtype = self.layers(flat), flat.dtype
-        gradients = self.layers(into)
+        layers, gradients = self.layers(flat), self.layers(into)
         slope = ACTIVATIONS[self.activation][1]
-        parts = self.chunks(members, rows, dtype.itemsize)
-        size = min(members, parts[0].stop)
-        scratch = [_buffers.take(dtype, size, rows, width + 1) for width in self.widths[1:-1]]
-        with np.errstate(over="ignore", invalid="ignore"):
-            for part in parts:
-                g = grad[part]
-                for k in reversed(range(len(layers))):
-                    x, layer = values[k][part], layers[k][part]
+        with np.errstate(**QUIET):
+            for part in space.parts:
+                where = part.where
+                g = grad[where]
+                for k in range(len(layers) - 1, -1, -1):
+                    before = part.gradients[k] if k else None if wanted is None else wanted[where]
                     if k == 0 and self.indexed:
-                        _scatter(x, g, gradients[0][part][:, :-1])
-                        np.add.reduce(g, 1, out=gradients[0][part][:, -1])
-                        break
-                    np.matmul(x.swapaxes(1, 2), g, out=gradients[k][part])
-                    before = scratch[k - 1][: len(x)] if k else None if wanted is None else wanted[part]
+                        _scatter(space.index[where], g, gradients[0][where])
+                    else:
+                        np.matmul(part.transposed[k], g, out=gradients[k][where])
                     if before is None:
                         break
                     # A product over one output is none: numpy's matmul took 20 times as long.
                     product = np.multiply if g.shape[-1] == 1 else np.matmul
-                    product(g, np.ascontiguousarray(layer.swapaxes(1, 2)), out=before)
+                    product(g, np.ascontiguousarray(layers[k][where].swapaxes(-1, -2)), out=before)
                     if k:
-                        slope(before, x)
+                        slope(before, part.inputs[k])
                         g = before[..., :-1]
-        for array in scratch:
-            _buffers.give(array)
-        self.forget(values)
+        self.give(space)
 
-    def forget(self, values: list[Array]) -> None:
-        """Give back what `forward` kept."""
-        for value in values[self.indexed :]:
-            _buffers.give(value)
+
+def _look_up(layer: Array, index: Array, out: Array) -> None:
+    """Rows of the weights [S + 1, H], and the bias below them: index [R] → [R, H], or all this for members."""
+    if layer.ndim == 2:
+        np.add(layer[index], layer[-1], out=out)
+    else:
+        np.add(layer[np.arange(len(layer))[:, None], index], layer[:, -1:], out=out)
 
 
 @dataclass(frozen=True)
@@ -189,16 +226,23 @@ class Table:
 
     def backward(self, flat: Array, values: Array, grad: Array, into: Array) -> None:
         """The gradient, into [M, S·O], from that of the rows [M, R, O]."""
-        _scatter(values, grad, into.reshape(len(into), self.states, -1))
+        _sum_rows(values, grad, into.reshape(len(into), self.states, -1))
 
 
 def _scatter(index: Array, grad: Array, into: Array) -> None:
-    """Σ of the rows grad [M, R, O] with the same index [M, R], into [M, S, O]."""
-    members, states, outputs = into.shape
-    at = torch.from_numpy((index + np.arange(members)[:, None] * states).ravel())
-    rows = torch.from_numpy(np.ascontiguousarray(grad).reshape(-1, outputs))
-    sums = torch.zeros(members * states, outputs, dtype=rows.dtype).index_add_(0, at, rows)
-    into[:] = sums.numpy().reshape(into.shape)
+    """The gradient of `_look_up` from that of its rows [R, H], into [S + 1, H], or all this for members."""
+    _sum_rows(index, grad, into[..., :-1, :])
+    np.add.reduce(grad, -2, out=into[..., -1, :])
+
+
+def _sum_rows(index: Array, grad: Array, into: Array) -> None:
+    """Σ of the rows [R, O] with the same index [R], into [S, O], or all this for members."""
+    states, outputs = into.shape[-2:]
+    if into.ndim == 3:
+        index = index + np.arange(len(into))[:, None] * states
+    at, rows = torch.from_numpy(index.ravel()), torch.from_numpy(np.ascontiguousarray(grad).reshape(-1, outputs))
+    sums = torch.zeros(into.size // outputs, outputs, dtype=rows.dtype).index_add_(0, at, rows)
+    into[...] = sums.numpy().reshape(into.shape)
 
 
 def rows_of(x: Array, features: bool) -> Array:
@@ -229,7 +273,7 @@ class _Backprop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, flat: Tensor, obs: Tensor, net: Perceptron) -> Tensor:
-        out, ctx.values = net.forward(flat.numpy(), rows_of(obs.numpy(), not net.of_indices))
+        out, ctx.space = net.forward(flat.numpy(), rows_of(obs.numpy(), not net.of_indices))
         ctx.net, ctx.shape = net, _lead(obs, net)
         ctx.save_for_backward(flat)
         return torch.from_numpy(as_steps(out, ctx.shape))
@@ -237,13 +281,13 @@ class _Backprop(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        values, ctx.values = ctx.values, None
-        if values is None:
+        space, ctx.space = ctx.space, None
+        if space is None:
             raise RuntimeError("the values of this forward pass are used up: a network's backward pass runs once")
         net, (flat,) = ctx.net, ctx.saved_tensors
         rows = np.ascontiguousarray(rows_of(grad.numpy(), True))
         wanted = np.empty((*rows.shape[:2], net.widths[0] + 1), rows.dtype) if ctx.needs_input_grad[1] else None
         into = np.empty(flat.shape, rows.dtype)
-        net.backward(flat.numpy(), values, rows, into, wanted)
+        net.backward(flat.numpy(), space, rows, into, wanted)
         before = None if wanted is None else torch.from_numpy(as_steps(wanted[..., :-1], ctx.shape))
         return torch.from_numpy(into), before, None
