@@ -191,6 +191,12 @@ def test_what_neither_can_solve_goes_to_sparse_factors(monkeypatch):
     np.testing.assert_array_equal(banded.policy, sparse.policy)
 
 
+def test_wide_bands_are_for_what_mixes_slowly(monkeypatch):
+    monkeypatch.setattr(bands, "NARROW", np.inf)
+    assert solve(lake(20), 0.99, verify=True).method == BANDED
+    assert solve(garnet(400), 0.99, verify=True).method == MIXED
+
+
 @pytest.mark.parametrize("model", [lambda: lake(20), lambda: garnet(400)])
 def test_limits_and_interrupts_leave_a_bound_that_holds(model):
     exact = solve(model(), 0.99, method="policy_iteration")
