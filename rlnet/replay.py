@@ -186,7 +186,7 @@ class Replay:
             np.multiply(valid, weight / self.batch, out=weights[0], casting="same_kind")
             return Rollout.lazily(make, torch.from_numpy(weights), extra)
         rows = {name: ring.flatten(0, 2) for name, ring in self._ring.items()}
-        weights = torch.zeros(at.shape, device=self._mass.device)
+        weights = torch.zeros(at.shape, device=at.device)
         torch.mul(rows["valid"][at[0]], weight / self.batch, out=weights[0])
         return Rollout.lazily(lambda name: rows[name][at], weights, extra)
 

@@ -57,6 +57,34 @@ def test_few_actions_are_drawn_as_many_are(options, monkeypatch):
         np.testing.assert_array_equal(few, actions)
 
 
+@pytest.mark.parametrize("options", CASES, ids=lambda options: " ".join(options))
+def test_one_environment_acts_as_many_do(options):
+    """Its forward pass and its draw have ways of their own."""
+    run = make_run(*options, "algo.envs=200")
+    run.learner.theta.mul_(5)
+    run.steps += run.config.steps // 4
+    choose = Acting(run.problem.algorithm, run.problem.setting).by(run.learner.params, run.hyper())
+    obs, uniform = run.collector._obs, np.random.default_rng(0).random((1, 200))
+    for _ in range(5):
+        many = choose(obs, uniform)
+        one = np.concatenate([choose(obs[:, n : n + 1], uniform[:, n : n + 1]) for n in range(200)], 1)
+        assert one.dtype == np.int64
+        assert (one != many).mean() <= 0.005  # where rounding moved a boundary
+        obs = run.collector._simulation.step(many).obs
+    assert len(np.unique(many)) > 1
+
+
+@pytest.mark.parametrize("envs", [1, 200])
+@pytest.mark.parametrize("env", ["gridworld", "cartpole"])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_parameters_without_bounds_are_acted_by_without_a_warning(env, envs):
+    run = make_run(f"env={env}", "algo=dqn", f"algo.envs={envs}", "algo.learning_starts=100")
+    for value in (3e38, -3e38, np.inf, np.nan):
+        run.learner.theta.fill_(value)
+        choose = Acting(run.problem.algorithm, run.problem.setting).by(run.learner.params, run.hyper())
+        assert choose(run.collector._obs, np.full((1, envs), 0.5)).min() >= 0
+
+
 @pytest.mark.parametrize("few", [0, 8])
 def test_actions_are_drawn_also_where_the_values_are_no_numbers(few, monkeypatch):
     monkeypatch.setattr(acting, "FEW", few)

@@ -208,6 +208,23 @@ def test_new_rows_are_as_likely_as_the_most_surprising_one_and_the_oldest_are_fo
     assert share.tolist() == pytest.approx([new / (new + old)] * 2, abs=0.02)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_what_is_drawn_from_follows_the_ring(steps, device):
+    """Over its seam, by rollouts of all lengths: every row has its own mass, but for those without a segment."""
+    replay, rng = Replay(30, 16, steps, [0, 1], device, priority=0.7), torch.Generator().manual_seed(0)
+    for t in range(40):
+        replay.add(rollout(4 * t, 3 + t % 8 if t < 2 else 1 + t % 10))
+        replay.prioritise(replay.sample(), torch.rand(steps, MEMBERS, 16, generator=rng))
+        slots = replay._mass.view(MEMBERS, 10, ENVS).clone()
+        for back in range(steps - 1):
+            slots[:, (replay._added - 1 - back) % 10] = 0
+        rows = torch.as_tensor(replay._drawable._rows).view(MEMBERS, -1)[:, :30]
+        assert torch.equal(rows, slots.flatten(1))
+        sums = torch.as_tensor(replay._drawable._sums).sum(1)
+        torch.testing.assert_close(sums, slots.flatten(1).sum(1))
+
+
 def test_rows_that_are_no_transitions_are_never_drawn_by_priority():
     replay = prioritised()
     rows = rollout(0, 2)
