@@ -232,6 +232,11 @@ def test_no_uniform_number_leads_to_another_pair():
             assert torch.equal(outcome, ptr[:-1])
         elif u > 0.9:
             assert torch.equal(outcome, ptr[1:] - 1)
+    alone = Sampler(mdp)  # one by one, in numbers of Python
+    for pair in range(mdp.n_pairs - 50, mdp.n_pairs):
+        state, action = int(np.searchsorted(mdp.pair_ptr, pair, "right") - 1), int(mdp.pair_action[pair])
+        found = [alone.outcome_of_one(state, action, u) for u in (0.0, np.nextafter(1.0, 0.0))]
+        assert found == [ptr[pair], ptr[pair + 1] - 1]
 
 
 def test_an_action_that_is_not_available_is_refused():
