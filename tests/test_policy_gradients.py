@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import random_mdp, run_on
+from support import make_run, random_mdp, run_on
 
 from rlnet.algos.a2c import advantages
+from rlnet.algos.parts import following_values
 from rlnet.algos.ppo import clipped_value
 from rlnet.collect import Collector
 from rlnet.mdp import FiniteMDP, evaluate
@@ -217,3 +218,23 @@ def test_the_clipped_value_is_the_estimate_that_is_further_from_the_target():
     out = clipped_value(value, torch.ones(5, 2, 1), target, clip)
     assert out[:, 0, 0].tolist() == pytest.approx([0.0, 0.8, 1.5, 2.0, 0.5])
     assert torch.equal(out[:, 1], value[:, 1])
+
+
+@pytest.mark.parametrize("stepping", ["vector", "sync"])
+def test_values_of_successors_are_those_of_the_network(stepping):
+    """Also where a time limit cut the episode, and behind the last row; with and without rows of resets."""
+    run = make_run(
+        "env=cartpole", "algo=ppo", "seeds=3", f"env.stepping={stepping}", "env.max_episode_steps=13",
+        "algo.envs=2", "algo.rollout=40",
+    )  # fmt: skip
+    setting, params = run.problem.setting, run.learner.params
+    for _ in range(3):
+        batch = run.collect()
+        with torch.no_grad():
+            value = setting.v(params, batch.obs)
+            ours = following_values(setting, params, batch, value)
+            counts = batch.valid & ~batch.terminated
+            torch.testing.assert_close(ours[counts], setting.v(params, batch.next_obs)[counts])
+        assert (batch.truncated & batch.valid).any()
+        assert (batch.terminated & batch.valid).any()
+        assert batch.valid.all() == (stepping == "sync")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, ends, policy_gradient, regression
+from rlnet.algos.parts import POLICY_HYPER, ends, following_values, policy_gradient, regression
 from rlnet.data import Rollout
 from rlnet.returns import gae
 
@@ -16,7 +16,8 @@ from rlnet.returns import gae
 def advantages(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor]:
     """Â_t and the value target Â_t + V(S_t), without gradient: [T, M, N] each."""
     with torch.no_grad():
-        value, next_value = setting.v(params, batch.obs), setting.v(params, batch.next_obs)
+        value = setting.v(params, batch.obs)
+        next_value = following_values(setting, params, batch, value)
         discount, trace = ends(batch, hyper, hyper["lambda_"])
         advantage = gae(batch.reward, discount, trace, value, next_value)
     return advantage, advantage + value

@@ -77,6 +77,21 @@ def one_step(batch: Rollout, hyper: Hyper, next_value: Tensor) -> Tensor:
     return td_target(batch.reward, discounts(hyper["gamma"], batch.terminated), next_value)
 
 
+def following_values(setting: Setting, params: Params, batch: Rollout, value: Tensor) -> Tensor:
+    """V(S') of the rows of a rollout whose states have the values V(S), without gradient: [T, M, N].
+
+    Where the episode goes on that is the next row's value. The network is asked for the rows in which some episode was
+    cut, and for the last one. Where the MDP ended there is no such value, and the number means nothing.
+    """
+    if value.is_cuda or torch.compiler.is_compiling():  # which rows these are would have to be waited for
+        return setting.v(params, batch.next_obs)
+    asked = batch.truncated.flatten(1).any(1)
+    asked[-1] = True
+    following = value.roll(-1, dims=0)
+    following[asked] = setting.v(params, batch.next_obs[asked])
+    return following
+
+
 def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor) -> Tensor:
     """G_{t:t+n}, n the length of the segment: [T, M, N].
 

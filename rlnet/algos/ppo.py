@@ -68,11 +68,12 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> tu
     preference = np.ascontiguousarray(np.moveaxis(scores["pi"], -1, 0))
     preference -= preference.max(0)
     pi = np.exp(preference)
-    log_pi = preference - np.log(pi.sum(0))
-    np.exp(log_pi, out=pi)
+    total = pi.sum(0)
+    log_pi = preference - np.log(total)
+    pi /= total
     entropy = -(pi * log_pi).sum(0)
-    taken = action.ravel(), np.arange(action.size)
-    log_prob = log_pi.reshape(len(pi), -1)[taken].reshape(action.shape)
+    taken = action == np.arange(len(pi)).reshape(-1, 1, 1, 1)
+    log_prob = np.where(taken, log_pi, 0.0).sum(0)
     advantage = raw + number["normalise"] * (normalised_by_hand(raw, weight) - raw)
     gain, by_log_prob, excess, ratio = clipped_gain_by_hand(np, log_prob, old, advantage, number["clip"])
     share = weight * early ** number["state_discount"]
@@ -80,7 +81,7 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> tu
     by_log_prob *= share
     # ∂log π_a/∂h_b = 1_{a=b} − π_b, and ∂H/∂h_b = −π_b·(log π_b + H).
     pi *= by_log_prob + share * number["entropy_coefficient"] * (log_pi + entropy)
-    pi.reshape(len(pi), -1)[taken] -= by_log_prob.ravel()
+    pi -= taken * by_log_prob
 
     target, v = raw + old_value, scores["v"][..., 0]
     value, free = clipped_value_by_hand(np, v, old_value, target, number["value_clip"])

@@ -147,9 +147,9 @@ class Perceptron:
 
     def give(self, space: _Space) -> None:
         """Give back what `forward` kept."""
-        if space.key not in self._free and len(self._free) >= SHAPES:
-            self._free.clear()
-        self._free.setdefault(space.key, []).append(space)
+        self._free[space.key] = [*self._free.pop(space.key, ()), space]  # at the end: used last
+        while len(self._free) > SHAPES:
+            del self._free[next(iter(self._free))]
 
     def forward(self, flat: Array, x: Array) -> tuple[Array, _Space]:
         """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them."""
