@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the run failed, 2 the input cannot be used, 130 interrupte
 """
 
 import difflib
+import gc
 import os
 import re
 import sys
@@ -19,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config import ConfigError, RunFailed, register
-from rlnet.validate import from_hydra
 
 OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys which no config lists
 RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
@@ -54,6 +54,7 @@ def launch(
     Returns:
         The exit code.
     """
+    from_hydra = _loaded()
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
 
@@ -88,6 +89,16 @@ def launch(
     for error, code in failures:
         return _fail(str(error), code)
     return 0
+
+
+def _loaded() -> Callable[[DictConfig], Any]:
+    """`from_hydra`, which takes torch and SciPy to load. All of it stays: to look for what could go cost 0.1 s."""
+    gc.disable()
+    from rlnet.validate import from_hydra
+
+    gc.freeze()
+    gc.enable()
+    return from_hydra
 
 
 def _short(folder: Path) -> Path:
