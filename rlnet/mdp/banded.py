@@ -15,8 +15,8 @@ from rlnet.mdp.system import System
 
 LANES = 32  # BLAS adds up float32 columns in steps of so many entries, and any rest one by one
 PADDING = 3.0  # rows are padded to the longest, up to this many times what they hold
-WORK = 1e8  # products of one factorization up to which band matrices are used
 NARROW = 3.5  # the band of a model of local moves is at most m / NARROW wide
+WORK = (8e6, 3.5e7)  # products of one factorization up to which band matrices are used; the second: narrow ones
 COSTLY = 3e5  # products of one factorization from which some steps and backups more are worth one less
 KEPT = (0.01, 0.3)  # factors are kept while a step leaves at most this share of the change; the second: if costly
 AHEAD = (0, 3)  # backups before a factorization
@@ -47,9 +47,10 @@ class Bands:
         self.depth = 2 * self.above + self.below + 1  # LAPACK keeps `above` places for what pivoting would fill
         counts = np.diff(self.rows.indptr)
         longest, held = int(counts.max()), len(self.rows.data) + len(counts)
-        work = self.m * self.above * max(self.below, 1)
-        self.useful = work <= WORK and (longest + 1) * len(counts) <= PADDING * held
-        self.narrow = self.useful and NARROW * reach <= self.m
+        self.work = work = self.m * self.above * max(self.below, 1)
+        narrow = NARROW * reach <= self.m
+        self.useful = work <= WORK[narrow] and (longest + 1) * len(counts) <= PADDING * held
+        self.narrow = self.useful and narrow
         self.kept, self.ahead = KEPT[work > COSTLY], AHEAD[work > COSTLY]
         self.place: np.ndarray | None = None
         self.gamma = -1.0
@@ -136,8 +137,9 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
     rough, MAX_FACTORS too few, or rounding is in the way.
 
     v ← v + (I − γP)⁻¹ (Tv − v), P of the policy greedy for v: policy iteration, written as Newton's method (Puterman &
-    Brumelle 1979). While the change shrinks fast enough, P may stay an earlier policy's. It starts from the values of
-    the policy that takes every action as often, whose greedy policy is good where rewards are rare.
+    Brumelle 1979). While the change shrinks fast enough, P may stay an earlier policy's; a step that makes it grow is
+    taken back. It starts from the values of the policy that takes every action as often, whose greedy policy is good
+    where rewards are rare.
     """
     bands.at(gamma)
     m, shape, columns = bands.m, (bands.width, bands.m), np.arange(bands.m)
@@ -147,7 +149,7 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
     factors = Factors(bands)
     if not factors.mean():
         return None
-    x, before, count, settled = factors.solve(reward.reshape(shape).mean(axis=0)), 0.0, 1, False
+    x, last, kept, count, settled = factors.solve(reward.reshape(shape).mean(axis=0)), None, False, 1, False
     while True:
         here = _backup(bands, reward, x)
         rounding = system.rounding(x)
@@ -159,7 +161,11 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
         if settled:
             return None
         settled = here.change <= NEAR_ROUNDING * rounding
-        kept, before = count <= TRUSTING and here.change <= bands.kept * before, here.change
+        if kept and here.change > last.change:  # the factors misled
+            here, kept = last, False
+        else:
+            kept = last is not None and count <= TRUSTING and here.change <= bands.kept * last.change
+        last = here
         if not kept:
             for _ in range(bands.ahead):
                 here = _backup(bands, reward, here.top)

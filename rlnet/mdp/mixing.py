@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from rlnet.mdp.iterate import FAST_MIXING, Progress, certified, reported
+from rlnet.mdp.iterate import Progress, certified, reported
 from rlnet.mdp.system import EPS, System
 
-TRIAL = 4  # backups in which the span of the change has to contract fast
+TRIAL = 4  # backups between two looks at how fast the bound shrinks
+LIMIT = 200  # backups, which take less time than policy iteration by sparse LU
 
 
 class Backups:
@@ -40,10 +41,18 @@ class Backups:
         return self.system.rounding(self.v) + self.terms * EPS * further
 
 
-def mixed(rows: sp.csr_matrix, reward: np.ndarray, system: System, gamma: float, tol: float, progress: Progress):
-    """(v [m], q flat [A m], its maximum [m], bound), or None where the span of the change does not contract fast."""
+def mixed(
+    rows: sp.csr_matrix,
+    reward: np.ndarray,
+    system: System,
+    gamma: float,
+    tol: float,
+    progress: Progress,
+    limit: float = LIMIT,
+):
+    """(v [m], q flat [A m], its maximum [m], bound), or None where it seems that `limit` backups do not meet `tol`."""
     sweeps = Backups(rows, reward, system, gamma)
-    span, count = np.inf, 0
+    before, count = np.inf, 0
     while True:
         low, high, bound, _ = certified(sweeps)
         progress.sweeps += 1
@@ -51,9 +60,9 @@ def mixed(rows: sp.csr_matrix, reward: np.ndarray, system: System, gamma: float,
         if bound <= tol or progress.exhausted or progress.interrupted:
             break
         if count % TRIAL == 0:
-            if not high - low <= FAST_MIXING**TRIAL * span:
+            if not (bound < before and count + TRIAL * np.log(bound / tol) / np.log(before / bound) <= limit):
                 return None
-            span = high - low
+            before = bound
         count += 1
     sweeps.shift(gamma / (1.0 - gamma) * (low + high) / 2.0)
     return sweeps.v, sweeps.q, sweeps.v, bound

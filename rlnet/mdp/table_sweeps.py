@@ -10,13 +10,14 @@ from scipy.linalg.lapack import dgetrf, dgetrs
 from rlnet.mdp.banded import Bands, newton
 from rlnet.mdp.direct import DIRECT_STATES, MAX_IMPROVEMENTS
 from rlnet.mdp.iterate import ROW_SUM, Progress, reported
-from rlnet.mdp.mixing import mixed
+from rlnet.mdp.mixing import LIMIT, mixed
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.structure import steps_to_end
 from rlnet.mdp.system import system_of
 
 DENSE_STATES = 150  # up to here policies are evaluated by a dense LU of the table's rows
 DENSE_ENTRIES = 100_000  # of the table's rows, at most
+CALL = 10_000  # products that take as long as the calls of a backup
 PATHS = "policy_iteration (paths)"
 WHOLE = 2.0**52  # whole numbers below are added exactly
 NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, an improvement has to be proved
@@ -129,7 +130,8 @@ def table_of(mdp: FiniteMDP) -> Table | None:
 def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     """(v [m], q flat [A m], its maximum [m], bound, what was done), or None where the table cannot tell.
 
-    Policy iteration (S&B ch. 4.3). Where every pair goes to one state or ends, policies are evaluated along paths.
+    Policy iteration (S&B ch. 4.3). Where every pair goes to one state or ends, policies are evaluated along paths;
+    where states reach their neighbours alone, by band matrices. Else value iteration, where that mixes fast enough.
     """
     if gamma == 1.0:
         return _whole_costs(table, progress)
@@ -146,7 +148,9 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     if found is None and table.solves:
         found, done = _policy_iteration(table, gamma, tol, rest, progress), "policy_iteration (dense LU)"
     if found is None:
-        found, done = mixed(table.sparse, *given), "value_iteration (Jacobi, span)"
+        # In time some five factorizations of bands, ten products of which take as long as one of a backup.
+        limit = 0.5 * bands.work / (len(table.sparse.data) + CALL) if bands.useful else LIMIT
+        found, done = mixed(table.sparse, *given, min(limit, LIMIT)), "value_iteration (Jacobi, span)"
     if found is None and bands.useful and not bands.narrow:
         found, done = newton(bands, *given), "policy_iteration (banded LU)"
     return None if found is None else (*found, done)

@@ -180,7 +180,7 @@ def test_slow_mixing_ends_the_sweeps_early_and_singular_factors_the_newton_steps
 
 
 def test_what_neither_can_solve_goes_to_sparse_factors(monkeypatch):
-    monkeypatch.setattr(bands, "WORK", 0.0)
+    monkeypatch.setattr(bands, "WORK", (0.0, 0.0))
     mdp = lake(20)
     sparse = solve(mdp, 0.99, verify=True)
     assert sparse.method == "policy_iteration (LU)"
@@ -189,6 +189,28 @@ def test_what_neither_can_solve_goes_to_sparse_factors(monkeypatch):
     assert banded.method == BANDED
     assert np.abs(banded.v - sparse.v).max() <= banded.error_bound + sparse.error_bound
     np.testing.assert_array_equal(banded.policy, sparse.policy)
+
+
+def test_a_step_with_kept_factors_that_misleads_is_taken_back():
+    """Mostly loops, and few far moves: the factors of one policy say little about the next."""
+    rng, n = np.random.default_rng(2), 800
+    state = np.repeat(np.arange(n), 12)
+    to = np.where(rng.random(len(state)) < 0.9, state, (state + rng.integers(-300, 301, len(state))) % n)
+    chance = rng.exponential(size=(4 * n, 3))
+    mdp = FiniteMDP.from_coo(
+        state,
+        np.tile(np.repeat(np.arange(4), 3), n),
+        to,
+        (chance / chance.sum(axis=1, keepdims=True)).ravel(),
+        np.repeat(rng.normal(size=4 * n), 3),
+        n_states=n,
+        n_actions=4,
+    )
+    table, given = parts(mdp, 0.99, 1e-6)
+    assert newton(table.bands, *given) is not None
+    assert given[-1].sweeps < 20
+    auto, exact = solve(mdp, 0.99), solve(mdp, 0.99, method="policy_iteration")
+    assert np.abs(auto.v - exact.v).max() <= auto.error_bound + exact.error_bound
 
 
 def test_wide_bands_are_for_what_mixes_slowly(monkeypatch):
