@@ -115,9 +115,9 @@ class Factors:
         _, pivots, failed = sgbtrf(self.matrix, self.bands.above, self.bands.below, overwrite_ab=1)
         return failed == 0 and pivots.tobytes() == self.in_place
 
-    def solve(self, b: np.ndarray) -> np.ndarray:
-        """x [m] with (I − γP) x = b, in about 6 digits."""
-        size = _size(b) or 1.0
+    def solve(self, b: np.ndarray, size: float) -> np.ndarray:
+        """x [m] with (I − γP) x = b, in about 6 digits; `size` is max |b|."""
+        size = size or 1.0
         x = (b / size).astype(np.float32)
         x = stbsv(self.bands.below, self.upper, x, trans=1, overwrite_x=1)
         x = stbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)
@@ -149,7 +149,8 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
     factors = Factors(bands)
     if not factors.mean():
         return None
-    x, last, kept, count, settled = factors.solve(reward.reshape(shape).mean(axis=0)), None, False, 1, False
+    mean = reward.reshape(shape).mean(axis=0)
+    x, last, kept, count, settled = factors.solve(mean, _size(mean)), None, False, 1, False
     while True:
         here = _backup(bands, reward, x)
         rounding = system.rounding(x)
@@ -175,7 +176,7 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
             count += 1
             if count > MAX_FACTORS or not factors.of(rows):
                 return None
-        x = here.v + factors.solve(here.step)
+        x = here.v + factors.solve(here.step, here.change)
     if bands.order is None:
         return here.v, here.q, here.top, bound
     rank = np.argsort(bands.order)
