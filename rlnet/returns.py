@@ -20,7 +20,7 @@ class Boundaries(NamedTuple):
 
 def discounts(gamma: Tensor, terminated: Tensor) -> Tensor:
     """γ, or 0 where the MDP ended: `boundaries` for one-step targets, which need no trace. γ [M, 1] → [T, M, N]."""
-    return gamma * ~terminated
+    return torch.where(terminated, 0.0, gamma)
 
 
 def boundaries(
@@ -77,7 +77,7 @@ def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
     if not reward.shape == discount.shape == next_value.shape:
         shapes = [tuple(x.shape) for x in (reward, discount, next_value)]
         raise ValueError(f"reward, discount and next_value must have one shape, not {shapes}")
-    return reward + discount * next_value
+    return torch.addcmul(reward, discount, next_value)
 
 
 def lambda_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor) -> Tensor:

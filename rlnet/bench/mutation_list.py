@@ -44,19 +44,19 @@ MUTATIONS = (
     ),
     Mutation(
         "bootstraps across the end of an episode",
-        ((RETURNS, "return gamma * ~terminated", "return gamma * torch.ones_like(terminated)"),),
+        ((RETURNS, "torch.where(terminated, 0.0, gamma)", "gamma.expand(terminated.shape)"),),
         STEP,
         Q,
     ),
     Mutation(
         "γ applied twice",
-        ((RETURNS, "return reward + discount * next_value", "return reward + discount * discount * next_value"),),
+        ((RETURNS, "addcmul(reward, discount, next_value)", "addcmul(reward, discount, discount * next_value)"),),
         STEP,
         GAMMA,
     ),
     Mutation(
         "γ forgotten",
-        ((RETURNS, "return reward + discount * next_value", "return reward + (discount > 0) * next_value"),),
+        ((RETURNS, "addcmul(reward, discount, next_value)", "addcmul(reward, (discount > 0).float(), next_value)"),),
         STEP,
         GAMMA,
     ),

@@ -22,6 +22,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 Array = np.ndarray
 CHUNK = 2**19  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
 LARGE = 2**15  # numbers from which on torch is faster, which passes over memory once where numpy does several times
+DENSE = 256  # states up to which rows of one member are summed by a product
 SHAPES = 4  # of so many numbers of rows the memory is kept
 QUIET = {"over": "ignore", "invalid": "ignore"}  # a member that diverges is reported by the learner
 
@@ -117,7 +118,8 @@ class Perceptron:
         """flat [M, P], obs [..., M, N] int64 or [..., M, N, I] → [..., M, N, O]."""
         if torch.is_grad_enabled() and (flat.requires_grad or obs.requires_grad):
             return _Backprop.apply(flat, obs, self)
-        out, space = self.forward(flat.detach().numpy(), rows_of(obs.detach().numpy(), not self.of_indices))
+        flat = flat.detach() if flat.requires_grad else flat
+        out, space = self.forward(flat.numpy(), rows_of(obs.detach().numpy(), not self.of_indices))
         self.give(space)
         return torch.from_numpy(as_steps(out, _lead(obs, self)))
 
@@ -231,6 +233,12 @@ class Table:
 
 def _scatter(index: Array, grad: Array, into: Array) -> None:
     """The gradient of `_look_up` from that of its rows [R, H], into [S + 1, H], or all this for members."""
+    if into.ndim == 2 and len(into) <= DENSE:  # one product of one-hot rows, with the 1 of the bias
+        rows = np.zeros((len(index), len(into)), grad.dtype)
+        rows[np.arange(len(index)), index] = 1
+        rows[:, -1] = 1
+        np.matmul(rows.T, grad, out=into)
+        return
     _sum_rows(index, grad, into[..., :-1, :])
     np.add.reduce(grad, -2, out=into[..., -1, :])
 
