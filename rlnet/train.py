@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -148,15 +149,24 @@ def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
     elif not isinstance(algo, EpochsConfig):
         metrics = learner.step(rollout, hyper, rate).metrics
     else:
-        rows = rollout.weight.shape[0] * rollout.weight.shape[2]
-        for _ in range(algo.epochs):
-            order = state.shuffle.permutation(rows)
-            for batch in minibatches(rollout, order, algo.minibatches):
-                metrics = learner.step(batch, hyper, rate).metrics
-                # A member whose policy has moved far enough stops until the next rollout.
-                rate = rate * (1 - metrics.get("stop", torch.zeros_like(rate[:, 0])).unsqueeze(-1))
+        for batch in _epochs(state, rollout, algo):
+            metrics = learner.step(batch, hyper, rate).metrics
+            stop = metrics.get("stop")
+            # A member whose policy has moved far enough stops until the next rollout. (Asking makes a GPU wait.)
+            if stop is not None and (stop.is_cuda or stop.numpy().any()):
+                rate = rate * (1 - stop).unsqueeze(-1)
     state.count(rollout)
     return {name: value for name, value in metrics.items() if name != "stop"}
+
+
+def _epochs(state: Run, rollout: Rollout, algo: EpochsConfig) -> Iterator[Rollout]:
+    """The minibatches of all epochs."""
+    if algo.minibatches == 1:  # all rows, whose order does not matter
+        yield from repeat(next(minibatches(rollout, None, 1)), algo.epochs)
+        return
+    for _ in range(algo.epochs):
+        order = state.shuffle.permutation(rollout.weight.shape[0] * rollout.weight.shape[2])
+        yield from minibatches(rollout, order, algo.minibatches)
 
 
 def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> tu
     """`loss` with discrete actions, and its derivatives by the preferences [1, M, B, A] and the values [1, M, B, 1]."""
     action, weight, early = (x.numpy() for x in (batch.action, batch.weight, batch.start_discount))
     raw, old_value, old = (batch.extra[name].numpy() for name in ("advantage", "value", "log_prob"))
-    number = {name: x.numpy() for name, x in hyper.items()}
+    number = {name: hyper[name].numpy() for name in ALGORITHM.hyper}
     # Actions first: numpy is slow along a short last axis.
     preference = np.ascontiguousarray(np.moveaxis(scores["pi"], -1, 0))
     preference -= preference.max(0)
@@ -76,7 +76,7 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> tu
     log_prob = np.where(taken, log_pi, 0.0).sum(0)
     advantage = raw + number["normalise"] * (normalised_by_hand(raw, weight) - raw)
     gain, by_log_prob, excess, ratio = clipped_gain_by_hand(np, log_prob, old, advantage, number["clip"])
-    share = weight * early ** number["state_discount"]
+    share = weight * early ** number["state_discount"] if number["state_discount"].any() else weight
     policy_loss = -(share * (gain + number["entropy_coefficient"] * entropy)).sum((0, 2))
     by_log_prob *= share
     # ∂log π_a/∂h_b = 1_{a=b} − π_b, and ∂H/∂h_b = −π_b·(log π_b + H).
