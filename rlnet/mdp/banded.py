@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg.blas import stbsv
-from scipy.linalg.lapack import sgbtrf
+from scipy.linalg.blas import dtbsv, stbsv
+from scipy.linalg.lapack import dgbtrf, sgbtrf
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from rlnet.mdp.iterate import ROW_SUM, Progress, reported
-from rlnet.mdp.system import System
+from rlnet.mdp.system import System, max_norm
 
-LANES = 32  # BLAS adds up float32 columns in steps of so many entries, and any rest one by one
+LANES = {np.float32: 32, np.float64: 16}  # BLAS adds up columns in steps of so many entries, and any rest one by one
 PADDING = 3.0  # rows are padded to the longest, up to this many times what they hold
-NARROW = 3.5  # the band of a model of local moves is at most m / NARROW wide
+NARROW = 3.0  # the band of a model of local moves is at most m / NARROW wide
 WORK = (8e6, 3.5e7)  # products of one factorization up to which band matrices are used; the second: narrow ones
 COSTLY = 3e5  # products of one factorization from which some steps and backups more are worth one less
 KEPT = (0.01, 0.3)  # factors are kept while a step leaves at most this share of the change; the second: if costly
@@ -28,8 +28,9 @@ NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, one step mo
 class Bands:
     """The matrices I − γP of policies over m states, each state choosing one of `width` rows.
 
-    Single precision: a step need only point the right way, and what it leaves is seen by the next backup. The matrices
-    are diagonally dominant by rows, so that the factors of their transposes need no pivoting.
+    Single precision, but for the narrowest, where conversions take longer than they save: a step need only point the
+    right way, and what it leaves is seen by the next backup. The matrices are diagonally dominant by rows, so that the
+    factors of their transposes need no pivoting.
     """
 
     def __init__(self, rows: sp.csr_matrix, width: int) -> None:
@@ -43,7 +44,8 @@ class Bands:
                 self.order, self.above, self.below = order, above, below
                 self.rows = rows[(self.m * np.arange(width)[:, None] + order).ravel()][:, order]
         reach = self.above + self.below
-        self.above = -(-self.above // LANES) * LANES
+        self.dtype = np.float64 if self.above <= LANES[np.float64] else np.float32
+        self.above = -(-self.above // LANES[self.dtype]) * LANES[self.dtype]
         self.depth = 2 * self.above + self.below + 1  # LAPACK keeps `above` places for what pivoting would fill
         counts = np.diff(self.rows.indptr)
         longest, held = int(counts.max()), len(self.rows.data) + len(counts)
@@ -52,6 +54,7 @@ class Bands:
         self.useful = work <= WORK[narrow] and (longest + 1) * len(counts) <= PADDING * held
         self.narrow = self.useful and narrow
         self.kept, self.ahead = KEPT[work > COSTLY], AHEAD[work > COSTLY]
+        self.columns = np.arange(self.m)
         self.place: np.ndarray | None = None
         self.gamma = -1.0
 
@@ -83,10 +86,10 @@ class Bands:
             self.discounted = sp.csr_matrix((gamma * p.data, p.indices, p.indptr), shape=p.shape)
             entries = gamma * self.weight
             entries[:, 0] += 1.0
-            self.entries = entries.astype(np.float32)
+            self.entries = entries.astype(self.dtype)
             mean = np.bincount(self.place.ravel(), entries.ravel() / self.width, minlength=self.m * self.depth)
             self.mean_place = np.flatnonzero(mean)
-            self.mean_entries = mean[self.mean_place].astype(np.float32)
+            self.mean_entries = mean[self.mean_place].astype(self.dtype)
 
 
 class Factors:
@@ -94,8 +97,9 @@ class Factors:
 
     def __init__(self, bands: Bands) -> None:
         above, below, m, depth = bands.above, bands.below, bands.m, bands.depth
-        self.bands, self.in_place = bands, np.arange(m, dtype=np.int32).tobytes()
-        self.flat = np.zeros((m + 1) * depth, dtype=np.float32)
+        self.bands, self.double = bands, bands.dtype is np.float64
+        self.in_place = np.arange(m, dtype=np.int32).tobytes()
+        self.flat = np.zeros((m + 1) * depth, dtype=bands.dtype)
         matrix = lambda start: self.flat[start : start + m * depth].reshape(m, depth)  # noqa: E731
         self.matrix, self.used = matrix(0).T, matrix(0)[:, above:]  # Fortran's view, and the part that it reads
         self.upper, self.lower = matrix(above).T, matrix(above + below).T
@@ -112,11 +116,15 @@ class Factors:
         return self._factored()
 
     def _factored(self) -> bool:
-        _, pivots, failed = sgbtrf(self.matrix, self.bands.above, self.bands.below, overwrite_ab=1)
+        factor = dgbtrf if self.double else sgbtrf
+        _, pivots, failed = factor(self.matrix, self.bands.above, self.bands.below, overwrite_ab=1)
         return failed == 0 and pivots.tobytes() == self.in_place
 
     def solve(self, b: np.ndarray, size: float) -> np.ndarray:
-        """x [m] with (I − γP) x = b, in about 6 digits; `size` is max |b|."""
+        """x [m] with (I − γP) x = b, in single precision in about 6 digits; `size` is max |b|."""
+        if self.double:
+            x = dtbsv(self.bands.below, self.upper, b, trans=1)
+            return dtbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)
         size = size or 1.0
         x = (b / size).astype(np.float32)
         x = stbsv(self.bands.below, self.upper, x, trans=1, overwrite_x=1)
@@ -142,15 +150,16 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
     where rewards are rare.
     """
     bands.at(gamma)
-    m, shape, columns = bands.m, (bands.width, bands.m), np.arange(bands.m)
+    m, shape = bands.m, (bands.width, bands.m)
     rest = 1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6))
+    goal = 0.5 * tol * rest
     if bands.order is not None:
         reward = reward.reshape(shape)[:, bands.order].ravel()
     factors = Factors(bands)
     if not factors.mean():
         return None
-    mean = reward.reshape(shape).mean(axis=0)
-    x, last, kept, count, settled = factors.solve(mean, _size(mean)), None, False, 1, False
+    mean = np.add.reduce(reward.reshape(shape), 0) / bands.width
+    x, last, kept, count, settled = factors.solve(mean, max_norm(mean)), None, False, 1, False
     while True:
         here = _backup(bands, reward, x)
         rounding = system.rounding(x)
@@ -165,14 +174,16 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
         if kept and here.change > last.change:  # the factors misled
             here, kept = last, False
         else:
-            kept = last is not None and count <= TRUSTING and here.change <= bands.kept * last.change
+            left = here.change / last.change if last is not None else 1.0
+            last_step = kept and left * here.change <= goal  # and cheaper than new factors
+            kept = count <= TRUSTING and (left <= bands.kept or last_step)
         last = here
         if not kept:
             for _ in range(bands.ahead):
                 here = _backup(bands, reward, here.top)
             rows = here.q.reshape(shape).argmax(0)
             rows *= m
-            rows += columns
+            rows += bands.columns
             count += 1
             if count > MAX_FACTORS or not factors.of(rows):
                 return None
@@ -188,7 +199,7 @@ def _backup(bands: Bands, reward: np.ndarray, v: np.ndarray) -> _Backup:
     q += reward
     top = np.maximum.reduce(q.reshape(bands.width, bands.m), 0)
     step = top - v
-    return _Backup(v, q, top, step, _size(step))
+    return _Backup(v, q, top, step, max_norm(step))
 
 
 def _close(rows: sp.csr_matrix, width: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -205,8 +216,3 @@ def _reach(rows: sp.csr_matrix, rank: np.ndarray) -> tuple[int, int]:
     own = np.arange(rows.shape[0]) % len(rank)
     step = rank[rows.indices] - np.repeat(rank[own], np.diff(rows.indptr))
     return max(int(step.max(initial=0)), 1), int(-step.min(initial=0))
-
-
-def _size(x: np.ndarray) -> float:
-    """max |x|."""
-    return float(np.maximum.reduce(np.abs(x)))

@@ -59,8 +59,15 @@ class System:
         A sum of k products is off by at most (k + 1) u Σ|terms|, u = ε/2 (Higham 2002, ch. 3); k counts outcomes, those
         that were added up included, and the rows sum to 1 up to rounding.
         """
-        scale = self._largest_reward + 2.0 * float(np.maximum.reduce(np.abs(v), initial=0.0))
+        scale = self._largest_reward + 2.0 * (max_norm(v) if len(v) else 0.0)
         return 0.5 * (self.terms + 6) * EPS * scale
+
+
+def max_norm(x: np.ndarray) -> float:
+    """max |x| of a vector that is not empty, NaN if it holds any; by argmax, which a short vector takes half as long
+    for as for its maximum."""
+    x = np.abs(x)
+    return x.item(x.argmax())
 
 
 KEPT_OUTCOMES = 1_000_000  # a model of up to this many keeps its System: it is asked for again and again in training

@@ -13,7 +13,7 @@ from rlnet.mdp.iterate import ROW_SUM, Progress, reported
 from rlnet.mdp.mixing import LIMIT, mixed
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.structure import steps_to_end
-from rlnet.mdp.system import system_of
+from rlnet.mdp.system import max_norm, system_of
 
 DENSE_STATES = 150  # up to here policies are evaluated by a dense LU of the table's rows
 DENSE_ENTRIES = 100_000  # of the table's rows, at most
@@ -48,16 +48,16 @@ class Table:
         number = np.arange(self.width)[:, None]
         pairs = (begin + np.where(number < self.counts, number, 0)).ravel()
         ordinal = np.arange(len(system.pair_state)) - np.repeat(begin, self.counts)
-        self.place = ordinal * self.m + np.repeat(np.arange(self.m), self.counts)  # of each pair, in the flat table
-        self.cell = mdp.pair_state.astype(np.intp) * mdp.n_actions + mdp.pair_action  # of each pair, in flat [S, A]
-        self.shape = (mdp.n_states, mdp.n_actions)
+        place = ordinal * self.m + np.repeat(np.arange(self.m), self.counts)  # of each pair
+        self.source = np.full((mdp.n_states, mdp.n_actions), entries)  # in the flat table; else behind it
+        self.source[mdp.pair_state, mdp.pair_action] = place
         self.ones = np.ones(self.width)
-        self.nothing = np.full(self.shape, -np.inf)
         self.reward = system.reward[pairs]
         self.columns = np.arange(self.m)
         self.listed = number < self.counts
-        self.full = self.width == mdp.n_actions and bool(self.listed.all())
-        whole = bool((self.reward == np.rint(self.reward)).all()) and _size(self.reward) < WHOLE
+        self.full = bool(self.listed.all())
+        self.whole = self.full and self.source.shape == (self.m, self.width)
+        whole = bool((self.reward == np.rint(self.reward)).all()) and max_norm(self.reward) < WHOLE
         self.costs = self.moves and system.terms == 1 and whole and bool((system.reward[~system.ends] < 0.0).all())
         if self.moves:
             number_of = np.full(system.n, self.m)  # where no value waits
@@ -107,16 +107,17 @@ class Table:
         if not self.full:
             share *= self.listed
         share /= self.ones.dot(share)
-        if self.full and self.m == self.shape[0]:
+        if self.whole:
             return x, by_action.T, share.T
-        v, table, policy = np.zeros(self.shape[0]), self.nothing.copy(), np.zeros(self.shape)
+        v = np.zeros(len(self.source))
         v[self.states] = x
-        if self.full:
-            table[self.states], policy[self.states] = by_action.T, share.T
-        else:
-            table.ravel()[self.cell] = q[self.place]
-            policy.ravel()[self.cell] = share.ravel()[self.place]
-        return v, table, policy
+        return v, self._spread(q, -np.inf), self._spread(share.ravel(), 0.0)
+
+    def _spread(self, flat: np.ndarray, nothing: float) -> np.ndarray:
+        """[S, A] from the flat table [A m], `nothing` where an action is not available."""
+        filled = np.empty(len(flat) + 1)
+        filled[:-1], filled[-1] = flat, nothing
+        return filled.take(self.source)
 
 
 def table_of(mdp: FiniteMDP) -> Table | None:
@@ -162,7 +163,7 @@ def _whole_costs(table: Table, progress: Progress):
     if not table.costs or table.stuck:
         return None
     x, q, top, change = _along_paths(table, 1.0, 0.0, progress)
-    if change > 0.0 or _size(x) > WHOLE:
+    if change > 0.0 or max_norm(x) > WHOLE:
         return None
     reported(progress, 0.0)
     return x, q, top, 0.0, PATHS
@@ -180,7 +181,7 @@ def _along_paths(table: Table, gamma: float, goal: float, progress: Progress):
         q += table.reward
         by_action = q.reshape(table.width, m)
         top = np.maximum.reduce(by_action, 0)
-        change = _size(top - x)
+        change = max_norm(top - x)
         if change <= goal or progress.exhausted or change <= NEAR_ROUNDING * table.system.rounding(x):
             break
         total, to = table.policy_paths(by_action.argmax(0) * m + table.columns)
@@ -225,7 +226,7 @@ def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progr
         new *= m
         new += table.columns
         top = q.take(new)
-        change, slack = _size(top - x), system.rounding(x)
+        change, slack = max_norm(top - x), system.rounding(x)
         bound = (change + slack) / rest
         progress.sweeps += 1
         reported(progress, bound)
@@ -236,15 +237,10 @@ def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progr
         elif refined:
             # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
             own = q.take(at)
-            better = top > own + (2.0 * slack + 2.0 * _size(own - x))
+            better = top > own + (2.0 * slack + 2.0 * max_norm(own - x))
             if not better.any():
                 break
             at = np.where(better, new, at)
         refined = refined or change <= NEAR_ROUNDING * slack
         matrix, reward = table.matrix.take(at, 0), table.reward.take(at)
     return x, q, top, bound
-
-
-def _size(x: np.ndarray) -> float:
-    """max |x|."""
-    return float(np.maximum.reduce(np.abs(x)))
