@@ -77,18 +77,28 @@ def _by_hand(function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Ten
     return _ByHand.apply(function, x, *others)
 
 
-def squared_error_by_hand(
+def pull_by_hand(
     xp: ModuleType, estimate: Array, target: Array, weight: Array, huber: Array | None
-) -> tuple[Array, ...]:
-    """The loss, its slope by the estimate, δ and its root mean square, see `squared_error`."""
+) -> tuple[Array, Array, Array]:
+    """δ, what of it lies within ±κ, and weight times the latter: minus the slope of `squared_error`."""
     # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil a sum.
     error = xp.where(weight > 0, target - estimate, 0.0)
     inside = error if huber is None else xp.maximum(xp.minimum(error, huber), -huber)
-    pull = inside * weight
-    total = squares = (pull * error).sum((0, 2))
-    if huber is not None:
-        total, squares = (pull * (2 * error - inside)).sum((0, 2)), (error * error * weight).sum((0, 2))
-    return 0.5 * total, -pull, error, (squares / weight.sum((0, 2))) ** 0.5
+    return error, inside, inside * weight
+
+
+def error_by_hand(error: Array, inside: Array, pull: Array, weight: Array) -> tuple[Array, Array]:
+    """The loss and the root mean square of `squared_error`, from `pull_by_hand`."""
+    mean = (error * error * weight).sum((0, 2)) / weight.sum((0, 2))
+    return 0.5 * (pull * (2 * error - inside)).sum((0, 2)), mean**0.5
+
+
+def _squared_error(
+    xp: ModuleType, estimate: Array, target: Array, weight: Array, huber: Array | None
+) -> tuple[Array, ...]:
+    error, inside, pull = pull_by_hand(xp, estimate, target, weight, huber)
+    loss, rms = error_by_hand(error, inside, pull, weight)
+    return loss, -pull, error, rms
 
 
 def squared_error(
@@ -110,7 +120,7 @@ def squared_error(
     if not target.shape == estimate.shape == weight.shape:
         shapes = [tuple(x.shape) for x in (target, estimate, weight)]
         raise ValueError(f"target, estimate and weight must have one shape, not {shapes}")
-    return _by_hand(squared_error_by_hand, estimate, target, weight, huber)
+    return _by_hand(_squared_error, estimate, target, weight, huber)
 
 
 def _entropy(xp: ModuleType, log_pi: Array) -> tuple[Array, Array]:

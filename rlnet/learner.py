@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, Setting
-from rlnet.algos.contract import Hyper, Loss
+from rlnet.algos.contract import Hyper, Later, Loss
 from rlnet.algos.parts import semi_gradient
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data import Rollout, apart
+from rlnet.derivatives import QUIET
 from rlnet.nets import Layout
 from rlnet.returns import td_target
 from rlnet.rng import Streams
@@ -157,7 +159,7 @@ class Learner:
         """
         self.target.lerp_(self.theta, rate)
 
-    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Loss:
+    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Later:
         """One gradient step of every member on its own loss.
 
         Args:
@@ -166,12 +168,12 @@ class Learner:
             learning_rate: [M, 1]; 0 leaves a member's parameters as they are.
 
         Returns:
-            The loss, without gradient; among its metrics the norm of the gradient before clipping.
+            The loss before the step, without gradient; among its metrics the norm of the gradient before clipping.
         """
         if self.traces is None:
-            grad, result = self._gradient(batch, hyper)
+            grad, measure = self._gradient(batch, hyper)
         else:
-            grad, result = self._traced(batch, hyper, learning_rate)
+            grad, measure = self._traced(batch, hyper, learning_rate)
         norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
         if self._max_norm is not None:
             grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
@@ -187,11 +189,17 @@ class Learner:
             self._sound.copy_(self.theta)
         self._count += 1
         self._optimizer.step(self.theta, grad, learning_rate, self._state)
-        metrics = {**result.metrics, "loss/total": result.total, "loss/grad_norm": norm.squeeze(1)}
-        return Loss(result.total, metrics, result.error)
 
-    def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Loss]:
-        """The gradient [M, P] of every member's own loss."""
+        def measured() -> Loss:
+            with np.errstate(**QUIET):
+                loss = measure()
+            norms = {"loss/total": loss.total, "loss/grad_norm": norm.squeeze(1)}
+            return loss._replace(metrics={**loss.metrics, **norms})
+
+        return Later(measured)
+
+    def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
+        """The gradient [M, P] of every member's own loss, and what works out the loss."""
         batch, setting = self._with_draws(batch), self.setting
         if self._by_hand:
             every = self.params, self.target_params, batch, hyper
@@ -213,9 +221,9 @@ class Learner:
             raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
         grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
         result = result._replace(total=loss.detach())
-        return grads[0] if len(grads) == 1 else torch.cat(grads, dim=1, out=self._grad), result
+        return grads[0] if len(grads) == 1 else torch.cat(grads, dim=1, out=self._grad), lambda: result
 
-    def _traced(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> tuple[Tensor, Loss]:
+    def _traced(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> tuple[Tensor, Callable[[], Loss]]:
         """Minus the mean over environments of δ·z for the first row [M, P], and ½·δ² as the loss."""
         weight, envs = batch.weight[0], batch.weight.shape[2]
         # With every environment as a member, one backward pass gives each its own gradient.
@@ -230,7 +238,7 @@ class Learner:
         self.traces.forget((batch.terminated | batch.truncated)[0] & (weight > 0))
         squares = (weight * error.square()).sum(1)
         metrics = {"loss/td_error": (squares / weight.sum(1)).sqrt()}
-        return -(weight.unsqueeze(-1) * directions).sum(1), Loss(0.5 * squares, metrics)
+        return -(weight.unsqueeze(-1) * directions).sum(1), lambda: Loss(0.5 * squares, metrics)
 
     def _with_draws(self, batch: Rollout) -> Rollout:
         """The batch with the random numbers that the loss asks for, each member's from its own stream."""

@@ -5,7 +5,7 @@ find, and a test holds the two together for every algorithm. It is on the CPU, i
 go backward, and methods that say the derivative of their loss: all semi-gradient methods, and who has `slopes`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import Hyper, Loss, Target
 from rlnet.data import Rollout
-from rlnet.derivatives import QUIET, squared_error_by_hand
+from rlnet.derivatives import QUIET, error_by_hand, pull_by_hand
 from rlnet.distributions import Categorical
 from rlnet.nets import Packed
 from rlnet.nets.backprop import as_steps, rows_of
@@ -39,8 +39,8 @@ def gradient(
     batch: Rollout,
     hyper: Hyper,
     out: Mapping[str, Array],
-) -> Loss:
-    """The loss of a batch, and its gradient into `out`.
+) -> Callable[[], Loss]:
+    """The gradient of a batch into `out`; what comes back works out the loss.
 
     Args:
         params, target_params: of the networks, and those that targets bootstrap from.
@@ -57,21 +57,21 @@ def gradient(
             net = setting.networks[role].by_hand
             outputs[role], kept[role] = net.forward(params[role].flat.numpy(), rows_of(obs, not net.of_indices))
         if algorithm.target is None:
-            loss, slopes = algorithm.slopes({role: x[None] for role, x in outputs.items()}, batch, hyper)
+            slopes, measure = algorithm.slopes({role: x[None] for role, x in outputs.items()}, batch, hyper)
         else:
             ((role, values),) = outputs.items()
-            loss, slope = _semi_gradient(values, batch, hyper, target, by_action=role == "q")
+            slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == "q")
             slopes = {role: slope}
-        for role in algorithm.roles:
-            flat = params[role].flat.numpy()
-            setting.networks[role].by_hand.backward(
-                flat, kept[role], slopes[role].reshape(outputs[role].shape), out[role]
-            )
-    return loss
+        for role, values in outputs.items():
+            flat, slope = params[role].flat.numpy(), slopes[role].reshape(values.shape)
+            setting.networks[role].by_hand.backward(flat, kept[role], slope, out[role])
+    return measure
 
 
-def _semi_gradient(values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool) -> tuple[Loss, Array]:
-    """The loss `algos.parts.semi_gradient` of values [M, R, O], and its derivative by them."""
+def _semi_gradient(
+    values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool
+) -> tuple[Array, Callable[[], Loss]]:
+    """The derivative of the loss `algos.parts.semi_gradient` by values [M, R, O], and the loss for who asks."""
     weight = batch.weight if target.weight is None else target.weight
     aims, weights = (rows_of(x.numpy(), False)[None] for x in (target.value, weight))
     huber = hyper["huber"].numpy() if "huber" in hyper else None
@@ -83,12 +83,17 @@ def _semi_gradient(values: Array, batch: Rollout, hyper: Hyper, target: Target, 
         estimate = flat[place].reshape(aims.shape)
     else:
         estimate = values[None, ..., 0]
-    total, slope, error, rms = squared_error_by_hand(np, estimate, aims, weights, huber)
+    missed = pull_by_hand(np, estimate, aims, weights, huber)
     if by_action:
-        spread = np.zeros(flat.shape, flat.dtype)
-        spread[place] = slope.ravel()
+        slope = np.zeros(flat.shape, flat.dtype)
+        slope[place] = -missed[-1].ravel()
     else:
-        spread = slope
-    missed = as_steps(error[0, ..., None], batch.weight.shape)[..., 0]
-    metrics = {target.error: torch.from_numpy(rms), **target.metrics}
-    return Loss(torch.from_numpy(total), metrics, torch.from_numpy(missed)), spread
+        slope = -missed[-1]
+    shape = batch.weight.shape
+
+    def measure() -> Loss:
+        total, rms = error_by_hand(*missed, weights)
+        error = torch.from_numpy(as_steps(missed[0][0, ..., None], shape)[..., 0])
+        return Loss(torch.from_numpy(total), {target.error: torch.from_numpy(rms), **target.metrics}, error)
+
+    return slope, measure

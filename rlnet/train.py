@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.algos.contract import Hyper
 from rlnet.build import build
 from rlnet.cadence import Cadence, Capped
 from rlnet.compare import Comparison, Tables
@@ -116,7 +117,7 @@ def _loop(state: Run, record: Record, first: Judgement | None) -> dict[str, np.n
                     scores, fresh = state.compare()[1].scalars, True
             if log.due(step) or done:
                 _report_diverged(state)
-                row = _row(state, metrics, clock, before)
+                row = _row(state, metrics(), clock, before)
                 if exact:
                     row["time/compare_share"] = np.full(len(state.steps), compare.share)
                 display.update(step, **_shown(row | scores))
@@ -129,34 +130,39 @@ def _loop(state: Run, record: Record, first: Judgement | None) -> dict[str, np.n
     return row
 
 
-def learn(state: Run, rollout: Rollout) -> dict[str, Tensor]:
+def learn(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
     """Take the optimiser steps that a rollout is worth: on itself, on its minibatches, or on what replay holds.
 
     Returns:
-        Metrics of the last step, or where rows are learned from one by one their means, [M] each.
+        What works out, until the next rollout is collected, the metrics of the last step, or where rows are learned
+        from one by one their means: [M] each.
     """
     if state.replay is not None:
         return _learn_from_replay(state, rollout)
-    algorithm, learner, algo = state.problem.algorithm, state.learner, state.config.algo
-    hyper, rate = state.hyper(), state.learning_rate
+    algorithm, hyper = state.problem.algorithm, state.hyper()
     if algorithm.prepare is not None:
         with torch.no_grad():
-            extra = algorithm.prepare(state.problem.setting, learner.params, rollout, hyper)
+            extra = algorithm.prepare(state.problem.setting, state.learner.params, rollout, hyper)
         rollout = replace(rollout, extra=extra)
-    if algorithm.one_by_one:
-        rows = rows_in_order(rollout, algorithm.lookback)
-        metrics = _means([learner.step(row, hyper, rate).metrics for row in rows])
-    elif not isinstance(algo, EpochsConfig):
-        metrics = learner.step(rollout, hyper, rate).metrics
-    else:
-        for batch in _epochs(state, rollout, algo):
-            metrics = learner.step(batch, hyper, rate).metrics
-            stop = metrics.get("stop")
-            # A member whose policy has moved far enough stops until the next rollout. (Asking makes a GPU wait.)
-            if stop is not None and (stop.is_cuda or stop.numpy().any()):
-                rate = rate * (1 - stop).unsqueeze(-1)
+    metrics = _learn_from_rollout(state, rollout, hyper)
     state.count(rollout)
-    return {name: value for name, value in metrics.items() if name != "stop"}
+    return metrics
+
+
+def _learn_from_rollout(state: Run, rollout: Rollout, hyper: Hyper) -> Callable[[], dict[str, Tensor]]:
+    algorithm, learner, algo, rate = state.problem.algorithm, state.learner, state.config.algo, state.learning_rate
+    if algorithm.one_by_one:
+        steps = [learner.step(row, hyper, rate) for row in rows_in_order(rollout, algorithm.lookback)]
+        return lambda: _means([step.metrics for step in steps])
+    if not isinstance(algo, EpochsConfig):
+        step = learner.step(rollout, hyper, rate)
+        return lambda: step.metrics
+    stops = "stop_at_kl" in hyper and bool((hyper["stop_at_kl"] < torch.inf).any())
+    for batch in _epochs(state, rollout, algo):
+        step = learner.step(batch, hyper, rate)
+        if stops:  # a member whose policy has moved far enough stops until the next rollout
+            rate = rate * (1 - step.metrics["stop"]).unsqueeze(-1)
+    return lambda: {name: value for name, value in step.metrics.items() if name != "stop"}
 
 
 def _epochs(state: Run, rollout: Rollout, algo: EpochsConfig) -> Iterator[Rollout]:
@@ -174,7 +180,7 @@ def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([metrics[name] for metrics in steps]).nanmean(0) for name in (steps or [{}])[0]}
 
 
-def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
+def _learn_from_replay(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
     learner, replay, algo = state.learner, state.replay, state.algo
     replay.add(rollout)
     state.count(rollout)
@@ -182,22 +188,21 @@ def _learn_from_replay(state: Run, rollout: Rollout) -> dict[str, Tensor]:
         rollout = state.collect()
         replay.add(rollout)
         state.count(rollout)
-    hyper, rate = state.hyper(), state.learning_rate
+    hyper, rate, more = state.hyper(), state.learning_rate, {}
     for _ in range(algo.updates):
         batch = replay.sample(state.correction) if replay.prioritised else replay.sample()
-        result = learner.step(batch, hyper, rate)
-        metrics = result.metrics
+        step = learner.step(batch, hyper, rate)
         if replay.prioritised:
             allowed = f"algo={algo.name} does not say by how much a row missed its target; leave it at 0"
-            require(result.error is not None, "algo.priority", algo.priority, allowed)
-            replay.prioritise(batch, result.error)
-            metrics |= {"replay/correction": state.correction.squeeze(-1)}
+            require(step.error is not None, "algo.priority", algo.priority, allowed)
+            replay.prioritise(batch, step.error)
+            more = {"replay/correction": state.correction.squeeze(-1)}
         state.updates += 1
         if algo.target_rate is not None:
             learner.follow(algo.target_rate)
         elif state.updates % algo.target_every == 0:
             learner.follow(1.0)
-    return metrics
+    return lambda: {**step.metrics, **more}
 
 
 def _row(state: Run, metrics: Mapping[str, Tensor], since: float, steps_before: int) -> dict[str, np.ndarray]:

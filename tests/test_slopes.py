@@ -53,8 +53,8 @@ def both(run, batch, hyper):
     learner, found = run.learner, []
     for by_hand in (True, False):
         learner._by_hand = by_hand
-        grad, loss = learner._gradient(batch, hyper)
-        found.append((grad.clone(), loss))
+        grad, measure = learner._gradient(batch, hyper)
+        found.append((grad.clone(), measure()))
     return found
 
 

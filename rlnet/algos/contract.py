@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -30,6 +31,37 @@ class Loss(NamedTuple):
     error: Tensor | None = None  # [T, M, N], by how much each row missed its target: what replay may prioritise by
 
 
+class Later:
+    """A `Loss` that is worked out when it is first looked at: few steps are logged, and the gradient is known already.
+
+    Args:
+        measure: works it out, from numbers that hold until the next rollout is collected.
+    """
+
+    def __init__(self, measure: Callable[[], Loss]) -> None:
+        self._measure = measure
+
+    @cached_property
+    def loss(self) -> Loss:
+        """All of it."""
+        return self._measure()
+
+    @property
+    def total(self) -> Tensor:
+        """See `Loss`."""
+        return self.loss.total
+
+    @property
+    def metrics(self) -> Metrics:
+        """See `Loss`."""
+        return self.loss.metrics
+
+    @property
+    def error(self) -> Tensor | None:
+        """See `Loss`."""
+        return self.loss.error
+
+
 class Target(NamedTuple):
     """What V(S), or Q(S, A), of every row is pulled towards: a semi-gradient method."""
 
@@ -37,6 +69,9 @@ class Target(NamedTuple):
     weight: Tensor | None = None  # [T, M, N], in place of that of the batch
     metrics: Mapping[str, Tensor] = MappingProxyType({})
     error: str = "loss/td_error"  # the name in the log of by how much it is missed
+
+
+Slopes = tuple[dict[str, np.ndarray], Callable[[], Loss]]
 
 
 class Sight(NamedTuple):
@@ -139,8 +174,9 @@ class Algorithm:
     target: Callable[[Setting, Params, Params, Rollout, Hyper], Target] | None = None
     loss: Callable[[Setting, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]] | None = None
     # The derivative of `loss` by hand, for speed: `slopes(outputs, batch, hyper)` is given the numbers of the networks
-    # in numpy, role → [1, M, B, O], of a batch of one step, and returns the loss and its derivative by each of them.
-    slopes: Callable[[Mapping[str, np.ndarray], Rollout, Hyper], tuple[Loss, dict[str, np.ndarray]]] | None = None
+    # in numpy, role → [1, M, B, O], of a batch of one step, and returns its derivative by each of them, and a function
+    # that works out the loss itself.
+    slopes: Callable[[Mapping[str, np.ndarray], Rollout, Hyper], Slopes] | None = None
     online: Callable[[Setting, Params, Rollout, Hyper], Sight] | None = None
     traces: str | None = None  # of `online`: which of `rlnet.traces.KINDS`
     discrete: bool = True  # can act where actions are Discrete

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.a2c import advantages
-from rlnet.algos.contract import Algorithm, Hyper, Loss, Metrics, Params, Setting, by_policy
+from rlnet.algos.contract import Algorithm, Hyper, Loss, Metrics, Params, Setting, Slopes, by_policy
 from rlnet.algos.parts import POLICY_HYPER, mean, regression, total
 from rlnet.data import Rollout
 from rlnet.derivatives import (
@@ -22,7 +22,8 @@ from rlnet.derivatives import (
     clipped_gain_by_hand,
     clipped_value,
     clipped_value_by_hand,
-    squared_error_by_hand,
+    error_by_hand,
+    pull_by_hand,
     without_gradient,
 )
 
@@ -59,8 +60,8 @@ def loss(
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 
 
-def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> tuple[Loss, dict[str, np.ndarray]]:
-    """`loss` with discrete actions, and its derivatives by the preferences [1, M, B, A] and the values [1, M, B, 1]."""
+def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> Slopes:
+    """The derivatives of `loss` with discrete actions by the preferences [1, M, B, A] and the values [1, M, B, 1]."""
     action, weight, early = (x.numpy() for x in (batch.action, batch.weight, batch.start_discount))
     raw, old_value, old = (batch.extra[name].numpy() for name in ("advantage", "value", "log_prob"))
     number = {name: hyper[name].numpy() for name in ALGORITHM.hyper}
@@ -77,28 +78,33 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> tu
     advantage = raw + number["normalise"] * (normalised_by_hand(raw, weight) - raw)
     gain, by_log_prob, excess, ratio = clipped_gain_by_hand(np, log_prob, old, advantage, number["clip"])
     share = weight * early ** number["state_discount"] if number["state_discount"].any() else weight
-    policy_loss = -(share * (gain + number["entropy_coefficient"] * entropy)).sum((0, 2))
+    bonus = number["entropy_coefficient"]
     by_log_prob *= share
     # ∂log π_a/∂h_b = 1_{a=b} − π_b, and ∂H/∂h_b = −π_b·(log π_b + H).
-    pi *= by_log_prob + share * number["entropy_coefficient"] * (log_pi + entropy)
+    pi *= by_log_prob + share * bonus * (log_pi + entropy)
     pi -= taken * by_log_prob
 
-    target, v = raw + old_value, scores["v"][..., 0]
-    value, free = clipped_value_by_hand(np, v, old_value, target, number["value_clip"])
-    value_loss, by_value, _, error = squared_error_by_hand(np, value, target, weight, None)
-    by_value *= free * number["value_coefficient"]
-    rows = weight.sum((0, 2)).clip(1e-12)
-    divergence = (excess * weight).sum((0, 2)) / rows
-    metrics = {
-        "loss/value_error": error,
-        "loss/kl": divergence,
-        "loss/clipped": outside_by_hand(ratio, number["clip"], weight),
-        "explore/entropy": (entropy * weight).sum((0, 2)) / rows,
-        "stop": (divergence > number["stop_at_kl"][:, 0]).astype(np.float32),
-    }
-    loss = policy_loss + number["value_coefficient"][:, 0] * value_loss
-    found = {name: torch.from_numpy(x) for name, x in metrics.items()}
-    return Loss(torch.from_numpy(loss), found), {"pi": np.moveaxis(pi, 0, -1), "v": by_value[..., None]}
+    target = raw + old_value
+    value, free = clipped_value_by_hand(np, scores["v"][..., 0], old_value, target, number["value_clip"])
+    missed = pull_by_hand(np, value, target, weight, None)
+    by_value = missed[-1] * free * -number["value_coefficient"]
+
+    def measure() -> Loss:
+        rows = weight.sum((0, 2)).clip(1e-12)
+        policy_loss = -(share * (gain + bonus * entropy)).sum((0, 2))
+        value_loss, error = error_by_hand(*missed, weight)
+        divergence = (excess * weight).sum((0, 2)) / rows
+        metrics = {
+            "loss/value_error": error,
+            "loss/kl": divergence,
+            "loss/clipped": outside_by_hand(ratio, number["clip"], weight),
+            "explore/entropy": (entropy * weight).sum((0, 2)) / rows,
+            "stop": (divergence > number["stop_at_kl"][:, 0]).astype(np.float32),
+        }
+        loss = policy_loss + number["value_coefficient"][:, 0] * value_loss
+        return Loss(torch.from_numpy(loss), {name: torch.from_numpy(x) for name, x in metrics.items()})
+
+    return {"pi": np.moveaxis(pi, 0, -1), "v": by_value[..., None]}, measure
 
 
 def outside_by_hand(ratio: Array, clip: Array, weight: Array) -> Array:

@@ -88,7 +88,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the values of all actions pulled towards the target, not that of the action taken",
-        (("rlnet/slopes.py", "spread[place] = slope.ravel()", "spread += slope.reshape(-1, 1)"),),
+        (("rlnet/slopes.py", "slope[place] = -missed[-1].ravel()", "slope -= missed[-1].reshape(-1, 1)"),),
         STEP,
         Q,
     ),
