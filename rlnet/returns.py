@@ -20,7 +20,7 @@ class Boundaries(NamedTuple):
 
 def discounts(gamma: Tensor, terminated: Tensor) -> Tensor:
     """γ, or 0 where the MDP ended: `boundaries` for one-step targets, which need no trace. γ [M, 1] → [T, M, N]."""
-    return torch.where(terminated, 0.0, gamma)
+    return gamma * ~terminated
 
 
 def boundaries(

@@ -44,7 +44,7 @@ MUTATIONS = (
     ),
     Mutation(
         "bootstraps across the end of an episode",
-        ((RETURNS, "torch.where(terminated, 0.0, gamma)", "gamma.expand(terminated.shape)"),),
+        ((RETURNS, "return gamma * ~terminated", "return gamma.expand(terminated.shape)"),),
         STEP,
         Q,
     ),
