@@ -20,9 +20,10 @@ PPO |= {"lambda": 0.95, "clip": 0.2, "entropy": 0.01}
 # Those of RL Baselines3 Zoo for CartPole-v1, with a constant learning rate and clip range.
 SOLVE = {"learning_rate": 1e-3, "gamma": 0.98, "envs": 8, "rollout": 32, "epochs": 20, "minibatches": 1}
 SOLVE |= {"lambda": 0.8, "clip": 0.2, "entropy": 0.0}
-NUMBERS = {"ppo": PPO, "dqn": DQN, "lake": DQN, "grid": DQN}
+NUMBERS = {"ppo": PPO, "dqn": DQN, "lake": DQN, "grid": DQN, "table": {}}
 
 NAMES = {"ppo": "PPO, CartPole", "dqn": "DQN, CartPole", "lake": "DQN, FrozenLake 8×8", "grid": "DQN, gridworld"}
+NAMES["table"] = "Q-learning, gridworld, table"  # as `env=gridworld network=tabular` is by default; rlnet alone
 LEARNS = {  # what each peer is asked for, and in how many members
     "sb3": {"ppo": "one", "dqn": "one", "lake": "one", "grid": "one"},
     "cleanrl": {"ppo": "one", "dqn": "one"},

@@ -141,7 +141,7 @@ def _rate_goals(name: str, rows: list[Row]) -> list[tuple[str, float, bool]]:
             at_least(f"M = 64 over {peer}, its compilation excluded", many, _rate(rows, [peer], 64), 1)
     if name == "dqn":
         at_least("M = 64 over one CleanRL", many, _rate(rows, ["cleanrl"], 1), 25)
-    most = {"ppo": 12, "grid": 4}.get(name)
+    most = {"ppo": 12, "grid": 4, "table": 4}.get(name)
     if most and one and many:
         found.append((f"64 members cost at most {most}× one", 64 * one / many, 64 * one / many <= most))
     return found

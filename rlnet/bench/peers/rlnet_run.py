@@ -14,7 +14,7 @@ from rlnet.train import learn
 from rlnet.validate import from_hydra
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-ENVS = {"ppo": ("env=cartpole",), "dqn": ("env=cartpole",), "grid": ("env=gridworld",)}
+ENVS = {"ppo": ("env=cartpole",), "dqn": ("env=cartpole",), "grid": ("env=gridworld",), "table": ("env=gridworld",)}
 ENVS["lake"] = ("env=frozen_lake", "++env.kwargs.map_name=8x8")
 
 
@@ -28,9 +28,11 @@ def composed(overrides: list[str]) -> Config:
 def overrides(spec: dict[str, Any]) -> list[str]:
     """The command line of a run like that of the peers."""
     n = spec["numbers"]
-    same = ["steps=1_000_000_000", "schedule@optimizer.schedule=constant", "optimizer.schedule.value=1"]
+    same = ["steps=1_000_000_000", f"seeds={spec['members']}", f"seed={spec['seed']}", *ENVS[spec["kind"]]]
+    if spec["kind"] == "table":
+        return [*same, "network=tabular"]
+    same += ["schedule@optimizer.schedule=constant", "optimizer.schedule.value=1"]
     same += [f"optimizer.learning_rate={n['learning_rate']}", f"gamma={n['gamma']}", "network.hidden=[64,64]"]
-    same += [f"seeds={spec['members']}", f"seed={spec['seed']}", *ENVS[spec["kind"]]]
     if spec["kind"] == "ppo":
         own = ["algo=ppo", f"algo.envs={n['envs']}", f"algo.rollout={n['rollout']}", f"algo.epochs={n['epochs']}"]
         own += [f"algo.minibatches={n['minibatches']}", f"algo.hyper.lambda_={n['lambda']}"]
