@@ -137,6 +137,8 @@ class Learner:
         )
         # Those that targets bootstrap from: the target network's, or the current ones.
         self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
+        for own in self.target_params.values():
+            own.rest = self.target is not None
         self._numbers = Streams(seeds, "update", device)  # what losses draw
         self._noise = Streams(seeds, "noise", device)  # of noisy networks
         # A member whose gradient is once not finite goes back to parameters before, and stays there.

@@ -227,7 +227,8 @@ def _count(visits: Array, obs: Array, action: Array, valid: Array, active: Array
     first = np.arange(0, members * states, states)[:, None]
     if isinstance(visits, np.ndarray):
         index, counts = (obs + first) * actions + action, valid & active[:, None]
-        np.add.at(visits.reshape(-1), index.reshape(-1), counts.reshape(-1).astype(np.int64))
+        counts = 1 if counts.all() else counts.reshape(-1).astype(np.int64)
+        np.add.at(visits.reshape(-1), index.reshape(-1), counts)
     else:
         index, counts = (obs + torch.from_numpy(first).to(obs.device)) * actions + action, valid & active[:, None]
         visits.view(-1).scatter_add_(0, index.reshape(-1), counts.reshape(-1).long())

@@ -117,3 +117,33 @@ def test_what_has_no_derivative_by_hand_goes_through_autograd():
     run = make_run("env=pendulum", "algo=ppo")
     assert not possible(run.problem.algorithm, run.problem.setting, run.learner.params)
     assert {"dqn", "double_dqn", "q_learning", "td0", "mc", "ppo"} <= set(BY_HAND) <= set(algos.names())
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_what_a_resting_target_network_says_of_few_states_is_remembered_until_it_moves(members):
+    run = make_run("env=gridworld", "algo=dqn", f"seeds={members}", "network.hidden=[8]", "algo.batch=200")
+    learner, q = run.learner, run.problem.setting.q
+    obs = torch.randint(run.problem.environment.n_states, (2, members, 200))
+    resting = learner.target_params["q"]
+    assert resting.rest
+    for move in (
+        lambda: None,
+        lambda: learner.follow(1.0),
+        lambda: learner.follow(0.3),
+        lambda: learner.target.zero_(),
+    ):
+        learner.theta.add_(torch.randn_like(learner.theta))
+        move()
+        with torch.no_grad():
+            first, again = (q(learner.target_params, obs) for _ in range(2))
+        table = resting._table[1]
+        plain = q({"q": dict(resting)}, obs)
+        assert first.shape == plain.shape
+        torch.testing.assert_close(first, plain.detach())
+        assert torch.equal(first, again)
+        assert resting._table[1] is table
+    few = obs[:1, :, :10]  # not worth it: fewer rows than states
+    resting._table = None
+    torch.testing.assert_close(q(learner.target_params, few), q({"q": dict(resting)}, few).detach())
+    assert resting._table is None
+    assert not learner.params["q"].rest

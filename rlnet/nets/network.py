@@ -57,6 +57,21 @@ class Packed(Mapping[str, Tensor]):
     def __init__(self, flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.flat, self._shapes = flat, shapes
         self._views: dict[str, Tensor] = {}
+        # Whether they stay for many steps, as those of a target network do: outputs are then worth being remembered.
+        self.rest = False
+        self._table: tuple[int, np.ndarray] | None = None  # of which version of `flat`, and [M·S, O]
+
+    def table(self, states: int, outputs: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """The outputs for every state, [M·S, O], which are asked for anew when torch has changed `flat`.
+
+        Args:
+            outputs: states [M, S] → [M, S, O].
+        """
+        version = self.flat._version
+        if self._table is None or self._table[0] != version:
+            every = torch.arange(states).expand(len(self.flat), -1)
+            self._table = version, outputs(every).flatten(0, 1).numpy()
+        return self._table[1]
 
     def leaf(self) -> "Packed":
         """The same parameters, by which a loss can be differentiated: its gradient is with respect to `flat`."""
