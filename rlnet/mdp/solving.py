@@ -171,7 +171,7 @@ def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, device:
                 first = linear_programme(smaller, 1.0)
                 pairs = pairs if first is None else _proper_or(smaller, first, pairs)
             v, pairs = policy_iteration(smaller, 1.0, pairs, progress)
-            bound = undiscounted_bound(smaller, v, pairs)
+            bound = undiscounted_bound(smaller, v, pairs, tol)
             done = f"{'policy_iteration' if method == 'auto' else method} (LU)"
     except UnboundedLoopError as loop:
         raise UnboundedValueError(proper.members(loop.states)) from None
@@ -210,20 +210,20 @@ def _swept_at_one(
     if not np.isfinite(bound) and not progress.exhausted:
         # Sweeping did not settle: exact policy iteration finds the loop that pays, or the value if there is one.
         v, pairs = policy_iteration(system, 1.0, proper_policy(system)[1], progress)
-        return v, undiscounted_bound(system, v, pairs), f"{method}, then policy_iteration (LU)"
+        return v, undiscounted_bound(system, v, pairs, tol), f"{method}, then policy_iteration (LU)"
     return sweeps.values()[place], bound, done if order is None else f"{done}, {SORTED}"
 
 
 def _patience(system: System, method: str) -> int:
-    """Rounds without progress before sweeping is given up. Without a reward inside a loop, sweeping must
-    settle, however long a path it has to walk; with one, the loop may pay, or cancel out, and exact policy iteration
-    has to decide."""
+    """Rounds without progress before sweeping is given up for exact policy iteration. Without a reward inside a loop,
+    sweeping must settle, but some policy may go on for very long; with one, the loop may pay, or cancel out. A round
+    is one sweep of value iteration, hundreds of the others."""
     suspects = (system.reward > 0.0) & ~system.ends
     if suspects.any():
         _, inside = end_components(system.pair_state, system.transition, ~system.ends)
         if (suspects & inside).any():
             return 200 if method == "value_iteration" else 10
-    return 100_000 if method == "value_iteration" else 1000
+    return 100_000 if method == "value_iteration" else 30
 
 
 def _proper_or(system: System, pairs: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -7,20 +7,22 @@ from dataclasses import replace
 import numpy as np
 
 from rlnet.mdp.direct import UnboundedLoopError, policy_iteration, proper_policy
-from rlnet.mdp.linear import DiscountedSystem
-from rlnet.mdp.structure import end_components
+from rlnet.mdp.linear import DiscountedSystem, SingularChainError
+from rlnet.mdp.structure import end_components, row_any
 from rlnet.mdp.system import EPS, System, quotient
 
+PLATEAU = (1e-12, 1e-10, 1e-8)  # of the largest value: how close those lie that are taken as one
 DIGITS = 12  # of values, that rounding in their solution leaves alone
 
 
-def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray) -> float:
+def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray, tol: float) -> float:
     """max |v − v*| at γ = 1 from a value below and one above.
 
     Below: the policy's own value, v − c w with w its expected steps. Above: any u with Tu ≤ u, since then V^π ≤ u for
     every policy that ends. Such a u solves the problem whose every step pays θ more, if θ exceeds what rounding and
-    residual take away; the inequality is checked. Where a loop's rewards cancel there is no such u, and the loop is
-    merged into one state first. Infinite where neither was found.
+    residual take away; the inequality is checked. Where policies go on for so long that this makes more than `tol`,
+    states of nearly the same value are merged first, and so is a loop whose rewards cancel, where there is no such u.
+    Infinite where none was found.
     """
     states, _ = system.first_pairs()
     if len(states) == 0:
@@ -32,6 +34,8 @@ def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray) -> floa
     residual = v[states] - (system.reward[pairs] + system.rows[pairs] @ v)
     below = (float(residual.max()) + system.rounding(v)) / least * float(steps.max())
     above = _above(system, v, pairs, steps)
+    if above > tol:
+        above = min(above, _above_plateaus(system, v, tol))
     return max(below, _above_merged(system, v) if np.isinf(above) else above, 0.0)
 
 
@@ -55,10 +59,13 @@ def _above(system: System, v: np.ndarray, pairs: np.ndarray, steps: np.ndarray) 
         if not _is_above(system, u, states, begin):
             try:
                 u, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs)
-            except UnboundedLoopError:
+            except (UnboundedLoopError, SingularChainError):
                 return np.inf
+        rise = float((u - v).max())
         if _is_above(system, u, states, begin):
-            return float((u - v).max())
+            return rise
+        if rise > float(np.abs(v).max()):
+            return np.inf  # some policy goes on for so long that a larger θ is of no use
         theta *= 16.0
     return np.inf
 
@@ -67,6 +74,55 @@ def _is_above(system: System, u: np.ndarray, states: np.ndarray, begin: np.ndarr
     """Whether Tu ≤ u, rounding included."""
     backup = np.maximum.reduceat(system.q(u, 1.0), begin)
     return bool((backup + system.rounding(u) <= u[states]).all())
+
+
+def _above_plateaus(system: System, v: np.ndarray, tol: float) -> float:
+    """As `_above`, where a policy may go on for very long without reward among states of nearly the same value.
+
+    A u that is the same in some states satisfies Tu ≤ u for every pair that stays among them, pays nothing and does not
+    end, without any θ. So states whose values lie close become one state each, these pairs go, and so do free loops
+    that this makes. What the merged problem is worth more counts against the bound. The first that meets `tol`, or the
+    least.
+    """
+    best, scale = np.inf, float(np.abs(v).max())
+    for width in PLATEAU:
+        found = above_levels(system, v, width * scale)
+        best = min(best, found)
+        if best <= tol:
+            break
+    return best
+
+
+def above_levels(system: System, v: np.ndarray, width: float) -> float:
+    """max (u − v) for some u ≥ v*, the same where sorted values lie within `width`; infinite if none was found."""
+    order = np.argsort(v, kind="stable")
+    level = np.empty(system.n, dtype=np.int64)
+    level[order] = np.cumsum(np.diff(v[order], prepend=v[order[0]]) > width)
+    p = system.transition
+    free = _free(system)
+    stays = free & ~row_any(p, level[p.indices] != np.repeat(level[system.pair_state], np.diff(p.indptr)))
+    merged, of, _ = quotient(system, level, stays, stays=False)
+    component, inside = end_components(merged.pair_state, merged.transition, _free(merged))
+    if inside.any():
+        merged, further, _ = quotient(merged, component, inside, stays=False)
+        of = further[of]
+    safe, pairs = proper_policy(merged)
+    if not safe.all():
+        return np.inf
+    try:
+        values, pairs = policy_iteration(merged, 1.0, pairs)
+        found = _steps(merged, pairs)
+    except (UnboundedLoopError, SingularChainError):
+        return np.inf
+    if found is None:
+        return np.inf
+    states, _ = system.first_pairs()
+    return _above(merged, values, pairs, found[0]) + float((values[of] - v)[states].max())
+
+
+def _free(system: System) -> np.ndarray:
+    """bool [P]: the pairs that do not end and surely pay nothing: rounding cannot hide a reward in their mean."""
+    return ~system.ends & (system.reward <= -(system.terms + 1) * EPS * system.magnitude)
 
 
 def _above_merged(system: System, v: np.ndarray) -> float:
