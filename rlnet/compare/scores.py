@@ -138,10 +138,7 @@ def score_member(
         ValueError: an array has the wrong shape, or `against` is neither.
     """
     mdp, optimal = truth.mdp, truth.optimal
-    shape = (mdp.n_states, mdp.n_actions)
-    for name, array, wanted in (("policy", policy, shape), ("v", v, shape[:1]), ("q", q, shape)):
-        if array is not None and array.shape != wanted:
-            raise ValueError(f"{name} has shape {array.shape}, the model needs {wanted}")
+    _require_shapes(mdp, policy=policy, v=v, q=q)
     if against not in (AGAINST_OPTIMAL, AGAINST_POLICY):
         raise ValueError(f"against={against!r}: allowed are {AGAINST_OPTIMAL!r}, {AGAINST_POLICY!r}")
     judged = judge_policy(mdp, policy, optimal)
@@ -174,6 +171,13 @@ def score_member(
         pairs = mdp.available & reach[:, None]
         scalars["exact/coverage"] = float((visits[pairs] > 0).mean()) if pairs.any() else 1.0
     return Scores(scalars, v, v_exact, q_exact, v_limited)
+
+
+def _require_shapes(mdp: FiniteMDP, **arrays: np.ndarray | None) -> None:
+    for name, array in arrays.items():
+        wanted = (mdp.n_states,) if name == "v" else (mdp.n_states, mdp.n_actions)
+        if array is not None and array.shape != wanted:
+            raise ValueError(f"{name} has shape {array.shape}, the model needs {wanted}")
 
 
 def _value_scores(truth: Truth, judged: Judged, v, q, v_exact, q_exact, bellman_policy) -> dict[str, float]:
