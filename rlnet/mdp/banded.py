@@ -10,7 +10,7 @@ from scipy.linalg.blas import dtbsv, stbsv
 from scipy.linalg.lapack import dgbtrf, sgbtrf
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from rlnet.mdp.iterate import ROW_SUM, Progress, reported
+from rlnet.mdp.iterate import Progress, reported
 from rlnet.mdp.system import System, max_norm
 
 LANES = {np.float32: 32, np.float64: 16}  # BLAS adds up columns in steps of so many entries, and any rest one by one
@@ -151,8 +151,6 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
     """
     bands.at(gamma)
     m, shape = bands.m, (bands.width, bands.m)
-    rest = 1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6))
-    goal = 0.5 * tol * rest
     if bands.order is not None:
         reward = reward.reshape(shape)[:, bands.order].ravel()
     factors = Factors(bands)
@@ -163,7 +161,7 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
     while True:
         here = _backup(bands, reward, x)
         rounding = system.rounding(x)
-        bound = (here.change + rounding) / rest
+        bound = system.bound(x, here.change + rounding, gamma)
         progress.sweeps += 1
         reported(progress, bound)
         if bound <= tol or progress.exhausted or progress.interrupted:
@@ -175,7 +173,7 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
             here, kept = last, False
         else:
             left = here.change / last.change if last is not None else 1.0
-            last_step = kept and left * here.change <= goal  # and cheaper than new factors
+            last_step = kept and left * bound <= 0.5 * tol  # and cheaper than new factors
             kept = count <= TRUSTING and (left <= bands.kept or last_step)
         last = here
         if not kept:

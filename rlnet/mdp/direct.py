@@ -14,7 +14,7 @@ from rlnet.mdp.iterate import ROW_SUM, Progress
 from rlnet.mdp.linear import DiscountedSystem
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.structure import end_components, row_min, steps_to_end, sure_to_end
-from rlnet.mdp.system import EPS, System, quotient
+from rlnet.mdp.system import EPS, System, max_norm, quotient
 
 MAX_IMPROVEMENTS = 10_000
 WARM_SWEEPS = 30
@@ -245,9 +245,7 @@ def discounted_bound(system: System, v: np.ndarray, gamma: float) -> float:
     if len(states) == 0:
         return 0.0
     residual = np.maximum.reduceat(system.q(v, gamma), begin) - v[states]
-    contraction = gamma * (1.0 + ROW_SUM * (system.terms + 6))
-    top = float(np.abs(residual).max()) + system.rounding(v)
-    return top / (1.0 - contraction) if contraction < 1.0 else np.inf
+    return system.bound(v, max_norm(residual) + system.rounding(v), gamma)
 
 
 def optimal_pairs(

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from rlnet.mdp.iterate import ROW_SUM
 from rlnet.mdp.model import FiniteMDP
 
 EPS = float(np.finfo(np.float64).eps)
@@ -61,6 +62,24 @@ class System:
         """
         scale = self._largest_reward + 2.0 * (max_norm(v) if len(v) else 0.0)
         return 0.5 * (self.terms + 6) * EPS * scale
+
+    @cached_property
+    def cost(self) -> float:
+        """What every pair costs at least; not positive if some may cost nothing."""
+        return -float((self.reward + (self.terms + 1) * EPS * self.magnitude).max(initial=-np.inf))
+
+    def bound(self, v: np.ndarray, change: float, gamma: float) -> float:
+        """max |v − v*| plus the rounding of a backup, from `change` ≥ |Tv − v|, rounding included; inf if none follows.
+
+        γ < 1: T is a γ-contraction. γ = 1, where every step costs c > 0: with e = `change` and η = e / (c − e),
+        T(1 − η)v ≤ (1 − η)v, so that v* ≤ v + η|v|, and T_π (1 + η)v ≥ (1 + η)v for the greedy π, which therefore ends
+        and is worth at least v − η|v|.
+        """
+        if gamma < 1.0:
+            rest = 1.0 - gamma * (1.0 + ROW_SUM * (self.terms + 6))
+            return change / rest if rest > 0.0 else np.inf
+        rest = self.cost - change
+        return change * (1.0 + max_norm(v) / rest) * (1.0 + 1e-12) if rest > 0.0 else np.inf
 
 
 def max_norm(x: np.ndarray) -> float:

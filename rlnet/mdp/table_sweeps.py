@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg.lapack import dgetrf, dgetrs
@@ -78,6 +79,12 @@ class Table:
         if self.solves:
             self.rows, self.gamma = p.toarray()[pairs][:, self.states], -1.0
 
+    @cached_property
+    def can_end(self) -> bool:
+        """Whether an end can be reached from every state."""
+        p, ends, every = self.system.transition, self.system.ends, np.ones(len(self.system.ends), dtype=bool)
+        return bool(np.isfinite(steps_to_end(self.system.pair_state, p, ends, every)[self.states]).all())
+
     @property
     def useful(self) -> bool:
         return (self.moves or self.small) and not self.wasteful
@@ -134,8 +141,10 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     Policy iteration (S&B ch. 4.3). Where every pair goes to one state or ends, policies are evaluated along paths;
     where states reach their neighbours alone, by band matrices. Else value iteration, where that mixes fast enough.
     """
-    if gamma == 1.0:
+    if gamma == 1.0 and (table.moves or table.system.cost <= 0.0):
         return _whole_costs(table, progress)
+    if gamma == 1.0:
+        return _costs(table, tol, progress)
     rest = 1.0 - gamma * (1.0 + ROW_SUM * (table.system.terms + 6))
     if rest <= 0.0:
         return None
@@ -147,7 +156,7 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     bands, given = table.bands, (table.reward, table.system, gamma, tol, progress)
     found, done = newton(bands, *given) if bands.narrow else None, "policy_iteration (banded LU)"
     if found is None and table.solves:
-        found, done = _policy_iteration(table, gamma, tol, rest, progress), "policy_iteration (dense LU)"
+        found, done = _policy_iteration(table, gamma, tol, progress), "policy_iteration (dense LU)"
     if found is None:
         # In time some five factorizations of bands, ten products of which take as long as one of a backup.
         limit = 0.5 * bands.work / (len(table.sparse.data) + CALL) if bands.useful else LIMIT
@@ -167,6 +176,21 @@ def _whole_costs(table: Table, progress: Progress):
         return None
     reported(progress, 0.0)
     return x, q, top, 0.0, PATHS
+
+
+def _costs(table: Table, tol: float, progress: Progress):
+    """As `solve_table` at γ = 1, where every step costs something: whoever can end will. None where some state never
+    ends, or the bound does not meet `tol`. Pairs within twice the bound of the best never make a loop, since every
+    round of one would cost more.
+    """
+    found, done = None, "policy_iteration (banded LU)"
+    if table.can_end and table.bands.narrow:
+        found = newton(table.bands, table.reward, table.system, 1.0, tol, progress)
+    elif table.can_end and table.solves:
+        found, done = _policy_iteration(table, 1.0, tol, progress), "policy_iteration (dense LU)"
+    if found is None or not found[-1] <= min(tol, 0.1 * table.system.cost):
+        return None
+    return *found, done
 
 
 def _along_paths(table: Table, gamma: float, goal: float, progress: Progress):
@@ -208,7 +232,7 @@ def _doubled(to: np.ndarray, ended: bytes) -> Iterator[np.ndarray]:
         to = to.take(to)
 
 
-def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progress: Progress):
+def _policy_iteration(table: Table, gamma: float, tol: float, progress: Progress):
     """(v, q, top, bound), from the values of the policy that takes every action as often, whose greedy policy is good
     where rewards are rare. As `direct.policy_iteration` otherwise."""
     table.at(gamma)
@@ -227,7 +251,7 @@ def _policy_iteration(table: Table, gamma: float, tol: float, rest: float, progr
         new += table.columns
         top = q.take(new)
         change, slack = max_norm(top - x), system.rounding(x)
-        bound = (change + slack) / rest
+        bound = system.bound(x, change + slack, gamma)
         progress.sweeps += 1
         reported(progress, bound)
         if bound <= tol or progress.exhausted or progress.interrupted:
