@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 DENSE_STATES = 150
+CLOSED_STATES = 64  # up to here products of the dense graph find strong components faster than a sparse one is set up
 TRIMS = 20  # rounds between two searches for components
 
 
@@ -39,17 +40,35 @@ def steps_to_end(pair_state: np.ndarray, successors: sp.csr_matrix, ends: np.nda
 
 def _steps_dense(pair_state, successors, ends, use) -> np.ndarray:
     """The same, level by level: the set-up of a sparse graph takes longer than a small one's levels."""
-    n = successors.shape[1]
-    edge, source = np.repeat(use, np.diff(successors.indptr)), np.repeat(pair_state, np.diff(successors.indptr))
-    leads = np.zeros((n, n), dtype=bool)
-    leads[source[edge], successors.indices[edge]] = True
-    steps, level, count = np.full(n, np.inf), np.zeros(n, dtype=bool), 1
+    leads = _dense_graph(pair_state, successors, use)
+    steps, level, count = np.full(len(leads), np.inf), np.zeros(len(leads), dtype=bool), 1
     level[pair_state[ends & use]] = True
     while level.any():
         steps[level] = count
-        level = leads[:, level].any(axis=1) & (steps == np.inf)
+        level = (leads.dot(level) > 0.0) & (steps == np.inf)
         count += 1
     return steps
+
+
+def _dense_graph(pair_state, successors, use) -> np.ndarray:
+    """float32 [S, S]: `state_graph` as an array."""
+    counts, n = np.diff(successors.indptr), successors.shape[1]
+    edge = use.repeat(counts)
+    leads = np.zeros((n, n), dtype=np.float32)
+    leads[pair_state.repeat(counts)[edge], successors.indices[edge]] = 1.0
+    return leads
+
+
+def _strong_components(pair_state, successors, use) -> np.ndarray:
+    """int [S]: a number for each state, the same where states reach each other by the pairs in `use`."""
+    n = successors.shape[1]
+    if n > CLOSED_STATES:
+        return connected_components(state_graph(pair_state, successors, use), connection="strong")[1]
+    reach = _dense_graph(pair_state, successors, use)
+    np.fill_diagonal(reach, 1.0)
+    for _ in range(n.bit_length()):  # paths of up to 1, 2, 4, ... steps
+        reach = np.minimum(reach.dot(reach), 1.0)
+    return (reach * reach.T).argmax(axis=1)
 
 
 def row_any(matrix: sp.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
@@ -104,7 +123,7 @@ def end_components(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.nd
             inside &= ~leaves
         if not inside.any():
             return np.full(successors.shape[1], -1), inside
-        _, label = connected_components(state_graph(pair_state, successors, inside), connection="strong")
+        label = _strong_components(pair_state, successors, inside)
         leaves = inside & row_any(successors, label[successors.indices] != label[source])
         if not leaves.any():
             member = np.zeros(successors.shape[1], dtype=bool)

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from mdp_problems import random_mdp
 
 from rlnet.mdp import structure
@@ -32,8 +33,10 @@ def maximal_components(pair_state, to, use):
 
 
 @pytest.mark.parametrize("trims", [0, 1, 20])
-def test_end_components_are_the_maximal_ones(trims, monkeypatch):
+@pytest.mark.parametrize("closed", [0, 64])  # by sparse graphs and by dense ones
+def test_end_components_are_the_maximal_ones(trims, closed, monkeypatch):
     monkeypatch.setattr(structure, "TRIMS", trims)
+    monkeypatch.setattr(structure, "CLOSED_STATES", closed)
     rng, several = np.random.default_rng(3), 0
     for _ in range(300):
         system = system_of(random_mdp(rng, ends=0.1))
@@ -48,3 +51,13 @@ def test_end_components_are_the_maximal_ones(trims, monkeypatch):
         assert set(np.flatnonzero(inside).tolist()) == set().union(*(pairs for _, pairs in wanted))
         several += len(wanted) > 1
     assert several > 10
+
+
+def test_long_rings_are_one_component_up_to_the_largest_dense_graph():
+    for n in (*range(1, 12), 33, 63, 64, 65, 100):
+        ring = sp.csr_matrix((np.ones(n), (np.arange(n), (np.arange(n) + 1) % n)), shape=(n, n))
+        component, inside = end_components(np.arange(n), ring, np.ones(n, dtype=bool))
+        assert inside.all()
+        assert len(np.unique(component)) == 1
+        chain = ring[: n - 1]  # without the way back: none
+        assert not end_components(np.arange(n - 1), chain, np.ones(n - 1, dtype=bool))[1].any()
