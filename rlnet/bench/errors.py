@@ -35,20 +35,19 @@ class Reached:
 
 def reach(configs: Path, algo: str, env: str, seeds: int, steps: int | None = None) -> Reached:
     """Train a population through the loop of `scripts/train.py`, without its files, and score it."""
-    import torch
-
     from rlnet.build import build
     from rlnet.compare import reachable
     from rlnet.config import ConfigError
     from rlnet.run import Run
+    from rlnet.threads import set_threads
     from rlnet.train import learn
 
-    torch.set_num_threads(1)
     began = time.perf_counter()
     try:
         length = [] if steps is None else [f"steps={steps}"]
-        config = _composed(configs, algo, f"env={env}", f"seeds={seeds}", *length)
+        config = _composed(configs, algo, f"env={env}", f"seeds={seeds}", "threads=1", *length)
         state = Run(config, build(config))
+        set_threads(state)
     except ConfigError as error:
         return Reached(algo, env, refused=str(error))
     while int(state.steps.min()) < config.steps:
