@@ -143,7 +143,7 @@ class Learner:
         self._noise = Streams(seeds, "noise", device)  # of noisy networks
         # A member whose gradient is once not finite goes back to parameters before, and stays there.
         self.alive = torch.ones_like(self.theta[:, :1], dtype=torch.bool)  # [M, 1]
-        self._all_alive = True  # surely
+        self.all_alive = True  # for sure; not asked of a GPU, which would have to be waited for
         self._sound = self.theta.clone()  # [M, P], parameters whose gradient was finite, at most KEEPING steps old
         self._count = 0  # steps
         shape = (len(seeds), envs, self.layout.size)
@@ -179,9 +179,9 @@ class Learner:
         norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
         if self._max_norm is not None:
             grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
-        # Asking would make a GPU wait. NaN is not below infinity.
-        self._all_alive = self._all_alive and not grad.is_cuda and norm.numpy().max() < torch.inf
-        if not self._all_alive:
+        # NaN is not below infinity.
+        self.all_alive = self.all_alive and not grad.is_cuda and norm.numpy().max() < torch.inf
+        if not self.all_alive:
             self.alive &= norm < torch.inf
             grad, learning_rate = torch.where(self.alive, grad, 0.0), learning_rate * self.alive
             for theta in (self.theta, self.target):
@@ -268,7 +268,7 @@ class Learner:
         """Go on from `state_dict`."""
         self.theta.copy_(state["theta"])
         self.alive.copy_(state["alive"])
-        self._all_alive, self._count = bool(self.alive.all()), state["count"]
+        self.all_alive, self._count = bool(self.alive.all()), state["count"]
         self._sound.copy_(state["sound"])
         if self.target is not None:
             self.target.copy_(state["target"])

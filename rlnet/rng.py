@@ -116,6 +116,13 @@ class BlockUniform:
         self._next += 1
         return self._numbers[:, self._next - 1]
 
+    def skip(self) -> None:
+        """Go past what `next` would give."""
+        if self._next == self.block:
+            self.next()
+        else:
+            self._next += 1
+
     def reseed(self, seeds: Sequence[int]) -> None:
         """Forget what is left of the block and start every member's stream again."""
         self.streams.reseed(seeds)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -74,19 +74,20 @@ class Run:
     @property
     def explore(self) -> Tensor:
         """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
-        return self._unscheduled if self._explore is None else self._explore.at(self._progress())
+        return self._unscheduled if self._explore is None else self._explore.at(self._progress)
 
     @property
     def learning_rate(self) -> Tensor:
         """[M, 1]; 0 for a member that has done its steps while others have not, or diverged."""
-        rate = self._rate.at(self._progress()) * self.learner.alive
-        active = self.steps.numpy() < self.config.steps
+        rate, active = self._rate.at(self._progress), self.steps.numpy() < self.config.steps
+        if not self.learner.all_alive:
+            rate = rate * self.learner.alive
         return rate if active.all() else rate * torch.from_numpy(active)[:, None].to(rate.device)
 
     @property
     def correction(self) -> Tensor:
         """β of prioritised replay now: [M, 1]."""
-        return self._correction.at(self._progress())
+        return self._correction.at(self._progress)
 
     def _progress(self) -> Progress:
         """How far each member is: one object for as long as they all stay there."""
@@ -213,9 +214,12 @@ class _Scheduled:
         self._progress: Progress | None = None  # that `_value` is of
         self._value: Tensor | None = None
 
-    def at(self, progress: Progress) -> Tensor:
+    def at(self, now: Callable[[], Progress]) -> Tensor:
         """Not to be written into: the next call may give it again."""
-        if self._value is None or not (self._config.name == "constant" or progress is self._progress):
+        if self._value is not None and self._config.name == "constant":
+            return self._value
+        progress = now()
+        if progress is not self._progress:
             value = np.asarray(self._factor * scheduled(self._config, progress), np.float32)
             self._progress, self._value = progress, torch.from_numpy(value).to(self._device)
         return self._value

@@ -76,14 +76,14 @@ class CartPoleSimulation:
         """Take `action` [M, N] int64, 0 (left) or 1 (right), everywhere."""
         failed = self._move_few(action) if self.few else self._move(action)
         self._now += 1
-        uniform = self._starts.next()  # drawn whether needed or not: when others end must not decide what comes next
         obs, cut = self._observation(), self._none
         if self._now >= self._limit:
             self._limit = int(self._began.min()) + self.max_steps
             cut = (self._now - self._began >= self.max_steps) & ~failed
         elif failed is self._none:
+            self._starts.skip()  # numbers are drawn, needed or not: when others end must not decide what comes next
             return Step(obs, self._reward, failed, failed, self._all, obs)
-        self._restart(failed | cut, uniform)
+        self._restart(failed | cut, self._starts.next())
         return Step(obs, self._reward, failed, cut, self._all, self._observation())
 
     def _move(self, action: np.ndarray) -> np.ndarray:
