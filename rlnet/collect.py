@@ -215,7 +215,7 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same next rollout."""
         arrays = {"obs": self._obs, "age": self._age, "sums": self._sums, "finished": self._finished}
-        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        tensors = {name: torch.as_tensor(array + 0) for name, array in arrays.items()}
         tensors["episode_count"] = torch.from_numpy(self.episode_count)
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
         return {**tensors, **streams, "rows": self._tensors, "simulation": self._simulation.state_dict()}

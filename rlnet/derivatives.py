@@ -1,4 +1,4 @@
-"""Pieces that many losses share, with derivatives written by hand; imports numpy and torch alone.
+"""Pieces that many losses share, with derivatives written by hand; imports numpy and torch.
 
 Autograd would find the same ones; a test holds them against it and against finite differences. It would take an
 operation and a node of its graph for each sign in a formula, which for small networks is most of an update's time. For
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from rlnet.nets.backprop import QUIET
+
 Array = Any  # of numpy on the CPU, else of torch
-QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the learner reports what is not finite
 
 
 def _shared(*tensors: Tensor | None) -> tuple[ModuleType, list[Array]]:

@@ -1,4 +1,4 @@
-"""One optimiser step for all members: sum of losses, one backward pass, per-member clip, per-member learning rate."""
+"""One optimiser step for all members: the gradient of each one's own loss, a clip and a learning rate for each."""
 
 import logging
 import os
@@ -130,7 +130,7 @@ class Learner:
         # The current parameters by role and name, without gradient: views that follow every step.
         self.params = self.layout.unpack(self.theta)
         self._by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"
-        self._by_hand = self._by_hand and possible(algorithm, setting, self.params)
+        self._by_hand = self._by_hand and possible(algorithm, setting)
         # By role, the views of the gradient that it is written into.
         self._slots = (
             {role: own.flat.numpy() for role, own in self.layout.unpack(self._grad).items()} if self._by_hand else {}

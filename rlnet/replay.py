@@ -222,6 +222,7 @@ class Replay:
         mass = (error[0].abs().double() + self._floor) ** self._exponent
         place = batch.extra["place"][0]
         self._mass.scatter_(-1, place, mass)
+        mass = self._mass.gather(-1, place)  # of a row that was drawn twice, and missed differently, one of both
         drawable = mass if self.steps == 1 else mass * self._begins(place // self._ring["reward"].shape[2])
         self._drawable.set(*(as_array(x, self._library) for x in (place, drawable)))
         self._top = torch.maximum(self._top, mass.amax(-1, keepdim=True))

@@ -21,7 +21,7 @@ from rlnet.nets.backprop import as_steps, rows_of
 Array = np.ndarray
 
 
-def possible(algorithm: Algorithm, setting: Setting, params: Mapping[str, Packed]) -> bool:
+def possible(algorithm: Algorithm, setting: Setting) -> bool:
     """Whether this algorithm's gradient can be had by hand with these networks."""
     plain = setting.quantiles == 1 and not setting.dueling
     if algorithm.slopes is not None:

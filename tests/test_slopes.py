@@ -115,7 +115,7 @@ def test_what_has_no_derivative_by_hand_goes_through_autograd():
     ):
         assert not make_run("env=gridworld", *overrides).learner._by_hand, overrides
     run = make_run("env=pendulum", "algo=ppo")
-    assert not possible(run.problem.algorithm, run.problem.setting, run.learner.params)
+    assert not possible(run.problem.algorithm, run.problem.setting)
     assert {"dqn", "double_dqn", "q_learning", "td0", "mc", "ppo"} <= set(BY_HAND) <= set(algos.names())
 
 

@@ -17,10 +17,11 @@ def test_every_tuned_setting_composes_and_gives_way_to_the_command_line(name):
 
 
 @pytest.mark.slow
-def test_tuned_ppo_balances_the_pole_with_every_seed():
-    run = trained("tuned=cartpole_ppo", "seeds=3", "seed=100")
+def test_tuned_ppo_balances_the_pole_with_nearly_every_seed():
+    """Of 120 other seeds 112 ended at 475 or more; were it half of them only, 9 of 12 would do so once in 14 times."""
+    run = trained("tuned=cartpole_ppo", "seeds=12", "seed=100")
     params = {name: tensor.numpy() for name, tensor in run.learner.params["pi"].items()}
-    layers = [[(params[f"weight{k}"][m], params[f"bias{k}"][m]) for k in range(3)] for m in range(3)]
+    layers = [[(params[f"weight{k}"][m], params[f"bias{k}"][m]) for k in range(3)] for m in range(12)]
     returns = [mean_return(member) for member in layers]
     assert np.median(returns) == 500
-    assert min(returns) >= 475
+    assert sum(value >= 475 for value in returns) >= 9

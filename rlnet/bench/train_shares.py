@@ -20,6 +20,8 @@ PARTS = (
     ("sampling", "rlnet/replay.py", ()),
     ("sampling", "rlnet/data.py", ()),
     ("backward", "torch/autograd/", ()),
+    ("backward", "rlnet/nets/backprop.py", ("backward",)),
+    ("forward", "rlnet/nets/", ()),
     ("optimiser", "rlnet/learner.py", ("_adam_step", "_sgd_step", "follow")),
     ("environment", "rlnet/envs/", ()),
     ("acting", "rlnet/acting.py", ()),

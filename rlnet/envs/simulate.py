@@ -198,6 +198,8 @@ class TabularSimulation:
         if self._alone:
             tables = self.sampler.next_state, self.sampler.reward, self.sampler.terminated
             self._tables = [table.reshape(-1, 1, 1) for table in tables]
+            for table in self._tables:  # steps show them
+                table.flags.writeable = False
 
     def reset(self, seeds: Sequence[int] | None = None, where: Array | None = None) -> Array:
         """Begin a new episode everywhere, or only `where` (bool [M, N]).
@@ -284,7 +286,7 @@ class TabularSimulation:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with exactly the same steps."""
-        arrays = {"state": torch.as_tensor(self.state), "age": torch.as_tensor(self.age).clone()}
+        arrays = {"state": torch.as_tensor(self.state + 0), "age": torch.as_tensor(self.age).clone()}
         return {**arrays, "numbers": self._numbers.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -23,8 +23,8 @@ Array = np.ndarray
 CHUNK = 2**19  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
 LARGE = 2**15  # numbers from which on torch is faster, which passes over memory once where numpy does several times
 DENSE = 256  # states up to which rows of one member are summed by a product
+QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the learner reports what is not finite
 SHAPES = 4  # of so many numbers of rows the memory is kept
-QUIET = {"over": "ignore", "invalid": "ignore"}  # a member that diverges is reported by the learner
 
 
 def _tanh_slope(grad: Array, value: Array) -> None:

@@ -260,3 +260,12 @@ def test_refused():
         TabularSimulation(mdp, [0], 1, max_steps=0)
     with pytest.raises(RuntimeError, match="step before the first reset"):
         TabularSimulation(mdp, [0], 1).step(torch.zeros(1, 1, dtype=torch.int64))
+
+
+def test_who_writes_into_a_step_of_one_environment_does_not_change_the_model():
+    simulation = Simulation(build_gridworld(preset("sutton5x5")), [0], 1)
+    simulation.reset()
+    step = simulation.step(np.array([[0]]))
+    for array in (step.reward, step.next_obs, step.terminated):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 1
