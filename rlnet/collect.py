@@ -201,7 +201,7 @@ class Collector:
 
     def new_steps(self, rollout: Rollout) -> np.ndarray:
         """Transitions that the rollout added, per member: [M]."""
-        return rollout.valid[self.lookback :].cpu().numpy().sum((0, 2))
+        return rollout.valid.cpu().numpy()[self.lookback :].sum((0, 2))
 
     def episodes(self) -> dict[str, Tensor]:
         """Means over the episodes that ended since the last call, [M]; NaN for a member without any."""

@@ -138,6 +138,7 @@ def entropy(log_probabilities: Tensor) -> Tensor:
 def clipped_gain_by_hand(
     xp: ModuleType, log_prob: Array, old: Array, advantage: Array, clip: Array
 ) -> tuple[Array, ...]:
+    """The gain, its slope by log π, ρ − 1 − log ρ and ρ, see `clipped_gain`."""
     change = log_prob - old
     ratio = xp.exp(change)
     free, held = ratio * advantage, xp.minimum(xp.maximum(ratio, 1 - clip), 1 + clip) * advantage

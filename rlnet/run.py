@@ -22,6 +22,7 @@ from rlnet.members import column, columns
 from rlnet.replay import Replay
 from rlnet.rng import Array, Streams
 
+FEW = 32  # so many rows of one member are counted one by one in less time than numpy's calls take
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
 RESUMABLE = ("steps", "log_every", "compare_every", "compare_share", "checkpoint_every", "threads", "compile", "resume")
 
@@ -228,6 +229,11 @@ class _Scheduled:
 def _count(visits: Array, obs: Array, action: Array, valid: Array, active: Array) -> None:
     """Add the valid (member, state, action) of active members, bool [M], in [T, M, N] rows to visits [M, S, A]."""
     members, states, actions = visits.shape
+    if members == 1 and isinstance(visits, np.ndarray) and obs.size <= FEW:
+        rows = zip(obs.ravel().tolist(), action.ravel().tolist(), (valid & active).ravel().tolist(), strict=True)
+        for state, taken, counts in rows:
+            visits[0, state, taken] += counts
+        return
     first = np.arange(0, members * states, states)[:, None]
     if isinstance(visits, np.ndarray):
         index, counts = (obs + first) * actions + action, valid & active[:, None]

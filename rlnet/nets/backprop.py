@@ -80,21 +80,14 @@ class _Space:
         for start in range(0, members, size):
             where = 0 if members == 1 else slice(start, min(start + size, members))
             inputs = [None if x is None else x[where] for x in (first, *values)]
-            views = [[None if x is None else view(x) for x in inputs] for view in (_units, _ones, _transposed)]
+            views = zip(*((None, None, None) if x is None else _views(x) for x in inputs), strict=True)
             short = where if members == 1 else slice(0, where.stop - start)
             self.parts.append(_Part(where, inputs, *views, [None, *(x[short] for x in scratch)]))
 
 
-def _units(x: Array) -> Array:
-    return x[..., :-1]
-
-
-def _ones(x: Array) -> Array:
-    return x[..., -1]
-
-
-def _transposed(x: Array) -> Array:
-    return x.swapaxes(-1, -2)
+def _views(x: Array) -> tuple[Array, Array, Array]:
+    """Without the column of ones; that column; transposed."""
+    return x[..., :-1], x[..., -1], x.swapaxes(-1, -2)
 
 
 @dataclass(frozen=True, eq=False)

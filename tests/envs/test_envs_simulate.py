@@ -147,7 +147,7 @@ def test_arrays_and_tensors_take_the_same_steps(name, max_steps, seeds, envs):
         ours = pair[0].step(action, hold)
         theirs = pair[1].step(torch.from_numpy(action), None if hold is None else torch.from_numpy(hold))
         for array, tensor in zip(ours, theirs, strict=True):
-            assert torch.equal(torch.from_numpy(array), tensor)
+            assert torch.equal(torch.from_numpy(array.copy()), tensor)
         obs = ours.obs
         if t % 10 == 9:
             obs = pair[0].reset(where=some)
