@@ -99,9 +99,7 @@ def _judged(state: Run) -> Judgement | None:
 
 def _loop(state: Run, record: Record, first: Judgement | None) -> dict[str, np.ndarray]:
     """Update until every member has done its steps; the last row of the log."""
-    config = state.config
-    exact = first is not None
-    step = int(state.steps.max())
+    config, exact, step = state.config, first is not None, int(state.steps.max())
     log, save = Cadence(config.log_every, step), Cadence(config.checkpoint_every, step)
     compare = Capped(config.compare_every, step, config.compare_share)
     scores = first.comparison.scalars if exact else {}

@@ -46,9 +46,10 @@ def _relu_slope(grad: Array, value: Array) -> None:
         grad *= value > 0
 
 
+ZERO = np.zeros((), np.float32)  # an array: a plain 0 takes numpy as long as a small comparison itself
 # name → (in place, and the gradient with respect to what came in, in place, from the values that went out)
 ACTIVATIONS: dict[str, tuple[Callable[[Array], None], Callable[[Array, Array], None]]] = {
-    "relu": (lambda x: np.maximum(x, 0, out=x), _relu_slope),
+    "relu": (lambda x: np.maximum(x, ZERO, out=x), _relu_slope),
     "tanh": (lambda x: np.tanh(x, out=x), _tanh_slope),
 }
 

@@ -7,10 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rlnet.nets.backprop import Perceptron
-
-ZERO = np.zeros((), np.float32)  # an array: a plain 0 takes numpy as long as the comparison itself
-ACTIVATIONS = {"relu": lambda x: np.maximum(x, ZERO, out=x), "tanh": lambda x: np.tanh(x, out=x)}  # in place
+from rlnet.nets.backprop import ACTIVATIONS, Perceptron
 
 
 def forward(net: Perceptron, flat: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -41,7 +38,7 @@ def _prepared(net: Perceptron, flat: np.ndarray, envs: int) -> Callable[[np.ndar
     values = [np.ones((*lead, width + 1), flat.dtype) for width in net.widths[:-1]]  # the inputs of layers, and 1
     out = np.empty((*lead, net.widths[-1]), flat.dtype)
     into = [*(value[..., :-1] for value in values[1:]), out]
-    activate, first, bias, x = ACTIVATIONS[net.activation], layers[0], layers[0][..., -1:, :], values[0][..., :-1]
+    activate, first, bias, x = ACTIVATIONS[net.activation][0], layers[0], layers[0][..., -1:, :], values[0][..., :-1]
     later = [(value, value[..., -1], *pair) for value, *pair in zip(values[1:], layers[1:], into[1:], strict=True)]
     shown = out.reshape(len(flat), envs, -1)
 
