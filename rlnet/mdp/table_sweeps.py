@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +12,7 @@ from rlnet.mdp.direct import DIRECT_STATES, MAX_IMPROVEMENTS
 from rlnet.mdp.iterate import ROW_SUM, Progress, reported
 from rlnet.mdp.mixing import LIMIT, mixed
 from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.paths import Paths
 from rlnet.mdp.structure import steps_to_end
 from rlnet.mdp.system import max_norm, system_of
 
@@ -65,14 +65,9 @@ class Table:
             number_of[self.states] = self.columns
             to = np.full(len(goes_on), self.m)
             to[goes_on > 0] = number_of[p.indices]
-            self.to = to[pairs]
-            self.ended = np.full(self.m + 1, self.m).tobytes()
             every = np.ones(len(goes_on), dtype=bool)
             steps = np.append(steps_to_end(system.pair_state, p, goes_on == 0, every)[self.states], 0.0)
-            self.stuck = bool(np.isinf(steps).any())
-            nearest = steps[self.to].reshape(self.width, self.m).argmin(0)
-            self.way_rewards, self.way = self.policy_paths(nearest * self.m + self.columns)
-            self.ways = None if self.stuck else list(_doubled(self.way, self.ended))
+            self.paths = Paths(self.reward, to[pairs], steps)
         elif self.small:  # states that do not act are worth 0
             self.sparse = p[pairs][:, self.states]
             self.bands = Bands(self.sparse, self.width)
@@ -96,12 +91,6 @@ class Table:
             self.matrix = np.tile(np.eye(self.m), (self.width, 1)) - self.weights
             self.mean_matrix = self.matrix.reshape(self.width, self.m, self.m).mean(axis=0)
             self.mean_reward = self.reward.reshape(self.width, self.m).mean(axis=0)
-
-    def policy_paths(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(reward [m + 1], successor int [m + 1]) of a policy; the last place stands for what has ended."""
-        reward, to = np.zeros(self.m + 1), np.full(self.m + 1, self.m)
-        reward[:-1], to[:-1] = self.reward.take(at), self.to.take(at)
-        return reward, to
 
     def laid_out(self, x: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float):
         """(v [S], q [S, A], policy [S, A]) from the values [m] of the states that act, q flat [A m] and its maximum.
@@ -149,7 +138,7 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
     if rest <= 0.0:
         return None
     if table.moves:
-        x, q, top, change = _along_paths(table, gamma, 0.5 * tol * rest, progress)
+        x, q, top, change = table.paths.solve(gamma, 0.5 * tol * rest, table.system, progress)
         bound = (change + table.system.rounding(x)) / rest
         reported(progress, bound)
         return x, q, top, bound, PATHS
@@ -169,9 +158,9 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
 def _whole_costs(table: Table, progress: Progress):
     """As `solve_table` at γ = 1, where every step that does not end costs a whole number: then sums are exact, values
     that a backup does not change are v*, and no loop ties. None where some state never ends."""
-    if not table.costs or table.stuck:
+    if not table.costs or table.paths.stuck:
         return None
-    x, q, top, change = _along_paths(table, 1.0, 0.0, progress)
+    x, q, top, change = table.paths.solve(1.0, 0.0, table.system, progress)
     if change > 0.0 or max_norm(x) > WHOLE:
         return None
     reported(progress, 0.0)
@@ -191,45 +180,6 @@ def _costs(table: Table, tol: float, progress: Progress):
     if found is None or not found[-1] <= min(tol, 0.1 * table.system.cost):
         return None
     return *found, done
-
-
-def _along_paths(table: Table, gamma: float, goal: float, progress: Progress):
-    """Policy iteration from the shortest ways to an end, until no backup changes a value by more than `goal` or what
-    rounding explains: (v, q, top, the largest change)."""
-    m, total = table.m, table.way_rewards.copy()
-    ways = _doubled(table.way, table.ended) if table.ways is None else table.ways
-    for _ in range(MAX_IMPROVEMENTS):
-        progress.sweeps += 1
-        total = _path_values(total, ways, gamma)
-        x, q = total[:m], (gamma * total).take(table.to)
-        q += table.reward
-        by_action = q.reshape(table.width, m)
-        top = np.maximum.reduce(by_action, 0)
-        change = max_norm(top - x)
-        if change <= goal or progress.exhausted or change <= NEAR_ROUNDING * table.system.rounding(x):
-            break
-        total, to = table.policy_paths(by_action.argmax(0) * m + table.columns)
-        ways = _doubled(to, table.ended)
-    return x, q, top, change
-
-
-def _path_values(total: np.ndarray, ways: Iterable[np.ndarray], gamma: float) -> np.ndarray:
-    """Discounted rewards along paths: to those of the first 2^k steps, every round adds the next 2^k."""
-    for to in ways:
-        following = total.take(to)
-        following *= gamma
-        total += following
-        gamma *= gamma
-        if gamma < 1e-20:
-            break
-    return total
-
-
-def _doubled(to: np.ndarray, ended: bytes) -> Iterator[np.ndarray]:
-    """Where paths are after 1, 2, 4, ... steps, until all have ended; for ever if some do not."""
-    while to.tobytes() != ended:
-        yield to
-        to = to.take(to)
 
 
 def _policy_iteration(table: Table, gamma: float, tol: float, progress: Progress):
