@@ -1,6 +1,6 @@
 """From a checked config to the objects of a run; what does not fit together is refused here, before anything starts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -43,6 +43,16 @@ class Problem:
                 limit = None if steps is None else time_limit(mdp, solution.gamma, steps, solution.temperature)
                 known[id(solution)] = Truth(mdp, solution, limit)
         return [known[id(solution)] for solution in self.solutions]
+
+    def of(self, members: Sequence[int]) -> "Problem":
+        """The same for some of the members."""
+        tables = {name: getattr(self.setting, name) for name in ("given_policy", "given_behaviour")}
+        own = {name: None if table is None else table[members] for name, table in tables.items()}
+        if self.solutions is None:
+            return replace(self, setting=replace(self.setting, **own))
+        part = replace(self, setting=replace(self.setting, **own), solutions=[self.solutions[m] for m in members])
+        vars(part)["truths"] = [self.truths[m] for m in members]  # what is known need not be found again
+        return part
 
 
 def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: object) -> Solution:

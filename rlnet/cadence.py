@@ -10,15 +10,15 @@ GRACE = 1.0  # seconds of comparing that no run has to account for: what so litt
 
 
 class Cadence:
-    """Whether another `every` steps have gone by since `step`."""
+    """Whether another `every` steps have gone by since `step`: when `next` is reached."""
 
     def __init__(self, every: int, step: int) -> None:
-        self.every, self._next = every, (step // every + 1) * every
+        self.every, self.next = every, (step // every + 1) * every
 
     def due(self, step: int) -> bool:
-        if step < self._next:
+        if step < self.next:
             return False
-        self._next = (step // self.every + 1) * self.every
+        self.next = (step // self.every + 1) * self.every
         return True
 
 
@@ -51,7 +51,7 @@ class Capped(Cadence):
         self.spent += self._last
 
     def due(self, step: int) -> bool:
-        if step < self._next:
+        if step < self.next:
             return False
         elapsed = self._clock() - self._began
         if self._allowed < 1 and self.spent + self._last > GRACE + self._allowed * elapsed:

@@ -212,22 +212,26 @@ class Collector:
         self._finished[:] = 0
         return means
 
+    def _counted(self) -> dict[str, np.ndarray]:
+        """What is counted: views [M, ...]."""
+        counted = {"age": self._age, "sums": self._sums.swapaxes(0, 1), "finished": self._finished.T}
+        return counted | {"episode_count": self.episode_count}
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with the same next rollout."""
-        arrays = {"obs": self._obs, "age": self._age, "sums": self._sums, "finished": self._finished}
-        tensors = {name: torch.as_tensor(array + 0) for name, array in arrays.items()}
-        tensors["episode_count"] = torch.from_numpy(self.episode_count)
+        """Everything needed to go on with the same next rollout; all tensors with the members in front."""
+        tensors = {name: torch.as_tensor(array + 0) for name, array in self._counted().items()}
+        rows = {name: tensor.transpose(0, 1) for name, tensor in self._tensors.items()}
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
-        return {**tensors, **streams, "rows": self._tensors, "simulation": self._simulation.state_dict()}
+        simulation = self._simulation.state_dict()
+        return {"obs": torch.as_tensor(self._obs + 0), **tensors, **streams, "rows": rows, "simulation": simulation}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self._obs = as_array(state["obs"], self._library)
-        for name in ("age", "sums", "finished", "episode_count"):
-            own = self.episode_count if name == "episode_count" else getattr(self, f"_{name}")
+        for name, own in self._counted().items():
             own[:] = state[name].cpu().numpy()
         for name, tensor in self._tensors.items():
-            tensor.copy_(state["rows"][name])
+            tensor.copy_(state["rows"][name].transpose(0, 1))
         self._uniforms.load_state_dict(state["uniforms"])
         self._reset_seeds.load_state_dict(state["reset_seeds"])
         self._simulation.load_state_dict(state["simulation"])

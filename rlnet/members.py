@@ -5,11 +5,12 @@ last one fastest, and all seeds of a setting together. Member m does what `alone
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,6 +100,65 @@ def _with(node: Any, setting: dict[str, float]) -> Any:
         inner = node[name] if isinstance(node, dict) else getattr(node, name)
         changed[name] = _with(changed.get(name, inner), {rest: value}) if rest else value
     return node | changed if isinstance(node, dict) else replace(node, **changed)
+
+
+def most_parts(config: Config) -> int:
+    """Into how many populations `split` can split one."""
+    return max(_sides(config))
+
+
+def _sides(config: Config) -> list[int]:
+    """The lengths of the lists of `vary`, and the number of seeds: their product is M."""
+    return [*(len(values) for values in varied(config).values()), config.seeds]
+
+
+def split(config: Config, count: int) -> list[tuple[Config, list[int]]]:
+    """The configs of `count` populations that are this one together, and the members of it that each has.
+
+    The seeds are shared out, or the longest list of `vary` where that is longer.
+    """
+    lists, sides = varied(config), _sides(config)
+    axis = max(range(len(sides)), key=lambda k: (sides[k], k))
+    numbering, parts = np.arange(len(config.member_seeds)).reshape(sides), []
+    for own in np.array_split(np.arange(sides[axis]), count):
+        if axis == len(lists):
+            part = replace(config, seed=config.seed + int(own[0]), seeds=len(own), processes=1)
+        else:
+            key = list(lists)[axis]
+            part = replace(config, vary=lists | {key: [lists[key][k] for k in own]}, processes=1)
+        parts.append((part, numbering.take(own, axis).ravel().tolist()))
+    return parts
+
+
+def part_of(whole: Any, members: Sequence[int]) -> Any:
+    """A state of all members cut down to some: see `joined`."""
+    if isinstance(whole, Mapping):
+        return {name: part_of(value, members) for name, value in whole.items()}
+    if isinstance(whole, list):
+        return [whole[m] for m in members]
+    return whole[members] if isinstance(whole, Tensor | np.ndarray) and whole.ndim else whole
+
+
+def joined(parts: Sequence[Any], members: Sequence[Sequence[int]]) -> Any:
+    """States of parts of a population as one of all.
+
+    In a state tensors and arrays have the members in front, and lists have one item for each; everything else,
+    numbers without axes too, all members share.
+
+    Args:
+        parts: mappings, nested to any depth, of the same names.
+        members: the numbers of the members of each part.
+    """
+    first = parts[0]
+    if isinstance(first, Mapping):
+        return {name: joined([part[name] for part in parts], members) for name in first}
+    order = np.argsort(np.concatenate(members))
+    if isinstance(first, list):
+        every = [item for part in parts for item in part]
+        return [every[k] for k in order]
+    if isinstance(first, Tensor) and first.ndim:
+        return torch.cat(list(parts))[torch.from_numpy(order)]
+    return np.concatenate(parts)[order] if isinstance(first, np.ndarray) and first.ndim else first
 
 
 def column(config: Config, path: str, device: torch.device | str = "cpu") -> Tensor:

@@ -66,7 +66,9 @@ class Replay:
         self._ring: np.ndarray | dict[str, Tensor] | None = None
         self._added = 0  # rows written since the beginning
         self._exponent, self._floor = priority, floor
-        self._mass = torch.zeros(0)  # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition
+        self._mass = torch.zeros(
+            len(seeds), 0
+        )  # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition
         self._drawable: Priorities | None = None  # the same, without rows that have no whole segment after them yet
         self._top = torch.ones(len(seeds), 1, dtype=torch.float64, device=device)  # the largest p^α so far
 
@@ -228,16 +230,20 @@ class Replay:
         self._top = torch.maximum(self._top, mass.amax(-1, keepdim=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with the same batches."""
+        """Everything needed to go on with the same batches; all tensors with the members in front."""
         priorities = {"mass": self._mass, "top": self._top}
         ring = self._ring
         if isinstance(ring, np.ndarray):
             ring = {name: torch.from_numpy(ring[name].copy()) for name in STORED}
+        if ring is not None:
+            ring = {name: rows.transpose(0, 1) for name, rows in ring.items()}
         return {"ring": ring, "added": self._added, "numbers": self._numbers.state_dict(), **priorities}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self._ring, self._added = state["ring"], state["added"]
+        if self._ring is not None:
+            self._ring = {name: rows.transpose(0, 1) for name, rows in self._ring.items()}
         if self._library is np and self._ring is not None:
             kinds = [(name, rows.numpy().dtype, tuple(rows.shape[3:])) for name, rows in self._ring.items()]
             records = self._records(kinds, self._ring["reward"].shape)

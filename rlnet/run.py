@@ -24,7 +24,17 @@ from rlnet.rng import Array, Streams
 
 FEW = 32  # so many rows of one member are counted one by one in less time than numpy's calls take
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
-RESUMABLE = ("steps", "log_every", "compare_every", "compare_share", "checkpoint_every", "threads", "compile", "resume")
+RESUMABLE = (
+    "steps",
+    "log_every",
+    "compare_every",
+    "compare_share",
+    "checkpoint_every",
+    "threads",
+    "processes",
+    "compile",
+    "resume",
+)
 
 
 class Run:

@@ -14,15 +14,19 @@ The moments that Adam keeps for a unit that is no longer active shrink to denorm
 Adam step of 4,610 parameters take 109 µs in place of 6. Training counts them as zero.
 """
 
+import multiprocessing
 import os
+import warnings
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from rlnet.config import EpochsConfig, ReplayConfig
+from rlnet.config import EpochsConfig, ReplayConfig, require
+from rlnet.members import most_parts
 from rlnet.run import Run
 
 PER_THREAD = 2**24  # multiply-adds of one update that repay a thread: 16 million, about a millisecond
+MEMBERS_EACH, STEPS_EACH = 4, 100_000  # members, and steps of all of them together, that repay a process
 
 
 def cores() -> int:
@@ -42,22 +46,64 @@ def work(run: Run) -> int:
     return len(run.steps) * rows * run.learner.layout.size
 
 
-def set_threads(run: Run) -> int:
+def set_threads(run: Run, processes: int = 1) -> int:
     """Give torch the threads of the config, or by default one for each `PER_THREAD` of its work; never more than cores.
 
     Where OMP_NUM_THREADS is set, the default keeps to it. From here on this thread, and those that it starts, take
     denormal numbers for zero, where the processor can.
 
+    Args:
+        run: whose work it is.
+        processes: how many like this one share the cores.
+
     Returns:
         How many.
     """
-    wanted, most = run.config.threads, cores()
+    wanted, most = run.config.threads, max(cores() // processes, 1)
     if wanted is None:
-        said = os.environ.get("OMP_NUM_THREADS", "")
         plain = any(network.in_numpy is None for network in run.problem.setting.networks.values())
-        wanted = min(work(run) // PER_THREAD if plain else 1, int(said) if said.isdigit() else most)
+        wanted = min(work(run) // PER_THREAD if plain else 1, _allowed(most))
     count = max(1, min(wanted, most))
     torch.set_flush_denormal(True)
     threadpool_limits(1, user_api="blas")
     torch.set_num_threads(count)
     return count
+
+
+def _allowed(most: int) -> int:
+    """At most what the environment says, where it says something."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(most, int(said)) if said.isdigit() else most
+
+
+def processes(run: Run) -> int:
+    """How many processes the members of a run are shared out among: those of the config, or what the work repays.
+
+    Raises:
+        ConfigError: the config asks for several that cannot be.
+    """
+    config = run.config
+    wanted, sides = config.processes, most_parts(config)
+    if wanted == 1 or (sides == 1 and wanted is None):
+        return 1
+    if wanted is None:
+        steps = int((config.steps - run.steps).clamp(min=0).sum())
+        room = _allowed(cores()) // (config.threads or 1)
+        wanted = min(room, sides, len(run.steps) // MEMBERS_EACH, steps // STEPS_EACH)
+        return wanted if wanted > 1 and not config.compile and _why_not(run) is None else 1
+    allowed = f"at most {sides}, the seeds or the longest list of vary, whatever is more, can be shared out"
+    require(wanted <= sides, "processes", wanted, allowed)
+    why = _why_not(run)
+    require(why is None, "processes", wanted, f"must be 1: {why}")
+    return wanted
+
+
+def _why_not(run: Run) -> str | None:
+    """What stands against several processes."""
+    if run.config.device != "cpu":
+        return f"device={run.config.device} is not shared between processes"
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return "this system cannot fork"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that they cannot be saved is said when they are
+        return run.collector.state_dict()["simulation"].get("reason")

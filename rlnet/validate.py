@@ -98,6 +98,8 @@ def _check_train(config: Config) -> None:
         require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
     threads = config.threads
     require(threads is None or threads >= 1, "threads", threads, "must be at least 1, or null for what the work repays")
+    allowed = "must be at least 1, or null for what the work repays"
+    require(config.processes is None or config.processes >= 1, "processes", config.processes, allowed)
     allowed = "must be a share of the run's time in (0, 1]"
     require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")

@@ -13,7 +13,7 @@ from rlnet.data import Rollout
 from rlnet.envs.make import from_model
 from rlnet.mdp import FiniteMDP
 from rlnet.run import Run
-from rlnet.train import learn
+from rlnet.update import learn
 from rlnet.validate import from_hydra
 
 ROOT = Path(__file__).parents[1]

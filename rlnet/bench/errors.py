@@ -40,7 +40,7 @@ def reach(configs: Path, algo: str, env: str, seeds: int, steps: int | None = No
     from rlnet.config import ConfigError
     from rlnet.run import Run
     from rlnet.threads import set_threads
-    from rlnet.train import learn
+    from rlnet.update import learn
 
     began = time.perf_counter()
     try:

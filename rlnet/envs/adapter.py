@@ -139,19 +139,19 @@ class GymnasiumSimulation:
         return obs.reshape(self.members, self.envs, -1).astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with exactly the same steps: the environments, pickled.
+        """Everything needed to go on with exactly the same steps: the environments, pickled one by one.
 
         Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
         """
         state = {"started": self._started, "environments": None, "reason": None}
         state["pending"] = torch.from_numpy(self._pending.copy())  # a tensor: checkpoints hold no arrays of numpy
         try:
-            saved = pickle.dumps(CloudpickleWrapper(self._vectors))
+            saved = [pickle.dumps(CloudpickleWrapper(vector)) for vector in self._vectors]
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
             state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
             warnings.warn(f"{state['reason']}; a run with it cannot be resumed", RuntimeWarning, stacklevel=2)
         else:
-            state["environments"] = torch.frombuffer(bytearray(saved), dtype=torch.uint8)
+            state["environments"] = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in saved]
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ class GymnasiumSimulation:
         if state["environments"] is None:
             raise RuntimeError(state["reason"])
         self.close()
-        self._vectors = pickle.loads(state["environments"].cpu().numpy().tobytes()).fn
+        self._vectors = [pickle.loads(saved.cpu().numpy().tobytes()).fn for saved in state["environments"]]
         self._started, self._pending = state["started"], state["pending"].cpu().numpy().copy()
 
     def close(self) -> None:

@@ -126,15 +126,15 @@ class CartPoleSimulation:
         return self._state.transpose(1, 2, 0).astype(np.float32, order="C")
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with exactly the same steps."""
-        arrays = {"state": self._where().copy(), "age": self._now - self._began}
+        """Everything needed to go on with exactly the same steps; all tensors with the members in front."""
+        arrays = {"state": self._where().swapaxes(0, 1).copy(), "age": self._now - self._began}
         return {name: torch.from_numpy(x) for name, x in arrays.items()} | {"starts": self._starts.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self._now, self._limit = 0, 0
         self._began = -state["age"].cpu().numpy()
-        self._set(state["state"].cpu().numpy().copy())
+        self._set(state["state"].cpu().numpy().swapaxes(0, 1).copy())
         self._starts.load_state_dict(state["starts"])
 
     def close(self) -> None:

@@ -24,6 +24,10 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads(), thread_name_prefix="rlnet-mdp")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork: the child begins its own
+
+
 def in_parts(call: Callable, n: int, count: int | None = None) -> list:
     """`call(lo, hi)` for `count` parts of 0..n, each by a thread; by default for one where n is small, else for as many
     as there are threads."""

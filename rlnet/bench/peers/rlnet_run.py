@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from rlnet.build import build
 from rlnet.config import Config, register
 from rlnet.run import Run
-from rlnet.threads import set_threads
-from rlnet.train import learn
+from rlnet.shares import Shares
+from rlnet.threads import processes, set_threads
 from rlnet.validate import from_hydra
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -45,18 +45,20 @@ def overrides(spec: dict[str, Any]) -> list[str]:
 
 
 class Turns:
-    """A run that goes on; threads are what the run takes by itself for the cores that it may use."""
+    """A run that goes on; threads and processes are what it takes by itself for the cores that it may use."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         config = composed([*overrides(spec), *spec.get("extra", [])])
         self.run = Run(config, build(config))
         set_threads(self.run)
+        self._shares = Shares(self.run, processes(self.run))
 
     def turn(self, steps: int) -> int:
         """At least so many steps of all members together."""
         run, before = self.run, int(self.run.steps.sum())
         while int(run.steps.sum()) - before < steps:
-            learn(run, run.collect())
+            left = steps - (int(run.steps.sum()) - before)
+            self._shares.advance(int(run.steps.max()) + -(-left // len(run.steps)))
         return int(run.steps.sum()) - before
 
     def actor(self) -> list[tuple[np.ndarray, np.ndarray]]:
