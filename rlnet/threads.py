@@ -16,6 +16,7 @@ Adam step of 4,610 parameters take 109 µs in place of 6. Training counts them a
 
 import multiprocessing
 import os
+import sys
 import warnings
 
 import torch
@@ -102,8 +103,8 @@ def _why_not(run: Run) -> str | None:
     """What stands against several processes."""
     if run.config.device != "cpu":
         return f"device={run.config.device} is not shared between processes"
-    if "fork" not in multiprocessing.get_all_start_methods():
-        return "this system cannot fork"
+    if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+        return "this system cannot fork, or not safely"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that they cannot be saved is said when they are
         return run.collector.state_dict()["simulation"].get("reason")
