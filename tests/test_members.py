@@ -140,19 +140,25 @@ def test_every_number_that_may_vary_reaches_its_member_and_no_other(algo):
         assert not torch.allclose(many.learner.theta[0], many.learner.theta[1], atol=1e-7), f"{path} does nothing"
 
 
+ONE_BY_ONE = ("sarsa_lambda", "watkins_q_lambda", "lambda_return")  # on tables
+
+
 @pytest.mark.parametrize(
     ("algo", "env"),
     [
         ("q_learning", "gridworld"), ("sarsa", "cliff"), ("reinforce", "random_walk"), ("dqn", "frozen_lake"),
-        ("ppo", "gridworld"), ("dqn", "cartpole"),
+        ("ppo", "gridworld"), ("dqn", "cartpole"), ("sarsa_lambda", "random_walk"), ("watkins_q_lambda", "cliff"),
+        ("lambda_return", "random_walk"),
     ],
 )  # fmt: skip
 def test_member_40_of_64_does_what_it_does_alone_for_a_hundred_updates(algo, env):
     """The same draws and steps bit for bit, and the same parameters up to the rounding of batched products."""
-    options = [f"env={env}", f"algo={algo}", "algo.envs=2", "algo.rollout=4", "network.hidden=[16]", "steps=1600"]
+    options = [f"env={env}", f"algo={algo}", "algo.envs=2", "algo.rollout=4", "steps=1600"]
     options += ["gamma=0.9", "optimizer.max_grad_norm=0.5"]
     options += ["algo.capacity=500", "algo.learning_starts=50", "algo.batch=16"] if algo == "dqn" else []
     options += ["algo.epochs=1", "algo.minibatches=2"] if algo == "ppo" else []
+    options += ["algo.options.one_by_one=true", "algo.rollout=100"] if algo == "lambda_return" else []
+    options += ["optimizer=sgd"] if algo in ONE_BY_ONE else ["network.hidden=[16]"]
     many, single = make_run(*options, "seeds=64", "seed=3"), make_run(*options, "seed=43")
     for _ in range(100):
         a, b = update(many), update(single)
