@@ -10,6 +10,7 @@ from typing import Any
 
 HEAVY = ("matplotlib", "tensorboard", "torch.utils.tensorboard", "numba", "jinja2", "torch._dynamo")
 HEAVY += ("scipy.special", "scipy.stats", "scipy.optimize", "pandas", "PIL")
+EXACT = ("scipy.sparse", "scipy.linalg")  # with which a finite model is solved
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
 
     def first(*arguments: Any) -> None:
         numbers = {"seconds": time.time() - began, "processor": time.process_time()}
-        print(json.dumps({**numbers, "modules": [name for name in HEAVY if name in sys.modules]}), flush=True)
+        print(json.dumps({**numbers, "modules": [name for name in HEAVY + EXACT if name in sys.modules]}), flush=True)
         os._exit(0)
 
     rlnet.shares.learn = first

@@ -4,8 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import breadth_first_order
+import scipy as sp
 
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, ToleranceWarning, evaluate, occupancy
 from rlnet.mdp.chains import chain_of
@@ -94,9 +93,9 @@ def reachable(mdp: FiniteMDP, policy: np.ndarray | None = None) -> np.ndarray:
     # One more node that leads to every start state makes the search a single one.
     rows = np.concatenate([source[edge], np.full(len(start), n)])
     columns = np.concatenate([np.asarray(mdp.next_state)[edge], start])
-    graph = csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(n + 1, n + 1))
+    graph = sp.sparse.csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(n + 1, n + 1))
     found = np.zeros(n + 1, bool)
-    found[breadth_first_order(graph, n, return_predecessors=False)] = True
+    found[sp.sparse.csgraph.breadth_first_order(graph, n, return_predecessors=False)] = True
     return found[:n]
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.linalg.blas import dtbsv, stbsv
-from scipy.linalg.lapack import dgbtrf, sgbtrf
-from scipy.sparse.csgraph import reverse_cuthill_mckee
+import scipy as sp
 
 from rlnet.mdp.iterate import Progress, reported
 from rlnet.mdp.system import System, max_norm
@@ -33,7 +30,7 @@ class Bands:
     factors of their transposes need no pivoting.
     """
 
-    def __init__(self, rows: sp.csr_matrix, width: int) -> None:
+    def __init__(self, rows: sp.sparse.csr_matrix, width: int) -> None:
         """`rows` csr [width m, m]: state s of choice a is row a m + s."""
         self.width, self.m = width, rows.shape[1]
         self.rows, self.order = rows, None
@@ -83,7 +80,7 @@ class Bands:
         if gamma != self.gamma:
             p = self.rows
             self.gamma = gamma
-            self.discounted = sp.csr_matrix((gamma * p.data, p.indices, p.indptr), shape=p.shape)
+            self.discounted = sp.sparse.csr_matrix((gamma * p.data, p.indices, p.indptr), shape=p.shape)
             entries = gamma * self.weight
             entries[:, 0] += 1.0
             self.entries = entries.astype(self.dtype)
@@ -116,19 +113,19 @@ class Factors:
         return self._factored()
 
     def _factored(self) -> bool:
-        factor = dgbtrf if self.double else sgbtrf
+        factor = sp.linalg.lapack.dgbtrf if self.double else sp.linalg.lapack.sgbtrf
         _, pivots, failed = factor(self.matrix, self.bands.above, self.bands.below, overwrite_ab=1)
         return failed == 0 and pivots.tobytes() == self.in_place
 
     def solve(self, b: np.ndarray, size: float) -> np.ndarray:
         """x [m] with (I − γP) x = b, in single precision in about 6 digits; `size` is max |b|."""
         if self.double:
-            x = dtbsv(self.bands.below, self.upper, b, trans=1)
-            return dtbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)
+            x = sp.linalg.blas.dtbsv(self.bands.below, self.upper, b, trans=1)
+            return sp.linalg.blas.dtbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)
         size = size or 1.0
         x = (b / size).astype(np.float32)
-        x = stbsv(self.bands.below, self.upper, x, trans=1, overwrite_x=1)
-        x = stbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)
+        x = sp.linalg.blas.stbsv(self.bands.below, self.upper, x, trans=1, overwrite_x=1)
+        x = sp.linalg.blas.stbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)
         return np.multiply(x, size, dtype=np.float64)
 
 
@@ -200,16 +197,16 @@ def _backup(bands: Bands, reward: np.ndarray, v: np.ndarray) -> _Backup:
     return _Backup(v, q, top, step, max_norm(step))
 
 
-def _close(rows: sp.csr_matrix, width: int) -> tuple[np.ndarray, tuple[int, int]]:
+def _close(rows: sp.sparse.csr_matrix, width: int) -> tuple[np.ndarray, tuple[int, int]]:
     """An order of the states, int [m], in which those that reach each other lie close, and how far they reach in it."""
     m = rows.shape[1]
     by_state = rows[np.arange(width * m).reshape(width, m).T.ravel()]
-    pattern = sp.csr_matrix((by_state.data, by_state.indices, by_state.indptr[::width]), shape=(m, m))
-    order = reverse_cuthill_mckee(pattern, symmetric_mode=False)
+    pattern = sp.sparse.csr_matrix((by_state.data, by_state.indices, by_state.indptr[::width]), shape=(m, m))
+    order = sp.sparse.csgraph.reverse_cuthill_mckee(pattern, symmetric_mode=False)
     return order, _reach(rows, np.argsort(order))
 
 
-def _reach(rows: sp.csr_matrix, rank: np.ndarray) -> tuple[int, int]:
+def _reach(rows: sp.sparse.csr_matrix, rank: np.ndarray) -> tuple[int, int]:
     """How far `rows` reach above (at least 1) and below their own state, where state s has the place rank[s]."""
     own = np.arange(rows.shape[0]) % len(rank)
     step = rank[rows.indices] - np.repeat(rank[own], np.diff(rows.indptr))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
-import scipy.sparse as sp
-from scipy.sparse.csgraph import breadth_first_order
+import scipy as sp
 
 from rlnet.mdp.linear import DENSE_LIMIT, DiscountedSystem
 from rlnet.mdp.model import FiniteMDP
@@ -13,7 +14,7 @@ from rlnet.mdp.system import EPS, System, system_of
 
 KEPT_STATES = 20_000  # a model up to this size keeps its last chain: a policy is judged by its values and its visits
 
-Matrix = np.ndarray | sp.csr_matrix
+Matrix: TypeAlias = "np.ndarray | sp.sparse.csr_matrix"
 
 
 class Chain:
@@ -30,7 +31,7 @@ class Chain:
             used = np.flatnonzero(weight)
             counts = np.bincount(system.pair_state[used], minlength=system.n)
             ptr = np.concatenate([[0], np.cumsum(counts)])
-            mix = sp.csr_matrix((weight[used], used, ptr), shape=(system.n, len(weight)))
+            mix = sp.sparse.csr_matrix((weight[used], used, ptr), shape=(system.n, len(weight)))
             self.r, self.p = mix @ system.reward, (mix @ system.transition).tocsr()
             self.ends = row_any(mix, system.ends[used])
         self._factors: tuple[float, DiscountedSystem] | None = None
@@ -101,10 +102,10 @@ def reachable(graph: Matrix, start: np.ndarray, backward: bool = False) -> np.nd
     n = graph.shape[0]
     sources = np.flatnonzero(start)
     ptr = np.append(graph.indptr, graph.nnz + len(sources))
-    wider = sp.csr_matrix(
+    wider = sp.sparse.csr_matrix(
         (np.ones(graph.nnz + len(sources)), np.concatenate([graph.indices, sources]), ptr), shape=(n + 1, n + 1)
     )
-    order = breadth_first_order(wider, n, return_predecessors=False)
+    order = sp.sparse.csgraph.breadth_first_order(wider, n, return_predecessors=False)
     reached = np.zeros(n + 1, dtype=bool)
     reached[order] = True
     return reached[:n]

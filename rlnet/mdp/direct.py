@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.linalg as spl
-from scipy.sparse.csgraph import connected_components
+import scipy as sp
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
 from rlnet.mdp.iterate import ROW_SUM, Progress
@@ -132,8 +130,8 @@ def _still_ends(system: System, new: np.ndarray, old: np.ndarray, states: np.nda
         stuck = ~np.isfinite(steps_to_end(system.pair_state, system.transition, system.ends, use)[states])
         if not stuck.any():
             return new
-        p = sp.csr_matrix(system.rows[new][:, states])
-        _, label = connected_components(p, connection="strong")
+        p = sp.sparse.csr_matrix(system.rows[new][:, states])
+        _, label = sp.sparse.csgraph.connected_components(p, connection="strong")
         source = np.repeat(np.arange(len(states)), np.diff(p.indptr))
         leaves = np.zeros(label.max() + 1, dtype=bool)
         leaves[label[source[label[source] != label[p.indices]]]] = True
@@ -144,12 +142,12 @@ def _still_ends(system: System, new: np.ndarray, old: np.ndarray, states: np.nda
         new = np.where(stuck, old, new)
 
 
-def _pays(p: sp.csr_matrix, r: np.ndarray) -> bool:
+def _pays(p: sp.sparse.csr_matrix, r: np.ndarray) -> bool:
     """Whether the mean reward of a recurrent chain is positive beyond rounding."""
     n = p.shape[0]
     share = np.ones(n)  # the time spent in each state, relative to the first: x = x P
     if n > 1:
-        share[1:] = spl.spsolve((sp.identity(n - 1) - p[1:, 1:].T).tocsc(), p[:1, 1:].toarray()[0])
+        share[1:] = sp.sparse.linalg.spsolve((sp.sparse.identity(n - 1) - p[1:, 1:].T).tocsc(), p[:1, 1:].toarray()[0])
     return bool(share @ r > 64.0 * EPS * (share @ np.abs(r)))
 
 
@@ -171,7 +169,7 @@ def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
     safe, steps, use = sure_to_end(system.pair_state, system.transition, system.ends)
     p = system.transition
     source = np.repeat(system.pair_state, np.diff(p.indptr))
-    nearer = sp.csr_matrix((p.data * (steps[p.indices] < steps[source]), p.indices, p.indptr), shape=p.shape)
+    nearer = sp.sparse.csr_matrix((p.data * (steps[p.indices] < steps[source]), p.indices, p.indptr), shape=p.shape)
     ending = np.where(system.ends, 1.0 - p.sum(axis=1).A1, 0.0)
     chance = nearer.sum(axis=1).A1 + np.maximum(ending, 0.0)
     chance[~use] = -1.0
@@ -230,7 +228,7 @@ def _explain_unsafe(system: System, unsafe: np.ndarray, members) -> None:
         np.concatenate([system.pair_state, states])[order],
         np.concatenate([system.reward, zero])[order],
         np.concatenate([system.magnitude, zero])[order],
-        sp.vstack([system.transition, sp.csr_matrix((len(states), n))], format="csr")[order],
+        sp.sparse.vstack([system.transition, sp.sparse.csr_matrix((len(states), n))], format="csr")[order],
         np.concatenate([system.ends, np.ones(len(states), dtype=bool)])[order],
         system.terms,
     )

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
+import scipy as sp
 
 from rlnet.mdp.chains import Chain, chain_of, chain_values, part, reachable
 from rlnet.mdp.checks import check_count, check_gamma, check_temperature, check_tolerance
@@ -186,9 +185,9 @@ def _settles(r: np.ndarray, chain: Chain, mdp: FiniteMDP) -> np.ndarray:
     stuck = ~reachable(chain.p, chain.ends, backward=True) & ~mdp.terminal
     if not stuck.any():
         return ~mdp.terminal
-    p = sp.csr_matrix(chain.p)
+    p = sp.sparse.csr_matrix(chain.p)
     # Inside `stuck`, which is closed, the classes without a way out are the loops that go on for ever.
-    _, label = connected_components(p, connection="strong")
+    _, label = sp.sparse.csgraph.connected_components(p, connection="strong")
     source = np.repeat(np.arange(len(r)), np.diff(p.indptr))
     leaves = np.zeros(label.max() + 1, dtype=bool)
     leaves[label[source[label[source] != label[p.indices]]]] = True

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.linalg as spl
-from scipy.linalg.lapack import dgbtrf, dgbtrs, dgetrf, dgetrs
+import scipy as sp
 
 from rlnet.mdp.errors import ImproperPolicyError
 
@@ -26,18 +24,18 @@ class DiscountedSystem:
         SingularChainError: at γ = 1, a chain that hardly ever ends.
     """
 
-    def __init__(self, p: sp.csr_matrix | np.ndarray, gamma: float) -> None:
+    def __init__(self, p: sp.sparse.csr_matrix | np.ndarray, gamma: float) -> None:
         n = p.shape[0]
         self.dense, self.band = n <= DENSE_LIMIT, None
         if self.dense:
             matrix = (p if isinstance(p, np.ndarray) else p.toarray()) * -gamma
             matrix.flat[:: n + 1] += 1.0
             # LAPACK itself: its wrappers take longer than it does on a small matrix. It sees the transpose, uncopied.
-            self.factors, self.pivots, failed = dgetrf(matrix.T, overwrite_a=1)
+            self.factors, self.pivots, failed = sp.linalg.lapack.dgetrf(matrix.T, overwrite_a=1)
             if failed:
                 raise SingularChainError(NEVER_ENDS)
             return
-        p = sp.csr_matrix(p)
+        p = sp.sparse.csr_matrix(p)
         own = np.repeat(np.arange(n), np.diff(p.indptr))
         far = p.indices - own
         above, below = max(int(far.max(initial=0)), 1), max(int(-far.min(initial=0)), 1)
@@ -47,19 +45,19 @@ class DiscountedSystem:
             diagonal, depth = above + below, 2 * above + below + 1
             matrix = np.bincount(own * depth + diagonal + far, -gamma * p.data, n * depth).reshape(n, depth)
             matrix[:, diagonal] += 1.0
-            self.factors, self.pivots, failed = dgbtrf(matrix.T, above, below, overwrite_ab=1)
+            self.factors, self.pivots, failed = sp.linalg.lapack.dgbtrf(matrix.T, above, below, overwrite_ab=1)
             if failed:
                 raise SingularChainError(NEVER_ENDS)
         else:
             try:
-                self.factors = spl.splu((sp.identity(n, format="csc") - gamma * p).tocsc())
+                self.factors = sp.sparse.linalg.splu((sp.sparse.identity(n, format="csc") - gamma * p).tocsc())
             except RuntimeError as error:  # SuperLU's way to say so
                 raise SingularChainError(NEVER_ENDS) from error
 
     def solve(self, b: np.ndarray, transposed: bool = False) -> np.ndarray:
         """x [n] or [n, k] with (I − γP) x = b, or with the transpose of the matrix."""
         if self.dense:
-            return dgetrs(self.factors, self.pivots, b, trans=int(not transposed))[0]
+            return sp.linalg.lapack.dgetrs(self.factors, self.pivots, b, trans=int(not transposed))[0]
         if self.band:
-            return dgbtrs(self.factors, *self.band, b, self.pivots, trans=int(not transposed))[0]
+            return sp.linalg.lapack.dgbtrs(self.factors, *self.band, b, self.pivots, trans=int(not transposed))[0]
         return self.factors.solve(b, trans="T" if transposed else "N")

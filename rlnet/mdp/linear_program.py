@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
+import scipy as sp
 
 from rlnet.mdp.system import System
 
@@ -18,7 +18,7 @@ def linear_programme(system: System, gamma: float) -> np.ndarray | None:
 
     states, begin = system.first_pairs()
     rows = np.arange(len(system.pair_state))
-    own = sp.csr_matrix((np.ones(len(rows)), (rows, system.pair_state)), shape=system.transition.shape)
+    own = sp.sparse.csr_matrix((np.ones(len(rows)), (rows, system.pair_state)), shape=system.transition.shape)
     bounds = np.full((system.n, 2), [-np.inf, np.inf])
     bounds[np.setdiff1d(np.arange(system.n), states)] = 0.0
     result = linprog(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
+import scipy as sp
 
 from rlnet.mdp.iterate import Progress, certified, reported
 from rlnet.mdp.system import EPS, System
@@ -15,7 +15,7 @@ LIMIT = 200  # backups, which take less time than policy iteration by sparse LU
 class Backups:
     """v and its backups, over m states that each choose one of `width` rows: what `iterate.certified` asks for."""
 
-    def __init__(self, rows: sp.csr_matrix, reward: np.ndarray, system: System, gamma: float) -> None:
+    def __init__(self, rows: sp.sparse.csr_matrix, reward: np.ndarray, system: System, gamma: float) -> None:
         """`rows` csr [width m, m] and `reward` [width m]: state s of choice a is row a m + s."""
         self.rows, self.reward, self.system, self.gamma = rows, reward, system, gamma
         self.terms, self.m = system.terms + 6, rows.shape[1]
@@ -42,7 +42,7 @@ class Backups:
 
 
 def mixed(
-    rows: sp.csr_matrix,
+    rows: sp.sparse.csr_matrix,
     reward: np.ndarray,
     system: System,
     gamma: float,

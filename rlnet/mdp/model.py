@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy as sp
 
 from rlnet.mdp.checks import check_model, check_start
 
@@ -112,11 +112,13 @@ class FiniteMDP:
         )
 
     @cached_property
-    def transition(self) -> sp.csr_matrix:
+    def transition(self) -> sp.sparse.csr_matrix:
         """csr [P, S]: p(s' | s, a) of the outcomes that go on; what is missing from a row's sum has terminated."""
         on = ~self.terminated
         ptr = np.concatenate([[0], np.cumsum(on)])[self.outcome_ptr].astype(index_dtype(self.n_outcomes))
-        matrix = sp.csr_matrix((self.probability[on], self.next_state[on], ptr), shape=(self.n_pairs, self.n_states))
+        matrix = sp.sparse.csr_matrix(
+            (self.probability[on], self.next_state[on], ptr), shape=(self.n_pairs, self.n_states)
+        )
         matrix.sum_duplicates()
         return matrix
 

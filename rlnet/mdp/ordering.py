@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
+import scipy as sp
 
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.structure import state_graph
@@ -70,7 +70,7 @@ def ordered(system: System) -> Ordered | None:
     """States in topological order of their strongly connected components (Tarjan 1972), those that end first; None
     where most states are in one component with others, or the given order is such an order already."""
     graph = state_graph(system.pair_state, system.transition, np.ones(len(system.pair_state), dtype=bool))
-    count, label = connected_components(graph, connection="strong")
+    count, label = sp.sparse.csgraph.connected_components(graph, connection="strong")
     if count < ALONE * system.n:
         return None
     source = np.repeat(np.arange(system.n), np.diff(graph.indptr))

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components, dijkstra
+import scipy as sp
 
 DENSE_STATES = 150
 CLOSED_STATES = 64  # up to here products of the dense graph find strong components faster than a sparse one is set up
 TRIMS = 20  # rounds between two searches for components
 
 
-def state_graph(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.ndarray) -> sp.csr_matrix:
+def state_graph(pair_state: np.ndarray, successors: sp.sparse.csr_matrix, use: np.ndarray) -> sp.sparse.csr_matrix:
     """csr [S, S] with an edge s → s' for every successor of the pairs in `use` (bool [P])."""
     counts = np.diff(successors.indptr)
     edge = np.repeat(use, counts)
     source = np.repeat(pair_state, counts)[edge]
     n = successors.shape[1]
-    graph = sp.csr_matrix((np.ones(len(source), dtype=np.int8), (source, successors.indices[edge])), shape=(n, n))
+    graph = sp.sparse.csr_matrix(
+        (np.ones(len(source), dtype=np.int8), (source, successors.indices[edge])), shape=(n, n)
+    )
     graph.data[:] = 1
     return graph
 
 
-def steps_to_end(pair_state: np.ndarray, successors: sp.csr_matrix, ends: np.ndarray, use: np.ndarray) -> np.ndarray:
+def steps_to_end(
+    pair_state: np.ndarray, successors: sp.sparse.csr_matrix, ends: np.ndarray, use: np.ndarray
+) -> np.ndarray:
     """float [S]: the fewest steps in which the pairs in `use` can end from s with positive probability, inf if never.
 
     `ends` bool [P]: the pairs that may end at once.
@@ -34,8 +37,8 @@ def steps_to_end(pair_state: np.ndarray, successors: sp.csr_matrix, ends: np.nda
     exits = np.unique(pair_state[ends & use])
     rows = np.concatenate([graph.col, np.full(len(exits), n)])
     columns = np.concatenate([graph.row, exits])
-    backward = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n + 1, n + 1))
-    return dijkstra(backward, indices=n, unweighted=True)[:n]
+    backward = sp.sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n + 1, n + 1))
+    return sp.sparse.csgraph.dijkstra(backward, indices=n, unweighted=True)[:n]
 
 
 def _steps_dense(pair_state, successors, ends, use) -> np.ndarray:
@@ -63,7 +66,7 @@ def _strong_components(pair_state, successors, use) -> np.ndarray:
     """int [S]: a number for each state, the same where states reach each other by the pairs in `use`."""
     n = successors.shape[1]
     if n > CLOSED_STATES:
-        return connected_components(state_graph(pair_state, successors, use), connection="strong")[1]
+        return sp.sparse.csgraph.connected_components(state_graph(pair_state, successors, use), connection="strong")[1]
     reach = _dense_graph(pair_state, successors, use)
     np.fill_diagonal(reach, 1.0)
     for _ in range(n.bit_length()):  # paths of up to 1, 2, 4, ... steps
@@ -71,13 +74,13 @@ def _strong_components(pair_state, successors, use) -> np.ndarray:
     return (reach * reach.T).argmax(axis=1)
 
 
-def row_any(matrix: sp.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
+def row_any(matrix: sp.sparse.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
     """bool [rows]: whether any stored entry of the row has `per_entry` (bool [nnz]) set."""
     hits = np.concatenate([[0], np.cumsum(per_entry)])
     return hits[matrix.indptr[1:]] > hits[matrix.indptr[:-1]]
 
 
-def row_min(matrix: sp.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
+def row_min(matrix: sp.sparse.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
     """float [rows]: the least of `per_entry` (float [nnz]) over the row's stored entries, inf where there is none."""
     out = np.full(matrix.shape[0], np.inf)
     filled = np.flatnonzero(np.diff(matrix.indptr))
@@ -87,7 +90,7 @@ def row_min(matrix: sp.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
 
 
 def sure_to_end(
-    pair_state: np.ndarray, successors: sp.csr_matrix, ends: np.ndarray
+    pair_state: np.ndarray, successors: sp.sparse.csr_matrix, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(safe bool [S], steps float [S], use bool [P]): the states from which some policy ends with probability 1.
 
@@ -105,7 +108,9 @@ def sure_to_end(
         use = safe[pair_state] & ~row_any(successors, ~safe[successors.indices])
 
 
-def end_components(pair_state: np.ndarray, successors: sp.csr_matrix, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def end_components(
+    pair_state: np.ndarray, successors: sp.sparse.csr_matrix, use: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(component int [S], −1 outside; inside bool [P]): the maximal end components of the pairs in `use`.
 
     An end component is a set of states with actions by which a policy stays in it for ever and gets from each of its

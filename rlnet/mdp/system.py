@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
+import scipy as sp
 
 from rlnet.mdp.iterate import ROW_SUM
 from rlnet.mdp.model import FiniteMDP
@@ -21,7 +21,7 @@ class System:
     pair_state: np.ndarray  # int [P]
     reward: np.ndarray  # float64 [P], expected
     magnitude: np.ndarray  # float64 [P], Σ p |r|: the scale of the rounding error of `reward`
-    transition: sp.csr_matrix  # [P, n], the mass that goes on
+    transition: sp.sparse.csr_matrix  # [P, n], the mass that goes on
     ends: np.ndarray  # bool [P], whether the pair may end the episode
     terms: int  # the most outcomes of any pair
 
@@ -49,7 +49,7 @@ class System:
         return self.reward + gamma * (self.rows @ v)
 
     @cached_property
-    def rows(self) -> np.ndarray | sp.csr_matrix:
+    def rows(self) -> np.ndarray | sp.sparse.csr_matrix:
         """`transition`, as a dense array where it is tiny."""
         small = self.transition.shape[0] * self.n <= DENSE_ENTRIES
         return self.transition.toarray() if small else self.transition
@@ -128,8 +128,10 @@ def quotient(
     n = int(of.max(initial=-1)) + 1
     stay = np.unique(of[merged]) if stays else np.zeros(0, dtype=of.dtype)
     kept = np.flatnonzero(~inside)
-    to = sp.csr_matrix((np.ones(system.n), (np.arange(system.n), of)), shape=(system.n, n))
-    rows = sp.vstack([(system.transition @ to).tocsr()[kept], sp.csr_matrix((len(stay), n))], format="csr")
+    to = sp.sparse.csr_matrix((np.ones(system.n), (np.arange(system.n), of)), shape=(system.n, n))
+    rows = sp.sparse.vstack(
+        [(system.transition @ to).tocsr()[kept], sp.sparse.csr_matrix((len(stay), n))], format="csr"
+    )
     state = np.concatenate([of[system.pair_state[kept]], stay])
     order = np.argsort(state, kind="stable")
     nothing = np.zeros(len(stay))

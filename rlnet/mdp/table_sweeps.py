@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg.lapack import dgetrf, dgetrs
+import scipy as sp
 
 from rlnet.mdp.banded import Bands, newton
 from rlnet.mdp.direct import DIRECT_STATES, MAX_IMPROVEMENTS
@@ -190,10 +190,11 @@ def _policy_iteration(table: Table, gamma: float, tol: float, progress: Progress
     matrix, reward, refined = table.mean_matrix, table.mean_reward, False
     at = None
     for _ in range(MAX_IMPROVEMENTS):
-        factors, pivots, _ = dgetrf(matrix.T, overwrite_a=at is not None)  # Fortran's view: the transpose, uncopied
-        x = dgetrs(factors, pivots, reward, trans=1)[0]
+        # Fortran's view: the transpose, uncopied.
+        factors, pivots, _ = sp.linalg.lapack.dgetrf(matrix.T, overwrite_a=at is not None)
+        x = sp.linalg.lapack.dgetrs(factors, pivots, reward, trans=1)[0]
         if refined:
-            x += dgetrs(factors, pivots, reward - x + table.weights.take(at, 0).dot(x), trans=1)[0]
+            x += sp.linalg.lapack.dgetrs(factors, pivots, reward - x + table.weights.take(at, 0).dot(x), trans=1)[0]
         q = table.weights.dot(x)
         q += table.reward
         new = q.reshape(shape).argmax(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import scipy.sparse as sp
+import scipy as sp
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
 from rlnet.mdp.iterate import ROW_SUM, patience
@@ -142,12 +142,14 @@ def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) ->
     )
 
 
-def _mixed(system: System, weight: np.ndarray) -> np.ndarray | sp.csr_matrix:
+def _mixed(system: System, weight: np.ndarray) -> np.ndarray | sp.sparse.csr_matrix:
     """[m, m]: the chain of the policy `weight` [P] over the states that act."""
     states, begin = system.first_pairs()
     if isinstance(system.rows, np.ndarray):
         return np.add.reduceat(weight[:, None] * system.rows, begin)[:, states]
-    mix = sp.csr_matrix((weight, np.arange(len(weight)), np.append(begin, len(weight))), (len(begin), len(weight)))
+    mix = sp.sparse.csr_matrix(
+        (weight, np.arange(len(weight)), np.append(begin, len(weight))), (len(begin), len(weight))
+    )
     return (mix @ system.transition).tocsr()[:, states]
 
 
