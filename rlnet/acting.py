@@ -77,7 +77,8 @@ class Acting:
 
         if not self._arrays:
             return choose
-        return lambda obs, uniform: choose(torch.from_numpy(obs), torch.from_numpy(uniform)).numpy()
+        # A copy: what one environment shows is read-only, which a tensor cannot be.
+        return lambda obs, uniform: choose(torch.from_numpy(obs.copy()), torch.from_numpy(uniform)).numpy()
 
     def _prepared(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
         """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""

@@ -142,7 +142,7 @@ def test_arrays_and_tensors_take_the_same_steps(name, max_steps, seeds, envs):
     obs = pair[0].reset()
     np.testing.assert_array_equal(obs, pair[1].reset().numpy())
     for t in range(200):
-        action, some = act(torch.from_numpy(obs)).numpy(), rng.random((len(seeds), envs)) < 0.2
+        action, some = act(torch.from_numpy(obs.copy())).numpy(), rng.random((len(seeds), envs)) < 0.2
         hold = some if t % 3 == 0 else None
         ours = pair[0].step(action, hold)
         theirs = pair[1].step(torch.from_numpy(action), None if hold is None else torch.from_numpy(hold))
@@ -151,7 +151,7 @@ def test_arrays_and_tensors_take_the_same_steps(name, max_steps, seeds, envs):
         obs = ours.obs
         if t % 10 == 9:
             obs = pair[0].reset(where=some)
-            assert torch.equal(torch.from_numpy(obs), pair[1].reset(where=torch.from_numpy(some)))
+            assert torch.equal(torch.from_numpy(obs.copy()), pair[1].reset(where=torch.from_numpy(some)))
         if t == 100:  # each goes on from the state of the other
             saved = [copy.deepcopy(simulation.state_dict()) for simulation in pair]
             pair[0].load_state_dict(saved[1])

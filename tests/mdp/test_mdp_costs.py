@@ -9,15 +9,15 @@ from rlnet.mdp import FiniteMDP, ImproperPolicyError, solve
 from rlnet.mdp.system import max_norm, system_of
 
 
-def costly(rng):
-    """A random model in which every pair costs .1 to 2, or None where no policy ends from some state."""
+def costly(rng, tol=1e-8):
+    """A random model in which every pair costs .1 to 2, and its solution; None where no policy ends from some state."""
     mdp = random_mdp(rng, ends=0.2)
     cost = -rng.choice([0.1, 1.0, 2.0], size=mdp.n_pairs)
     reward = np.repeat(cost, np.diff(mdp.outcome_ptr))
     names = ("pair_ptr", "pair_action", "outcome_ptr", "next_state", "probability")
     model = FiniteMDP(*(getattr(mdp, name) for name in names), reward, mdp.terminated, mdp.start, mdp.n_actions)
     try:
-        return model, solve(model, 1.0, method="policy_iteration")
+        return model, solve(model, 1.0, tol=tol, method="policy_iteration")
     except ImproperPolicyError:
         return None
 
@@ -52,7 +52,7 @@ def test_the_bound_holds_for_any_values():
     """From one backup of values of any sign, near v* or not."""
     rng, proved = np.random.default_rng(1), 0
     for _ in range(600):
-        found = costly(rng)
+        found = costly(rng, tol=1e-4)  # some hardly end
         if found is None or found[0].n_pairs == 0:
             continue
         mdp, exact = found
