@@ -92,6 +92,20 @@ def test_mean_return_is_that_of_the_greedy_policy():
     assert abs(train_peer.mean_return(left) - np.mean(lengths)) < 5 * np.std(lengths) / 20**0.5
 
 
+def test_a_look_ends_when_it_cannot_succeed_any_more():
+    pole = np.array([[0, 0], [0, 0.1], [0, 1], [0, 1]], np.float32)
+    rng = np.random.default_rng(0)
+    policies = [[(pole + rng.normal(0, 0.5, (4, 2)).astype(np.float32), np.zeros(2, np.float32))] for _ in range(40)]
+    means = np.array([train_peer.mean_return(policy) for policy in policies])
+    assert (means < 475).any()
+    assert (means >= 475).any()
+    for enough in (100, 475):
+        seen = np.array([train_peer.mean_return(policy, enough) for policy in policies])
+        np.testing.assert_array_equal(seen >= enough, means >= enough)
+        np.testing.assert_array_equal(seen[means >= enough], means[means >= enough])
+        assert (seen >= means).all()
+
+
 def test_time_is_booked_where_it_is_spent():
     def replay_sample():
         return train_shares.part_of(sys._getframe())

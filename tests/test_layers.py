@@ -8,8 +8,8 @@ from support import CONFIGS, ROOT, composed
 
 # From the top down; a module may import those below it, and its own package.
 LAYERS = (
-    "cli",
     "bench",
+    "cli",
     "report.summary",
     "report.audited",
     "audit",

@@ -29,6 +29,7 @@ from rlnet.bench.train_process import (
     Failed,
     Process,
     complaint,
+    installed,
     python_of,
 )
 from rlnet.bench.train_tables import plot, show
@@ -201,7 +202,7 @@ def _script(name: str, *arguments: str, cores: set[int]) -> Row:
     os.sched_setaffinity(0, cores)
     try:
         command = [sys.executable, "-m", f"rlnet.bench.{name}", *arguments]
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        environment = installed() | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     finally:
         os.sched_setaffinity(0, before)

@@ -56,7 +56,7 @@ class Process:
         own = spec["learner"] == OURS
         roots = [str(ROOT)] if own or spec["kind"] == "grid" else []
         path = os.pathsep.join([*roots, *([os.environ.get("PYTHONPATH", "")] if own else [])])
-        environment = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
+        environment = installed() | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
         if not own:
             environment |= {"OMP_NUM_THREADS": str(threads)}
         else:
@@ -109,6 +109,11 @@ class Process:
         self._process.kill()
         self._process.communicate()
         self._said.close()
+
+
+def installed() -> dict[str, str]:
+    """The environment of a program under test: it may keep its bytecode, as those that are installed have theirs."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def complaint(text: str) -> str:

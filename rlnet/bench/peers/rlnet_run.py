@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from rlnet.build import build
+from rlnet.cli import loading
 from rlnet.config import Config, register
-from rlnet.run import Run
-from rlnet.shares import Shares
-from rlnet.threads import processes, set_threads
-from rlnet.validate import from_hydra
+
+with loading():  # as scripts/train.py does it
+    from rlnet.build import build
+    from rlnet.run import Run
+    from rlnet.shares import Shares
+    from rlnet.threads import processes, set_threads
+    from rlnet.validate import from_hydra
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 ENVS = {"ppo": ("env=cartpole",), "dqn": ("env=cartpole",), "grid": ("env=gridworld",), "table": ("env=gridworld",)}
