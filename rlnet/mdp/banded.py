@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import scipy as sp
 
 from rlnet.mdp.iterate import Progress, reported
+from rlnet.mdp.products import csr_product, greedy_rows
 from rlnet.mdp.system import System, max_norm
 
 LANES = {np.float32: 32, np.float64: 16}  # BLAS adds up columns in steps of so many entries, and any rest one by one
@@ -17,6 +16,8 @@ WORK = (8e6, 3.5e7)  # products of one factorization up to which band matrices a
 COSTLY = 3e5  # products of one factorization from which some steps and backups more are worth one less
 KEPT = (0.01, 0.3)  # factors are kept while a step leaves at most this share of the change; the second: if costly
 AHEAD = (0, 3)  # backups before a factorization
+AHEAD_FIRST = 2  # at least, before the first one
+FIRST_GAMMA = 0.999  # of the values to start from, which serve every γ
 TRUSTING = 15  # factorizations after which none is kept: policy iteration alone is sure to settle
 MAX_FACTORS = 50
 NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, one step more is all that can be hoped for
@@ -30,16 +31,17 @@ class Bands:
     factors of their transposes need no pivoting.
     """
 
-    def __init__(self, rows: sp.sparse.csr_matrix, width: int) -> None:
-        """`rows` csr [width m, m]: state s of choice a is row a m + s."""
+    def __init__(self, rows: sp.sparse.csr_matrix, reward: np.ndarray, width: int) -> None:
+        """`rows` csr [width m, m] and `reward` [width m]: state s of choice a is row a m + s."""
         self.width, self.m = width, rows.shape[1]
-        self.rows, self.order = rows, None
+        self.rows, self.reward, self.order = rows, reward, None
         self.above, self.below = _reach(rows, np.arange(self.m))
         if max(self.above, self.below) > 2.0 * np.sqrt(self.m):  # some other order of the states may do better
             order, (above, below) = _close(rows, width)
             if above + below < self.above + self.below:
                 self.order, self.above, self.below = order, above, below
-                self.rows = rows[(self.m * np.arange(width)[:, None] + order).ravel()][:, order]
+                own = (self.m * np.arange(width)[:, None] + order).ravel()
+                self.rows, self.reward = rows[own][:, order], reward[own]
         reach = self.above + self.below
         self.dtype = np.float64 if self.above <= LANES[np.float64] else np.float32
         self.above = -(-self.above // LANES[self.dtype]) * LANES[self.dtype]
@@ -51,7 +53,8 @@ class Bands:
         self.useful = work <= WORK[narrow] and (longest + 1) * len(counts) <= PADDING * held
         self.narrow = self.useful and narrow
         self.kept, self.ahead = KEPT[work > COSTLY], AHEAD[work > COSTLY]
-        self.columns = np.arange(self.m)
+        self.number = np.arange(width * self.m).reshape(width, self.m)
+        self.in_place = np.arange(self.m, dtype=np.int32).tobytes()  # pivots of a factorization without any
         self.place: np.ndarray | None = None
         self.gamma = -1.0
 
@@ -73,49 +76,67 @@ class Bands:
         self.weight[row[~moves], 0] = -self.rows.data[~moves]
 
     def at(self, gamma: float) -> None:
-        """Prepare the rows γP, and the entries of I − γP, for this γ: by row, and of the policy that takes each choice
-        as often."""
+        """Prepare the rows γP and the entries of I − γP for this γ."""
         if self.place is None:
             self._lay_out()
+            self.product, self.first = csr_product(), self._first()
         if gamma != self.gamma:
             p = self.rows
-            self.gamma = gamma
-            self.discounted = sp.sparse.csr_matrix((gamma * p.data, p.indices, p.indptr), shape=p.shape)
-            entries = gamma * self.weight
-            entries[:, 0] += 1.0
-            self.entries = entries.astype(self.dtype)
-            mean = np.bincount(self.place.ravel(), entries.ravel() / self.width, minlength=self.m * self.depth)
-            self.mean_place = np.flatnonzero(mean)
-            self.mean_entries = mean[self.mean_place].astype(self.dtype)
+            self.gamma, self.discounted = gamma, (p.indptr, p.indices, gamma * p.data)
+            self.entries = self._entries(gamma).astype(self.dtype)
+
+    def _entries(self, gamma: float) -> np.ndarray:
+        entries = gamma * self.weight
+        entries[:, 0] += 1.0
+        return entries
+
+    def _first(self) -> np.ndarray | None:
+        """The values of the policy that takes every choice as often, [m]; None where it has no factors."""
+        entries, reward = self._entries(FIRST_GAMMA) / self.width, np.add.reduce(self.reward.reshape(self.width, -1), 0)
+        mean = np.bincount(self.place.ravel(), entries.ravel(), minlength=(self.m + 1) * self.depth)
+        factors, reward = Factors(self, mean.astype(self.dtype)), reward / self.width
+        return factors.solve(reward, max_norm(reward)) if factors.found() else None
+
+    def backup(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(q flat [A m], its maximum [m]) for the values v [m]."""
+        q = self.reward.copy()
+        self.product(len(q), self.m, *self.discounted, v, q)
+        return q, np.maximum.reduce(q.reshape(self.number.shape), 0)
+
+    def greedy(self, q: np.ndarray, top: np.ndarray) -> np.ndarray:
+        """int [m]: the row of a choice of largest q in each state."""
+        return greedy_rows(q.reshape(self.number.shape), top, self.number)
+
+    def in_order(self, v: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float):
+        """(v [m], q flat [A m], its maximum [m], the bound), in the order in which the states came."""
+        if self.order is None:
+            return v, q, top, bound
+        rank = np.argsort(self.order)
+        return v[rank], q.reshape(self.number.shape)[:, rank].ravel(), top[rank], bound
 
 
 class Factors:
-    """The factors of I − γP of one policy after the other, in one buffer."""
+    """The factors of I − γP of one policy after the other, in one buffer, or of the matrix that lies in `flat`."""
 
-    def __init__(self, bands: Bands) -> None:
+    def __init__(self, bands: Bands, flat: np.ndarray | None = None) -> None:
         above, below, m, depth = bands.above, bands.below, bands.m, bands.depth
         self.bands, self.double = bands, bands.dtype is np.float64
-        self.in_place = np.arange(m, dtype=np.int32).tobytes()
-        self.flat = np.zeros((m + 1) * depth, dtype=bands.dtype)
+        self.flat = np.zeros((m + 1) * depth, dtype=bands.dtype) if flat is None else flat
         matrix = lambda start: self.flat[start : start + m * depth].reshape(m, depth)  # noqa: E731
         self.matrix, self.used = matrix(0).T, matrix(0)[:, above:]  # Fortran's view, and the part that it reads
         self.upper, self.lower = matrix(above).T, matrix(above + below).T
-
-    def mean(self) -> bool:
-        """Factors of the policy that takes every choice as often; whether there are any."""
-        self.flat[self.bands.mean_place] = self.bands.mean_entries
-        return self._factored()
 
     def of(self, rows: np.ndarray) -> bool:
         """Factors of the policy of these rows, int [m]; whether there are any."""
         self.used.fill(0.0)
         self.flat[self.bands.place.take(rows, 0)] = self.bands.entries.take(rows, 0)
-        return self._factored()
+        return self.found()
 
-    def _factored(self) -> bool:
+    def found(self) -> bool:
+        """Factor what lies in the buffer; whether there are factors."""
         factor = sp.linalg.lapack.dgbtrf if self.double else sp.linalg.lapack.sgbtrf
         _, pivots, failed = factor(self.matrix, self.bands.above, self.bands.below, overwrite_ab=1)
-        return failed == 0 and pivots.tobytes() == self.in_place
+        return failed == 0 and pivots.tobytes() == self.bands.in_place
 
     def solve(self, b: np.ndarray, size: float) -> np.ndarray:
         """x [m] with (I − γP) x = b, in single precision in about 6 digits; `size` is max |b|."""
@@ -129,15 +150,7 @@ class Factors:
         return np.multiply(x, size, dtype=np.float64)
 
 
-class _Backup(NamedTuple):
-    v: np.ndarray  # [m]
-    q: np.ndarray  # [A m]
-    top: np.ndarray  # [m], Tv
-    step: np.ndarray  # [m], Tv − v
-    change: float  # max |Tv − v|
-
-
-def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: float, progress: Progress):
+def newton(bands: Bands, system: System, gamma: float, tol: float, progress: Progress):
     """(v [m], q flat [A m], its maximum [m], bound), or None where that does not meet `tol`: the factors are too
     rough, MAX_FACTORS too few, or rounding is in the way.
 
@@ -147,54 +160,41 @@ def newton(bands: Bands, reward: np.ndarray, system: System, gamma: float, tol: 
     where rewards are rare.
     """
     bands.at(gamma)
-    m, shape = bands.m, (bands.width, bands.m)
-    if bands.order is not None:
-        reward = reward.reshape(shape)[:, bands.order].ravel()
-    factors = Factors(bands)
-    if not factors.mean():
+    if bands.first is None:
         return None
-    mean = np.add.reduce(reward.reshape(shape), 0) / bands.width
-    x, last, kept, count, settled = factors.solve(mean, max_norm(mean)), None, False, 1, False
+    factors, v, last, kept, count, settled = None, bands.first, (np.inf,), False, 0, False
     while True:
-        here = _backup(bands, reward, x)
-        rounding = system.rounding(x)
-        bound = system.bound(x, here.change + rounding, gamma)
+        q, top = bands.backup(v)
+        step = top - v
+        change, rounding = max_norm(step), system.rounding(v)
+        bound = system.bound(v, change + rounding, gamma)
         progress.sweeps += 1
         reported(progress, bound)
         if bound <= tol or progress.exhausted or progress.interrupted:
-            break
+            return bands.in_order(v, q, top, bound)
         if settled:
             return None
-        settled = here.change <= NEAR_ROUNDING * rounding
-        if kept and here.change > last.change:  # the factors misled
-            here, kept = last, False
+        settled = change <= NEAR_ROUNDING * rounding
+        if kept and change > last[0]:  # the factors misled
+            (change, v, q, top, step), kept = last, False
         else:
-            left = here.change / last.change if last is not None else 1.0
+            left = change / last[0]
             last_step = kept and left * bound <= 0.5 * tol  # and cheaper than new factors
-            kept = count <= TRUSTING and (left <= bands.kept or last_step)
-        last = here
+            kept = 0 < count <= TRUSTING and (left <= bands.kept or last_step)
+        last = (change, v, q, top, step)
         if not kept:
-            for _ in range(bands.ahead):
-                here = _backup(bands, reward, here.top)
-            rows = here.q.reshape(shape).argmax(0)
-            rows *= m
-            rows += bands.columns
+            ahead = bands.ahead if count else max(bands.ahead, AHEAD_FIRST)
+            for _ in range(ahead):
+                v = top
+                q, top = bands.backup(v)
+            if ahead:
+                step = top - v
+                change = max_norm(step)
+            factors = Factors(bands) if factors is None else factors
             count += 1
-            if count > MAX_FACTORS or not factors.of(rows):
+            if count > MAX_FACTORS or not factors.of(bands.greedy(q, top)):
                 return None
-        x = here.v + factors.solve(here.step, here.change)
-    if bands.order is None:
-        return here.v, here.q, here.top, bound
-    rank = np.argsort(bands.order)
-    return here.v[rank], here.q.reshape(shape)[:, rank].ravel(), here.top[rank], bound
-
-
-def _backup(bands: Bands, reward: np.ndarray, v: np.ndarray) -> _Backup:
-    q = bands.discounted @ v
-    q += reward
-    top = np.maximum.reduce(q.reshape(bands.width, bands.m), 0)
-    step = top - v
-    return _Backup(v, q, top, step, max_norm(step))
+        v = v + factors.solve(step, change)
 
 
 def _close(rows: sp.sparse.csr_matrix, width: int) -> tuple[np.ndarray, tuple[int, int]]:

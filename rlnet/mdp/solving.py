@@ -60,8 +60,8 @@ def solve(
       False and a ToleranceWarning says so.
     - `method`: "policy_iteration" (LU evaluations), "modified_policy_iteration", "value_iteration", "gauss_seidel"
       (compiled sweeps), "linear_programming" (HiGHS, for small problems), or "auto": up to some thousand states policy
-      iteration (by paths, dense, band or sparse factors), or value iteration where that mixes fast; modified policy
-      iteration beyond. `Solution.method` says what was done.
+      iteration (by paths, dense, band or sparse factors), or modified policy or value iteration where they settle
+      fast; modified policy iteration, compiled, beyond. `Solution.method` says what was done.
     - `temperature` τ > 0 maximises Σ γ^t (R + τ H(π(·|S_t))): v = τ log Σ_a exp(q/τ), and the policy is softmax(q/τ).
     - `horizon` H: at most H steps are left. Then v is [H + 1, S] (v[t]: at time t; v[H] = 0), q and policy [H, S, A].
     - `device`: "cpu", or "cuda" for torch sweeps on the GPU.

@@ -71,15 +71,16 @@ class System:
     def bound(self, v: np.ndarray, change: float, gamma: float) -> float:
         """max |v − v*| plus the rounding of a backup, from `change` ≥ |Tv − v|, rounding included; inf if none follows.
 
-        γ < 1: T is a γ-contraction. γ = 1, where every step costs c > 0: with e = `change` and η = e / (c − e),
-        T(1 − η)v ≤ (1 − η)v, so that v* ≤ v + η|v|, and T_π (1 + η)v ≥ (1 + η)v for the greedy π, which therefore ends
-        and is worth at least v − η|v|.
+        γ < 1: T is a γ-contraction. Where every step costs c > 0, at any γ: with e = `change` and η = e / (c − e),
+        T(1 − η)v ≤ (1 − η)v, so that v* ≤ v + η|v|, and T_π (1 + η)v ≥ (1 + η)v for the greedy π, which at γ = 1
+        therefore ends, and is worth at least v − η|v|.
         """
+        rest = self.cost - change
+        bound = change * (1.0 + max_norm(v) / rest) * (1.0 + 1e-12) if rest > 0.0 else np.inf
         if gamma < 1.0:
             rest = 1.0 - gamma * (1.0 + ROW_SUM * (self.terms + 6))
-            return change / rest if rest > 0.0 else np.inf
-        rest = self.cost - change
-        return change * (1.0 + max_norm(v) / rest) * (1.0 + 1e-12) if rest > 0.0 else np.inf
+            bound = min(bound, change / rest) if rest > 0.0 else bound
+        return bound
 
 
 def max_norm(x: np.ndarray) -> float:

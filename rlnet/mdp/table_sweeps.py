@@ -9,6 +9,7 @@ import scipy as sp
 
 from rlnet.mdp.banded import Bands, newton
 from rlnet.mdp.direct import DIRECT_STATES, MAX_IMPROVEMENTS
+from rlnet.mdp.in_place import suited, swept
 from rlnet.mdp.iterate import ROW_SUM, Progress, reported
 from rlnet.mdp.mixing import LIMIT, mixed
 from rlnet.mdp.model import FiniteMDP
@@ -20,6 +21,7 @@ DENSE_STATES = 150  # up to here policies are evaluated by a dense LU of the tab
 DENSE_ENTRIES = 100_000  # of the table's rows, at most
 CALL = 10_000  # products that take as long as the calls of a backup
 PATHS = "policy_iteration (paths)"
+BANDED = "policy_iteration (banded LU)"
 WHOLE = 2.0**52  # whole numbers below are added exactly
 NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, an improvement has to be proved
 
@@ -52,7 +54,7 @@ class Table:
         place = ordinal * self.m + np.repeat(np.arange(self.m), self.counts)  # of each pair
         self.source = np.full((mdp.n_states, mdp.n_actions), entries)  # in the flat table; else behind it
         self.source[mdp.pair_state, mdp.pair_action] = place
-        self.ones = np.ones(self.width)
+        self.ones, self.acts = np.ones(self.width), ~mdp.terminal
         self.reward = system.reward[pairs]
         self.columns = np.arange(self.m)
         self.listed = number < self.counts
@@ -70,7 +72,7 @@ class Table:
             self.paths = Paths(self.reward, to[pairs], steps)
         elif self.small:  # states that do not act are worth 0
             self.sparse = p[pairs][:, self.states]
-            self.bands = Bands(self.sparse, self.width)
+            self.bands = Bands(self.sparse, self.reward, self.width)
         if self.solves:
             self.rows, self.gamma = p.toarray()[pairs][:, self.states], -1.0
 
@@ -106,7 +108,7 @@ class Table:
         if self.whole:
             return x, by_action.T, share.T
         v = np.zeros(len(self.source))
-        v[self.states] = x
+        np.place(v, self.acts, x)
         return v, self._spread(q, -np.inf), self._spread(share.ravel(), 0.0)
 
     def _spread(self, flat: np.ndarray, nothing: float) -> np.ndarray:
@@ -142,17 +144,27 @@ def solve_table(table: Table, gamma: float, tol: float, progress: Progress):
         bound = (change + table.system.rounding(x)) / rest
         reported(progress, bound)
         return x, q, top, bound, PATHS
-    bands, given = table.bands, (table.reward, table.system, gamma, tol, progress)
-    found, done = newton(bands, *given) if bands.narrow else None, "policy_iteration (banded LU)"
+    bands, given = table.bands, (table.system, gamma, tol, progress)
+    found, done = _local(table, gamma, tol, progress)
     if found is None and table.solves:
         found, done = _policy_iteration(table, gamma, tol, progress), "policy_iteration (dense LU)"
     if found is None:
         # In time some five factorizations of bands, ten products of which take as long as one of a backup.
         limit = 0.5 * bands.work / (len(table.sparse.data) + CALL) if bands.useful else LIMIT
-        found, done = mixed(table.sparse, *given, min(limit, LIMIT)), "value_iteration (Jacobi, span)"
+        found, done = mixed(table.sparse, table.reward, *given, min(limit, LIMIT)), "value_iteration (Jacobi, span)"
     if found is None and bands.useful and not bands.narrow:
-        found, done = newton(bands, *given), "policy_iteration (banded LU)"
+        found, done = newton(bands, *given), BANDED
     return None if found is None else (*found, done)
+
+
+def _local(table: Table, gamma: float, tol: float, progress: Progress):
+    """(v, q, top, bound) where states reach their neighbours alone, or None, and what was done."""
+    bands, given = table.bands, (table.system, gamma, tol, progress)
+    if suited(bands, table.system):
+        found = swept(bands, *given)
+        if found is not None:
+            return found, "modified_policy_iteration (in place)"
+    return newton(bands, *given) if bands.narrow else None, BANDED
 
 
 def _whole_costs(table: Table, progress: Progress):
@@ -172,9 +184,9 @@ def _costs(table: Table, tol: float, progress: Progress):
     ends, or the bound does not meet `tol`. Pairs within twice the bound of the best never make a loop, since every
     round of one would cost more.
     """
-    found, done = None, "policy_iteration (banded LU)"
+    found, done = None, BANDED
     if table.can_end and table.bands.narrow:
-        found = newton(table.bands, table.reward, table.system, 1.0, tol, progress)
+        found, done = _local(table, 1.0, tol, progress)
     elif table.can_end and table.solves:
         found, done = _policy_iteration(table, 1.0, tol, progress), "policy_iteration (dense LU)"
     if found is None or not found[-1] <= min(tol, 0.1 * table.system.cost):

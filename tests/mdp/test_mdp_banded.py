@@ -18,6 +18,7 @@ from rlnet.mdp.system import max_norm
 from rlnet.mdp.table_sweeps import Table, table_of
 
 BANDED, MIXED = "policy_iteration (banded LU)", "value_iteration (Jacobi, span)"
+IN_PLACE = "modified_policy_iteration (in place)"
 
 
 def neighbours(seed, n=60, far=3, ends=0.1):
@@ -65,7 +66,7 @@ def shuffled(mdp, seed=0):
 def parts(mdp, gamma, tol):
     """A table, and what its solvers take besides."""
     table = Table(mdp)
-    return table, (getattr(table, "reward", None), table.system, gamma, tol, Progress())
+    return table, (table.system, gamma, tol, Progress())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -73,13 +74,13 @@ def parts(mdp, gamma, tol):
 def test_factors_solve_what_a_dense_solve_does(seed, far, off):
     table = Table(neighbours(seed, far=far))
     rng, gamma, m = np.random.default_rng(seed), 0.97, table.m
-    band = Bands(table.sparse, table.width)
+    band = Bands(table.sparse, rng.normal(size=table.width * table.m), table.width)
     band.at(gamma)
     factors, rows = Factors(band), table.sparse.toarray().reshape(table.width, m, m)
     b = rng.normal(size=m) * 1e8
-    assert factors.mean()
-    x = np.linalg.solve(np.eye(m) - gamma * rows.mean(axis=0), b)
-    np.testing.assert_allclose(factors.solve(b, np.abs(b).max()), x, rtol=0, atol=off * np.abs(x).max())
+    mean = band.reward.reshape(table.width, m).mean(axis=0)
+    x = np.linalg.solve(np.eye(m) - bands.FIRST_GAMMA * rows.mean(axis=0), mean)
+    np.testing.assert_allclose(band.first, x, rtol=0, atol=off * np.abs(x).max())
     for _ in range(3):  # one buffer serves policy after policy
         choice = rng.integers(table.width, size=m)
         assert factors.of(choice * m + np.arange(m))
@@ -142,7 +143,8 @@ def test_every_order_of_the_states_gives_the_same_values():
 
 
 def test_auto_takes_bands_for_neighbours_and_span_bounds_where_everything_mixes():
-    for mdp, method in ((lake(20), BANDED), (lake(50, step=-1.0), BANDED), (garnet(400), MIXED), (garnet(2500), MIXED)):
+    cases = (lake(20), BANDED), (lake(50, step=-1.0), IN_PLACE), (garnet(400), MIXED), (garnet(2500), MIXED)
+    for mdp, method in cases:
         auto = solve(mdp, 0.99, tol=1e-7, verify=True)
         other = solve(mdp, 0.99, tol=1e-7, method="modified_policy_iteration")
         assert auto.method == method
@@ -162,7 +164,7 @@ def test_both_agree_on_random_small_problems(gamma):
         truth = discounted_truth(mdp, gamma)[table.states]
         x, *_, bound = newton(table.bands, *given)
         assert np.abs(x - truth).max() <= bound <= 1e-6
-        found = mixed(table.sparse, *given)
+        found = mixed(table.sparse, table.reward, *given)
         if found is not None:
             swept += 1
             v, q, top, bound = found
@@ -173,12 +175,12 @@ def test_both_agree_on_random_small_problems(gamma):
 
 def test_slow_mixing_ends_the_sweeps_early_and_singular_factors_the_newton_steps():
     table, given = parts(lake(20), 0.999, 1e-6)
-    assert mixed(table.sparse, *given) is None
+    assert mixed(table.sparse, table.reward, *given) is None
     assert given[-1].sweeps < 20
     # Two states that pass a token on: rounding alone is 1e9 times as large in the bound as in a backup.
     swap = FiniteMDP.from_arrays(np.array([[[0.0, 1.0]], [[1.0, 0.0]]]), np.array([[1.0], [0.0]]))
     table, given = parts(swap, 1.0 - 1e-9, 1e-6)
-    assert newton(Bands(sp.csr_matrix([[0.0, 1.0], [1.0, 0.0]]), 1), *given) is None
+    assert newton(Bands(sp.csr_matrix([[0.0, 1.0], [1.0, 0.0]]), table.reward, 1), *given) is None
 
 
 def test_what_neither_can_solve_goes_to_sparse_factors(monkeypatch):

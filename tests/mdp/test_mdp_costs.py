@@ -39,18 +39,23 @@ def test_auto_agrees_with_policy_iteration_on_random_models():
     assert "policy_iteration (dense LU)" in methods
 
 
-@pytest.mark.parametrize("side", [8, 12, 20, 40])
-def test_costly_lakes_are_solved_by_bands(side):
+@pytest.mark.parametrize(
+    ("side", "method"),
+    [(8, "policy_iteration (banded LU)"), (12, "policy_iteration (banded LU)")]
+    + [(side, "modified_policy_iteration (in place)") for side in (20, 40)],
+)
+@pytest.mark.parametrize("gamma", [0.99, 1.0])
+def test_costly_lakes_are_solved_by_bands_or_sweeps(side, method, gamma):
     mdp = lake(side, step=-1.0, goal=0.0)
-    auto = solve(mdp, 1.0, tol=1e-7, verify=True)
-    other = solve(mdp, 1.0, tol=1e-7, method="policy_iteration")
-    assert auto.method == "policy_iteration (banded LU)"
+    auto = solve(mdp, gamma, tol=1e-7, verify=True)
+    other = solve(mdp, gamma, tol=1e-7, method="policy_iteration")
+    assert auto.method == method
     assert np.abs(auto.v - other.v).max() <= auto.error_bound + other.error_bound <= 2e-7
 
 
 def test_the_bound_holds_for_any_values():
-    """From one backup of values of any sign, near v* or not."""
-    rng, proved = np.random.default_rng(1), 0
+    """From one backup of values of any sign, near v* or not; at γ < 1 the better of two."""
+    rng, proved, better = np.random.default_rng(1), 0, 0
     for _ in range(600):
         found = costly(rng, tol=1e-4)  # some hardly end
         if found is None or found[0].n_pairs == 0:
@@ -64,7 +69,14 @@ def test_the_bound_holds_for_any_values():
         bound = system.bound(v, change + system.rounding(v), 1.0)
         proved += np.isfinite(bound)
         assert np.abs(v - exact.v).max() <= bound + exact.error_bound
+        exact = solve(mdp, 0.99, method="policy_iteration")
+        v = np.where(mdp.terminal, 0.0, exact.v + 10.0 ** rng.integers(-6, 1) * rng.normal(size=mdp.n_states))
+        change = max_norm(np.maximum.reduceat(system.q(v, 0.99), begin) - v[states]) + system.rounding(v)
+        bound = system.bound(v, change, 0.99)
+        better += bound < 50.0 * change
+        assert np.abs(v - exact.v).max() <= bound + exact.error_bound
     assert proved > 100
+    assert better > 100
 
 
 def test_a_state_that_never_ends_is_named():
