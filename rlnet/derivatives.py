@@ -25,7 +25,7 @@ def _shared(*tensors: Tensor | None) -> tuple[ModuleType, list[Array]]:
     """The library to compute with, and the tensors as its arrays, in the same memory."""
     if tensors[0].device.type != "cpu":
         return torch, [None if tensor is None else tensor.detach() for tensor in tensors]
-    return np, [None if tensor is None else tensor.detach().numpy() for tensor in tensors]
+    return np, [None if x is None else (x.detach() if x.requires_grad else x).numpy() for x in tensors]
 
 
 def _tensor(array: Array) -> Tensor:
@@ -35,14 +35,24 @@ def _tensor(array: Array) -> Tensor:
 def without_gradient(function: Callable[..., Array]) -> Callable[..., Tensor]:
     """A function of arrays, in what numpy and torch share, as one of tensors through which no gradient flows."""
 
+    quietly = np.errstate(**QUIET)(function)
+
     @wraps(function)
     def on_tensors(*tensors: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return function(*(tensor.detach() for tensor in tensors))
-        with np.errstate(**QUIET):
-            return _tensor(function(*_shared(*tensors)[1]))
+        return _tensor(quietly(*_shared(*tensors)[1]))
 
     return on_tensors
+
+
+def largest(values: Tensor) -> Tensor:
+    """max_a x(a), without gradient: [..., A] → [...]."""
+    library, (array,) = _shared(values)
+    if library is torch or torch.compiler.is_compiling():
+        return values.detach().amax(-1)
+    # Actions first: numpy reduces a short last axis slowly.
+    return torch.from_numpy(array.transpose(-1, *range(array.ndim - 1)).copy().max(0))
 
 
 class _ByHand(torch.autograd.Function):

@@ -77,7 +77,7 @@ def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
     if not reward.shape == discount.shape == next_value.shape:
         shapes = [tuple(x.shape) for x in (reward, discount, next_value)]
         raise ValueError(f"reward, discount and next_value must have one shape, not {shapes}")
-    return torch.addcmul(reward, discount, next_value)
+    return reward + discount * next_value
 
 
 def lambda_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.contract import Hyper, Loss, Target
 from rlnet.data import Rollout
-from rlnet.derivatives import QUIET, error_by_hand, pull_by_hand
+from rlnet.derivatives import error_by_hand, pull_by_hand
 from rlnet.distributions import Categorical
 from rlnet.nets import Packed
 from rlnet.nets.backprop import as_steps, rows_of
@@ -38,33 +38,32 @@ def gradient(
     target_params: Mapping[str, Packed],
     batch: Rollout,
     hyper: Hyper,
-    out: Mapping[str, Array],
+    out: Mapping[str, list[Array]],
 ) -> Callable[[], Loss]:
     """The gradient of a batch into `out`; what comes back works out the loss.
 
     Args:
         params, target_params: of the networks, and those that targets bootstrap from.
         batch: [T, M, N].
-        out: role → [M, P of the network].
+        out: role → the layers of an array [M, P of the network].
     """
     if algorithm.target is not None:
         with torch.no_grad():
             target = algorithm.target(setting, params, target_params, batch, hyper)
     obs = batch.obs.numpy()
-    with np.errstate(**QUIET):  # the learner reports what is not finite
-        outputs, kept = {}, {}
-        for role in algorithm.roles:
-            net = setting.networks[role].by_hand
-            outputs[role], kept[role] = net.forward(params[role].flat.numpy(), rows_of(obs, not net.of_indices))
-        if algorithm.target is None:
-            slopes, measure = algorithm.slopes({role: x[None] for role, x in outputs.items()}, batch, hyper)
-        else:
-            ((role, values),) = outputs.items()
-            slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == "q")
-            slopes = {role: slope}
-        for role, values in outputs.items():
-            flat, slope = params[role].flat.numpy(), slopes[role].reshape(values.shape)
-            setting.networks[role].by_hand.backward(flat, kept[role], slope, out[role])
+    outputs, kept = {}, {}
+    for role in algorithm.roles:
+        net = setting.networks[role].by_hand
+        outputs[role], kept[role] = net.forward(params[role].layers(net), rows_of(obs, not net.of_indices))
+    if algorithm.target is None:
+        slopes, measure = algorithm.slopes({role: x[None] for role, x in outputs.items()}, batch, hyper)
+    else:
+        ((role, values),) = outputs.items()
+        slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == "q")
+        slopes = {role: slope}
+    for role, values in reversed(outputs.items()):  # what is read again was written last
+        net = setting.networks[role].by_hand
+        net.backward(params[role].layers(net), kept[role], slopes[role].reshape(values.shape), out[role])
     return measure
 
 

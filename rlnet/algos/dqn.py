@@ -6,11 +6,12 @@ With n_step > 1 a target takes n rewards before it bootstraps, uncorrected for t
 from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
 from rlnet.algos.parts import REPLAY_HYPER, over_the_segment
 from rlnet.data import Rollout
+from rlnet.derivatives import largest
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + … + γ^n·max_a Q⁻(S_n, a)."""
-    next_value = setting.q(target_params, batch.next_obs).amax(-1)
+    next_value = largest(setting.q(target_params, batch.next_obs))
     return Target(over_the_segment(batch, hyper, batch.reward, next_value))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlnet.algos.contract import Hyper, Loss, Metrics, Params, Setting, Target, in_state
 from rlnet.data import Rollout
-from rlnet.derivatives import squared_error, without_gradient
+from rlnet.derivatives import Array, squared_error, without_gradient
 from rlnet.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 
 
@@ -74,7 +74,12 @@ REPLAY_HYPER = {"huber": (1e-6, math.inf)}
 
 def one_step(batch: Rollout, hyper: Hyper, next_value: Tensor) -> Tensor:
     """R + γ·v(S'), with γ = 0 where the MDP ended: [T, M, N]."""
-    return td_target(batch.reward, discounts(hyper["gamma"], batch.terminated), next_value)
+    return _bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value)
+
+
+@without_gradient
+def _bootstrapped(reward: Array, gamma: Array, terminated: Array, next_value: Array) -> Array:
+    return td_target(reward, discounts(gamma, terminated), next_value)
 
 
 def following_values(setting: Setting, params: Params, batch: Rollout, value: Tensor) -> Tensor:
@@ -99,7 +104,7 @@ def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: T
         reward, next_value: [T, M, N]: what is collected, and the value of the successor.
     """
     if len(reward) == 1:
-        return td_target(reward, discounts(hyper["gamma"], batch.terminated), next_value)
+        return _bootstrapped(reward, hyper["gamma"], batch.terminated, next_value)
     return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
 
 

@@ -3,11 +3,12 @@
 from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
 from rlnet.algos.parts import one_step
 from rlnet.data import Rollout
+from rlnet.derivatives import largest
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + γ·max_a Q(S', a), S&B eq. 6.8."""
-    next_value = setting.q(target_params, batch.next_obs).amax(-1)
+    next_value = largest(setting.q(target_params, batch.next_obs))
     return Target(one_step(batch, hyper, next_value))
 
 

@@ -37,8 +37,8 @@ REPLAYED = checked_by(ALGOS, "replayed_targets")
 MUTATIONS = (
     Mutation(
         "truncation taken for termination",
-        ((PARTS, 'td_target(batch.reward, discounts(hyper["gamma"], batch.terminated), next_value)',
-          'td_target(batch.reward, discounts(hyper["gamma"], batch.terminated | batch.truncated), next_value)'),),
+        ((PARTS, '_bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value)',
+          '_bootstrapped(batch.reward, hyper["gamma"], batch.terminated | batch.truncated, next_value)'),),
         TRUNCATION,
         GAMMA,
     ),
@@ -50,13 +50,13 @@ MUTATIONS = (
     ),
     Mutation(
         "γ applied twice",
-        ((RETURNS, "addcmul(reward, discount, next_value)", "addcmul(reward, discount, discount * next_value)"),),
+        ((RETURNS, "reward + discount * next_value\n", "reward + discount * discount * next_value\n"),),
         STEP,
         GAMMA,
     ),
     Mutation(
         "γ forgotten",
-        ((RETURNS, "addcmul(reward, discount, next_value)", "addcmul(reward, (discount > 0).float(), next_value)"),),
+        ((RETURNS, "reward + discount * next_value\n", "reward + (discount > 0) * next_value\n"),),
         STEP,
         GAMMA,
     ),
@@ -101,8 +101,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the maximum over actions that are not available",
-        (("rlnet/algos/q_learning.py", "setting.q(target_params, batch.next_obs).amax(-1)",
-          "setting.return_quantiles(target_params, batch.next_obs).mean(-1).amax(-1)"),),
+        (("rlnet/algos/q_learning.py", "largest(setting.q(target_params, batch.next_obs))",
+          "largest(setting.return_quantiles(target_params, batch.next_obs).mean(-1))"),),
         STEP,
         on("maximisation_bias", "q_learning", 20_000),
     ),
@@ -259,7 +259,7 @@ MUTATIONS = (
     ),
     Mutation(
         "one gradient clip for all members",
-        ((LEARNER, "torch.linalg.vector_norm(grad, dim=1, keepdim=True)", "grad.norm().expand(len(grad), 1)"),),
+        ((LEARNER, "norm = _norms(grad)", "norm = grad.norm().expand(len(grad), 1)"),),
         checked_by("tests/test_learner.py", "clipping_is_per_member"),
         (*A2C, "optimizer.max_grad_norm=0.5"),
     ),

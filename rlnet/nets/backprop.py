@@ -112,8 +112,12 @@ class Perceptron:
         """flat [M, P], obs [..., M, N] int64 or [..., M, N, I] → [..., M, N, O]."""
         if torch.is_grad_enabled() and (flat.requires_grad or obs.requires_grad):
             return _Backprop.apply(flat, obs, self)
-        flat = flat.detach() if flat.requires_grad else flat
-        out, space = self.forward(flat.numpy(), rows_of(obs.detach().numpy(), not self.of_indices))
+        return self.without_gradient(self.layers(flat.detach().numpy()), obs.detach())
+
+    @np.errstate(**QUIET)
+    def without_gradient(self, layers: list[Array], obs: Tensor) -> Tensor:
+        """The same, of `layers` of flat."""
+        out, space = self.forward(layers, rows_of(obs.numpy(), not self.of_indices))
         self.give(space)
         return torch.from_numpy(as_steps(out, _lead(obs, self)))
 
@@ -147,57 +151,60 @@ class Perceptron:
         while len(self._free) > SHAPES:
             del self._free[next(iter(self._free))]
 
-    def forward(self, flat: Array, x: Array) -> tuple[Array, _Space]:
-        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them."""
+    def forward(self, layers: list[Array], x: Array) -> tuple[Array, _Space]:
+        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them.
+
+        Numbers that are not finite are no mistake here, of which numpy should warn; the same holds for `backward`.
+        """
         if self.features is not None:
             x = self.features[x]
         members, rows = x.shape[:2]
-        layers, space, last = self.layers(flat), self._take(members, rows, flat.dtype), len(self.widths) - 2
+        space, last = self._take(members, rows, layers[0].dtype), len(layers) - 1
         if self.indexed:
             space.index = x
         else:
             space.seen[...] = x
-        out = np.empty((members, rows, self.widths[-1]), flat.dtype)
+        out = np.empty((members, rows, self.widths[-1]), layers[0].dtype)
         act = ACTIVATIONS[self.activation][0]
-        with np.errstate(**QUIET):
-            for part in space.parts:
-                for k, layer in enumerate(layers):
-                    own, after = layer[part.where], out[part.where] if k == last else part.units[k + 1]
-                    if k == 0 and self.indexed:
-                        _look_up(own, x[part.where], after)
-                    else:
-                        np.matmul(part.inputs[k], own, out=after)
-                    if k < last:
-                        act(part.inputs[k + 1])
-                        part.ones[k + 1][...] = 1
+        for part in space.parts:
+            for k, layer in enumerate(layers):
+                own, after = layer[part.where], out[part.where] if k == last else part.units[k + 1]
+                if k == 0 and self.indexed:
+                    _look_up(own, x[part.where], after)
+                else:
+                    np.matmul(part.inputs[k], own, out=after)
+                if k < last:
+                    act(part.inputs[k + 1])
+                    part.ones[k + 1][...] = 1
         return out, space
 
-    def backward(self, flat: Array, space: _Space, grad: Array, into: Array, wanted: Array | None = None) -> None:
-        """The gradient, into [M, P], from that of the outputs [M, R, O]; what `forward` kept is used up and given back.
+    def backward(
+        self, layers: list[Array], space: _Space, grad: Array, into: list[Array], wanted: Array | None = None
+    ) -> None:
+        """The gradient from that of the outputs [M, R, O]; what `forward` kept is used up and given back.
 
         Args:
+            into: where it goes, the `layers` of an array [M, P].
             wanted: where the gradient with respect to x goes, [M, R, I + 1] with one column to be ignored.
         """
-        layers, gradients = self.layers(flat), self.layers(into)
         slope = ACTIVATIONS[self.activation][1]
-        with np.errstate(**QUIET):
-            for part in space.parts:
-                where = part.where
-                g = grad[where]
-                for k in range(len(layers) - 1, -1, -1):
-                    before = part.gradients[k] if k else None if wanted is None else wanted[where]
-                    if k == 0 and self.indexed:
-                        _scatter(space.index[where], g, gradients[0][where])
-                    else:
-                        np.matmul(part.transposed[k], g, out=gradients[k][where])
-                    if before is None:
-                        break
-                    # A product over one output is none: numpy's matmul took 20 times as long.
-                    product = np.multiply if g.shape[-1] == 1 else np.matmul
-                    product(g, np.ascontiguousarray(layers[k][where].swapaxes(-1, -2)), out=before)
-                    if k:
-                        slope(before, part.inputs[k])
-                        g = before[..., :-1]
+        for part in reversed(space.parts):  # the values of the last one are in the cache still
+            where = part.where
+            g = grad[where]
+            for k in range(len(layers) - 1, -1, -1):
+                before = part.gradients[k] if k else None if wanted is None else wanted[where]
+                if k == 0 and self.indexed:
+                    _scatter(space.index[where], g, into[0][where])
+                else:
+                    np.matmul(part.transposed[k], g, out=into[k][where])
+                if before is None:
+                    break
+                # A product over one output is none: numpy's matmul took 20 times as long.
+                product = np.multiply if g.shape[-1] == 1 else np.matmul
+                product(g, np.ascontiguousarray(layers[k][where].swapaxes(-1, -2)), out=before)
+                if k:
+                    slope(before, part.inputs[k])
+                    g = before[..., :-1]
         self.give(space)
 
 
@@ -216,13 +223,17 @@ class Table:
     states: int
     of_indices = True
 
-    def forward(self, flat: Array, x: Array) -> tuple[Array, Array]:
-        """The rows x [M, R] of the tables, [M, R, O], and x for `backward`."""
-        return flat.reshape(len(flat), self.states, -1)[np.arange(len(x))[:, None], x], x
+    def layers(self, flat: Array) -> list[Array]:
+        """A view [M, S, O]."""
+        return [flat.reshape(len(flat), self.states, -1)]
 
-    def backward(self, flat: Array, values: Array, grad: Array, into: Array) -> None:
-        """The gradient, into [M, S·O], from that of the rows [M, R, O]."""
-        _sum_rows(values, grad, into.reshape(len(into), self.states, -1))
+    def forward(self, layers: list[Array], x: Array) -> tuple[Array, Array]:
+        """The rows x [M, R] of the tables, [M, R, O], and x for `backward`."""
+        return layers[0][np.arange(len(x))[:, None], x], x
+
+    def backward(self, layers: list[Array], values: Array, grad: Array, into: list[Array]) -> None:
+        """The gradient, into the `layers` of an array [M, S·O], from that of the rows [M, R, O]."""
+        _sum_rows(values, grad, into[0])
 
 
 def _scatter(index: Array, grad: Array, into: Array) -> None:
@@ -275,7 +286,8 @@ class _Backprop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, flat: Tensor, obs: Tensor, net: Perceptron) -> Tensor:
-        out, ctx.space = net.forward(flat.numpy(), rows_of(obs.numpy(), not net.of_indices))
+        with np.errstate(**QUIET):
+            out, ctx.space = net.forward(net.layers(flat.numpy()), rows_of(obs.numpy(), not net.of_indices))
         ctx.net, ctx.shape = net, _lead(obs, net)
         ctx.save_for_backward(flat)
         return torch.from_numpy(as_steps(out, ctx.shape))
@@ -290,6 +302,7 @@ class _Backprop(torch.autograd.Function):
         rows = np.ascontiguousarray(rows_of(grad.numpy(), True))
         wanted = np.empty((*rows.shape[:2], net.widths[0] + 1), rows.dtype) if ctx.needs_input_grad[1] else None
         into = np.empty(flat.shape, rows.dtype)
-        net.backward(flat.numpy(), space, rows, into, wanted)
+        with np.errstate(**QUIET):
+            net.backward(net.layers(flat.numpy()), space, rows, net.layers(into), wanted)
         before = None if wanted is None else torch.from_numpy(as_steps(wanted[..., :-1], ctx.shape))
         return torch.from_numpy(into), before, None

@@ -60,6 +60,13 @@ class Packed(Mapping[str, Tensor]):
         # Whether they stay for many steps, as those of a target network do: outputs are then worth being remembered.
         self.rest = False
         self._table: tuple[int, np.ndarray] | None = None  # of which version of `flat`, and [M·S, O]
+        self._layers: list[np.ndarray] | None = None
+
+    def layers(self, net: Perceptron | Table) -> list[np.ndarray]:
+        """The same numbers as the passes of their network take them: views that are made once."""
+        if self._layers is None:
+            self._layers = net.layers(self.flat.detach().numpy())
+        return self._layers
 
     def table(self, states: int, outputs: Callable[[Tensor], Tensor]) -> np.ndarray:
         """The outputs for every state, [M·S, O], which are asked for anew when torch has changed `flat`.
