@@ -50,8 +50,8 @@ def _adam_init(theta: Tensor) -> State:
 def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     """Adam (Kingma & Ba 2015, algorithm 1) with β = (0.9, 0.999), ε = 1e-8, and a learning rate for each member."""
     mean, square, steps = state["mean"], state["square"], state["steps"]
-    steps += 1
     if theta.device.type == "cpu":  # one pass over memory instead of eight, for neighbours of the same rate together
+        steps.numpy()[...] += 1
         tensors, rates, first = (theta, grad.contiguous(), mean, square), rate.numpy().ravel().tolist(), 0
         while first < len(rates):
             value, last = rates[first], first + 1
@@ -64,6 +64,7 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
             )  # fmt: skip
             first = last
         return
+    steps += 1
     mean.lerp_(grad, 0.1)
     square.mul_(0.999).addcmul_(grad, grad, value=0.001)
     # In double: 1 − 0.999^n loses five digits in single precision.

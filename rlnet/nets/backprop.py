@@ -8,7 +8,7 @@ and weights with the bias row below them, as they lie in theta, are one matrix: 
 both of their gradients. Both activations keep that column constant, and a hidden layer's own values say its slope.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,39 +19,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from rlnet.nets.activations import ACTIVATIONS
+
 Array = np.ndarray
-CHUNK = 2**19  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
-LARGE = 2**15  # numbers from which on torch is faster, which passes over memory once where numpy does several times
+CHUNK = 2**18  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
 DENSE = 256  # states up to which rows of one member are summed by a product
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the learner reports what is not finite
 SHAPES = 4  # of so many numbers of rows the memory is kept
-
-
-def _tanh_slope(grad: Array, value: Array) -> None:
-    """grad·(1 − tanh²); the values may be lost."""
-    if grad.size > LARGE:
-        x, y = torch.from_numpy(grad), torch.from_numpy(value)
-        torch.ops.aten.tanh_backward.grad_input(x, y, grad_input=x)
-    else:
-        np.multiply(value, value, out=value)
-        np.subtract(1, value, out=value)
-        grad *= value
-
-
-def _relu_slope(grad: Array, value: Array) -> None:
-    if grad.size > LARGE:
-        x, y = torch.from_numpy(grad), torch.from_numpy(value)
-        torch.ops.aten.threshold_backward.grad_input(x, y, 0, grad_input=x)
-    else:
-        grad *= value > 0
-
-
-ZERO = np.zeros((), np.float32)  # an array: a plain 0 takes numpy as long as a small comparison itself
-# name → (in place, and the gradient with respect to what came in, in place, from the values that went out)
-ACTIVATIONS: dict[str, tuple[Callable[[Array], None], Callable[[Array, Array], None]]] = {
-    "relu": (lambda x: np.maximum(x, ZERO, out=x), _relu_slope),
-    "tanh": (lambda x: np.tanh(x, out=x), _tanh_slope),
-}
 
 
 class _Part(NamedTuple):
@@ -199,9 +173,10 @@ class Perceptron:
                     np.matmul(part.transposed[k], g, out=into[k][where])
                 if before is None:
                     break
-                # A product over one output is none: numpy's matmul took 20 times as long.
-                product = np.multiply if g.shape[-1] == 1 else np.matmul
-                product(g, np.ascontiguousarray(layers[k][where].swapaxes(-1, -2)), out=before)
+                transposed = np.ascontiguousarray(layers[k][where].swapaxes(-1, -2))
+                if g.shape[-1] == 1:  # with two times the half: products over one number numpy does not leave to BLAS
+                    g, transposed = g.repeat(2, -1), (transposed / 2).repeat(2, -2)
+                np.matmul(g, transposed, out=before)
                 if k:
                     slope(before, part.inputs[k])
                     g = before[..., :-1]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
-from rlnet.nets.backprop import ACTIVATIONS as FAST
+from rlnet.nets.activations import ACTIVATIONS as FAST
 from rlnet.nets.backprop import Perceptron, Table
 from rlnet.nets.forward import forward
 from rlnet.nets.module import module_network

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rlnet.nets.backprop import ACTIVATIONS, Perceptron
+from rlnet.nets.activations import ACTIVATIONS
+from rlnet.nets.backprop import Perceptron
 
 
 def forward(net: Perceptron, flat: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
