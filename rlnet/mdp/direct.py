@@ -110,6 +110,15 @@ def _backed_up(system: System, v: np.ndarray, q: np.ndarray, gamma: float, count
     return q
 
 
+def greedy_and_proper(system: System, v: np.ndarray, proper: np.ndarray) -> np.ndarray:
+    """The pairs greedy for v [n] at γ = 1, int [m], or those of `proper`, which ends, where these would never end.
+
+    UnboundedLoopError where they go round a loop that pays.
+    """
+    states, begin = system.first_pairs()
+    return _still_ends(system, _best(system.q(v, 1.0), begin), proper, states)
+
+
 def _best(q: np.ndarray, begin: np.ndarray) -> np.ndarray:
     """The first pair of largest q in each segment."""
     top = np.maximum.reduceat(q, begin)

@@ -13,10 +13,10 @@ from rlnet.mdp.direct import (
     DIRECT_STATES,
     UnboundedLoopError,
     discounted_bound,
+    greedy_and_proper,
     made_proper,
     optimal_pairs,
     policy_iteration,
-    proper_policy,
     warm_start,
 )
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
@@ -192,7 +192,7 @@ def _sweeps(model: FiniteMDP | System, gamma: float, device: str):
 def _swept_at_one(
     system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress, device: str, sort: bool
 ):
-    from rlnet.mdp.undiscounted import reached, undiscounted
+    from rlnet.mdp.undiscounted import from_below, reached, undiscounted
 
     order = ordered(system) if sort else None
     if order is None:
@@ -203,13 +203,17 @@ def _swept_at_one(
     first[place[system.first_pairs()[0]]] = number[pairs]
     try:
         bound, done = undiscounted(sweeps, tol, method, progress, first, _patience(system, method))
+        settled = np.isfinite(bound) or progress.exhausted
+        if not settled:
+            from_below(sweeps, tol, progress, first)
     except KeyboardInterrupt:
         progress.interrupted = True
         bound = reached(sweeps, progress)
         return sweeps.values()[place], bound, f"{method}, interrupted"
-    if not np.isfinite(bound) and not progress.exhausted:
-        # Sweeping did not settle: exact policy iteration finds the loop that pays, or the value if there is one.
-        v, pairs = policy_iteration(system, 1.0, proper_policy(system)[1], progress)
+    if not settled:
+        # Exact policy iteration finds the loop that pays, or the value if there is one.
+        pairs = greedy_and_proper(system, sweeps.values()[place], pairs)
+        v, pairs = policy_iteration(system, 1.0, pairs, progress)
         return v, undiscounted_bound(system, v, pairs, tol), f"{method}, then policy_iteration (LU)"
     return sweeps.values()[place], bound, done if order is None else f"{done}, {SORTED}"
 
@@ -223,7 +227,7 @@ def _patience(system: System, method: str) -> int:
         _, inside = end_components(system.pair_state, system.transition, ~system.ends)
         if (suspects & inside).any():
             return 200 if method == "value_iteration" else 10
-    return 100_000 if method == "value_iteration" else 30
+    return 100_000 if method == "value_iteration" else 8
 
 
 def _proper_or(system: System, pairs: np.ndarray, other: np.ndarray) -> np.ndarray:

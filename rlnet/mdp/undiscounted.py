@@ -10,6 +10,7 @@ STEP_SWEEPS = 20_000  # sweeps granted to the expected steps of a policy before 
 UNSETTLED_SWEEPS = 500  # the same, when a sweep was interrupted: the caller waits
 ROUNDS = 8
 FIRST_SWEEPS = 5  # of the policy that ends from everywhere
+TURNS_FROM_BELOW = 100  # improvements from it, where sweeping did not settle
 
 
 def undiscounted(
@@ -52,6 +53,17 @@ def undiscounted(
         theta = max(0.7 * theta * tol / bound, 8.0 * slack)
     sweeps.move(-0.5 * below)
     return bound, method
+
+
+def from_below(sweeps: UndiscountedSweeps, tol: float, progress: Progress, proper: np.ndarray) -> None:
+    """Sweep up from the policy `proper`, which ends, with nothing paid besides: to v* where no reward is negative, but
+    nothing tells how near."""
+    sweeps.start()
+    sweeps.follow_pairs(proper)
+    for _ in range(FIRST_SWEEPS):
+        sweeps.follow_in_place()
+        progress.sweeps += 1
+    in_place(sweeps, 0.01 * tol, False, progress, limit=TURNS_FROM_BELOW)
 
 
 def reached(sweeps: UndiscountedSweeps, progress: Progress) -> float:

@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlnet.mdp.direct import UnboundedLoopError, policy_iteration, proper_policy
+from rlnet.mdp.direct import (
+    DIRECT_STATES,
+    UnboundedLoopError,
+    greedy_and_proper,
+    policy_iteration,
+    proper_policy,
+)
 from rlnet.mdp.linear import DiscountedSystem, SingularChainError
 from rlnet.mdp.structure import end_components, row_any
 from rlnet.mdp.system import EPS, System, quotient
@@ -33,9 +39,11 @@ def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray, tol: fl
     steps, least = found
     residual = v[states] - (system.reward[pairs] + system.rows[pairs] @ v)
     below = (float(residual.max()) + system.rounding(v)) / least * float(steps.max())
-    above = _above(system, v, pairs, steps)
+    above = _above(system, v, pairs, steps, system.n <= DIRECT_STATES)
     if above > tol:
         above = min(above, _above_plateaus(system, v, tol))
+    if above > tol and system.n > DIRECT_STATES:
+        above = min(above, _above(system, v, pairs, steps))
     return max(below, _above_merged(system, v) if np.isinf(above) else above, 0.0)
 
 
@@ -49,14 +57,17 @@ def _steps(system: System, pairs: np.ndarray) -> tuple[np.ndarray, float] | None
     return None if least <= 0 or w.min() < 0 else (w, least)
 
 
-def _above(system: System, v: np.ndarray, pairs: np.ndarray, steps: np.ndarray) -> float:
-    """max (u − v) for some u ≥ v*, infinite if none was found. `pairs` ends from everywhere, in about `steps`."""
+def _above(system: System, v: np.ndarray, pairs: np.ndarray, steps: np.ndarray, solve: bool = True) -> float:
+    """max (u − v) for some u ≥ v*, infinite if none was found. `pairs` ends from everywhere, in about `steps`. Where
+    v + θ steps is not such a u, the problem that pays θ a step is solved, unless that would take long (not `solve`)."""
     states, begin = system.first_pairs()
     rise = np.maximum.reduceat(system.q(v, 1.0), begin) - v[states]
     theta = 4.0 * (float(np.abs(rise).max()) + system.rounding(v)) + np.finfo(float).tiny
     for _ in range(4):
         u = v + theta * steps
         if not _is_above(system, u, states, begin):
+            if not solve:
+                return np.inf
             try:
                 u, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs)
             except (UnboundedLoopError, SingularChainError):
@@ -110,7 +121,9 @@ def above_levels(system: System, v: np.ndarray, width: float) -> float:
     if not safe.all():
         return np.inf
     try:
-        values, pairs = policy_iteration(merged, 1.0, pairs)
+        there = np.zeros(merged.n)
+        there[of] = v
+        values, pairs = policy_iteration(merged, 1.0, greedy_and_proper(merged, there, pairs))
         found = _steps(merged, pairs)
     except (UnboundedLoopError, SingularChainError):
         return np.inf

@@ -6,8 +6,9 @@ from mdp_problems import random_mdp
 from test_mdp_methods import lake
 
 from rlnet.mdp import solve
-from rlnet.mdp.direct import made_proper
+from rlnet.mdp.direct import UnboundedLoopError, greedy_and_proper, made_proper
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
+from rlnet.mdp.structure import steps_to_end
 from rlnet.mdp.system import system_of
 from rlnet.mdp.undiscounted_bound import above_levels
 
@@ -34,7 +35,32 @@ def test_swept_lakes_that_pay_at_the_goal_alone_are_settled_by_policy_iteration(
     found = solve(lake(56), 1.0, tol=1e-6)
     assert found.method == "modified_policy_iteration, then policy_iteration (LU)"
     assert found.error_bound <= 1e-6
-    assert found.sweeps < 100_000
+    assert found.sweeps < 20_000
+    exact = solve(lake(56), 1.0, tol=1e-6, method="policy_iteration")
+    assert np.abs(found.v - exact.v).max() <= found.error_bound + exact.error_bound
+
+
+def test_greedy_pairs_are_made_to_end():
+    rng, changed = np.random.default_rng(3), 0
+    for _ in range(300):
+        mdp = random_mdp(rng, ends=0.3)
+        try:
+            proper = made_proper(system_of(mdp))
+        except (ImproperPolicyError, UnboundedValueError):
+            continue
+        system = proper.system
+        if len(system.pair_state) == 0:
+            continue
+        try:
+            pairs = greedy_and_proper(system, rng.normal(size=system.n) * 10.0, proper.pairs)
+        except UnboundedLoopError:
+            continue
+        changed += (pairs != proper.pairs).any()
+        use = np.zeros(len(system.pair_state), dtype=bool)
+        use[pairs] = True
+        steps = steps_to_end(system.pair_state, system.transition, system.ends, use)
+        assert np.isfinite(steps[system.first_pairs()[0]]).all()
+    assert changed > 100
 
 
 @pytest.mark.parametrize("width", [1e-9, 0.3, 2.0, 1e9])
