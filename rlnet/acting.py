@@ -108,7 +108,6 @@ def _drawing(twin: Twin, forward: Callable[[np.ndarray], np.ndarray], explore: n
     """`Categorical.sample` of what the twin makes of `forward`, obs [M, N, ...] → [M, N, A]; `explore` is [M, 1]."""
     numbers = explore[:, 0].tolist()
 
-    @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
     def choose(obs: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         scores = forward(obs)
         if uniform.size == 1:

@@ -89,11 +89,14 @@ class Collector:
         weight = torch.from_numpy(self._weight)
         self._all = Rollout(**self._tensors, weight=weight.to(device))  # of all rows, as they are at any time
         self._time = np.arange(rollout).reshape(-1, 1, 1)
+        self._share = np.float32(1) / np.float32(envs * (1 if whole_episodes else rollout))
+        self.new_steps = np.zeros(len(seeds), np.int64)  # transitions that the last rollout added, per member
 
     def _draw_seeds(self) -> list[int]:
         return self._reset_seeds.integers(2**31, 1).squeeze(1).tolist()
 
     @torch.no_grad()
+    @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
     def collect(self, choose: Callable[[Array, Array], Array]) -> Rollout:
         """The next rollout.
 
@@ -136,15 +139,16 @@ class Collector:
         reward, terminated, truncated, valid = (
             (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in names
         )
-        share = np.float32(1) / np.float32(valid.shape[-1] * (1 if self._whole else self._rollout))
         weight, count = self._weight[:total], np.count_nonzero
         if count(valid) == valid.size and not count(terminated) and not count(truncated):
             discount = self._go_on(reward[keep:])
-            weight[: total - keep], weight[total - keep :] = share, 0.0
+            weight[: total - keep], weight[total - keep :] = self._share, 0.0
+            self.new_steps.fill((total - keep) * valid.shape[-1])
         else:
             ended = (terminated | truncated) & valid
             discount = self._book(reward[keep:], ended[keep:], valid[keep:])
-            np.multiply(valid if self._whole else self._due(ended, valid), share, out=weight)
+            np.multiply(valid if self._whole else self._due(ended, valid), self._share, out=weight)
+            self.new_steps = valid[keep:].sum((0, 2))
         self._rows["start_discount"][keep:total] = discount if arrays else torch.from_numpy(discount)
         if self._all.weight.device.type != "cpu":
             self._all.weight[:total] = torch.from_numpy(weight)
@@ -162,8 +166,7 @@ class Collector:
         age = self._age + self._time[: len(reward)]
         self._age = age[-1] + 1
         discount = np.power(self._gamma, age.astype(np.float32))
-        self._sums[0] += np.add.reduce(reward, 0, dtype=float)
-        self._sums[1] += np.add.reduce(reward * discount, 0, dtype=float)
+        self._sums[:2] += np.array((reward, reward * discount), float).sum(1)
         self._sums[2] += len(reward)
         return discount
 
@@ -198,10 +201,6 @@ class Collector:
         known[: len(known) - keep] = True
         known[:keep] &= ~_later(ended[:keep])
         return known & valid
-
-    def new_steps(self, rollout: Rollout) -> np.ndarray:
-        """Transitions that the rollout added, per member: [M]."""
-        return rollout.valid.cpu().numpy()[self.lookback :].sum((0, 2))
 
     def episodes(self) -> dict[str, Tensor]:
         """Means over the episodes that ended since the last call, [M]; NaN for a member without any."""

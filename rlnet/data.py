@@ -36,6 +36,12 @@ class Rollout:
         vars(rollout).update(weight=weight, extra=extra, _make=make)
         return rollout
 
+    def with_extra(self, extra: Mapping[str, Tensor]) -> "Rollout":
+        """The same rows, whose fields are still made when they are looked at, with another `extra`."""
+        rollout = object.__new__(type(self))
+        vars(rollout).update(vars(self), extra=extra)
+        return rollout
+
     def __getattr__(self, name: str) -> Tensor:
         """A field that was not looked at before."""
         make = self.__dict__.get("_make")

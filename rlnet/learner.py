@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -257,7 +257,7 @@ class Learner:
             return batch
         steps, _, envs = batch.reward.shape
         uniform = self._numbers.uniform(steps, envs, self.algorithm.draws(self.setting)).movedim(0, 1)
-        return replace(batch, extra={**batch.extra, "uniform": uniform})
+        return batch.with_extra({**batch.extra, "uniform": uniform})
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and optimiser state."""

@@ -1,7 +1,8 @@
 """Replay: a ring of the last transitions of every environment, and batches of segments drawn from it.
 
 A segment of n consecutive steps of one environment comes back as a `Rollout` [n, M, B], so that a loss that learns from
-rollouts learns from replay too; a one-step method asks for n = 1. Only the first row of a segment has a weight.
+rollouts learns from replay too, but for the discounts since the start of episodes, which policy gradients alone ask
+for; a one-step method asks for n = 1. Only the first row of a segment has a weight.
 
 Prioritised (Schaul et al. 2016), a segment is drawn with probability ∝ p^α, p = |δ| + floor of its first row when it
 was last learned from (new rows: the largest so far). Importance weights (P_min/P)^β undo this in the mean: with β = 1
@@ -20,7 +21,7 @@ from rlnet.data import TENSORS, Rollout
 from rlnet.priorities import Priorities
 from rlnet.rng import Array, BlockUniform, Streams, as_array
 
-STORED = tuple(name for name in TENSORS if name != "weight")
+STORED = tuple(name for name in TENSORS if name not in ("weight", "start_discount"))
 # In numpy a transition is one record, which lies together: drawn rows are then one visit of memory each. Indices of
 # states and actions are stored in half of their width: no network has 2³¹ rows to look up.
 NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}

@@ -127,10 +127,10 @@ class Run:
         return numbers | {"visits": self.visits} if self.config.exploration.name in COUNTING else numbers
 
     def count(self, rollout: Rollout) -> None:
-        """Book the steps and the visits of a rollout."""
+        """Book the steps and the visits of the rollout that was collected last."""
         steps = self.steps.numpy()
         active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
-        steps += self.collector.new_steps(rollout) * active
+        steps += self.collector.new_steps * active
         if self.visits is not None:
             seen = rollout.obs, rollout.action, rollout.valid
             if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time

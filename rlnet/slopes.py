@@ -74,17 +74,17 @@ def _semi_gradient(
     weight = batch.weight if target.weight is None else target.weight
     aims, weights = (rows_of(x.numpy(), False)[None] for x in (target.value, weight))
     huber = hyper["huber"].numpy() if "huber" in hyper else None
-    if huber is not None and huber.min() == np.inf:
+    if huber is not None and min(huber.ravel().tolist()) == np.inf:
         huber = None  # what follows is shorter then
     if by_action:
-        flat = values.reshape(-1, values.shape[-1])
-        place = np.arange(len(flat)), rows_of(batch.action.numpy(), False).ravel()
-        estimate = flat[place].reshape(aims.shape)
+        flat = values.reshape(-1)
+        place = np.arange(0, len(flat), values.shape[-1]) + rows_of(batch.action.numpy(), False).ravel()
+        estimate = flat.take(place).reshape(aims.shape)
     else:
         estimate = values[None, ..., 0]
     missed = pull_by_hand(np, estimate, aims, weights, huber)
     if by_action:
-        slope = np.zeros(flat.shape, flat.dtype)
+        slope = np.zeros_like(flat)
         slope[place] = -missed[-1].ravel()
     else:
         slope = -missed[-1]

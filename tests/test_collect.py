@@ -77,7 +77,7 @@ def test_without_lookback_every_transition_counts_once_and_resets_do_not():
     c = collector([GO, END, RESET, GO], rollout=4)
     rollout = c.collect(act)
     assert rollout.weight.flatten().tolist() == [0.25, 0.25, 0.0, 0.25]
-    assert c.new_steps(rollout).tolist() == [3]
+    assert c.new_steps.tolist() == [3]
     assert rollout.start_discount.flatten().tolist() == [1.0, 0.5, 1.0, 1.0]
 
 
@@ -95,7 +95,7 @@ def test_with_lookback_every_transition_is_learned_from_exactly_once(size, lookb
             assert int(steps[t]) not in learned
             learned[int(steps[t])] = number
             assert weights[t] == pytest.approx(1 / size)
-        assert c.new_steps(rollout).tolist() == [size]
+        assert c.new_steps.tolist() == [size]
     for step, number in learned.items():
         end = next(k for k in range(step, 100) if rows[(k - 1) % len(rows)] in (END, CUT))
         known = min(step + lookback, end)  # the step with which its target is complete

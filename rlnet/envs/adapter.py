@@ -76,6 +76,7 @@ class GymnasiumSimulation:
         self._vectors, self._seeds = list(vectors), list(seeds)
         self._started = False
         self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
+        self._errors = np.geterr()  # of which numpy warns in what others wrote, whoever steps it
 
     def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
         """Begin a new episode everywhere; with M `seeds` start the members' streams again. Returns obs [M, N, ...]."""
@@ -88,13 +89,15 @@ class GymnasiumSimulation:
             numbers = [derive_seed(seed, "environment") % 2**31 for seed in seeds]
         self._started = True
         self._pending[:] = False
-        fresh = [vector.reset(seed=n)[0] for vector, n in zip(self._vectors, numbers, strict=True)]
+        with np.errstate(**self._errors):
+            fresh = [vector.reset(seed=n)[0] for vector, n in zip(self._vectors, numbers, strict=True)]
         return self._observation(fresh)
 
     def step(self, action: np.ndarray) -> Step:
         """Take `action` everywhere: [M, N] int64, in 0 .. A − 1, or [M, N, D] float32."""
         actions = self._actions(action)
-        parts = [self._step(m, actions[m]) for m in range(self.members)]
+        with np.errstate(**self._errors):
+            parts = [self._step(m, actions[m]) for m in range(self.members)]
         next_obs, reward, terminated, truncated, valid, obs = zip(*parts, strict=True)
         terminated, truncated, valid = (np.stack(x).astype(bool) for x in (terminated, truncated, valid))
         truncated &= ~terminated

@@ -95,13 +95,15 @@ class CartPoleSimulation:
 
     def _move_few(self, action: np.ndarray) -> np.ndarray:
         """The same, environment by environment."""
-        # Cosines of numpy also here: those of Python may be rounded to another last bit.
-        self._numbers = [
-            moved(state, float(np.cos(state[2])), float(np.sin(state[2])), FORCE if right else -FORCE)
-            for state, right in zip(self._numbers, action.ravel().tolist(), strict=True)
-        ]
-        failed = [abs(x) > FAR or abs(theta) > STEEP for x, _, theta, _ in self._numbers]
-        return np.array(failed).reshape(self._shape) if any(failed) else self._none
+        numbers, failed = [], []
+        for state, right in zip(self._numbers, action.ravel().tolist(), strict=True):
+            theta = state[2]
+            # Cosines of numpy also here: those of Python may be rounded to another last bit.
+            state = moved(state, float(np.cos(theta)), float(np.sin(theta)), FORCE if right else -FORCE)
+            numbers.append(state)
+            failed.append(abs(state[0]) > FAR or abs(state[2]) > STEEP)
+        self._numbers = numbers
+        return np.array(failed).reshape(self._shape) if True in failed else self._none
 
     def _restart(self, ended: np.ndarray, uniform: np.ndarray) -> None:
         """Begin new episodes where others ended."""

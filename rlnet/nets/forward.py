@@ -40,7 +40,9 @@ def _prepared(net: Perceptron, flat: np.ndarray, envs: int) -> Callable[[np.ndar
     out = np.empty((*lead, net.widths[-1]), flat.dtype)
     into = [*(value[..., :-1] for value in values[1:]), out]
     activate, first, bias, x = ACTIVATIONS[net.activation][0], layers[0], layers[0][..., -1:, :], values[0][..., :-1]
-    later = [(value, value[..., -1], *pair) for value, *pair in zip(values[1:], layers[1:], into[1:], strict=True)]
+    # Activations take the units alone where they lie together, else all of it, and the 1 is set again.
+    acted = [value[:-1] if one else value for value in values[1:]]
+    later = list(zip(values[1:], acted, layers[1:], into[1:], strict=True))
     shown = out.reshape(len(flat), envs, -1)
 
     def apply(obs: np.ndarray) -> np.ndarray:
@@ -49,9 +51,10 @@ def _prepared(net: Perceptron, flat: np.ndarray, envs: int) -> Callable[[np.ndar
         else:
             x[...] = obs
             product(values[0], first, into[0])
-        for value, unit, layer, after in later:
-            activate(value)
-            unit[...] = 1
+        for value, active, layer, after in later:
+            activate(active)
+            if not one:
+                value[..., -1] = 1
             product(value, layer, after)
         return shown
 

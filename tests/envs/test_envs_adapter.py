@@ -247,6 +247,24 @@ def test_real_actions_arrive_in_their_shape_and_inside_of_the_bounds():
     assert [bound.shape for bound in simulation.simulation.action_bounds] == [(6,), (6,)]
 
 
+class Overflowing(Recording):
+    """Its steps overflow."""
+
+    def step(self, action):
+        return super().step(np.exp(np.full(2, 1e3)))
+
+
+@pytest.mark.parametrize("made", ["warn", "raise"])
+def test_environments_meet_errors_of_numpy_as_they_did_when_they_were_made(made):
+    with np.errstate(over=made):
+        simulation = Simulation([Overflowing(spaces.Discrete(2)).vector()], [0])
+    simulation.reset()
+    expected = pytest.warns(RuntimeWarning) if made == "warn" else pytest.raises(FloatingPointError)
+    with np.errstate(over="ignore"), expected:  # as a collector steps
+        simulation.step(np.zeros((1, 2), np.int64))
+    assert np.geterr()["over"] == "warn"
+
+
 def test_what_a_simulation_refuses():
     with pytest.raises(ValueError, match="1 vector environments for 2 seeds"):
         GymnasiumSimulation([tabular(walk(), 1, AutoresetMode.NEXT_STEP)], [0, 1])
