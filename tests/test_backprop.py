@@ -115,5 +115,5 @@ def test_memory_is_given_back_and_not_hoarded():
         torch.autograd.grad(net(flat, observations("vector", 1, rows)).sum(), flat)
         assert len(net._free) <= backprop.SHAPES
         assert {len(free) for free in net._free.values()} == {1}
-    assert (1, 30, np.dtype(np.float32)) in net._free
-    assert (1, 10, np.dtype(np.float32)) not in net._free
+    assert (1, 30, np.dtype(np.float32), True) in net._free
+    assert (1, 10, np.dtype(np.float32), True) not in net._free

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,24 +40,28 @@ class _Part(NamedTuple):
 
 
 class _Space:
-    """The memory of a forward pass and of the backward pass after it. It is used again: its pages are there already."""
+    """The memory of a forward pass and of the backward pass after it. It is used again: its pages are there already.
 
-    def __init__(self, net: "Perceptron", members: int, rows: int, dtype: np.dtype) -> None:
-        self.key = members, rows, dtype
-        hidden = net.widths[1:-1]
-        first = None if net.indexed else np.ones((members, rows, net.widths[0] + 1), dtype)
-        values = [np.ones((members, rows, width + 1), dtype) for width in hidden]
+    Where there is no backward pass (`kept` False) all parts have the same memory, which stays in the cache.
+    """
+
+    def __init__(self, net: "Perceptron", members: int, rows: int, dtype: np.dtype, kept: bool) -> None:
+        self.key = members, rows, dtype, kept
         size = max(1, CHUNK // max(1, rows * max(net.widths[1:]) * dtype.itemsize))
-        scratch = [np.empty((min(members, size), rows, width + 1), dtype) for width in hidden]
-        self.seen = None if first is None else first[..., :-1]
+        few = min(members, size)
+        values = [np.ones((members if kept else few, rows, width + 1), dtype) for width in net.widths[:-1]]
+        scratch = [np.empty((few, rows, width + 1), dtype) if kept else None for width in net.widths[1:-1]]
+        if net.indexed:
+            values[0] = None
         self.index: Array | None = None
         self.parts = []
         for start in range(0, members, size):
             where = 0 if members == 1 else slice(start, min(start + size, members))
-            inputs = [None if x is None else x[where] for x in (first, *values)]
-            views = zip(*((None, None, None) if x is None else _views(x) for x in inputs), strict=True)
             short = where if members == 1 else slice(0, where.stop - start)
-            self.parts.append(_Part(where, inputs, *views, [None, *(x[short] for x in scratch)]))
+            inputs = [None if x is None else x[where if kept else short] for x in values]
+            views = zip(*((None, None, None) if x is None else _views(x) for x in inputs), strict=True)
+            gradients = [None if x is None else x[short] for x in (None, *scratch)]
+            self.parts.append(_Part(where, inputs, *views, gradients))
 
 
 def _views(x: Array) -> tuple[Array, Array, Array]:
@@ -91,7 +95,7 @@ class Perceptron:
     @np.errstate(**QUIET)
     def without_gradient(self, layers: list[Array], obs: Tensor) -> Tensor:
         """The same, of `layers` of flat."""
-        out, space = self.forward(layers, rows_of(obs.numpy(), not self.of_indices))
+        out, space = self.forward(layers, rows_of(obs.numpy(), not self.of_indices), kept=False)
         self.give(space)
         return torch.from_numpy(as_steps(out, _lead(obs, self)))
 
@@ -112,12 +116,12 @@ class Perceptron:
     def _free(self) -> dict[tuple, list[_Space]]:
         return {}
 
-    def _take(self, members: int, rows: int, dtype: np.dtype) -> _Space:
+    def _take(self, *key: Any) -> _Space:
         """Memory that belongs to whoever takes it until it is given back."""
         try:
-            return self._free[members, rows, dtype].pop()
+            return self._free[key].pop()
         except (KeyError, IndexError):
-            return _Space(self, members, rows, dtype)
+            return _Space(self, *key)
 
     def give(self, space: _Space) -> None:
         """Give back what `forward` kept."""
@@ -125,22 +129,22 @@ class Perceptron:
         while len(self._free) > SHAPES:
             del self._free[next(iter(self._free))]
 
-    def forward(self, layers: list[Array], x: Array) -> tuple[Array, _Space]:
-        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them.
+    def forward(self, layers: list[Array], x: Array, kept: bool = True) -> tuple[Array, _Space]:
+        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them, if that is kept.
 
         Numbers that are not finite are no mistake here, of which numpy should warn; the same holds for `backward`.
         """
         if self.features is not None:
             x = self.features[x]
         members, rows = x.shape[:2]
-        space, last = self._take(members, rows, layers[0].dtype), len(layers) - 1
+        space, last = self._take(members, rows, layers[0].dtype, kept), len(layers) - 1
         if self.indexed:
             space.index = x
-        else:
-            space.seen[...] = x
         out = np.empty((members, rows, self.widths[-1]), layers[0].dtype)
         act = ACTIVATIONS[self.activation][0]
         for part in space.parts:
+            if not self.indexed:
+                part.units[0][...] = x[part.where]
             for k, layer in enumerate(layers):
                 own, after = layer[part.where], out[part.where] if k == last else part.units[k + 1]
                 if k == 0 and self.indexed:
