@@ -27,6 +27,7 @@ class Simulation(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+BOOKED = ("reward", "terminated", "truncated", "valid")
 STEPPED = ("obs", "action", "next_obs", "reward", "terminated", "truncated", "valid")  # known at every step
 
 
@@ -135,14 +136,15 @@ class Collector:
     def _finish(self, total: int) -> Rollout:
         """Count what is new among `total` rows, and show all of them."""
         keep, arrays = self.lookback, self._library is np
-        names = "reward", "terminated", "truncated", "valid"
         reward, terminated, truncated, valid = (
-            (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in names
+            (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in BOOKED
         )
         weight, count = self._weight[:total], np.count_nonzero
         if count(valid) == valid.size and not count(terminated) and not count(truncated):
             discount = self._go_on(reward[keep:])
-            weight[: total - keep], weight[total - keep :] = self._share, 0.0
+            weight[: total - keep] = self._share
+            if keep:
+                weight[total - keep :] = 0.0
             self.new_steps.fill((total - keep) * valid.shape[-1])
         else:
             ended = (terminated | truncated) & valid

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from rlnet.rng import Array
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,17 @@ class Rollout:
     extra: Mapping[str, Tensor] = field(default_factory=dict)  # [T, M, N] each: what an algorithm prepared before steps
 
     @classmethod
-    def lazily(cls, make: Callable[[str], Tensor], weight: Tensor, extra: Mapping[str, Tensor]) -> "Rollout":
-        """A rollout whose other fields `make` gives, by name, when they are first looked at: few losses need all."""
+    def lazily(cls, make: Callable[[str], Array], weight: Array, extra: Mapping[str, Tensor]) -> "Rollout":
+        """A rollout whose other fields `make` gives, by name, when they are first looked at: few losses need all.
+
+        Whether they come as tensors or, on the CPU, as arrays of numpy: they can be had as both.
+        """
         rollout = object.__new__(cls)
-        vars(rollout).update(weight=weight, extra=extra, _make=make)
+        vars(rollout).update(extra=extra, _make=make, _arrays={})
+        if isinstance(weight, Tensor):
+            vars(rollout)["weight"] = weight
+        else:
+            rollout._arrays["weight"] = weight
         return rollout
 
     def with_extra(self, extra: Mapping[str, Tensor]) -> "Rollout":
@@ -47,8 +57,19 @@ class Rollout:
         make = self.__dict__.get("_make")
         if make is None or name not in TENSORS:
             raise AttributeError(f"a {type(self).__name__} has no {name}")
-        value = self.__dict__[name] = make(name)
+        made = self._arrays[name] if name in self._arrays else make(name)
+        value = self.__dict__[name] = made if isinstance(made, Tensor) else torch.from_numpy(made)
         return value
+
+    def array(self, name: str) -> np.ndarray:
+        """A field as an array of numpy, in the same memory; on the CPU."""
+        arrays = self.__dict__.get("_arrays")
+        if arrays is None:
+            arrays = self.__dict__["_arrays"] = {}
+        if name not in arrays:
+            made = self._make(name) if name not in self.__dict__ and "_make" in self.__dict__ else getattr(self, name)
+            arrays[name] = made.numpy() if isinstance(made, Tensor) else made
+        return arrays[name]
 
 
 TENSORS = tuple(item.name for item in fields(Rollout) if item.name != "extra")

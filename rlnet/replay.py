@@ -121,8 +121,7 @@ class Replay:
         begin = self._added % self.slots
         fit = min(length, self.slots - begin)  # the others go to the front
         for name in STORED:
-            rows, ring = getattr(rollout, name), self._ring[name]
-            rows = rows.numpy() if self._library is np else rows
+            rows, ring = rollout.array(name) if self._library is np else getattr(rollout, name), self._ring[name]
             ring[begin : begin + fit] = rows[:fit]
             if fit < length:
                 ring[: length - fit] = rows[fit:]
@@ -187,21 +186,21 @@ class Replay:
             make, valid = self._of_records(at)
             weights = np.zeros(at.shape, np.float32)
             np.multiply(valid, weight / self.batch, out=weights[0], casting="same_kind")
-            return Rollout.lazily(make, torch.from_numpy(weights), extra)
+            return Rollout.lazily(make, weights, extra)
         rows = {name: ring.flatten(0, 2) for name, ring in self._ring.items()}
         weights = torch.zeros(at.shape, device=at.device)
         torch.mul(rows["valid"][at[0]], weight / self.batch, out=weights[0])
         return Rollout.lazily(lambda name: rows[name][at], weights, extra)
 
-    def _of_records(self, at: np.ndarray) -> tuple[Callable[[str], Tensor], np.ndarray]:
+    def _of_records(self, at: np.ndarray) -> tuple[Callable[[str], np.ndarray], np.ndarray]:
         """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
         # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
         records, fields = self._ring.reshape(-1).view(self._record).take(at), self._fields
 
-        def make(name: str) -> Tensor:
+        def make(name: str) -> np.ndarray:
             kind, offset, wide, numbers = fields[name]
             field = records.getfield(kind, offset).astype(wide)
-            return torch.from_numpy(field if numbers is None else field.view(numbers))
+            return field if numbers is None else field.view(numbers)
 
         kind, offset, *_ = fields["valid"]
         return make, records[0].getfield(kind, offset)

@@ -50,7 +50,7 @@ def gradient(
     if algorithm.target is not None:
         with torch.no_grad():
             target = algorithm.target(setting, params, target_params, batch, hyper)
-    obs = batch.obs.numpy()
+    obs = batch.array("obs")
     outputs, kept = {}, {}
     for role in algorithm.roles:
         net = setting.networks[role].by_hand
@@ -71,14 +71,15 @@ def _semi_gradient(
     values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool
 ) -> tuple[Array, Callable[[], Loss]]:
     """The derivative of the loss `algos.parts.semi_gradient` by values [M, R, O], and the loss for who asks."""
-    weight = batch.weight if target.weight is None else target.weight
-    aims, weights = (rows_of(x.numpy(), False)[None] for x in (target.value, weight))
+    weights = batch.array("weight") if target.weight is None else target.weight.numpy()
+    shape = weights.shape
+    aims, weights = (rows_of(x, False)[None] for x in (target.value.numpy(), weights))
     huber = hyper["huber"].numpy() if "huber" in hyper else None
     if huber is not None and min(huber.ravel().tolist()) == np.inf:
         huber = None  # what follows is shorter then
     if by_action:
         flat = values.reshape(-1)
-        place = np.arange(0, len(flat), values.shape[-1]) + rows_of(batch.action.numpy(), False).ravel()
+        place = np.arange(0, len(flat), values.shape[-1]) + rows_of(batch.array("action"), False).ravel()
         estimate = flat.take(place).reshape(aims.shape)
     else:
         estimate = values[None, ..., 0]
@@ -88,7 +89,6 @@ def _semi_gradient(
         slope[place] = -missed[-1].ravel()
     else:
         slope = -missed[-1]
-    shape = batch.weight.shape
 
     def measure() -> Loss:
         total, rms = error_by_hand(*missed, weights)

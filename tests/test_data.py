@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,20 @@ def test_a_field_is_made_once_and_only_when_it_is_looked_at():
     assert whole.extra["more"].item() == 1.0
     with pytest.raises(AttributeError, match="a Rollout has no observation"):
         _ = rollout.observation
+
+
+@pytest.mark.parametrize("made", [torch.arange(3), np.arange(3)], ids=["tensor", "array"])
+@pytest.mark.parametrize("array_first", [True, False])
+def test_a_field_is_made_once_as_a_tensor_and_as_an_array(made, array_first):
+    asked = []
+    rollout = Rollout.lazily(lambda name: asked.append(name) or made, made * 2, {})
+    for name, double in (("action", 1), ("weight", 2)):
+        looks = [lambda name=name: rollout.array(name), lambda name=name: getattr(rollout, name)]
+        for look in looks if array_first else looks[::-1]:
+            assert look().tolist() == [0, double, 2 * double]
+        assert isinstance(rollout.array(name), np.ndarray)
+        assert getattr(rollout, name).data_ptr() == rollout.array(name).ctypes.data
+    assert asked == ["action"]
 
 
 def test_minibatches_are_the_rows_in_the_order_of_each_member():

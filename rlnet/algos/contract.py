@@ -117,12 +117,16 @@ class Setting:
 
         −inf where an action is not available.
         """
-        roles = [name for name in self.networks if name.startswith("q")] if role is None else [role]
+        roles = self._valuing if role is None else [role]
         if self.quantiles == 1 and not self.dueling:
             means = [self.networks[name].apply(params[name], obs) for name in roles]
         else:
             means = [self.return_quantiles(params, obs, name).mean(-1) for name in roles]
         return self._masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), obs)
+
+    @cached_property
+    def _valuing(self) -> list[str]:
+        return [name for name in self.networks if name.startswith("q")]
 
     def q_of(self, params: Params, obs: Tensor, action: Tensor, role: str) -> Tensor:
         """Q(s, a) of real actions: obs [..., M, N, F], action [..., M, N, D] → [..., M, N]."""

@@ -103,7 +103,7 @@ def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: T
     Args:
         reward, next_value: [T, M, N]: what is collected, and the value of the successor.
     """
-    if len(reward) == 1:
+    if reward.shape[0] == 1:
         return _bootstrapped(reward, hyper["gamma"], batch.terminated, next_value)
     return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
 

@@ -62,7 +62,7 @@ def loss(
 
 def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> Slopes:
     """The derivatives of `loss` with discrete actions by the preferences [1, M, B, A] and the values [1, M, B, 1]."""
-    action, weight, early = (x.numpy() for x in (batch.action, batch.weight, batch.start_discount))
+    action, weight, early = (batch.array(name) for name in ("action", "weight", "start_discount"))
     raw, old_value, old = (batch.extra[name].numpy() for name in ("advantage", "value", "log_prob"))
     number = {name: hyper[name].numpy() for name in ALGORITHM.hyper}
     # Actions first: numpy is slow along a short last axis.

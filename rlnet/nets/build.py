@@ -121,9 +121,9 @@ def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network
 
     def apply(params: Params, obs: Tensor) -> Tensor:
         if fast is not None and isinstance(params, Packed) and params.flat.device.type == "cpu":
-            members, states = len(params.flat), seen.width
             if torch.is_grad_enabled() and (params.flat.requires_grad or obs.requires_grad):
                 return fast(params.flat, obs)
+            members, states = params.flat.shape[0], seen.width
             if params.rest and seen.indexed and obs.numel() >= members * states:
                 rows = params.table(states, partial(fast.without_gradient, params.layers(fast)))
                 first = 0 if members == 1 else np.arange(0, members * states, states)[:, None]
