@@ -119,18 +119,51 @@ def scipy_sparse(data: dict, gamma: float, method: str):
 
 def storm(data: dict, gamma: float, method: str):
     """Storm: "discounted" asks for the discounted total reward, any other method for the reward until an extra state is
-    reached, where every step ends with chance 1 − γ (rewards of one sign only)."""
+    reached, where every step ends with chance 1 − γ (rewards of one sign only); "reachability" for the chance to reach
+    a goal, where ends are all that pays, and all the same."""
     import stormpy
-    from stormpy import datastructures, environments, models
+    from stormpy import environments
 
     state, _, reward, p = closed(data)
-    n, until = p.shape[1], method != "discounted"
-    sign = -1.0 if until and (reward <= 0.0).all() else 1.0  # costs to be kept small
-    if until and (sign * reward < 0.0).any():
-        raise ValueError("rewards of both signs: not a problem for this method")
-    if until:
+    until, sign, scale = method != "discounted", 1.0, 1.0
+    if method == "reachability":
+        scale = float(data["reward"].max())
+        if (data["reward"] != scale * ((data["reward"] > 0.0) & data["terminated"])).any():
+            raise ValueError("something else than one way to end pays: not a problem for this method")
+        goal = sp.csr_matrix((reward / scale)[:, None])
+        last = sp.csr_matrix(([1.0], ([0], [p.shape[1]])), shape=(1, p.shape[1] + 1))
+        p = sp.vstack([sp.hstack([gamma * p[:, :-1], p[:, -1:] - goal, goal]), last], format="csr")
+        state, reward = np.append(state, p.shape[1] - 1), np.append(reward, 0.0)
+    elif until:
+        sign = -1.0 if (reward <= 0.0).all() else 1.0  # costs to be kept small
+        if (sign * reward < 0.0).any():
+            raise ValueError("rewards of both signs: not a problem for this method")
         inner = gamma * p[:, :-1]
         p = sp.hstack([inner, sp.csr_matrix(1.0 - inner.sum(axis=1))], format="csr")
+    model = _storm_model(state, sign * reward, p)
+    goal = '[F "end"]' if until else f"[Cdiscount={gamma!r}]"
+    asked = "Pmax" if method == "reachability" else f'R{{"r"}}{"min" if sign < 0.0 else "max"}'
+    question = stormpy.parse_property(f"{asked}=? {goal}")
+    algorithm = "OPTIMISTIC_VALUE_ITERATION" if method == "reachability" else method.upper()
+    extra = p.shape[1] - int(data["n_states"])
+
+    def solve(epsilon: float):
+        environment = environments.sound()
+        options = environment.solver().min_max()
+        if until:
+            options.method = getattr(environments.MinMaxMethod, algorithm)
+        options.precision, options.relative_termination_criterion = stormpy.Rational(epsilon), False
+        result = stormpy.model_checking(model, question, only_initial_states=False, environment=environment)
+        return sign * scale * np.array(result.get_value_vector())[:-extra], -1
+
+    return solve
+
+
+def _storm_model(state: np.ndarray, reward: np.ndarray, p: sp.csr_matrix):
+    """The sparse MDP of Storm; its last state is labelled "end"."""
+    from stormpy import datastructures, models
+
+    n = p.shape[1]
     p.sum_duplicates()
     rows = np.repeat(np.arange(p.shape[0]), np.diff(p.indptr))
     begin = np.flatnonzero(np.diff(state, prepend=-1))
@@ -142,22 +175,9 @@ def storm(data: dict, gamma: float, method: str):
     for name, where in (("init", 0), ("end", n - 1)):
         labels.add_label(name)
         labels.add_label_to_state(name, where)
-    rewards = models.SparseRewardModel[float](optional_state_action_reward_vector=(sign * reward).tolist())
+    rewards = models.SparseRewardModel[float](optional_state_action_reward_vector=reward.tolist())
     parts = models.SparseModelComponents[float](matrix.build(), labels, {"r": rewards})
-    model = models.SparseMdp[float](parts)
-    goal = '[F "end"]' if until else f"[Cdiscount={gamma!r}]"
-    question = stormpy.parse_property(f'R{{"r"}}{"min" if sign < 0.0 else "max"}=? {goal}')
-
-    def solve(epsilon: float):
-        environment = environments.sound()
-        options = environment.solver().min_max()
-        if until:
-            options.method = getattr(environments.MinMaxMethod, method.upper())
-        options.precision, options.relative_termination_criterion = stormpy.Rational(epsilon), False
-        result = stormpy.model_checking(model, question, only_initial_states=False, environment=environment)
-        return sign * np.array(result.get_value_vector())[:-1], -1
-
-    return solve
+    return models.SparseMdp[float](parts)
 
 
 def rlnet(data: dict, gamma: float, method: str):

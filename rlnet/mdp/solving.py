@@ -20,6 +20,7 @@ from rlnet.mdp.direct import (
     warm_start,
 )
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
+from rlnet.mdp.free_steps import free_steps
 from rlnet.mdp.iterate import Progress, certify, discounted
 from rlnet.mdp.linear_program import linear_programme
 from rlnet.mdp.model import FiniteMDP
@@ -101,8 +102,12 @@ def _by_method(
     mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str, sort: bool, verify: bool
 ):
     """((v [S], q [S, A], policy [S, A]), bound, what was done)."""
+    best = None
     try:
-        if gamma == 1.0:
+        free = free_steps(system_of(mdp), tol, progress) if gamma == 1.0 and method == "auto" else None
+        if free is not None:
+            (v, q, best, bound), done = free, "policy_iteration (dense LU)"
+        elif gamma == 1.0:
             v, q, bound, done, system = _at_one(mdp, tol, method, progress, device, sort)
         elif method in ITERATIVE:
             v, q, bound, done, system = _swept(mdp, gamma, tol, method, progress, device, sort)
@@ -115,7 +120,8 @@ def _by_method(
     if gamma < 1.0 and method in ITERATIVE and device == "cpu":
         arrays = _tabulated(mdp, v, q, bound)
     else:
-        arrays = _laid_out(mdp, v, q, optimal_pairs(mdp, system, v, q, gamma, bound))
+        best = optimal_pairs(mdp, system, v, q, gamma, bound) if best is None else best
+        arrays = _laid_out(mdp, v, q, best)
     return arrays, bound, done
 
 

@@ -1,0 +1,81 @@
+"""Small models at γ = 1 with free steps: values, their bound and the optimal actions, against slower methods."""
+
+import numpy as np
+import pytest
+from mdp_problems import dense, random_mdp
+from test_mdp_agreement import undiscounted_truth
+from test_mdp_methods import lake
+
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, UnboundedValueError, solve
+from rlnet.mdp.free_steps import free_steps
+from rlnet.mdp.iterate import Progress
+from rlnet.mdp.structure import end_components
+from rlnet.mdp.system import system_of
+
+
+def mostly_free(rng):
+    """A random model whose rewards are 0, but for about a third of the pairs, where they are whole."""
+    mdp = random_mdp(rng, ends=0.2)
+    reward = np.repeat(rng.integers(-2, 3, mdp.n_pairs) * (rng.random(mdp.n_pairs) < 0.3), np.diff(mdp.outcome_ptr))
+    names = ("pair_ptr", "pair_action", "outcome_ptr", "next_state", "probability")
+    return FiniteMDP(*(getattr(mdp, name) for name in names), reward, mdp.terminated, mdp.start, mdp.n_actions)
+
+
+def test_values_bounds_and_optimal_actions_on_random_models():
+    rng, looped, told = np.random.default_rng(0), 0, 0
+    for _ in range(1500):
+        mdp = mostly_free(rng)
+        try:
+            other = solve(mdp, 1.0, method="policy_iteration")
+            found = free_steps(system_of(mdp), 1e-8, Progress())
+        except (ImproperPolicyError, UnboundedValueError):
+            continue
+        if found is None:
+            continue
+        v, q, optimal, bound = found
+        told += 1
+        assert np.abs(v - other.v).max() <= bound + other.error_bound <= 2e-8
+        transition, reward = dense(mdp)
+        exact = (reward + transition @ v)[mdp.pair_state, mdp.pair_action]
+        np.testing.assert_allclose(q, exact, rtol=0, atol=1e-12 * (1.0 + np.abs(v).max()))
+        policy = np.zeros((mdp.n_states, mdp.n_actions))
+        policy[mdp.pair_state[optimal], mdp.pair_action[optimal]] = 1.0
+        np.testing.assert_array_equal(policy > 0, other.policy > 0)
+        _, inside = end_components(mdp.pair_state, mdp.transition, (system_of(mdp).reward == 0) & ~system_of(mdp).ends)
+        looped += inside.any() and np.abs(v[mdp.pair_state[inside]]).max() > 0.1
+    assert told > 500
+    assert looped > 50  # free loops that optimal policies must leave
+
+
+def test_values_lie_within_the_bound_of_every_policy_tried():
+    rng, told = np.random.default_rng(1), 0
+    for _ in range(400):
+        mdp = mostly_free(rng)
+        if np.prod(np.maximum(np.diff(mdp.pair_ptr), 1)) > 64:
+            continue
+        truth = undiscounted_truth(mdp)
+        if isinstance(truth, type):
+            continue
+        found = free_steps(system_of(mdp), 1e-8, Progress())
+        if found is not None:
+            told += 1
+            assert np.abs(found[0] - truth).max() <= found[3]
+    assert told > 50
+
+
+@pytest.mark.parametrize("side", [4, 8, 12])
+def test_goal_only_lakes_have_no_loops_left(side):
+    mdp = lake(side)
+    auto = solve(mdp, 1.0, tol=1e-6, verify=True)
+    other = solve(mdp, 1.0, tol=1e-6, method="policy_iteration")
+    assert auto.method == "policy_iteration (dense LU)"
+    assert np.abs(auto.v - other.v).max() <= auto.error_bound + other.error_bound < 2e-6
+    np.testing.assert_array_equal(auto.policy, other.policy)
+
+
+def test_limits_and_loose_bounds_are_left_to_other_methods():
+    system = system_of(lake(8))
+    assert free_steps(system, 1e-6, Progress()) is not None
+    assert free_steps(system, 1e-6, Progress(max_sweeps=1)) is None
+    assert free_steps(system, 1e-15, Progress()) is None
+    assert free_steps(system_of(lake(20)), 1e-6, Progress()) is None
