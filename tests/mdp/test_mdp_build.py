@@ -1,6 +1,8 @@
 """Builders: what they make of the same problem, and what they refuse."""
 
 import itertools
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
@@ -279,3 +281,18 @@ def test_compiled_checks_name_a_sum():
     columns[3][7] += 1e-6
     with pytest.raises(InvalidMDPError, match=f"state {columns[0][7]}, action {columns[1][7]}: .*sum to 1.000001"):
         FiniteMDP.from_coo(*columns, n_states=30)
+
+
+def test_what_solves_models_is_loaded_by_the_first_of_them():
+    """Not by `import rlnet.mdp`, which training without a model does too, and not in the seconds of a solve."""
+    code = """if True:
+        import sys
+        from rlnet.mdp import FiniteMDP, solve
+        assert "scipy.sparse" not in sys.modules
+        mdp = FiniteMDP.from_outcomes({0: {0: [(0.5, 0, 1.0, False), (0.5, 1, 0.0, True)]}}, n_states=2)
+        before = set(sys.modules)
+        assert solve(mdp, 0.9).v[0] > 0.5
+        print(sorted(name for name in set(sys.modules) - before if name.startswith("scipy")))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
