@@ -5,6 +5,7 @@ from rlnet.bench.mutations import Mutation
 RETURNS, PARTS, COLLECT = "rlnet/returns.py", "rlnet/algos/parts.py", "rlnet/collect.py"
 EXPLORE, LEARNER, REPLAY, PPO = "rlnet/explore.py", "rlnet/learner.py", "rlnet/replay.py", "rlnet/algos/ppo.py"
 SARSA, REINFORCE, DERIVATIVES = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py", "rlnet/derivatives.py"
+ACTING = "rlnet/acting.py"  # what explore.py says, again in numpy
 
 
 def on(env: str, algo: str, steps: int, *more: str, network: str = "tabular") -> tuple[str, ...]:
@@ -182,7 +183,11 @@ MUTATIONS = (
     Mutation(
         "ε and 1 − ε exchanged",
         ((EXPLORE, "return torch.lerp(greedy(q), available / available.sum(-1, keepdim=True), epsilon)",
-          "return torch.lerp(greedy(q), available / available.sum(-1, keepdim=True), 1 - epsilon)"),),
+          "return torch.lerp(greedy(q), available / available.sum(-1, keepdim=True), 1 - epsilon)"),
+         (ACTING, "(1 - explore) * _greedy(scores, explore) + explore / len(scores)",
+          "explore * _greedy(scores, explore) + (1 - explore) / len(scores)"),
+         (ACTING, "best, other = max(scores), explore / len(scores)\n    share = (1 - explore) *",
+          "best, other = max(scores), (1 - explore) / len(scores)\n    share = explore *")),
         checked_by("tests/test_explore.py", "epsilon_greedy_spreads"),
         Q,
     ),
@@ -244,7 +249,8 @@ MUTATIONS = (
     ),
     Mutation(
         "PPO's ratio upside down",
-        ((DERIVATIVES, "change = log_prob - old", "change = old - log_prob"),),
+        ((DERIVATIVES, "change = log_prob - old", "change = old - log_prob"),
+         (DERIVATIVES, "return gain, free * (gain == free)", "return gain, -free * (gain == free)")),
         checked_by(ALGOS, "first_ppo_step"),
         PPO_RUN,
     ),
