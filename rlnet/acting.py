@@ -117,7 +117,7 @@ def _drawing(twin: Twin, forward: Callable[[np.ndarray], np.ndarray], explore: n
             return np.array([[_one(twin.one(x, e), u) for x, u in zip(xs, us, strict=True)] for xs, us, e in rows])
         # Actions first: numpy reduces a short last axis slowly.
         cumulative = twin.many(scores.transpose(2, 0, 1).astype(float, order="C"), explore).cumsum(0)
-        return (cumulative <= uniform * cumulative[-1]).sum(0)
+        return (cumulative[:-1] <= uniform * cumulative[-1]).sum(0)
 
     return choose
 

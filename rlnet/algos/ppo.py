@@ -66,7 +66,7 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> Sl
     raw, old_value, old = (batch.extra[name].numpy() for name in ("advantage", "value", "log_prob"))
     number = {name: hyper[name].numpy() for name in ALGORITHM.hyper}
     # Actions first: numpy is slow along a short last axis.
-    preference = np.ascontiguousarray(np.moveaxis(scores["pi"], -1, 0))
+    preference = np.ascontiguousarray(scores["pi"].transpose(3, 0, 1, 2))
     preference -= preference.max(0)
     pi = np.exp(preference)
     total = pi.sum(0)
@@ -74,7 +74,7 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> Sl
     pi /= total
     entropy = -(pi * log_pi).sum(0)
     taken = action == np.arange(len(pi)).reshape(-1, 1, 1, 1)
-    log_prob = np.where(taken, log_pi, 0.0).sum(0)
+    log_prob = (taken * log_pi).sum(0)  # np.where takes six times as long
     advantage = raw + number["normalise"] * (normalised_by_hand(raw, weight) - raw)
     gain, by_log_prob, excess, ratio = clipped_gain_by_hand(np, log_prob, old, advantage, number["clip"])
     share = weight * early ** number["state_discount"] if number["state_discount"].any() else weight
@@ -84,10 +84,14 @@ def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> Sl
     pi *= by_log_prob + share * bonus * (log_pi + entropy)
     pi -= taken * by_log_prob
 
-    target = raw + old_value
-    value, free = clipped_value_by_hand(np, scores["v"][..., 0], old_value, target, number["value_clip"])
+    value, target = scores["v"][..., 0], raw + old_value
+    clips = bool((number["value_clip"] < np.inf).any())
+    if clips:
+        value, free = clipped_value_by_hand(np, value, old_value, target, number["value_clip"])
     missed = pull_by_hand(np, value, target, weight, None)
-    by_value = missed[-1] * free * -number["value_coefficient"]
+    by_value = missed[-1] * -number["value_coefficient"]
+    if clips:
+        by_value *= free
 
     def measure() -> Loss:
         rows = weight.sum((0, 2)).clip(1e-12)
