@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,10 +50,13 @@ class _Space:
         self.key = members, rows, dtype, kept
         size = max(1, CHUNK // max(1, rows * max(net.widths[1:]) * dtype.itemsize))
         few = min(members, size)
-        values = [np.ones((members if kept else few, rows, width + 1), dtype) for width in net.widths[:-1]]
+        widths, shape = [width + 1 for width in net.widths[net.indexed : -1]], (members if kept else few, rows)
+        # In one piece: from 4 MiB on numpy asks for huge pages.
+        block, values = np.ones(prod(shape) * sum(widths), dtype), [None] if net.indexed else []
+        for width in widths:
+            piece, block = np.split(block, [prod(shape) * width])
+            values.append(piece.reshape(*shape, width))
         scratch = [np.empty((few, rows, width + 1), dtype) if kept else None for width in net.widths[1:-1]]
-        if net.indexed:
-            values[0] = None
         self.index: Array | None = None
         self.parts = []
         for start in range(0, members, size):
