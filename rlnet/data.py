@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.rng import Array
+from rlnet.rng import Array, as_array
 
 
 @dataclass(frozen=True)
@@ -107,24 +107,26 @@ def minibatches(rollout: Rollout, order: Tensor | None, count: int) -> Iterator[
     """
     steps, members, envs = rollout.weight.shape
     rows = steps * envs
+    device = rollout.weight.device
+    library = np if device.type == "cpu" else torch  # numpy copies a few rows in half the time
     if order is None:
-        order = torch.arange(rows, device=rollout.weight.device).expand(members, -1)
-    first = torch.arange(members, device=order.device).unsqueeze(-1) * envs
+        order = torch.arange(rows, device=device).expand(members, -1)
+    order, member = (as_array(x, library) for x in (order, torch.arange(members, device=device).unsqueeze(-1)))
     # Row t·N + n of member m lies at (t·M + m)·N + n.
-    place = (order + order.div(envs, rounding_mode="floor") * ((members - 1) * envs) + first).flatten()
+    place = (order + order // envs * ((members - 1) * envs) + member * envs).reshape(-1)
 
-    def drawn(tensor: Tensor) -> Tensor:
-        flat = tensor.flatten(0, 2)
-        # numpy copies a few rows in half the time.
-        picked = flat[place] if flat.is_cuda else torch.from_numpy(flat.numpy().take(place.numpy(), 0))
-        return picked.view(1, members, rows, *tensor.shape[3:])
+    def drawn(tensor: Tensor) -> Array:
+        flat = as_array(tensor.flatten(0, 2), library)
+        picked = flat.take(place, 0) if library is np else flat[place]
+        return picked.reshape(1, members, rows, *tensor.shape[3:])
 
     field = cache(lambda name: drawn(getattr(rollout, name)))
-    weight, extra = drawn(rollout.weight), {name: drawn(tensor) for name, tensor in rollout.extra.items()}
+    weight = drawn(rollout.weight)
+    extra = {name: torch.as_tensor(drawn(tensor)) for name, tensor in rollout.extra.items()}
     edges = [-(-rows * k // count) for k in range(count + 1)]
     for part in map(slice, edges[:-1], edges[1:]):
         own = weight[:, :, part]
-        share = own / own.sum(-1, keepdim=True).clamp(min=1e-12)
+        share = own / own.sum(-1, keepdims=True).clip(1e-12)
         yield Rollout.lazily(
             lambda name, part=part: field(name)[:, :, part], share, {name: x[:, :, part] for name, x in extra.items()}
         )
