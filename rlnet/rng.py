@@ -74,12 +74,12 @@ class Streams:
         """Uniform integers in [0, high) as int64 [M, *shape]."""
         return (self.uniform(*shape) * high).long()
 
-    def permutation(self, count: int) -> Tensor:
-        """A random order of `count` things for each member, all orders alike: int64 [M, count]."""
-        numbers = self.uniform(count)
+    def permutation(self, *shape: int) -> Tensor:
+        """Random orders of as many things as the last size says, all orders alike: int64 [M, *shape]."""
+        numbers = self.uniform(*shape)
         if self.device.type == "cpu":  # numpy sorts several times faster
-            return torch.from_numpy(np.argsort(numbers.numpy(), axis=1))
-        return numbers.argsort(dim=1)
+            return torch.from_numpy(np.argsort(numbers.numpy()))
+        return numbers.argsort()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same numbers."""

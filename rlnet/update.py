@@ -53,8 +53,8 @@ def _epochs(state: Run, rollout: Rollout, algo: EpochsConfig) -> Iterator[Rollou
     if algo.minibatches == 1:  # all rows, whose order does not matter
         yield from repeat(next(minibatches(rollout, None, 1)), algo.epochs)
         return
-    for _ in range(algo.epochs):
-        order = state.shuffle.permutation(rollout.weight.shape[0] * rollout.weight.shape[2])
+    rows = rollout.weight.shape[0] * rollout.weight.shape[2]
+    for order in state.shuffle.permutation(algo.epochs, rows).unbind(1):
         yield from minibatches(rollout, order, algo.minibatches)
 
 
