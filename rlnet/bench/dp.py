@@ -31,6 +31,7 @@ PEERS = (
     "pymdptoolbox:PolicyIterationModified",
     "scipy:value_iteration",
 )
+UNDISCOUNTED = ("storm:optimistic_value_iteration",)
 ABSENT = {"madupite": "no package of it is published; it needs a PETSc and an MPI of its own"}
 PATIENCE = 5.0  # seconds of an answer above which a solver is not asked again
 
@@ -52,10 +53,19 @@ def problems(full: bool) -> dict[str, Problem]:
         "FrozenLake": Problem("toy_text", "FrozenLake-v1", 16),
         "CliffWalking": Problem("toy_text", "CliffWalking-v1", 48),
         "Taxi": Problem("toy_text", "Taxi-v4", 500),
+        "FrozenLake, γ=1": Problem("toy_text", "FrozenLake-v1", 16, 1.0, ("storm:reachability",)),
         "lake 64": Problem("lake", "8", 64),
+        "lake 81": Problem("lake", "9", 81),
         "lake 100": Problem("lake", "10", 100),
         "lake 400": Problem("lake", "20", 400),
         "lake 2500": Problem("lake", "50", 2500),
+        "costly lake 100": Problem("costly_lake", "10", 100),
+        "costly lake 400": Problem("costly_lake", "20", 400),
+        "costly lake 2500": Problem("costly_lake", "50", 2500),
+        "costly lake 100, γ=1": Problem("costly_lake", "10", 100, 1.0, UNDISCOUNTED),
+        "costly lake 400, γ=1": Problem("costly_lake", "20", 400, 1.0, UNDISCOUNTED),
+        "costly lake 2500, γ=1": Problem("costly_lake", "50", 2500, 1.0, UNDISCOUNTED),
+        "costly lake 10^4, γ=1": Problem("costly_lake", "100", 10**4, 1.0, UNDISCOUNTED),
         "Garnet 2500": Problem("garnet", "2500", 2500),
         "lake 10^4": Problem("lake", "100", 10**4),
         "maze 10^4": Problem("maze", "100", 10**4),
@@ -65,7 +75,6 @@ def problems(full: bool) -> dict[str, Problem]:
         "Garnet 10^5": Problem("garnet", "100000", 10**5),
         "lake 10^6": Problem("lake", "1000", 10**6),
         "maze 10^6": Problem("maze", "1000", 10**6),
-        "lake 10^4, γ=1": Problem("costly_lake", "100", 10**4, 1.0, ("storm:optimistic_value_iteration",)),
     }
     if full:
         table["Garnet 10^6"] = Problem("garnet", "1000000", 10**6, peers=(QUANTECON,))
@@ -78,8 +87,9 @@ class Bench:
 
     def __init__(self, peers_python: str, rounds: int, limit: float, folder: Path) -> None:
         self.python, self.rounds, self.limit, self.folder = peers_python, rounds, limit, folder
-        self.loosest: dict[tuple[str, str], float] = {}
-        self.fared: dict[tuple[str, str], tuple[int, float, str]] = {}  # states, seconds (inf: failed), name
+        # By kind of problem, γ and solver.
+        self.loosest: dict[tuple[str, float, str], float] = {}
+        self.fared: dict[tuple[str, float, str], tuple[int, float, str]] = {}  # states, seconds (inf: failed), name
 
     def measure(self, name: str, problem: Problem) -> list[dict]:
         """A row per solver: medians over turns, in which every solver is asked once."""
@@ -104,7 +114,8 @@ class Bench:
 
     def _start(self, name, problem, source, truth, solver_name: str, stack: ExitStack):
         """(solver, its build, ε, answers) of a solver that has answered well once, or the row that says why not."""
-        before = self.fared.get((problem.kind, solver_name))
+        key = problem.kind, problem.gamma, solver_name
+        before = self.fared.get(key)
         if before is not None and before[1] * problem.states / before[0] > self.limit:
             why = f"skipped: {'failed' if np.isinf(before[1]) else f'{before[1]:.1f} s'} on {before[2]}"
             return {"problem": name, "solver": solver_name, "failed": why}
@@ -113,28 +124,28 @@ class Bench:
         stack.callback(solver.close)  # however this ends, no process is left behind
         try:
             build = solver.answer()
-            epsilon, answer = self._loosest(solver, problem.kind, truth)
+            epsilon, answer = self._loosest(solver, key, truth)
         except SolverError as error:
             solver.close()
             if str(error).startswith("no answer"):
-                self.fared[problem.kind, solver_name] = (problem.states, np.inf, name)
+                self.fared[key] = (problem.states, np.inf, name)
             return {"problem": name, "solver": solver_name, "failed": str(error)}
-        self.fared[problem.kind, solver_name] = (problem.states, answer["seconds"], name)
+        self.fared[key] = (problem.states, answer["seconds"], name)
         return solver, build, epsilon, [answer]
 
-    def _loosest(self, solver: Solver, kind: str, truth: np.ndarray | None) -> tuple[float, dict]:
+    def _loosest(self, solver: Solver, key: tuple, truth: np.ndarray | None) -> tuple[float, dict]:
         """The tolerance to ask for, and the answer: ours is met by the bound; a peer gets the loosest that its true
         error meets, tried from the one that it needed on a smaller problem."""
         if solver.name == OURS:
             return TOLERANCE, solver.ask(TOLERANCE)
         first = None
         for epsilon in EPSILONS:
-            if epsilon > self.loosest.get((kind, solver.name), 1.0):
+            if epsilon > self.loosest.get(key, 1.0):
                 continue
             answer = solver.ask(epsilon)
             first = answer["first"] if first is None else first
             if np.abs(answer["v"] - truth).max() <= TOLERANCE:
-                self.loosest[kind, solver.name] = epsilon
+                self.loosest[key] = epsilon
                 return epsilon, {**answer, "first": first}
         raise SolverError("its true error stays above 1e-6 at every tolerance")
 
@@ -223,7 +234,7 @@ def run(
 
 
 def _line(row: dict, rows: list[dict]) -> str:
-    head = f"{row['problem']:15} {row['solver']:36}"
+    head = f"{row['problem']:21} {row['solver']:36}"
     if "failed" in row:
         return f"{head} {row['failed']}"
     ours = [r for r in rows if r["problem"] == row["problem"] and r["solver"] == OURS and "seconds" in r]
