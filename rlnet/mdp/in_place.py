@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlnet.mdp.banded import Bands
+from rlnet.mdp.banded import AHEAD_FIRST, Bands
 from rlnet.mdp.iterate import Progress, reported
 from rlnet.mdp.products import overwrites
 from rlnet.mdp.system import System, max_norm
@@ -72,6 +72,9 @@ def swept(bands: Bands, system: System, gamma: float, tol: float, progress: Prog
     held = np.ones(m + 1)
     v = held[:m]
     v[:] = bands.first
+    for _ in range(AHEAD_FIRST):
+        v[:] = bands.backup(v)[1]
+    progress.sweeps += AHEAD_FIRST
     best, stale = np.inf, 0
     while True:
         q, top = bands.backup(v)
