@@ -15,7 +15,7 @@ LIMIT = 32  # looks, after which evaluating a policy is left to other methods
 EVALUATED = 0.08  # a policy is swept until a sweep changes this share of what the backup before changed
 ENOUGH = 0.4  # the same of the change that would meet the tolerance
 PATIENCE = 3  # backups that bring no progress
-STATES = (1000, 200)  # from which sweeps beat band matrices; the second: where every step costs
+STATES = (1000, 180)  # from which sweeps beat band matrices; the second: where every step costs
 
 
 class InPlace:

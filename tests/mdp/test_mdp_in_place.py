@@ -44,7 +44,7 @@ def test_sweeps_agree_with_extended_precision(gamma, tol):
             truth = discounted_truth(mdp, gamma)[table.states]
             assert np.abs(v - truth).max() <= bound <= tol
             np.testing.assert_array_equal(q.reshape(table.width, -1).max(axis=0), top)
-    assert settled >= 6
+    assert settled >= 4
 
 
 def test_large_lakes_are_swept_in_any_order_of_the_states():
