@@ -125,7 +125,15 @@ def test_goals_are_ratios_of_what_was_measured():
     said = train_tables.goals("ppo", [*rows, row("rejax", 64, 100.0)])
     assert any("fastest of sb3, cleanrl, tianshou, at least 3×: 2.50 (missed)" in line for line in said)
     assert any("over rejax, its compilation excluded, at least 1×: 1.60 (reached)" in line for line in said)
-    assert any("at most 12× one: 8.00 (reached)" in line for line in said)
+    assert any("1 core: 64 members cost at most 12× one: 8.00 (reached)" in line for line in said)
+    twice = [
+        one | {"cores": 2, "steps_per_second": 2 * one["steps_per_second"]} for one in rows if one["members"] == 64
+    ]
+    said = train_tables.goals("ppo", [*rows, *twice, row("rejax", 64, 200.0), row("rejax", 64, 200.0) | {"cores": 2}])
+    assert [line.split(" (")[0] for line in said if "rejax" in line] == [
+        "goal: 1 core: M = 64 over rejax, its compilation excluded, at least 1×: 0.80",
+        "goal: 2 cores: M = 64 over rejax, its compilation excluded, at least 1×: 1.60",
+    ]
 
 
 @pytest.mark.parametrize(("overrides", "used"), [(("env=gridworld",), EXACT), (("env=cartpole", "algo=ppo"), ())])

@@ -90,10 +90,10 @@ def cores_used() -> list[set[int]]:
 def rates(kind: str, plan: Plan) -> list[Row]:
     """Environment steps per second, learning included, of all members together; one core, then all of them.
 
-    All cores: CartPole only, and of the populations that of 1, of 64, and the largest.
+    All cores: of the populations that of 1, of 64, and the largest.
     """
     rows: list[Row] = []
-    for cores in cores_used() if kind in ("ppo", "dqn") else cores_used()[:1]:
+    for cores in cores_used():
         sizes = [m for m in plan.members if len(cores) == 1 or m in (1, 64, max(plan.members))]
         wanted = [(OURS, m) for m in sizes] if OURS in plan.learners else []
         for peer in [peer for peer in plan.learners if kind in LEARNS.get(peer, {})]:

@@ -125,12 +125,18 @@ def _rate(rows: Sequence[Row], learners: Sequence[str], members: int) -> float |
 
 
 def _rate_goals(name: str, rows: list[Row]) -> list[tuple[str, float, bool]]:
-    rows = [row for row in rows if row["cores"] == 1]
-    found = []
+    """On one core, and on all of them."""
+    every = [[row for row in rows if row["cores"] == cores] for cores in sorted({row["cores"] for row in rows})]
+    return [goal for some in every for goal in _rate_goals_of(name, some)]
+
+
+def _rate_goals_of(name: str, rows: list[Row]) -> list[tuple[str, float, bool]]:
+    cores, found = rows[0]["cores"], []
+    where = f"{cores} core{'s' if cores > 1 else ''}: "
 
     def at_least(text: str, mine: float | None, theirs: float | None, goal: float) -> None:
         if mine is not None and theirs is not None:
-            found.append((f"{text}, at least {goal:g}×", mine / theirs, mine / theirs >= goal))
+            found.append((f"{where}{text}, at least {goal:g}×", mine / theirs, mine / theirs >= goal))
 
     one, many = _rate(rows, [OURS], 1), _rate(rows, [OURS], 64)
     fast = 5 if name in ("lake", "grid") else 3
@@ -143,7 +149,7 @@ def _rate_goals(name: str, rows: list[Row]) -> list[tuple[str, float, bool]]:
         at_least("M = 64 over one CleanRL", many, _rate(rows, ["cleanrl"], 1), 25)
     most = {"ppo": 12, "grid": 4, "table": 4}.get(name)
     if most and one and many:
-        found.append((f"64 members cost at most {most}× one", 64 * one / many, 64 * one / many <= most))
+        found.append((f"{where}64 members cost at most {most}× one", 64 * one / many, 64 * one / many <= most))
     return found
 
 
