@@ -41,7 +41,7 @@ def _rates(rows: list[Row]) -> list[str]:
     ]
 
 
-def _by(rows: list[Row], key: str) -> dict[str, list[Row]]:
+def _by(rows: list[Row], key: str) -> dict[Any, list[Row]]:
     return {value: [row for row in rows if row[key] == value] for value in dict.fromkeys(row[key] for row in rows)}
 
 
@@ -185,7 +185,7 @@ OTHER_GOALS = {"whole": _whole_goals, "solve": _solve_goals, "start": _start_goa
 
 
 def plot(parts: dict[str, list[Row]], path: Path) -> None:
-    """Steps per second against M, and cost of a step of one member against M, on one core."""
+    """Steps per second against M, and cost of a step of one member against M, on one core and on all."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -196,14 +196,18 @@ def plot(parts: dict[str, list[Row]], path: Path) -> None:
         return
     figure, axes = plt.subplots(2, len(kinds), figsize=(4.5 * len(kinds), 7), squeeze=False)
     for (above, below), kind in zip(axes.T, kinds, strict=True):
-        rows = [row for row in parts[kind] if "failed" not in row and row["cores"] == 1]
-        for k, (learner, mine) in enumerate(_by(rows, "learner").items()):
-            members, rates = [row["members"] for row in mine], [row["steps_per_second"] for row in mine]
-            style = {"marker": "o" if len(members) > 1 else "Dsvx"[k % 4], "label": label(learner), "color": f"C{k}"}
-            style |= {"linewidth": 2.5 if learner == OURS else 1.2}
-            above.loglog(members, rates, **style)
-            below.loglog(members, [1e6 / rate for rate in rates], **style)
-        above.set(title=f"{NAMES[kind]}, one core", ylabel="steps/s of all members, learning included")
+        rows = [row for row in parts[kind] if "failed" not in row]
+        for k, (learner, every) in enumerate(_by(rows, "learner").items()):
+            for cores, mine in _by(every, "cores").items():
+                if cores > 1 and len(mine) == 1:  # programs of one member use one core
+                    continue
+                members, rates = [row["members"] for row in mine], [row["steps_per_second"] for row in mine]
+                style = {"marker": "o" if len(members) > 1 else "Dsvx"[k % 4], "color": f"C{k}"}
+                style |= {"linewidth": 2.5 if learner == OURS else 1.2, "linestyle": "--" if cores > 1 else "-"}
+                style |= {"label": label(learner) + (f", {cores} cores" if cores > 1 else "")}
+                above.loglog(members, rates, **style)
+                below.loglog(members, [1e6 / rate for rate in rates], **style)
+        above.set(title=NAMES[kind], ylabel="steps/s of all members, learning included")
         below.set(xlabel="members M", ylabel="µs for a step of one member")
         above.legend()
         above.grid(alpha=0.3)
