@@ -67,9 +67,8 @@ class Replay:
         self._ring: np.ndarray | dict[str, Tensor] | None = None
         self._added = 0  # rows written since the beginning
         self._exponent, self._floor = priority, floor
-        self._mass = torch.zeros(
-            len(seeds), 0
-        )  # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition
+        # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition.
+        self._mass = torch.zeros(len(seeds), 0)
         self._drawable: Priorities | None = None  # the same, without rows that have no whole segment after them yet
         self._top = torch.ones(len(seeds), 1, dtype=torch.float64, device=device)  # the largest p^α so far
 

@@ -85,6 +85,7 @@ class Shares:
 
     def __init__(self, run: Run, processes: int = 1) -> None:
         self.run = run
+        self.in_order = True  # no update was cut off within
         self._alone = Share(run) if processes == 1 else None
         self._members, self._others = [range(len(run.steps))], []
         self._pace = TURN  # seconds that an update took in the last turn
@@ -122,10 +123,10 @@ class Shares:
             return self.run.state_dict()
         return {**self._ask("state"), "diverged": self.run.diverged, "config": asdict(self.run.config)}
 
-    def gather(self) -> None:
-        """Bring the run up to date."""
+    def gather(self, state: Mapping[str, Any]) -> None:
+        """Bring the run up to date with what `state_dict` gave."""
         if self._alone is None:
-            self.run.load_state_dict(self.state_dict())
+            self.run.load_state_dict(state)
 
     def close(self) -> None:
         """End the processes."""
@@ -135,15 +136,18 @@ class Shares:
     def _ask(self, name: str, *arguments: Any) -> Any:
         """What a method of `Share` says of all members. An interruption waits for the answers."""
         with _uninterrupted():
+            self.in_order = False
             if self._alone is not None:
-                return getattr(self._alone, name)(*arguments)
-            for other in self._others:
-                other.ask(name, *arguments)
-            answers = [other.answer() for other in self._others]
-            for failed, said in answers:
-                if failed:
-                    raise said
-            return joined([said for _, said in answers], self._members)
+                answers = [(False, getattr(self._alone, name)(*arguments))]
+            else:
+                for other in self._others:
+                    other.ask(name, *arguments)
+                answers = [other.answer() for other in self._others]
+            self.in_order = True
+        for failed, said in answers:
+            if failed:
+                raise said
+        return answers[0][1] if self._alone is not None else joined([said for _, said in answers], self._members)
 
 
 class _Process:

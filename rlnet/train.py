@@ -79,6 +79,8 @@ def run(config: Config, folder: Path) -> Result:
             try:
                 scalars = _loop(shares, record, first)
             except KeyboardInterrupt:
+                if not shares.in_order:  # a second Ctrl-C
+                    raise KeyboardInterrupt("interrupted within an update, which no checkpoint keeps") from None
                 write_checkpoint(folder / "checkpoint.pt", shares.state_dict())
                 raise KeyboardInterrupt(f"interrupted; go on with: python scripts/train.py resume={folder}") from None
         return _finish(state, record, scalars, first)
@@ -122,8 +124,9 @@ def _loop(shares: Shares, record: Record, first: Judgement | None) -> dict[str, 
                 record.row(state.steps.cpu().numpy(), row)
                 clock, before, fresh = time.perf_counter(), int(state.steps.sum()), False
             if save.due(step) or done:
-                write_checkpoint(record.folder / "checkpoint.pt", shares.state_dict())
-    shares.gather()
+                stored = shares.state_dict()
+                write_checkpoint(record.folder / "checkpoint.pt", stored)
+    shares.gather(stored)
     return row
 
 

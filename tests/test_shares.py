@@ -20,7 +20,7 @@ from rlnet import algos, threads
 from rlnet.config import ConfigError, RunFailed
 from rlnet.members import alone, joined, part_of, split
 from rlnet.run import Run
-from rlnet.shares import Shares
+from rlnet.shares import Share, Shares
 from rlnet.threads import processes
 from rlnet.train import DivergedError, run
 
@@ -89,7 +89,7 @@ def whole(state: Run, count: int, until: int | None = None) -> Run:
     with closing(Shares(state, count)) as shares:
         while int(state.steps.min()) < until:
             shares.advance(until)
-        shares.gather()
+        shares.gather(shares.state_dict())
     return state
 
 
@@ -266,6 +266,24 @@ def test_the_default_keeps_to_the_threads_that_the_environment_allows(monkeypatc
 def test_processes_that_cannot_be_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         processes(make_run(*options))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_first_ctrl_c_waits_for_the_update_and_a_second_is_obeyed_at_once(times, monkeypatch, tmp_path):
+    def interrupted(share, updates):
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+        return advance(share, updates)
+
+    advance = Share.advance
+    monkeypatch.setattr(Share, "advance", interrupted)
+    said = "go on with: .* resume=" if times == 1 else "within an update, which no checkpoint keeps"
+    with pytest.raises(KeyboardInterrupt, match=said):
+        run(composed("env=random_walk", "gamma=0.9", "steps=400"), tmp_path / "run")
+    stored = tmp_path / "run" / "checkpoint.pt"
+    assert stored.is_file() == (times == 1)
+    if times == 1:
+        assert int(torch.load(stored, weights_only=True)["steps"].min()) > 0
 
 
 def test_ctrl_c_leaves_a_checkpoint_of_whole_updates_and_no_process(tmp_path):
