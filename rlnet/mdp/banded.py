@@ -6,7 +6,7 @@ import numpy as np
 import scipy as sp
 
 from rlnet.mdp.iterate import Progress, reported
-from rlnet.mdp.products import csr_product, greedy_rows
+from rlnet.mdp.products import csr_product, greedy_rows, summed
 from rlnet.mdp.system import System, max_norm
 
 LANES = {np.float32: 32, np.float64: 16}  # BLAS adds up columns in steps of so many entries, and any rest one by one
@@ -93,7 +93,7 @@ class Bands:
     def _first(self) -> np.ndarray | None:
         """The values of the policy that takes every choice as often, [m]; None where it has no factors."""
         entries, reward = self._entries(FIRST_GAMMA) / self.width, np.add.reduce(self.reward.reshape(self.width, -1), 0)
-        mean = np.bincount(self.place.ravel(), entries.ravel(), minlength=(self.m + 1) * self.depth)
+        mean = summed(self.place.ravel(), entries.ravel(), (self.m + 1) * self.depth)
         factors, reward = Factors(self, mean.astype(self.dtype)), reward / self.width
         return factors.solve(reward, max_norm(reward)) if factors.found() else None
 

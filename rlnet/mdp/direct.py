@@ -9,13 +9,15 @@ import scipy as sp
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
 from rlnet.mdp.iterate import ROW_SUM, Progress
-from rlnet.mdp.linear import DiscountedSystem
+from rlnet.mdp.linear import DiscountedSystem, SingularChainError
 from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.paying import paying_states, with_escape
 from rlnet.mdp.structure import end_components, row_min, steps_to_end, sure_to_end
 from rlnet.mdp.system import EPS, System, max_norm, quotient
 
 MAX_IMPROVEMENTS = 10_000
 WARM_SWEEPS = 30
+LATE_STEPS = 200  # after which the states are named from which a chain that hardly ends is likeliest to be going on
 DIRECT_STATES = 3000  # up to here auto solves by NumPy and SciPy, and numba is neither imported nor compiled
 
 
@@ -48,11 +50,14 @@ def policy_iteration(
     progress = Progress() if progress is None else progress
     if len(states) == 0:
         return v, begin
-    pairs = _best(system.reward, begin) if pairs is None else pairs
+    pairs, seen = _best(system.reward, begin) if pairs is None else pairs, set()
     try:
         for _ in range(MAX_IMPROVEMENTS):
             p = system.rows[pairs][:, states]
-            solver = DiscountedSystem(p, gamma)
+            try:
+                solver = DiscountedSystem(p, gamma)
+            except SingularChainError:
+                raise SingularChainError(_latest(p, states)) from None
             x = solver.solve(system.reward[pairs])
             x += solver.solve(system.reward[pairs] - (x - gamma * (p @ x)))
             v[states] = x
@@ -60,21 +65,31 @@ def policy_iteration(
             progress.report(np.inf)
             q = system.q(v, gamma)
             # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
-            slack = 2.0 * system.rounding(v) + 2.0 * float(np.abs(q[pairs] - x).max())
-            best = _best(q, begin)
+            slack = system.slack(v, gamma)
+            best = _best(q - slack, begin)
             if ahead and float((q[best] - x).max()) > 64.0 * system.rounding(v) and not progress.exhausted:
                 pairs = _best(_backed_up(system, v, q, gamma, ahead), begin)
                 continue
-            better = q[best] > q[pairs] + slack
+            better = q[best] - slack[best] > q[pairs] + slack[pairs] + 2.0 * np.abs(q[pairs] - x)
+            seen.add(hash(pairs.tobytes()))
             if not better.any() or progress.exhausted:
                 break
             new = np.where(better, best, pairs)
-            pairs = new if gamma < 1.0 else _still_ends(system, new, pairs, states)
-            if (pairs != new)[better].all():
+            last, pairs = pairs, new if gamma < 1.0 else _still_ends(system, new, pairs, states)
+            if (pairs != new)[better].all() or hash(pairs.tobytes()) in seen:
+                pairs = last  # whose values v are
                 break
     except KeyboardInterrupt:
         progress.interrupted = True
     return v, pairs
+
+
+def _latest(p: sp.sparse.csr_matrix | np.ndarray, states: np.ndarray) -> np.ndarray:
+    """The states (int) of a chain that hardly ends from which it is likeliest to be going on."""
+    left = np.ones(len(states))
+    for _ in range(LATE_STEPS):
+        left = p @ left
+    return states[left >= 0.5 * left.max()]
 
 
 def warm_start(system: System, gamma: float, tol: float) -> tuple[np.ndarray, np.ndarray, float, int]:
@@ -165,17 +180,20 @@ def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
 
     Breadth-first from the end: the chosen pair never leaves safety, and is the likeliest to bring each state nearer.
     (Any that may would do in exact numbers; with a small chance at each of many steps it ends too late for floats.)
+    Ends that are lost in rounding do not count.
     """
     states, begin = system.first_pairs()
     if system.n > DIRECT_STATES:
         from rlnet.mdp.walks import back_from_ends
 
         p, pairs = system.transition, np.empty(len(states), dtype=np.int64)
-        if back_from_ends(system.pair_state, p.indptr, p.indices, p.data, system.ends, begin, pairs, system.n):
+        ends = system.ends if system.lost is None else system.ends & ~system.lost
+        if back_from_ends(system.pair_state, p.indptr, p.indices, p.data, ends, begin, pairs, system.n):
             return np.ones(system.n, dtype=bool), pairs
     has_pairs = np.zeros(system.n, dtype=bool)
     has_pairs[states] = True
-    safe, steps, use = sure_to_end(system.pair_state, system.transition, system.ends)
+    ends = system.ends if system.lost is None else system.ends & ~system.lost
+    safe, steps, use = sure_to_end(system.pair_state, system.transition, ends)
     p = system.transition
     source = np.repeat(system.pair_state, np.diff(p.indptr))
     nearer = sp.sparse.csr_matrix((p.data * (steps[p.indices] < steps[source]), p.indices, p.indptr), shape=p.shape)
@@ -201,7 +219,8 @@ class Proper:
 def made_proper(system: System) -> Proper:
     """Loops without reward become one state each, which may also stay for ever at 0. Kept with the system.
 
-    Raises ImproperPolicyError or UnboundedValueError with the states (args[0]) from which no policy ends.
+    Raises ImproperPolicyError, SingularChainError or UnboundedValueError with the states (args[0]) from which no policy
+    ends, or only with a chance that is lost in rounding.
     """
     kept = system.__dict__.get("_proper")
     if kept is None:
@@ -211,6 +230,8 @@ def made_proper(system: System) -> Proper:
 
 def _made_proper(system: System) -> Proper:
     free = (system.reward == 0.0) & ~system.ends
+    if system.lost is not None:
+        free |= system.lost & (system.magnitude == 0.0)
     component, inside = end_components(system.pair_state, system.transition, free)
     if inside.any():
         smaller, of, _ = quotient(system, component, inside)
@@ -218,32 +239,29 @@ def _made_proper(system: System) -> Proper:
         smaller, of = system, np.arange(system.n)
     safe, pairs = proper_policy(smaller)
     proper = Proper(smaller, of, pairs)
+    _refuse_paying(smaller, proper, safe.all())
     if not safe.all():
-        try:
-            _explain_unsafe(smaller, ~safe, proper.members)
-        except UnboundedLoopError as loop:
-            raise UnboundedValueError(proper.members(loop.states)) from None
+        lost = smaller.lost is not None
+        if lost and sure_to_end(smaller.pair_state, smaller.transition, smaller.ends)[0][~safe].any():
+            raise SingularChainError(proper.members(np.flatnonzero(~safe)))
+        raise ImproperPolicyError(proper.members(np.flatnonzero(~safe)))
     return proper
 
 
-def _explain_unsafe(system: System, unsafe: np.ndarray, members) -> None:
-    """Nothing ends for sure from `unsafe`: a paying loop (value +∞), or only loops that cost. Always raises."""
-    states = np.flatnonzero(unsafe)
-    n = system.n
-    order = np.argsort(np.concatenate([system.pair_state, states]), kind="stable")
-    zero = np.zeros(len(states))
-    # With a way out for 0 added everywhere unsafe, the value is infinite exactly where a loop pays.
-    escape = System(
-        np.concatenate([system.pair_state, states])[order],
-        np.concatenate([system.reward, zero])[order],
-        np.concatenate([system.magnitude, zero])[order],
-        sp.sparse.vstack([system.transition, sp.sparse.csr_matrix((len(states), n))], format="csr")[order],
-        np.concatenate([system.ends, np.ones(len(states), dtype=bool)])[order],
-        system.terms,
-    )
-    _, pairs = proper_policy(escape)
-    policy_iteration(escape, 1.0, pairs)
-    raise ImproperPolicyError(members(states))
+def _refuse_paying(system: System, proper: Proper, safe: bool) -> None:
+    """UnboundedValueError with the states of the loops that pay. Large ones that sweeps cannot tell are left to the
+    methods, if those can tell: all states are `safe`."""
+    paying, unsure, states = paying_states(system)
+    if len(paying):
+        raise UnboundedValueError(proper.members(paying))
+    for part, at in zip(unsure, states, strict=True):
+        if safe and part.n > DIRECT_STATES:
+            continue
+        escape = with_escape(part, np.arange(part.n))
+        try:
+            policy_iteration(escape, 1.0, proper_policy(escape)[1])
+        except UnboundedLoopError as loop:
+            raise UnboundedValueError(proper.members(at[loop.states])) from None
 
 
 def discounted_bound(system: System, v: np.ndarray, gamma: float) -> float:

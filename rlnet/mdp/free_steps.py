@@ -39,7 +39,12 @@ class FreeSteps:
         self.matrix = np.eye(self.m).repeat(self.counts, axis=0) - self.rows
         # The values of the policy that takes every action as often: greedy for them is good where rewards are rare.
         mean = np.add.reduceat(self.matrix, self.begin) / self.counts[:, None]
-        self.first = np.linalg.solve(mean, np.add.reduceat(self.reward, self.begin) / self.counts)
+        pays = np.add.reduceat(self.reward, self.begin) / self.counts
+        factors, pivots, failed = sp.linalg.lapack.dgetrf(mean.T, overwrite_a=1)
+        if failed:
+            self.useful = False
+            return
+        self.first = sp.linalg.lapack.dgetrs(factors, pivots, pays, trans=1)[0]
         self._look_at_loops(proper.of, states)
 
     def _look_at_loops(self, of: np.ndarray, states: np.ndarray) -> None:

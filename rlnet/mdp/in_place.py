@@ -6,7 +6,7 @@ import numpy as np
 
 from rlnet.mdp.banded import AHEAD_FIRST, Bands
 from rlnet.mdp.iterate import Progress, reported
-from rlnet.mdp.products import overwrites
+from rlnet.mdp.products import overwrites, summed
 from rlnet.mdp.system import System, max_norm
 
 RELAXED = 1.35  # by how much sweeps overshoot
@@ -37,7 +37,7 @@ class InPlace:
         self.ptr = np.arange(0, m * width + 1, width, dtype=np.int32)
         self.m, self.gamma = m, gamma
         # What one state overshoots by is handed on: it must die out along the sweep, or it grows beyond all measure.
-        back = np.bincount(row, gamma * p.data * (p.indices < row % m), minlength=size)
+        back = summed(row, gamma * p.data * (p.indices < row % m), size)
         self.relaxed = RELAXED if RELAXED * float(back.max()) < 1.0 else 1.0
 
         self.entries *= self.relaxed

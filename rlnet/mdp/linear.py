@@ -6,6 +6,7 @@ import numpy as np
 import scipy as sp
 
 from rlnet.mdp.errors import ImproperPolicyError
+from rlnet.mdp.products import summed
 
 DENSE_LIMIT = 150  # states; up to here a dense LU is faster than the set-up of another
 BAND_PRODUCTS = 3000  # for each state in the LU of a band matrix, up to which it is clearly faster than a sparse one
@@ -14,7 +15,7 @@ NEVER_ENDS = "gamma=1: the policy ends with a probability that is lost in roundi
 
 
 class SingularChainError(ImproperPolicyError):
-    """I − P is singular to working precision."""
+    """I − P is singular to working precision. args[0]: the states (int) that hardly end, or a sentence."""
 
 
 class DiscountedSystem:
@@ -43,7 +44,7 @@ class DiscountedSystem:
             self.band = above, below
             # LAPACK sees the transpose, in whose columns the first `above` places are for what pivoting would fill.
             diagonal, depth = above + below, 2 * above + below + 1
-            matrix = np.bincount(own * depth + diagonal + far, -gamma * p.data, n * depth).reshape(n, depth)
+            matrix = summed(own * depth + diagonal + far, -gamma * p.data, n * depth).reshape(n, depth)
             matrix[:, diagonal] += 1.0
             self.factors, self.pivots, failed = sp.linalg.lapack.dgbtrf(matrix.T, above, below, overwrite_ab=1)
             if failed:

@@ -36,3 +36,8 @@ def greedy_rows(q: np.ndarray, top: np.ndarray, number: np.ndarray) -> np.ndarra
     """int [m]: in each column of q [A, m], whose largest value is `top` [m], the `number` (int [A, m], rising with the
     row) of one that attains it."""
     return np.maximum.reduce(number * (q == top), 0)
+
+
+def summed(place: np.ndarray, amount: np.ndarray, size: int) -> np.ndarray:
+    """float64 [size]: the amounts added up by their places (int). `np.bincount` of nothing would hold integers."""
+    return np.bincount(place, amount, size).astype(np.float64, copy=False)

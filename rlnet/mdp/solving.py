@@ -22,6 +22,7 @@ from rlnet.mdp.direct import (
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
 from rlnet.mdp.free_steps import free_steps
 from rlnet.mdp.iterate import Progress, certify, discounted
+from rlnet.mdp.linear import SingularChainError
 from rlnet.mdp.linear_program import linear_programme
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.ordering import Ordered, ordered, seems_acyclic
@@ -129,7 +130,8 @@ def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Pro
     system = system_of(mdp)
     first, how, ahead = None, "LU", 0
     if method == "linear_programming" and mdp.n_pairs:
-        first, how = linear_programme(system, gamma), "HiGHS, then LU"
+        first = linear_programme(system, gamma)
+        how = "HiGHS gave up; LU" if first is None else "HiGHS, then LU"
     elif method == "auto" and mdp.n_pairs:
         v, first, bound, sweeps = warm_start(system, gamma, tol)
         progress.sweeps += sweeps
@@ -289,6 +291,10 @@ def _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweep
 
 def _with_names(error: ValueError, mdp: FiniteMDP) -> ValueError:
     names = name_states(np.asarray(error.args[0]), mdp.labels)
+    if isinstance(error, SingularChainError):
+        return ImproperPolicyError(
+            f"gamma=1: from states {names} policies end with a probability that is lost in rounding; use gamma < 1"
+        )
     if isinstance(error, UnboundedValueError):
         return UnboundedValueError(f"gamma=1: a policy collects unbounded reward in states {names}; use gamma < 1")
     return ImproperPolicyError(

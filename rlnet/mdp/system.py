@@ -49,6 +49,15 @@ class System:
         return self.reward + gamma * (self.rows @ v)
 
     @cached_property
+    def lost(self) -> np.ndarray | None:
+        """bool [P]: the pairs that end so rarely that sums of their probabilities do not show it; None if none does."""
+        if not self.ends.any():
+            return None
+        rest = 1.0 - self.transition.sum(axis=1).A1
+        lost = self.ends & (rest <= 2.0 * (self.terms + 8) * EPS)
+        return lost if lost.any() else None
+
+    @cached_property
     def rows(self) -> np.ndarray | sp.sparse.csr_matrix:
         """`transition`, as a dense array where it is tiny."""
         small = self.transition.shape[0] * self.n <= DENSE_ENTRIES
@@ -62,6 +71,11 @@ class System:
         """
         scale = self._largest_reward + 2.0 * (max_norm(v) if len(v) else 0.0)
         return 0.5 * (self.terms + 6) * EPS * scale
+
+    def slack(self, v: np.ndarray, gamma: float) -> np.ndarray:
+        """float64 [P]: `rounding` for each pair, by what it adds up itself: what is large elsewhere is no matter."""
+        own = np.abs(v)
+        return 0.5 * (self.terms + 6) * EPS * (self.magnitude + gamma * (self.rows @ own) + own[self.pair_state])
 
     @cached_property
     def cost(self) -> float:

@@ -81,13 +81,12 @@ def soft_solution(mdp: FiniteMDP, gamma: float, temperature: float, tol: float, 
     system = system_of(mdp)
     extra = _soft_rounding(mdp, temperature)
     if gamma == 1.0:
-        steps = steps_to_end(
-            system.pair_state, system.transition, system.ends, np.ones(len(system.pair_state), dtype=bool)
-        )
+        ends = system.ends if system.lost is None else system.ends & ~system.lost
+        steps = steps_to_end(system.pair_state, system.transition, ends, np.ones(len(ends), dtype=bool))
         lost = ~np.isfinite(steps) & ~mdp.terminal
         if lost.any():
             names = name_states(np.flatnonzero(lost), mdp.labels)
-            raise ImproperPolicyError(f"gamma=1: no policy ends from states {names}; use gamma < 1")
+            raise ImproperPolicyError(f"gamma=1: no policy ends from states {names}, but for rounding; use gamma < 1")
     if gamma == 1.0 or mdp.n_states <= SOFT_DIRECT_STATES:
         v, count = _newton(system, gamma, temperature, mdp)
         bound = _soft_bound(system, v, gamma, temperature, extra, mdp)

@@ -42,7 +42,7 @@ def test_swept_lakes_that_pay_at_the_goal_alone_are_settled_by_policy_iteration(
 
 def test_greedy_pairs_are_made_to_end():
     rng, changed = np.random.default_rng(3), 0
-    for _ in range(300):
+    for _ in range(400):
         mdp = random_mdp(rng, ends=0.3)
         try:
             proper = made_proper(system_of(mdp))
