@@ -23,7 +23,9 @@ class Cadence:
 
 
 class Capped(Cadence):
-    """A cadence that stretches itself where what is done would take more than a share of the run's time.
+    """A cadence that leaves turns out where what is done would take more than a share of the run's time.
+
+    Turns are at the same steps, whatever they cost; which of them are left out goes by the clock.
 
     Args:
         every, step: see Cadence.
@@ -51,13 +53,23 @@ class Capped(Cadence):
         self.spent += self._last
 
     def due(self, step: int) -> bool:
-        if step < self.next:
+        if not super().due(step):
             return False
         elapsed = self._clock() - self._began
         if self._allowed < 1 and self.spent + self._last > GRACE + self._allowed * elapsed:
             self._say(step, elapsed)
             return False
-        return super().due(step)
+        return True
+
+    def state_dict(self) -> dict[str, float]:
+        """The first step, the seconds since then, those that were spent, and those of the last time."""
+        elapsed = self._clock() - self._began
+        return {"first": self._first, "elapsed": elapsed, "spent": self.spent, "last": self._last}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from `state_dict`."""
+        self._first, self._began = state["first"], self._clock() - state["elapsed"]
+        self.spent, self._last = state["spent"], state["last"]
 
     def _say(self, step: int, elapsed: float) -> None:
         if not self._said:

@@ -1,6 +1,7 @@
 """From the command line to a checked config, and from an error to one sentence and an exit code.
 
-Exit codes: 0 done, 1 the run failed, 2 the input cannot be used, 130 interrupted.
+Exit codes: 0 done, 1 the run failed, 2 the input cannot be used, 130 interrupted, 143, 129 and 138 stopped by SIGTERM,
+SIGHUP and SIGUSR1.
 """
 
 import difflib
@@ -10,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +23,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config import ConfigError, RunFailed, register
+from rlnet.folder import claimed, keep_settings
+from rlnet.interrupt import described, exit_code, raise_at_once
 
 OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys which no config lists
-RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
-
-
-def _claim(folder: Path, composed: DictConfig) -> Path:
-    """The output folder, holding the config of the run that begins: unless it already holds a run.
-
-    Hydra would write its own copy before anything can be checked, over that of an earlier run; it is told not to.
-    """
-    for name in RESULTS:
-        if (folder / name).exists():
-            raise ConfigError(f"hydra.run.dir={_short(folder)}: already holds a run; choose another folder")
-    stored = folder / ".hydra"
-    stored.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(composed, stored / "config.yaml")
-    OmegaConf.save(HydraConfig.get().overrides.task, stored / "overrides.yaml")
-    return _short(folder)
 
 
 def launch(
-    name: str, configs: Path, job: Callable[[Any, Path], None], finish: Callable[[Path], None] | None = None
+    name: str,
+    configs: Path,
+    job: Callable[[Any, Path], None],
+    finish: Callable[[Path], None] | None = None,
+    *,
+    claim: bool = True,
 ) -> int:
     """Compose `configs/NAME.yaml` with the overrides of the command line and do the job.
 
@@ -51,6 +44,7 @@ def launch(
         configs: the folder of the configs.
         job: called with the checked config and the output folder; in a sweep (-m) once for each combination.
         finish: called with the folder of a sweep, once all its jobs are done.
+        claim: whether the folder is claimed here, and what the job was started with written into it; else the job does.
 
     Returns:
         The exit code.
@@ -60,6 +54,7 @@ def launch(
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
 
+    raise_at_once()
     failures: list[tuple[Exception, int]] = []
     sweeps: dict[Path, None] = {}
 
@@ -70,7 +65,13 @@ def launch(
             config, hydra_config = from_hydra(composed), HydraConfig.get()
             if hydra_config.mode == RunMode.MULTIRUN:
                 sweeps[Path(hydra_config.runtime.cwd, hydra_config.sweep.dir)] = None
-            job(config, _claim(Path(hydra_config.runtime.output_dir), composed))
+            folder = _short(Path(hydra_config.runtime.output_dir))
+            if not claim:
+                job(config, folder)
+                return
+            with claimed(folder):
+                keep_settings(folder, asdict(config))
+                job(config, folder)
         except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
             failures.append((error, 2 if isinstance(error, ConfigError) else 1))
 
@@ -87,7 +88,7 @@ def launch(
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}", 1)
     except KeyboardInterrupt as stop:
-        return _fail(str(stop) or "interrupted", 130)
+        return _fail(str(stop) or described(exit_code(stop) - 128), exit_code(stop))
     for error, code in failures:
         return _fail(str(error), code)
     return 0
@@ -115,16 +116,19 @@ def _fail(sentence: str, code: int) -> int:
 
 
 def _with_stored_overrides(argv: list[str]) -> list[str]:
-    """`resume=DIR` stands for the overrides that DIR was started with, too."""
+    """`resume=DIR` stands for the overrides that DIR was started with, too, and for DIR as the folder to write into."""
     for argument in argv:
         if argument.startswith("resume=") and argument != "resume=null":
-            folder = Path(argument.removeprefix("resume="))
+            folder = Path(argument.removeprefix("resume=").strip("'\""))
             path = folder / ".hydra" / "overrides.yaml"
             if not path.is_file():
                 raise ConfigError(f"{argument}: must be the folder of a run; it holds no .hydra/overrides.yaml")
-            stored = [item for item in OmegaConf.load(path) if not item.startswith("resume=")]
-            given = {item.split("=")[0] for item in argv}
-            return [item for item in stored if item.split("=")[0].lstrip("+") not in given] + argv
+            given = {item.split("=")[0].lstrip("+") for item in argv}
+            stored = [item for item in OmegaConf.load(path) if item.split("=")[0].lstrip("+") not in given]
+            text = str(folder).replace("\\", "\\\\").replace("'", "\\'")  # as Hydra quotes
+            quoted = [f"resume='{text}'" if item is argument else item for item in argv]
+            here = [] if {"hydra.run.dir", "hydra.sweep.dir"} & given else [f"hydra.run.dir='{text}'"]
+            return [*stored, *quoted, *here]
     return argv
 
 

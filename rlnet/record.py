@@ -1,6 +1,8 @@
-"""The files that a run leaves: metrics.csv, TensorBoard events, values.npz, comparison.json, checkpoint.pt."""
+"""The files that a run leaves: metrics.csv, TensorBoard events, values.npz, comparison.json."""
 
 import csv
+import hashlib
+import io
 import json
 import math
 import os
@@ -8,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
-from omegaconf import OmegaConf
 
-from rlnet.config import Config, ConfigError, leaves
+from rlnet.checkpoint import DamagedError, write_whole
+from rlnet.config import Config, leaves
 from rlnet.members import each_setting, member_settings, settings
 
 if TYPE_CHECKING:
@@ -27,30 +28,57 @@ class Record:
     """Writes rows of scalars to metrics.csv and to TensorBoard.
 
     Args:
-        folder: where to; must not hold a run yet.
-        config: of the run; written beside the rest where Hydra has not done so.
+        folder: where to.
+        config: of the run.
     """
 
     def __init__(self, folder: Path, config: Config) -> None:
-        if (folder / "metrics.csv").exists():
-            raise ConfigError(f"hydra.run.dir={folder}: already holds a run; choose a folder without one")
         self.folder, self._config = folder, config
         self._own = [  # what tells the members apart: the first cells of their rows
             {"member": m, "seed": seed, **setting}
             for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
         ]
-        stored = folder / ".hydra" / "config.yaml"
-        if not stored.exists():
-            stored.parent.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(OmegaConf.create(asdict(config)), stored)
-        self._file = (folder / "metrics.csv").open("w", newline="", encoding="utf-8")
-        self._csv: csv.DictWriter | None = None
+        self._names: list[str] | None = None  # the scalars of the rows
+        self._purge: int | None = None  # from which step on TensorBoard is to forget what was logged before
+        self._file: BinaryIO | None = None
+        self._written, self._digest = 0, hashlib.sha256()  # bytes of metrics.csv, and their checksum
 
-    @cached_property
-    def _board(self) -> "SummaryWriter":
-        from torch.utils.tensorboard import SummaryWriter  # takes a moment to import: the first update need not wait
+    def begin(self) -> None:
+        """Begin with no rows."""
+        self._file = (self.folder / "metrics.csv").open("wb")
 
-        return SummaryWriter(str(self.folder), flush_secs=10)
+    def go_on(self, rows: bytes, step: int, *, copied: bool) -> None:
+        """Begin with rows that there are already; what was written behind them goes.
+
+        Args:
+            rows: see `rows_until`.
+            step: of the last one.
+            copied: whether they are another folder's, and TensorBoard is to be told of them, too.
+        """
+        path = self.folder / "metrics.csv"
+        if copied:
+            path.write_bytes(rows)
+        else:
+            os.truncate(path, len(rows))
+        self._file, self._purge = path.open("ab"), None if copied else step + 1
+        self._written = len(rows)
+        self._digest.update(rows)
+        table = self._table(rows)
+        if table:
+            self._names = [name for name in table[0] if name != "step" and name not in self._own[0]]
+        if copied:
+            for group in self._groups(table):
+                self._show(max(int(row["step"]) for row in group), self._scalars(group))
+
+    def last_row(self) -> Row:
+        """The scalars of the last step that there are rows of, [M] each; {} where there are none."""
+        groups = self._groups(self._table((self.folder / "metrics.csv").read_bytes()))
+        return self._scalars(groups[-1]) if groups else {}
+
+    def place(self) -> dict[str, Any]:
+        """Where metrics.csv ends now, for a checkpoint: its bytes, and their checksum. They lie on the disk then."""
+        os.fsync(self._file.fileno())
+        return {"bytes": self._written, "sha256": self._digest.hexdigest()}
 
     def row(self, steps: np.ndarray, scalars: Row) -> None:
         """One row per member to metrics.csv, and the mean over members to TensorBoard.
@@ -59,27 +87,44 @@ class Record:
             steps: [M], environment steps of each member so far.
             scalars: [M] each; not finite where there is nothing to say. The first row decides the columns.
         """
-        if self._csv is None:
-            self._csv = csv.DictWriter(self._file, ["step", *self._own[0], *scalars], restval="")
-            self._csv.writeheader()
+        text = io.StringIO(newline="")
+        names = list(scalars) if self._names is None else self._names
+        table = csv.DictWriter(text, ["step", *self._own[0], *names], restval="")
+        if self._names is None:
+            table.writeheader()
+            self._names = names
         for m, own in enumerate(self._own):
             cells = {name: _cell(values[m]) for name, values in scalars.items()}
-            self._csv.writerow({"step": int(steps[m]), **own, **cells})
+            table.writerow({"step": int(steps[m]), **own, **cells})
+        written = text.getvalue().encode()
+        self._file.write(written)
         self._file.flush()
+        self._written += len(written)
+        self._digest.update(written)
+        self._show(int(steps.max()), scalars)
+
+    def _show(self, step: int, scalars: Row) -> None:
         for name, values in scalars.items():
             finite = values[np.isfinite(values)]
             if len(finite):
-                self._board.add_scalar(name, float(finite.mean()), int(steps.max()))
+                self._board.add_scalar(name, float(finite.mean()), step)
 
-    def replay(self, path: Path, until: int) -> None:
-        """Begin with the rows of another run's metrics.csv up to a step: what a resumed run had done before."""
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= until]
-        for first in range(0, len(rows), len(self._own)):
-            group = rows[first : first + len(self._own)]
-            names = [name for name in group[0] if name != "step" and name not in self._own[0]]
-            scalars = {name: np.array([float(row[name] or "nan") for row in group]) for name in names}
-            self.row(np.array([int(row["step"]) for row in group]), scalars)
+    def _table(self, rows: bytes) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(rows.decode(), newline="")))
+
+    def _groups(self, table: list[dict[str, str]]) -> list[list[dict[str, str]]]:
+        """The rows of all members that were written together."""
+        members = len(self._own)
+        return [table[first : first + members] for first in range(0, len(table), members)]
+
+    def _scalars(self, group: list[dict[str, str]]) -> Row:
+        return {name: np.array([float(row[name] or "nan") for row in group]) for name in self._names}
+
+    @cached_property
+    def _board(self) -> "SummaryWriter":
+        from torch.utils.tensorboard import SummaryWriter  # takes a moment to import: the first update need not wait
+
+        return SummaryWriter(str(self.folder), flush_secs=10, purge_step=self._purge)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         """A picture [H, W, 3] uint8 to TensorBoard."""
@@ -107,9 +152,30 @@ class Record:
 
     def close(self) -> None:
         """Finish the files."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if "_board" in vars(self):
             self._board.close()
+
+
+def rows_until(path: Path, place: Mapping[str, Any]) -> bytes:
+    """The beginning of a metrics.csv, as it was at a checkpoint.
+
+    Args:
+        path: of the file.
+        place: see `Record.place`.
+
+    Raises:
+        DamagedError: the file does not begin with what was written then.
+    """
+    try:
+        with path.open("rb") as file:
+            rows = file.read(place["bytes"])
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(rows) < place["bytes"] or hashlib.sha256(rows).hexdigest() != place["sha256"]:
+        raise DamagedError(f"{path}: cannot be read: it is not what was written, its checksum differs")
+    return rows
 
 
 def _cell(value: float) -> str:
@@ -135,7 +201,7 @@ def jsonable(value: Any) -> Any:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
-    _whole(path, lambda part: part.write_text(json.dumps(jsonable(content), indent=2) + "\n", encoding="utf-8"))
+    write_whole(path, lambda part: part.write_text(json.dumps(jsonable(content), indent=2) + "\n", encoding="utf-8"))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
@@ -145,15 +211,4 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
         with part.open("wb") as file:
             np.savez_compressed(file, **{name: array for name, array in arrays.items() if array is not None})
 
-    _whole(path, write)
-
-
-def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all."""
-    _whole(path, lambda part: torch.save(dict(state), part))
-
-
-def _whole(path: Path, write: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    write(part)
-    os.replace(part, path)
+    write_whole(path, write)

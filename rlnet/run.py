@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from rlnet.acting import Acting
 from rlnet.build import Problem
+from rlnet.checkpoint import DamagedError, misfit
 from rlnet.collect import Collector
 from rlnet.compare import Comparison, Tables, score_population
 from rlnet.config import Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig
@@ -187,11 +189,10 @@ class Run:
 
         Raises:
             ConfigError: the state belongs to other settings.
+            DamagedError: it is none of such a run.
         """
-        for key, value in asdict(self.config).items():
-            if key not in RESUMABLE and state["config"][key] != value:
-                allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-1])} may change"
-                raise ConfigError(f"{key}={value}: {allowed} (it was {state['config'][key]})")
+        same_settings(self.config, state["config"])
+        self._check_fits(state)
         state = copy.deepcopy(dict(state))  # or two runs restored from it would share their tensors
         self.learner.load_state_dict(state["learner"])
         self.collector.load_state_dict(state["collector"])
@@ -203,6 +204,38 @@ class Run:
             self.replay.load_state_dict(state["replay"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
+
+    def _check_fits(self, state: Mapping[str, Any]) -> None:
+        """Raise DamagedError for a state that this run cannot have."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of environments that cannot be saved
+            own = self.state_dict()
+        if own["collector"]["simulation"].get("environments") is not None:
+            own["collector"]["simulation"]["environments"] = None  # saved in more or fewer bytes
+        for name, part in own.items():
+            wrong = None if name == "config" else misfit(part, state.get(name), name)
+            if wrong is not None:
+                raise DamagedError(f"it belongs to no run like this one: {wrong}")
+        steps, visits = state["steps"], state["visits"]
+        counted = {
+            "steps": steps,
+            "updates": state["updates"],
+            "collector.episode_count": state["collector"]["episode_count"],
+        }
+        for name, count in counted.items():
+            if (torch.as_tensor(count) < 0).any():
+                raise DamagedError(f"it belongs to no run like this one: {name} is below 0")
+        if visits is not None and not torch.equal(visits.sum((1, 2)).cpu(), steps):
+            raise DamagedError("it belongs to no run like this one: visits do not add up to steps")
+
+
+def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a run that goes on has other settings than it had, but for `RESUMABLE`."""
+    for key, value in asdict(config).items():
+        before = stored.get(key, value)
+        if key not in RESUMABLE and before != value:
+            allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-1])} may change"
+            raise ConfigError(f"{key}={value}: {allowed} (it was {before})")
 
 
 def _replay(config: Config, algo: ReplayConfig) -> Replay:

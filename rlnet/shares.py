@@ -7,13 +7,10 @@ updates between two looks: what comes together from them is what one process wou
 
 import multiprocessing
 import pickle
-import signal
-import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
@@ -23,6 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from rlnet.config import Config, RunFailed
+from rlnet.interrupt import ignored_by_children
 from rlnet.members import joined, part_of, split
 from rlnet.run import Run
 from rlnet.threads import set_threads
@@ -85,7 +83,6 @@ class Shares:
 
     def __init__(self, run: Run, processes: int = 1) -> None:
         self.run = run
-        self.in_order = True  # no update was cut off within
         self._alone = Share(run) if processes == 1 else None
         self._members, self._others = [range(len(run.steps))], []
         self._pace = TURN  # seconds that an update took in the last turn
@@ -134,20 +131,16 @@ class Shares:
             other.close()
 
     def _ask(self, name: str, *arguments: Any) -> Any:
-        """What a method of `Share` says of all members. An interruption waits for the answers."""
-        with _uninterrupted():
-            self.in_order = False
-            if self._alone is not None:
-                answers = [(False, getattr(self._alone, name)(*arguments))]
-            else:
-                for other in self._others:
-                    other.ask(name, *arguments)
-                answers = [other.answer() for other in self._others]
-            self.in_order = True
+        """What a method of `Share` says of all members."""
+        if self._alone is not None:
+            return getattr(self._alone, name)(*arguments)
+        for other in self._others:
+            other.ask(name, *arguments)
+        answers = [other.answer() for other in self._others]
         for failed, said in answers:
             if failed:
                 raise said
-        return answers[0][1] if self._alone is not None else joined([said for _, said in answers], self._members)
+        return joined([said for _, said in answers], self._members)
 
 
 class _Process:
@@ -163,7 +156,7 @@ class _Process:
         self._connection, theirs = context.Pipe()
         inherited = [self._connection, *(other._connection for other in elder)]
         self._process = context.Process(target=serve, args=(theirs, inherited), daemon=True)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ignored_by_children():
             # Newer Pythons warn of forking beside threads; those that there may be here (of NumPy's and torch's
             # libraries, of exact sweeps) are at rest, and none is needed in the child.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -218,14 +211,13 @@ def _serve(
         state: of all members, to go on from; None at the beginning.
         asked, inherited: see `_Process`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all processes; the first one decides
     for connection in inherited:
         connection.close()
     share: Share | None = None
     while True:
         try:
             name, arguments = pickle.loads(asked.recv_bytes())
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             if share is None:
@@ -237,26 +229,7 @@ def _serve(
         except Exception as error:  # noqa: BLE001 (raised again by the process that asked)
             error.add_note(traceback.format_exc())
             answer = True, error
-        asked.send_bytes(pickle.dumps(answer))
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C until what is inside is done, so that no update is left by half; obey a second one at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    seen: list[int] = []
-
-    def note(*_: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(1)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if seen:
-        raise KeyboardInterrupt
+        try:
+            asked.send_bytes(pickle.dumps(answer))
+        except ConnectionError:  # who asked is gone
+            return

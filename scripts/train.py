@@ -27,4 +27,4 @@ def finish(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(launch("train", Path(__file__).parents[1] / "configs", job, finish))
+    sys.exit(launch("train", Path(__file__).parents[1] / "configs", job, finish, claim=False))

@@ -95,8 +95,8 @@ def test_a_refused_or_unreadable_folder_stays_as_it_is(tmp_path):
     assert used.stderr.startswith("error: hydra.run.dir=keep_random_walk: already holds a run")
     assert "gamma: 0.9" in (tmp_path / "keep_random_walk" / ".hydra" / "config.yaml").read_text()
     assert script("compare", "keep_random_walk", cwd=tmp_path).returncode == 0
-    finished = script("train", "resume=keep_random_walk", cwd=tmp_path)
-    assert "steps=640: resume=keep_random_walk has done 640 already" in finished.stderr
+    fewer = script("train", "resume=keep_random_walk", "steps=320", cwd=tmp_path)
+    assert "steps=320: resume=keep_random_walk has done 640 already" in fewer.stderr
     (tmp_path / "keep_random_walk" / "checkpoint.pt").write_text("nonsense")
     (tmp_path / "keep_random_walk" / "values.npz").write_text("nonsense")
     for name, argument in (("train", "resume=keep_random_walk"), ("compare", "keep_random_walk")):

@@ -23,6 +23,8 @@ LAYERS = (
     "update",
     "run",
     "record",
+    "folder",
+    "checkpoint",
     "cadence",
     "build",
     "policies",
@@ -47,6 +49,7 @@ LAYERS = (
     "statistics",
     "rng",
     "members",
+    "interrupt",
     "config",
 )
 

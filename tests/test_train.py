@@ -150,7 +150,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algo, tmp_path):
     assert torch.equal(whole.visits, resumed.visits)
 
 
-def test_resume_continues_the_record_and_keeps_the_old_one(finished, tmp_path):
+def test_resume_into_another_folder_copies_the_record_and_keeps_the_old_one(finished, tmp_path):
     folder, _ = finished
     before = (folder / "metrics.csv").read_bytes()
     options = (*SMALL, "seeds=2", "gamma=0.9", f"resume={folder}", "steps=2800")
@@ -174,17 +174,6 @@ def test_a_folder_that_holds_a_run_is_refused_and_untouched(finished):
     with pytest.raises(ConfigError, match="already holds a run"):
         run(composed(*SMALL), folder)
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
-
-
-def test_resume_drops_rows_that_are_newer_than_the_checkpoint(tmp_path):
-    folder = tmp_path / "run"
-    run(composed(*SMALL, "gamma=0.9", "checkpoint_every=1000"), folder)
-    state = make_run(*SMALL, "gamma=0.9", "checkpoint_every=1000")
-    while int(state.steps.min()) < 1000:
-        update(state)
-    torch.save(state.state_dict(), folder / "checkpoint.pt")  # as if the run had been killed after its last row
-    run(composed(*SMALL, "gamma=0.9", "checkpoint_every=1000", f"resume={folder}"), tmp_path / "more")
-    assert [int(row["step"]) for row in rows(tmp_path / "more")] == [400, 800, 1200, 1600, 2000]
 
 
 def test_environments_without_a_model_train_too(tmp_path):

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
-import torch
 
+from rlnet.checkpoint import NEWEST, read_checkpoint
 from rlnet.config import Config, ConfigError
 from rlnet.diagnosis.blame import coverage, error_by_visits, regret_by_state
 from rlnet.diagnosis.gradient import compare_gradients
@@ -94,13 +93,15 @@ def _or_why(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _restored(folder: Path, result: Rescored) -> Run:
     """The run with the parameters of its end."""
-    path = folder / "checkpoint.pt"
+    path = folder / NEWEST
     if not path.is_file():
-        raise ConfigError(f"{folder}: holds no checkpoint.pt, which has the learned parameters")
+        raise ConfigError(f"{folder}: holds no {NEWEST}, which has the learned parameters")
     run = Run(result.config, result.problem)
     try:
-        run.load_state_dict(torch.load(path, map_location=result.config.device, weights_only=True))
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+        run.load_state_dict(read_checkpoint(path, result.config.device))
+    except ConfigError:
+        raise
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder}: its checkpoint.pt cannot be read ({type(error).__name__})") from error
     return run
 

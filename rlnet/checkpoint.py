@@ -1,0 +1,165 @@
+"""Checkpoints on disk: the newest and the one before it, each with a checksum.
+
+A checkpoint is what `torch.save` writes, and `torch.load(path, weights_only=True)` reads it. The comment at the end of
+that zip archive is the SHA-256 of all the bytes before it, which is compared before anything is read: a flipped bit,
+a file that was cut short and one that something else has written are told apart from a sound one.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from rlnet.config import ConfigError
+
+NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint_previous.pt"
+MARK = b"rlnet sha256 "
+SEAL = len(MARK) + 64  # bytes
+PIECE = 2**20  # bytes that are read at once
+
+
+class DamagedError(ConfigError):
+    """A file of a run that cannot be used, though another one may do."""
+
+
+def write_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: bool = True) -> None:
+    """Write the newest checkpoint of a folder, whole or not at all; the one that was the newest becomes the previous.
+
+    Args:
+        folder: where to.
+        state: tensors, numbers, strings and None, in mappings and lists.
+        keep: False leaves the previous one as it is: where the newest cannot be used.
+    """
+
+    def write(part: Path) -> None:
+        torch.save(dict(state), part)
+        _seal(part)
+
+    def rotate() -> None:
+        if keep and (folder / NEWEST).exists():
+            os.replace(folder / NEWEST, folder / PREVIOUS)
+
+    write_whole(folder / NEWEST, write, rotate)
+
+
+def write_whole(path: Path, write: Callable[[Path], Any], before: Callable[[], None] | None = None) -> None:
+    """Have a file written, whole or not at all, also where the power fails: it lies on the disk before it has its name.
+
+    Args:
+        path: its name.
+        write: writes the file that it is given.
+        before: called before it gets its name.
+    """
+    part = path.with_name(path.name + ".part")
+    write(part)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    if before is not None:
+        before()
+    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the newest first."""
+    return [folder / name for name in (NEWEST, PREVIOUS) if (folder / name).is_file()]
+
+
+def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """What `write_checkpoint` was given.
+
+    Args:
+        path: of the file.
+        device: where its tensors go.
+
+    Raises:
+        DamagedError: a file whose checksum is missing or does not match, or that cannot be read.
+    """
+    try:
+        _check(path)
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(f"{path}: cannot be read ({type(error).__name__})") from error
+
+
+def _seal(path: Path) -> None:
+    """Put the checksum behind a zip archive, as its comment: the last two bytes before it are its length."""
+    with path.open("rb+") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(struct.pack("<H", SEAL))
+        file.seek(0)
+        digest = _digest(file, os.fstat(file.fileno()).st_size)
+        file.seek(0, os.SEEK_END)
+        file.write(MARK + digest.encode())
+
+
+def _check(path: Path) -> None:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size - SEAL
+        file.seek(max(size, 0))
+        seal = file.read()
+        if size < 0 or not seal.startswith(MARK):
+            raise DamagedError(f"{path}: cannot be read: it does not end with a checksum; cut short, or written anew")
+        file.seek(0)
+        if _digest(file, size).encode() != seal.removeprefix(MARK):
+            raise DamagedError(f"{path}: cannot be read: it is not what was written, its checksum differs")
+
+
+def _digest(file: Any, size: int) -> str:
+    """SHA-256 of the first bytes."""
+    digest = hashlib.sha256()
+    while size > 0:
+        piece = file.read(min(size, PIECE))
+        if not piece:
+            break
+        digest.update(piece)
+        size -= len(piece)
+    return digest.hexdigest()
+
+
+def misfit(own: Any, stored: Any, path: str = "") -> str | None:
+    """The first place where a stored state has another shape than one's own; None where it has the same.
+
+    Keys, kinds, and types and sizes of tensors are compared, not their numbers. None of one's own fits anything:
+    what is made at first use.
+
+    Args:
+        own: mappings, lists, tensors, numbers, strings and None.
+        stored: what should be like it.
+        path: where both stand, for the answer.
+    """
+    if own is None:
+        return None
+    if isinstance(own, Mapping):
+        if not isinstance(stored, Mapping) or own.keys() != stored.keys():
+            return f"{path or 'it'} has not the parts {', '.join(map(str, own))}"
+        found = (misfit(own[name], stored[name], f"{path}.{name}".lstrip(".")) for name in own)
+        return next((sentence for sentence in found if sentence is not None), None)
+    if isinstance(own, list):
+        if not isinstance(stored, list) or len(own) != len(stored):
+            return f"{path} has not {len(own)} items"
+        found = (misfit(mine, theirs, f"{path}[{k}]") for k, (mine, theirs) in enumerate(zip(own, stored, strict=True)))
+        return next((sentence for sentence in found if sentence is not None), None)
+    if isinstance(own, torch.Tensor):
+        if not isinstance(stored, torch.Tensor):
+            return f"{path} is no tensor"
+        if (own.shape, own.dtype) != (stored.shape, stored.dtype):
+            return f"{path} is {_kind(stored)}, not {_kind(own)}"
+    elif type(own) is not type(stored):
+        return f"{path} is {stored!r:.40}, not of type {type(own).__name__}"
+    return None
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,94 @@
+"""Signals that ask a run to stop: Ctrl-C, the end of a terminal, and what batch systems send first.
+
+A run answers them between two updates, with a checkpoint. The exit code is 128 + the number of the signal: 130 for
+SIGINT, 143 for SIGTERM, 129 for SIGHUP, 138 for SIGUSR1 (Slurm's `--signal=B:USR1@60`).
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # not every system has them all
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was asked to stop."""
+
+    def __init__(self, number: int, sentence: str = "") -> None:
+        super().__init__(sentence)
+        self.number = number  # of the signal
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """128 + the number of the signal; that of Ctrl-C where none is known."""
+    return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
+
+
+def described(number: int) -> str:
+    """What happened, for a message."""
+    return "interrupted" if number == signal.SIGINT else f"interrupted by {signal.Signals(number).name}"
+
+
+def raise_at_once() -> None:
+    """From here on the signals raise `Interrupted` where they arrive, unless they are ignored (nohup) or handled."""
+    for number in SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+class Asked:
+    """Whether one of the signals has come."""
+
+    number: int | None = None
+
+
+@contextmanager
+def put_off() -> Iterator[Asked]:
+    """Note the signals instead of obeying them; a second Ctrl-C raises `Interrupted` at once.
+
+    Outside of the main thread, where Python delivers no signals, nothing is changed. Signals that are ignored stay so.
+    """
+    asked = Asked()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.number is not None and number == signal.SIGINT:
+            raise Interrupted(number, "within an update, which no checkpoint keeps")
+        asked.number = asked.number or number
+
+    known = {number: signal.getsignal(number) for number in SIGNALS}
+    taken = {n: handler for n, handler in known.items() if handler not in (signal.SIG_IGN, None)}
+    for number in taken:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ignored_by_children() -> Iterator[None]:
+    """Processes that are forked within ignore the signals, which reach all processes of a terminal or of a job: the
+    first one decides when the others end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # those that come meanwhile are obeyed at the end
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
