@@ -30,6 +30,7 @@ class Solution:
     converged: bool = True  # error_bound ≤ the requested tol
     interrupted: bool = False  # KeyboardInterrupt ended the iteration early
     temperature: float = 0.0  # τ, the weight of the policy's entropy in every reward
+    bounds: np.ndarray | None = None  # float64 [S], proved for each state; None: `error_bound` for all of them
 
 
 def report_tolerance(bound: float, tol: float, interrupted: bool = False) -> bool:

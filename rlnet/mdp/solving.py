@@ -26,6 +26,7 @@ from rlnet.mdp.linear import SingularChainError
 from rlnet.mdp.linear_program import linear_programme
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.ordering import Ordered, ordered, seems_acyclic
+from rlnet.mdp.scales import Found, by_scale
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.structure import end_components, steps_to_end
 from rlnet.mdp.system import EPS, System, system_of
@@ -84,6 +85,13 @@ def solve(
     if temperature > 0.0:
         return soft_solution(mdp, gamma, temperature, tol, began)
     progress = Progress(callback, began, max_sweeps)
+    found = by_scale(mdp, gamma, tol, lambda part: _found(part, gamma, tol, method, progress, device, verify))
+    return _solution(found, gamma, tol, progress)
+
+
+def _found(
+    mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str, verify: bool
+) -> Found:
     large = method == "auto" and (mdp.n_states > DIRECT_STATES or device != "cpu")
     method = "modified_policy_iteration" if large else method
     sort = large and device == "cpu" and seems_acyclic(mdp)
@@ -94,9 +102,9 @@ def solve(
         arrays = table.laid_out(*values, bound)
         if verify:
             verified(mdp, arrays[0], gamma, bound)
-        return _solution(arrays, gamma, tol, bound, done, progress)
+        return Found(*arrays, bound, done)
     arrays, bound, done = _by_method(mdp, gamma, tol, method, progress, device, sort, verify)
-    return _solution(arrays, gamma, tol, bound, done, progress)
+    return Found(*arrays, bound, done)
 
 
 def _by_method(
@@ -183,6 +191,8 @@ def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, device:
             done = f"{'policy_iteration' if method == 'auto' else method} (LU)"
     except UnboundedLoopError as loop:
         raise UnboundedValueError(proper.members(loop.states)) from None
+    except SingularChainError as late:
+        raise SingularChainError(proper.members(late.args[0])) from None
     v = v[proper.of]
     return v, system.q(v, 1.0), bound, done, system
 
@@ -264,10 +274,12 @@ def _tabulated(mdp: FiniteMDP, v: np.ndarray, q: np.ndarray, bound: float):
     return v, *tabulated(mdp, q, slack)
 
 
-def _solution(arrays, gamma: float, tol: float, bound: float, done: str, progress: Progress) -> Solution:
-    met = report_tolerance(bound, tol, progress.interrupted)
+def _solution(found: Found, gamma: float, tol: float, progress: Progress) -> Solution:
+    bound, stopped = float(found.bound), progress.interrupted
+    met = report_tolerance(bound, tol, stopped)
     seconds = time.perf_counter() - progress.began
-    return Solution(*arrays, float(bound), progress.sweeps, seconds, done, gamma, met, progress.interrupted)
+    arrays = found.v, found.q, found.policy
+    return Solution(*arrays, bound, progress.sweeps, seconds, found.done, gamma, met, stopped, bounds=found.bounds)
 
 
 def _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps) -> float:
@@ -290,13 +302,17 @@ def _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweep
 
 
 def _with_names(error: ValueError, mdp: FiniteMDP) -> ValueError:
-    names = name_states(np.asarray(error.args[0]), mdp.labels)
-    if isinstance(error, SingularChainError):
-        return ImproperPolicyError(
+    states = np.asarray(error.args[0])
+    names = name_states(states, mdp.labels)
+    if isinstance(error, UnboundedValueError):
+        named = UnboundedValueError(f"gamma=1: a policy collects unbounded reward in states {names}; use gamma < 1")
+    elif isinstance(error, SingularChainError):
+        named = ImproperPolicyError(
             f"gamma=1: from states {names} policies end with a probability that is lost in rounding; use gamma < 1"
         )
-    if isinstance(error, UnboundedValueError):
-        return UnboundedValueError(f"gamma=1: a policy collects unbounded reward in states {names}; use gamma < 1")
-    return ImproperPolicyError(
-        f"gamma=1: no policy ends, or stops collecting reward, from states {names}; use gamma < 1"
-    )
+    else:
+        named = ImproperPolicyError(
+            f"gamma=1: no policy ends, or stops collecting reward, from states {names}; use gamma < 1"
+        )
+    named.states = states
+    return named
