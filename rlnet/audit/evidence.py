@@ -1,12 +1,13 @@
 """Walking through a simulator, and keeping count of what it did."""
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from rlnet.audit.sources import Seen, Source
-from rlnet.mdp import FiniteMDP, solve
+from rlnet.mdp import FiniteMDP
+from rlnet.mdp.wander import directed, lasting, uniform
 
 ROUNDS = 8  # after each of them the walk is aimed anew
 # What a simulator may raise at an action that the model allows: a difference like any other.
@@ -32,7 +33,7 @@ def gather(mdp: FiniteMDP, source: Source, limit: int | None, samples: int, seed
     """Take about `samples` steps.
 
     The first round acts at random; then half of the steps follow the model's own way to the pairs tried least, so
-    that rarely visited corners are tested too. With a time limit, every fourth round stays alive as long as it can.
+    that rarely visited corners are tested too. Every fourth round stays alive as long as it can: what hides in time shows then.
 
     Args:
         mdp: the model; it says which actions there are and where the walk is aimed.
@@ -47,8 +48,8 @@ def gather(mdp: FiniteMDP, source: Source, limit: int | None, samples: int, seed
     try:
         walk.begin()
         for turn in range(ROUNDS):
-            lasting = limit is not None and turn % 4 == 3
-            policy = _lasting(mdp) if lasting else _directed(mdp, tried) if turn else _uniform(mdp)
+            long = turn % 4 == 3
+            policy = lasting(mdp) if long else directed(mdp, tried) if turn else uniform(mdp)
             cumulative = np.cumsum(policy, axis=1)
             steps = -(-(samples - evidence.steps) // ((ROUNDS - turn) * source.envs))
             walk.go(cumulative / cumulative[:, -1:], rng.random((max(steps, 1), source.envs)), tried)
@@ -56,26 +57,6 @@ def gather(mdp: FiniteMDP, source: Source, limit: int | None, samples: int, seed
         evidence.faults[f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"] += 1
     evidence.faults.update(source.faults)
     return evidence
-
-
-def _uniform(mdp: FiniteMDP) -> np.ndarray:
-    """[S, A]; in terminal states, where no action counts, over all of them."""
-    mask = mdp.available | mdp.terminal[:, None]
-    return mask / mask.sum(1, keepdims=True)
-
-
-def _directed(mdp: FiniteMDP, tried: np.ndarray) -> np.ndarray:
-    """Half uniform, half the optimal policy where a pair pays the more the less it was tried: [S, A]."""
-    bonus = np.repeat((1 + tried) ** -0.5, np.diff(mdp.outcome_ptr))
-    aimed = solve(replace(mdp, reward=bonus), 0.95, tol=1e-4).policy
-    uniform = _uniform(mdp)
-    return np.where(mdp.terminal[:, None], uniform, 0.5 * (uniform + aimed))
-
-
-def _lasting(mdp: FiniteMDP) -> np.ndarray:
-    """The policy whose episodes go on longest: every step pays 1. [S, A]"""
-    longest = solve(replace(mdp, reward=np.ones(mdp.n_outcomes)), 0.99, tol=1e-4).policy
-    return np.where(mdp.terminal[:, None], _uniform(mdp), longest)
 
 
 class _Walk:

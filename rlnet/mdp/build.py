@@ -25,6 +25,7 @@ def from_coo(
     shape: tuple[int, int] | None = None,
     cell: np.ndarray | None = None,
     action_labels: tuple[str, ...] | None = None,
+    observations: np.ndarray | None = None,
 ) -> FiniteMDP:
     """A model from one entry per outcome: arrays of one length K, in any order; fastest sorted by (state, action).
 
@@ -67,6 +68,7 @@ def from_coo(
         shape=shape,
         cell=cell,
         action_labels=action_labels,
+        observations=observations,
     )
 
 

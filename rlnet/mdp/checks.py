@@ -132,6 +132,8 @@ def _check_pairs(mdp: FiniteMDP) -> None:
 def _check_drawing(mdp: FiniteMDP) -> None:
     if mdp.labels is not None and len(mdp.labels) != mdp.n_states:
         raise InvalidMDPError(f"{len(mdp.labels)} labels for {mdp.n_states} states")
+    if mdp.observations is not None and len(mdp.observations) != mdp.n_states:
+        raise InvalidMDPError(f"{len(mdp.observations)} observations for {mdp.n_states} states")
     if mdp.action_labels is not None and len(mdp.action_labels) != mdp.n_actions:
         raise InvalidMDPError(f"{len(mdp.action_labels)} action labels for {mdp.n_actions} actions")
     if mdp.cell is not None:

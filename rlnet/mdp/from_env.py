@@ -1,165 +1,168 @@
-"""The finite model of a Gymnasium environment: handed out, listed as `P`, or explored."""
+"""The finite model of a Gymnasium environment: handed out, listed as `P`, or explored; and whether to believe it.
+
+A model is believed only if it is the model of what is stepped. One that an environment hands out as `mdp` is its own
+statement and is trusted, unless a wrapper stands between. Everything else is tried first on copies of the environment
+as it is stepped, wrappers included (`rlnet.mdp.trial`, `rlnet.mdp.hidden`).
+"""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from rlnet.mdp.build import from_coo
+from rlnet.mdp.claims import is_table, readings, sampled_start, stated_start
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.exploring import Numbering, explored
+from rlnet.mdp.hidden import Hidden
 from rlnet.mdp.model import FiniteMDP
-from rlnet.mdp.table import from_outcomes
+from rlnet.mdp.subject import Result, Subject, is_harmless, layers
+from rlnet.mdp.trial import Effort, Trial, thorough, usual
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Believed:
+    """A model, and what else was seen when it was tried."""
+
+    mdp: FiniteMDP
+    truncates: bool = False  # the environment's own code truncates episodes, of which a model knows nothing
 
 
 def from_env(env: Any, max_states: int = 100_000) -> FiniteMDP:
     """The model of `env`: `env.unwrapped.mdp`, else its `P` (toy-text), else by exploring it.
 
-    Exploring needs Discrete actions, an environment that can be copied, reset and stepped without chance, and
-    observations that tell states apart; all of it is checked. A time limit (TimeLimit, or `truncated`) is no part of
-    the model. Raises NoModelError saying why there is none, or that there are more than `max_states` states.
+    State s is the observation s of a Discrete space, counted from 0; the states of other spaces are numbered as they
+    are discovered, and `observations` holds what the environment shows in each. States that are never reached have no
+    action. Exploring needs Discrete actions, an environment that can be copied, reset and stepped without chance, and
+    observations that tell states apart. A time limit (TimeLimit, or `truncated`) is no part of the model.
+
+    A table `P`, and what was explored, are tried on copies of `env` before they are believed.
+
+    Raises:
+        NoModelError: there is no model, or not one of what is stepped, or it has more than `max_states` states; the
+            message says why, in one sentence.
     """
+    return believe(env, max_states).mdp
+
+
+def believe(env: Any, max_states: int = 100_000) -> Believed:
+    """As `from_env`, with what else the trial saw."""
+    inner = env.unwrapped
+    handed, table = getattr(inner, "mdp", None), getattr(inner, "P", None)
+    if isinstance(handed, FiniteMDP):
+        if all(is_harmless(layer) for layer in layers(env)[:-1]):
+            return Believed(handed)
+        _refuse_changes(env)
+        _require_discrete(env)
+        return _tried(env, Subject(env, (handed,)), handed, "the model of the environment inside")
+    if table is not None and is_table(table):
+        _refuse_changes(env)
+        return _from_table(env, table)
+    return _from_exploring(env, max_states, "" if table is None else ", its `P` is no table of outcomes,")
+
+
+def _from_table(env: Any, table: Any) -> Believed:
+    _require_discrete(env)
+    subject = Subject(env, (table,))
+    state_of = Numbering(env.observation_space, subject.name, int(env.observation_space.n))
+    start, refused = stated_start(env), None
+    exact = start is not None
+    if start is None:
+        start = sampled_start(subject, state_of, state_of.n_states)
+    for mdp in readings(env, start):
+        try:
+            return _tried(env, subject, mdp, "its `P` is not the model of what is stepped", exact)
+        except NoModelError as error:
+            refused = refused or error
+    raise refused or NoModelError(f"{subject.name}: its `P` is no model")
+
+
+def _from_exploring(env: Any, max_states: int, why: str) -> Believed:
     import gymnasium as gym
 
-    layer = env
-    while isinstance(layer, gym.Wrapper):
+    name = type(env.unwrapped).__name__
+    if not isinstance(env.action_space, gym.spaces.Discrete):
+        raise NoModelError(f"{name} has no model (mdp or P), and its actions are {env.action_space}, not Discrete(n)")
+    try:
+        subject = Subject(env)
+        numbering = Numbering(env.observation_space, name, max_states)
+        mdp = explored(subject, numbering, int(env.action_space.n))
+        return _tried(env, subject, mdp, "an observation is no state", state_of=numbering, by_chance=False)
+    except NoModelError as error:
+        raise NoModelError(f"{name}{why} and {error}") if why else error from error.__cause__
+
+
+def _tried(
+    env: Any,
+    subject: Subject,
+    mdp: FiniteMDP,
+    claim: str,
+    exact_start: bool = True,
+    state_of: Callable[[Any], int] | None = None,
+    by_chance: bool = True,
+) -> Believed:
+    """The model, once it has stood the trial."""
+    began = time.perf_counter()
+    if (mdp.start[mdp.terminal] > 0).any():
+        raise NoModelError(f"{subject.name}: {claim}: episodes begin in a state that is terminal in it")
+    if state_of is None:
+        state_of = Numbering(env.observation_space, subject.name, mdp.n_states)
+    reference, ordinary = _reference(env, subject)
+    effort: Effort = usual(mdp) if ordinary else thorough(mdp)
+    trial = Trial(mdp, subject, state_of, effort, claim, exact_start, Hidden(subject, by_chance, reference))
+    record = trial.run()
+    _log.info(
+        "%s: its model was tried on a copy: %d steps and %d resets, in %.2f s; no difference",
+        *(subject.name, record.steps, int(record.starts.sum()), time.perf_counter() - began),
+    )
+    return Believed(mdp, record.truncates)
+
+
+def _reference(env: Any, subject: Subject) -> tuple[Callable[[Any, int], Result] | None, bool]:
+    """(the step that the table belongs to, where what is stepped is more than that; whether it is just that).
+
+    Gymnasium's classes step from their `P`. A wrapper or an overriding class changes that, perhaps so seldom that no
+    walk shows it, but then it must differ in what it does or draws.
+    """
+    inner = env.unwrapped
+    wrapped = any(not is_harmless(layer) for layer in layers(env)[:-1])
+    base = next((c for c in type(inner).__mro__ if c.__module__.startswith("gymnasium.envs.")), None)
+    held = vars(inner).keys() & {"step", "reset"}
+    changed = base is None or held or any(getattr(type(inner), m) is not getattr(base, m) for m in ("step", "reset"))
+    if not wrapped and not changed:
+        return None, True
+    if not wrapped and base is None:
+        return None, False
+    code = (base if changed and base is not None else type(inner)).step
+
+    def step(twin: Any, action: int) -> Result:
+        class _Inner:
+            step = staticmethod(lambda a: code(twin.unwrapped, a))
+
+        return subject.step(_Inner, action)
+
+    return step, False
+
+
+def _refuse_changes(env: Any) -> None:
+    import gymnasium as gym
+
+    for layer in layers(env)[:-1]:
         if isinstance(layer, gym.RewardWrapper | gym.ActionWrapper):
             raise NoModelError(
                 f"{type(layer).__name__} changes rewards or actions: the model inside is another problem"
             )
-        layer = layer.env
-    inner = env.unwrapped
-    if isinstance(getattr(inner, "mdp", None), FiniteMDP):
-        return inner.mdp
-    table = getattr(inner, "P", None)
-    if table is not None:
-        return _from_table(inner, table)
-    return _explored(env, inner, max_states)
 
 
-def _from_table(inner: Any, table: Any) -> FiniteMDP:
-    if not isinstance(table, dict):
-        table = dict(enumerate(table))
-    start = getattr(inner, "initial_state_distrib", None)
-    start = None if start is None else np.asarray(start, dtype=np.float64)
-    n_actions = int(inner.action_space.n)
-    mdp = from_outcomes(table, n_states=len(table), n_actions=n_actions, start=start)
-    shape = np.shape(inner.desc) if hasattr(inner, "desc") else getattr(inner, "shape", None)
-    if shape is None or len(shape) != 2 or int(np.prod(shape)) != mdp.n_states:
-        return mdp
-    shape = (int(shape[0]), int(shape[1]))
-    return replace(mdp, shape=shape, action_labels=_arrows(mdp, shape))
-
-
-def _arrows(mdp: FiniteMDP, shape: tuple[int, int]) -> tuple[str, ...] | None:
-    """The direction in which each action moves on average, None unless every action has its own."""
-    pair = np.repeat(np.arange(mdp.n_pairs), np.diff(mdp.outcome_ptr))
-    action = mdp.pair_action[pair]
-    there, here = (np.stack(np.unravel_index(s, shape)) for s in (mdp.next_state, mdp.pair_state[pair]))
-    near = np.abs(there - here).sum(axis=0) <= 1  # a jump (the cliff sends back to the start) shows no direction
-    moves = np.zeros((2, mdp.n_actions))
-    for axis in (0, 1):
-        np.add.at(moves[axis], action[near], ((there - here)[axis] * mdp.probability)[near])
-    down, right = moves
-    arrows = np.where(np.abs(down) >= np.abs(right), np.where(down > 0, "↓", "↑"), np.where(right > 0, "→", "←"))
-    still = (down == 0) & (right == 0)
-    return None if still.any() or len(set(arrows)) < len(arrows) else tuple(str(a) for a in arrows)
-
-
-def _explored(env: Any, inner: Any, max_states: int) -> FiniteMDP:
+def _require_discrete(env: Any) -> None:
     import gymnasium as gym
 
-    name = type(inner).__name__
-    if not isinstance(env.action_space, gym.spaces.Discrete) or int(env.action_space.start) != 0:
-        raise NoModelError(f"{name} has no model (mdp or P), and its actions are {env.action_space}, not Discrete(n)")
-    n_actions = int(env.action_space.n)
-    root, first = _root(env, name)
-    index: dict[Any, int] = {first: 0}
-    arrivals, outcomes = {0: 1}, {}
-    pending = [(0, root)]
-    while pending:
-        s, here = pending.pop()
-        reached = [_step(here, a, name) for a in range(n_actions)]
-        listed = [outcome for _, outcome in reached]
-        if outcomes.setdefault(s, listed) != listed:
-            raise NoModelError(f"{name}: an observation is no state: the same actions do not always do the same there")
-        for after, (key, _, terminated) in reached:
-            if key not in index and len(index) >= max_states:
-                raise NoModelError(f"{name} has more than max_states={max_states} states")
-            there = index.setdefault(key, len(index))
-            if not terminated and arrivals.get(there, 0) < 2:
-                # A state is visited twice where two ways lead to it, to see that it behaves the same both times.
-                arrivals[there] = arrivals.get(there, 0) + 1
-                pending.append((there, after))
-    rows = [(s, a, index[key], r, end) for s, listed in outcomes.items() for a, (key, r, end) in enumerate(listed)]
-    state, action, successor, reward, ended = (np.array(column) for column in zip(*rows, strict=True))
-    start = np.zeros(len(index))
-    start[0] = 1.0
-    return from_coo(
-        state,
-        action,
-        successor,
-        np.ones(len(rows)),
-        reward,
-        ended,
-        n_states=len(index),
-        n_actions=n_actions,
-        start=start,
-    )
-
-
-def _root(env: Any, name: str) -> tuple[Any, Any]:
-    """(a copy just reset, the key of its observation); the start must not depend on the seed."""
-    keys = []
-    for seed in (0, 1, 2):
-        root = _copied(env, name)
-        keys.append(_key(root.reset(seed=seed)[0], name))
-    if len(set(keys)) > 1:
-        raise NoModelError(f"{name} has no model (mdp or P) and starts by chance, which exploring cannot enumerate")
-    return root, keys[0]
-
-
-def _step(env: Any, action: int, name: str) -> tuple[Any, tuple[Any, float, bool]]:
-    """(a copy after the action, (key, reward, terminated)).
-
-    A step that draws from the environment's generator is refused: two equal outcomes would not show that all are.
-    Chance from anywhere else is looked for in a second copy.
-    """
-    seen = []
-    for _ in range(2):
-        after = _copied(env, name)
-        generator = np.random.default_rng(0)
-        untouched = generator.bit_generator.state
-        after.unwrapped.np_random = generator
-        observation, reward, terminated, _, _ = after.step(action)
-        if generator.bit_generator.state != untouched:
-            raise NoModelError(f"{name} has no model (mdp or P) and acts by chance: a step draws random numbers")
-        seen.append((_key(observation, name), float(reward), bool(terminated)))
-    if seen[0] != seen[1]:
-        raise NoModelError(f"{name} has no model (mdp or P) and acts by chance: {seen[0]} or {seen[1]}")
-    return after, seen[0]
-
-
-def _copied(env: Any, name: str) -> Any:
-    try:
-        return copy.deepcopy(env)
-    except (TypeError, NotImplementedError, RuntimeError, AttributeError, ValueError) as error:
-        raise NoModelError(f"{name} has no model (mdp or P) and cannot be copied: {error}") from error
-
-
-def _key(observation: Any, name: str) -> Any:
-    """Something hashable that is equal for equal observations."""
-    if isinstance(observation, np.ndarray | np.generic):
-        array = np.asarray(observation)
-        return array.item() if array.ndim == 0 else (array.shape, array.dtype.str, array.tobytes())
-    if isinstance(observation, dict):
-        return tuple((k, _key(observation[k], name)) for k in sorted(observation))
-    if isinstance(observation, list | tuple):
-        return tuple(_key(x, name) for x in observation)
-    try:
-        hash(observation)
-    except TypeError as error:
-        raise NoModelError(f"{name}: observations of type {type(observation).__name__} cannot be told apart") from error
-    return observation
+    for space, what in ((env.observation_space, "observations"), (env.action_space, "actions")):
+        if not isinstance(space, gym.spaces.Discrete):
+            raise NoModelError(
+                f"{type(env.unwrapped).__name__}: its {what} are {space}, not the numbers that its model counts in"
+            )

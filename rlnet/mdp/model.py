@@ -44,6 +44,7 @@ class FiniteMDP:
     shape: tuple[int, int] | None = None  # (rows, columns) of the drawing
     cell: np.ndarray | None = None  # int [S], flat index in `shape` of each state; None with a shape: state i is cell i
     action_labels: tuple[str, ...] | None = None  # one per action, e.g. ("↑", "→", "↓", "←")
+    observations: np.ndarray | None = None  # [S, ...] what an environment shows in each state; None: the state's number
 
     def __post_init__(self) -> None:
         n_states, n_pairs, n_outcomes = len(self.pair_ptr) - 1, len(self.pair_action), len(self.next_state)
