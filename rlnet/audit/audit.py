@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlnet.audit.evidence import Evidence, gather
-from rlnet.mdp.exact_tests import POWER, holm, outcome_levels, smallest_error
 from rlnet.audit.sources import Source
 from rlnet.compare import reachable
 from rlnet.mdp import FiniteMDP
+from rlnet.mdp.exact_tests import POWER, holm, outcome_levels, smallest_error
 
 
 @dataclass(frozen=True)

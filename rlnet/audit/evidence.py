@@ -33,7 +33,8 @@ def gather(mdp: FiniteMDP, source: Source, limit: int | None, samples: int, seed
     """Take about `samples` steps.
 
     The first round acts at random; then half of the steps follow the model's own way to the pairs tried least, so
-    that rarely visited corners are tested too. Every fourth round stays alive as long as it can: what hides in time shows then.
+    that rarely visited corners are tested too. Every fourth round stays alive as long as it can, to show what hides in
+    time.
 
     Args:
         mdp: the model; it says which actions there are and where the walk is aimed.

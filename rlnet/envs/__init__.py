@@ -41,14 +41,15 @@ __all__ = [
     "preset_names",
 ]
 
-for _id, _single, _vector in (
-    ("rlnet/Gridworld-v0", "single:GridworldEnv", "vector:gridworld_vector"),
-    ("rlnet/RandomWalk-v0", "single:RandomWalkEnv", "vector:random_walk_vector"),
-    ("rlnet/LQR-v0", "lqr:LqrEnv", "lqr:LqrVectorEnv"),
+for _id, _single, _vector, _limit in (
+    ("rlnet/Gridworld-v0", "single:GridworldEnv", "vector:gridworld_vector", None),
+    ("rlnet/RandomWalk-v0", "single:RandomWalkEnv", "vector:random_walk_vector", None),
+    ("rlnet/LQR-v0", "lqr:LqrEnv", "lqr:LqrVectorEnv", 30),
 ):
     if _id not in gymnasium.registry:  # already there when the package is reloaded
         gymnasium.register(
             _id,
             entry_point=f"rlnet.envs.{_single}",
             vector_entry_point=f"rlnet.envs.{_vector}",
+            max_episode_steps=_limit,
         )

@@ -30,9 +30,16 @@ from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.random_walk import build_random_walk, group_features
 from rlnet.envs.simulate import OnDevice, TabularSimulation
 from rlnet.mdp import FiniteMDP, NoModelError
+from rlnet.mdp.from_env import Believed, believe, confirm
+from rlnet.mdp.subject import step_limit
 
 Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
 STEPPING = ("auto", "batched", "vector", "sync", "async")
+# What the code of others may raise when it is made.
+REFUSALS = (
+    *(gymnasium.error.Error, ImportError, TypeError, ValueError, KeyError, AssertionError, AttributeError),
+    *(RuntimeError, OSError),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -58,9 +65,10 @@ class Environment:
 def make(config: EnvConfig) -> Environment:
     """The environment that `config` describes.
 
-    A Gymnasium environment with Discrete observations whose model `FiniteMDP.from_env` finds is simulated from that
-    model, with the time limit of its registration; any other by its own code, in `GymnasiumSimulation`. The limit
-    `config.max_episode_steps` replaces that of the registration.
+    A Gymnasium environment with Discrete observations whose model `FiniteMDP.from_env` finds, and believes, is
+    simulated from that model, with the time limit of its registration; any other by its own code, in
+    `GymnasiumSimulation`, and so is one whose own code truncates episodes. The limit `config.max_episode_steps`
+    replaces that of the registration.
 
     Raises:
         ConfigError: a value that cannot be used, an id that is not registered, a dependency that is not installed, or
@@ -102,16 +110,15 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
             shape, bounds = observation_shape(observations), action_bounds(actions)
         except ValueError as error:
             raise ConfigError(f"{key}={config.id}: {error}") from error
-        max_steps = config.max_episode_steps
-        if max_steps is None:
-            limits = (env.spec.max_episode_steps, getattr(env.unwrapped, "max_episode_steps", None))
-            max_steps = min((limit for limit in limits if limit is not None), default=None)
+        max_steps = step_limit(env)
         finite = bounds is None and isinstance(observations, spaces.Discrete)
-        mdp = _model(env, config.id) if finite else None
+        model = _model(env, config) if finite else None
     finally:
         env.close()
-    if mdp is not None:
-        return from_model(config.name, mdp, None if mdp.shape is None else grid_features(mdp), max_steps)
+    mdp = None if model is None else model.mdp
+    features = None if mdp is None or mdp.shape is None else grid_features(mdp)
+    if model is not None and not model.truncates:
+        return from_model(config.name, mdp, features, max_steps)
     stepping = _stepping(config, env)
 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
@@ -123,31 +130,54 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
     n_actions = int(actions.n) if bounds is None else None
-    return Environment(config.name, None, n_actions, bounds, n_states, shape, None, max_steps, build)
+    return Environment(config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build)
 
 
 def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:
     """How the environments of a population move: as `config.stepping` says, or (auto) the fastest way that there is."""
     key, value = "env.stepping", config.stepping
     require(value in STEPPING, key, value, f"allowed are {', '.join(STEPPING)}")
-    possible = {
-        "batched": config.id in IDS and not config.kwargs,
-        "vector": env.spec.vector_entry_point is not None and not env.spec.additional_wrappers,
-        "sync": True,
-        "async": True,
-    }
+    batched = ["batched"] if config.id in IDS and not config.kwargs else []
+    if value in ("auto", "batched") and batched:
+        return "batched"
+    if value in ("sync", "async"):
+        return value
+    problem = _vector_problem(config, env)
     if value == "auto":
-        return next(name for name, can in possible.items() if can)
-    can = ", ".join(["auto", *(name for name, can in possible.items() if can)])
-    require(possible[value], key, value, f"env.id={config.id} can be stepped by: {can}")
+        return "sync" if problem else "vector"
+    can = ", ".join(["auto", *batched, *([] if problem else ["vector"]), "sync", "async"])
+    why = f" ({problem})" if problem and value == "vector" else ""
+    require(value == "vector" and not problem, key, value, f"env.id={config.id} can be stepped by: {can}{why}")
     return value
+
+
+def _vector_problem(config: GymnasiumConfig, env: gymnasium.Env) -> str:
+    """Why an environment cannot be stepped in a vector form of its own; empty where it can."""
+    if env.spec.vector_entry_point is None:
+        return "it has no vector form of its own"
+    if env.spec.additional_wrappers:
+        return "its registration has wrappers"
+    try:
+        vector = _vector(config, 1, "vector")
+    except REFUSALS as error:
+        return f"its vector form cannot be made: {_sentence(error)}"
+    try:
+        for name in ("observation_space", "action_space"):
+            single, many = getattr(env, name), getattr(vector, f"single_{name}")
+            if single != many:
+                return f"its vector form has the {name} {many}, it itself {single}"
+        if not isinstance(vector.metadata.get("autoreset_mode"), AutoresetMode):
+            return "its vector form does not say how it resets"
+    finally:
+        vector.close()
+    return ""
 
 
 def _made(config: GymnasiumConfig) -> gymnasium.Env:
     """One environment, every reason why there is none as a ConfigError."""
     require("max_episode_steps" not in config.kwargs, "env.kwargs", config.kwargs, "give env.max_episode_steps instead")
     try:
-        return gymnasium.make(config.id, **config.kwargs)
+        return gymnasium.make(config.id, **made_with(config))
     except (gymnasium.error.Error, ImportError) as error:
         raise ConfigError(f"env.id={config.id}: {_sentence(error)}") from error
     except (TypeError, ValueError, KeyError, AssertionError) as error:
@@ -158,23 +188,37 @@ def _made(config: GymnasiumConfig) -> gymnasium.Env:
         ) from error
 
 
+def made_with(config: GymnasiumConfig) -> dict[str, Any]:
+    """The keyword arguments of `gymnasium.make`."""
+    limit = config.max_episode_steps
+    return dict(config.kwargs) | ({} if limit is None else {"max_episode_steps": limit})
+
+
 def _sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
-def _model(env: gymnasium.Env, name: str) -> FiniteMDP | None:
+def _model(env: gymnasium.Env, config: GymnasiumConfig) -> Believed | None:
+    """The model that is believed; without one, a sentence in the log says why."""
     try:
-        return FiniteMDP.from_env(env)
+        found = believe(env)
+        if found.mdp is not getattr(env.unwrapped, "mdp", None):
+            other = _made(config)
+            try:
+                confirm(other, found.mdp)
+            finally:
+                other.close()
     except NoModelError as error:
-        _log.info("%s is simulated by its own code: %s", name, error)
+        _log.info("%s is simulated by its own code, without exact scores: %s", config.id, error)
         return None
+    if found.truncates:
+        _log.info("%s truncates episodes itself: it is simulated by its own code, and scored by its model", config.id)
+    return found
 
 
 def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:
     """N sub-environments: in the environment's own vector form, one after the other, or in processes of their own."""
-    options: dict[str, Any] = dict(config.kwargs)
-    if config.max_episode_steps is not None:
-        options["max_episode_steps"] = config.max_episode_steps
+    options = made_with(config)
     if stepping == "vector":
         return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
     # Without reset steps in between, every step is a transition.

@@ -40,7 +40,7 @@ def readings(env: Any, start: np.ndarray | None) -> Iterator[FiniteMDP]:
     """
     inner, n_states, first = env.unwrapped, int(env.observation_space.n), int(env.observation_space.start)
     rows = _rows(inner.P, type(inner).__name__)
-    used = {s for s in rows} | {o[1] for actions in rows.values() for listed in actions.values() for o in listed}
+    used = set(rows) | {o[1] for actions in rows.values() for listed in actions.values() for o in listed}
     moves = {a for actions in rows.values() for a in actions}
     n_actions = int(env.action_space.n)
     shifts = [k for k in _once(first, 0, 1) if min(used) >= k and max(used) < k + n_states]

@@ -61,9 +61,9 @@ class Numbering:
 
 def stacked(observations: list[Any]) -> np.ndarray:
     """Observations as one array [S, ...], of objects where they have no common shape."""
-    if all(isinstance(x, np.ndarray | np.generic | int | float) for x in observations):
-        if len({np.shape(x) for x in observations}) == 1:
-            return np.stack([np.asarray(x) for x in observations])
+    numbers = all(isinstance(x, np.ndarray | np.generic | int | float) for x in observations)
+    if numbers and len({np.shape(x) for x in observations}) == 1:
+        return np.stack([np.asarray(x) for x in observations])
     array = np.empty(len(observations), dtype=object)
     array[:] = observations
     return array

@@ -65,6 +65,18 @@ def believe(env: Any, max_states: int = 100_000) -> Believed:
     return _from_exploring(env, max_states, "" if table is None else ", its `P` is no table of outcomes,")
 
 
+def confirm(env: Any, mdp: FiniteMDP) -> None:
+    """A short trial of a model on another environment that was made in the same way, with Discrete observations.
+
+    Raises:
+        NoModelError: it is another problem, as where every copy is made with a map of its own.
+    """
+    subject = Subject(env, tuple(x for x in (getattr(env.unwrapped, "P", None),) if x is not None))
+    state_of = Numbering(env.observation_space, subject.name, mdp.n_states)
+    claim = "two that are made alike are not the same problem"
+    Trial(mdp, subject, state_of, Effort(500, 50, 0.2, 0), claim).run()
+
+
 def _from_table(env: Any, table: Any) -> Believed:
     _require_discrete(env)
     subject = Subject(env, (table,))

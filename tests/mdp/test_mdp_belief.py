@@ -271,7 +271,7 @@ class Corridor(gymnasium.Env):
         self.next += self.slips == "table"
         draws = {
             "own": self.rng.random,
-            "numpy": np.random.random,  # noqa: NPY002
+            "numpy": np.random.random,
             "random": random.random,
             "RandomState": self.old.random,
             "nested": self.nested.tools["dice"][0].random,
@@ -422,7 +422,7 @@ class Tabled(gymnasium.Env):
 
     def step(self, action):
         listed = self.table[self.s][action]
-        p, self.s, reward, end = listed[int(self.np_random.choice(len(listed), p=[o[0] for o in listed]))]
+        _, self.s, reward, end = listed[int(self.np_random.choice(len(listed), p=[o[0] for o in listed]))]
         return self.s + self.first, reward, end, False, {}
 
 
