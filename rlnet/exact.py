@@ -34,10 +34,12 @@ def solve_and_write(
         ConfigError: the environment has no finite model, or no finite values at this γ, or the device is not there.
         RunFailed: the values contradict the check in extended precision, or the linear program was given up.
     """
-    mdp = make(config.env).mdp
+    environment = make(config.env)
+    mdp = environment.mdp
     if mdp is None:
+        why = f" ({environment.no_model})" if environment.no_model else ""
         raise ConfigError(
-            f"env={config.env.name}: has no finite model, so it cannot be solved exactly; train on it instead"
+            f"env={config.env.name}: has no finite model, so it cannot be solved exactly; train on it instead{why}"
         )
     options = {key: getattr(config, key) for key in ("tol", "method", "temperature", "horizon", "device", "verify")}
     try:

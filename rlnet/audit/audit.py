@@ -16,7 +16,7 @@ from rlnet.mdp.exact_tests import POWER, holm, outcome_levels, smallest_error
 class Finding:
     """One difference between simulator and model."""
 
-    kind: str  # outcome, reward, terminated, frequency, start, autoreset or protocol
+    kind: str  # outcome, reward, terminated, frequency, start, autoreset, protocol or model
     expected: str
     seen: str
     count: int  # steps that show it

@@ -1,17 +1,19 @@
 """From the config of an audit to its simulators, and to audit.json: what `scripts/audit.py` does."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
-from rlnet.audit.audit import Audited, audit
+from rlnet.audit.audit import Audited, Finding, audit
 from rlnet.audit.sources import SINGLE_PRECISION, PopulationSource, SingleSource, Source, VectorSource
 from rlnet.config import AuditConfig, ConfigError, GymnasiumConfig
 from rlnet.envs import Environment, TabularEnv, TabularVectorEnv, make
+from rlnet.envs.make import from_model, made_with
+from rlnet.mdp.from_env import claimed
 from rlnet.record import write_json
 
 
@@ -35,18 +37,22 @@ def audit_and_write(config: AuditConfig, folder: Path) -> AuditResult:
     """Audit every simulator of an environment against its model, and write audit.json.
 
     Raises:
-        ConfigError: the environment has no finite model, or cannot be made.
+        ConfigError: the environment has no finite model, not even one that it claims, or cannot be made.
     """
     environment = make(config.env)
+    why = environment.no_model
     if environment.mdp is None:
-        raise ConfigError(f"env={config.env.name}: has no finite model that its simulator could be tested against")
-    sources, notes = _sources(config, environment)
+        environment = _claiming(config, environment)
+    sources = _sources(config, environment)
     audits = []
     for build in sources:
         source = build()
         options = {"level": config.level / len(sources), "seed": config.seed}  # `level` holds for all of them together
         audits.append(audit(environment.mdp, source, environment.max_steps, config.samples, **options))
-    result = AuditResult(config, environment.max_steps, audits, notes, folder / "audit.json")
+        if why and source.name == "single":  # what the trial of the model found, which may hide from a walk
+            refuted = Finding("model", "a model of what is stepped", why, 1)
+            audits[-1] = replace(audits[-1], findings=[*audits[-1].findings, refuted])
+    result = AuditResult(config, environment.max_steps, audits, [], folder / "audit.json")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(result.file, document(result))
     return result
@@ -65,16 +71,29 @@ def document(result: AuditResult) -> dict[str, Any]:
     }
 
 
-def _sources(config: AuditConfig, environment: Environment) -> tuple[list[Callable[[], Source]], list[str]]:
-    """How to build each simulator, and remarks on what there is none of."""
+def _claiming(config: AuditConfig, environment: Environment) -> Environment:
+    """The environment with the model that it claims to have, but that was not believed."""
+    env = config.env
+    model = None
+    if isinstance(env, GymnasiumConfig):
+        one = gymnasium.make(env.id, **made_with(env))
+        model = claimed(one)
+        one.close()
+    if model is None:
+        why = f" ({environment.no_model})" if environment.no_model else ""
+        raise ConfigError(f"env={env.name}: has no finite model that its simulator could be tested against{why}")
+    return from_model(env.name, model, None, environment.max_steps)
+
+
+def _sources(config: AuditConfig, environment: Environment) -> list[Callable[[], Source]]:
+    """How to build each simulator."""
     seed, mdp, limit = config.seed, environment.mdp, environment.max_steps
 
     def population() -> Source:
         return PopulationSource("population", environment.simulate([seed, seed + 1], config.envs))
 
     if isinstance(config.env, GymnasiumConfig):
-        own, note = _gymnasium_sources(config)
-        return [population, *own], note
+        return [population, *_gymnasium_sources(config)]
 
     def single() -> Source:
         return SingleSource("single", TabularEnv(mdp, max_episode_steps=limit), seed)
@@ -86,20 +105,13 @@ def _sources(config: AuditConfig, environment: Environment) -> tuple[list[Callab
 
         return build
 
-    return [population, single, *map(vector, AutoresetMode)], []
+    return [population, single, *map(vector, AutoresetMode)]
 
 
-def _gymnasium_sources(config: AuditConfig) -> tuple[list[Callable[[], Source]], list[str]]:
+def _gymnasium_sources(config: AuditConfig) -> list[Callable[[], Source]]:
     """The environment's own code, alone and in Gymnasium's vectors."""
-    env, seed = config.env, config.seed
-    options: dict[str, Any] = dict(env.kwargs)
-    if env.max_episode_steps is not None:
-        options["max_episode_steps"] = env.max_episode_steps
+    env, seed, options = config.env, config.seed, made_with(config.env)
     one = gymnasium.make(env.id, **options)
-    inner = one.unwrapped
-    if getattr(inner, "mdp", None) is None and getattr(inner, "P", None) is None:
-        note = f"{env.id}: its model was found by exploring, which numbers the states anew; its own code is not audited"
-        return [], [note]
 
     def vector(mode: AutoresetMode) -> Callable[[], Source]:
         def build() -> Source:
@@ -110,7 +122,7 @@ def _gymnasium_sources(config: AuditConfig) -> tuple[list[Callable[[], Source]],
 
         return build
 
-    return [lambda: SingleSource("single", one, seed), *map(vector, AutoresetMode)], []
+    return [lambda: SingleSource("single", one, seed), *map(vector, AutoresetMode)]
 
 
 def _named(mode: AutoresetMode) -> str:

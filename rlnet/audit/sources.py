@@ -71,17 +71,19 @@ class SingleSource:
     def __init__(self, name: str, env: gymnasium.Env, seed: int, tolerance: float = DOUBLE_PRECISION) -> None:
         self.name, self.tolerance, self.faults = name, tolerance, Counter()
         self._env, self._seed = env, seed
+        self._first, self._action = (int(space.start) for space in (env.observation_space, env.action_space))
 
     def reset(self) -> np.ndarray:
         """The first observation [1]."""
-        return np.array([self._env.reset(seed=self._seed)[0]])
+        return np.array([self._env.reset(seed=self._seed)[0]]) - self._first
 
     def step(self, action: np.ndarray) -> Seen:
         """Take `action` [1]."""
-        next_obs, reward, terminated, truncated, _ = self._env.step(int(action[0]))
+        next_obs, reward, terminated, truncated, _ = self._env.step(int(action[0]) + self._action)
         ended = bool(terminated or truncated)
         obs = self._env.reset()[0] if ended else next_obs
-        columns = (next_obs, float(reward), bool(terminated), bool(truncated), True, obs, ended)
+        seen = int(next_obs) - self._first, int(obs) - self._first
+        columns = (seen[0], float(reward), bool(terminated), bool(truncated), True, seen[1], ended)
         return Seen(*(np.array([x]) for x in columns))
 
 
@@ -93,13 +95,20 @@ class VectorSource:
         self._env, self._seed = env, seed
         self._mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._pending = np.zeros(env.num_envs, dtype=bool)  # NEXT_STEP: the next step is a reset
+        self._first, self._action = (
+            int(space.start) for space in (env.single_observation_space, env.single_action_space)
+        )
 
     def reset(self) -> np.ndarray:
         """The first observations [N]."""
-        return np.array(self._env.reset(seed=self._seed)[0])
+        return np.array(self._env.reset(seed=self._seed)[0]) - self._first
 
     def step(self, action: np.ndarray) -> Seen:
         """Take `action` [N]."""
+        seen = self._step(action + self._action)
+        return seen._replace(next_obs=seen.next_obs - self._first, obs=seen.obs - self._first)
+
+    def _step(self, action: np.ndarray) -> Seen:
         obs, reward, terminated, truncated, infos = self._env.step(action)
         flags = np.array(terminated, dtype=bool), np.array(truncated, dtype=bool)
         obs, ended, everywhere = np.array(obs), flags[0] | flags[1], np.ones(self.envs, dtype=bool)

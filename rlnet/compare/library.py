@@ -14,6 +14,7 @@ from rlnet.compare.scores import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, score_m
 from rlnet.compare.sentence import sentence
 from rlnet.mdp import FiniteMDP, solve
 from rlnet.mdp.evaluation import policy_matrix
+from rlnet.mdp.subject import step_limit
 
 Values = np.ndarray | Callable[[np.ndarray], Any]
 
@@ -74,7 +75,8 @@ def score(
         env_or_mdp: a FiniteMDP, or a Gymnasium environment that has one (`FiniteMDP.from_env`); of an environment the
             time limit is taken too.
         v: state values [S], q: action values [S, A], pi: probabilities [S, A] or actions int [S]; at least one of
-            them. Arrays, tensors, or functions that are called once with all states, int64 [S] = 0 .. S − 1.
+            them. Arrays, tensors, or functions that are called once with what is observed in all states: int64 [S] =
+            0 .. S − 1, or the observations of the environment [S, ...] where they are others (`mdp.observations`).
         gamma: the discount, in [0, 1].
         against: "optimal" compares v and q with V*, Q*, "policy" with V^π, Q^π. By default "policy" for v with pi
             (actor-critics), else "optimal".
@@ -91,7 +93,7 @@ def score(
         raise ValueError("nothing to score: give v, q or pi")
     mdp = env_or_mdp if isinstance(env_or_mdp, FiniteMDP) else FiniteMDP.from_env(env_or_mdp)
     if max_steps is None and not isinstance(env_or_mdp, FiniteMDP):
-        max_steps = getattr(getattr(env_or_mdp, "spec", None), "max_episode_steps", None)
+        max_steps = step_limit(env_or_mdp)
     v_table = None if v is None else _table("v", v, mdp, (mdp.n_states,))
     q_table = None if q is None else _table("q", q, mdp, (mdp.n_states, mdp.n_actions))
     optimal = solve(mdp, gamma)
@@ -109,7 +111,8 @@ def score(
 
 
 def _array(values: Values, mdp: FiniteMDP) -> np.ndarray:
-    found = values(np.arange(mdp.n_states)) if callable(values) else values
+    seen = np.arange(mdp.n_states) if mdp.observations is None else mdp.observations
+    found = values(seen) if callable(values) else values
     if hasattr(found, "detach"):  # a torch tensor
         found = found.detach().cpu()
     return np.asarray(found)

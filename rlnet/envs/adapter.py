@@ -11,8 +11,11 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper
 
+from rlnet.config import RunFailed
 from rlnet.envs.simulate import Step
 from rlnet.rng import derive_seed
+
+EXACT = 2**24  # the whole numbers up to here are exact in float32, in which networks compute
 
 
 def observation_shape(space: spaces.Space) -> tuple[int, ...]:
@@ -60,6 +63,7 @@ class GymnasiumSimulation:
 
     Raises:
         ValueError: numbers or spaces that do not fit, or an environment that does not say how it resets.
+        RunFailed: from stepping, whole numbers in observations that float32 cannot hold.
     """
 
     def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int]) -> None:
@@ -139,7 +143,13 @@ class GymnasiumSimulation:
         obs = np.stack(parts)
         if self.observation_shape == ():
             return obs.astype(np.int64) - int(self._space.start)
-        return obs.reshape(self.members, self.envs, -1).astype(np.float32)
+        numbers = obs.reshape(self.members, self.envs, -1).astype(np.float32)
+        if obs.dtype.kind in "iu" and obs.dtype.itemsize > 2 and np.abs(numbers).max(initial=0) > EXACT:
+            raise RunFailed(
+                f"observation {obs.flat[np.abs(numbers).argmax()]} of {self._space} does not fit into float32, which "
+                f"holds whole numbers up to {EXACT}: observe a Discrete space, or divide it into smaller numbers"
+            )
+        return numbers
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with exactly the same steps: the environments, pickled one by one.

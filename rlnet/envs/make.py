@@ -56,6 +56,7 @@ class Environment:
     features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
     max_steps: int | None  # the time limit of an episode
     _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
+    no_model: str = ""  # why there is no model, in one sentence, where one was looked for
 
     def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
         """M = len(seeds) members × N = `envs` environments, ready for `reset`; with tensors, or (None) with arrays."""
@@ -112,7 +113,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
             raise ConfigError(f"{key}={config.id}: {error}") from error
         max_steps = step_limit(env)
         finite = bounds is None and isinstance(observations, spaces.Discrete)
-        model = _model(env, config) if finite else None
+        model, why = _model(env, config) if finite else (None, "")
     finally:
         env.close()
     mdp = None if model is None else model.mdp
@@ -130,7 +131,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
     n_actions = int(actions.n) if bounds is None else None
-    return Environment(config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build)
+    return Environment(config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build, why)
 
 
 def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:
@@ -198,8 +199,8 @@ def _sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
-def _model(env: gymnasium.Env, config: GymnasiumConfig) -> Believed | None:
-    """The model that is believed; without one, a sentence in the log says why."""
+def _model(env: gymnasium.Env, config: GymnasiumConfig) -> tuple[Believed | None, str]:
+    """The model that is believed; without one, why, in a sentence that the log says, too."""
     try:
         found = believe(env)
         if found.mdp is not getattr(env.unwrapped, "mdp", None):
@@ -210,10 +211,10 @@ def _model(env: gymnasium.Env, config: GymnasiumConfig) -> Believed | None:
                 other.close()
     except NoModelError as error:
         _log.info("%s is simulated by its own code, without exact scores: %s", config.id, error)
-        return None
+        return None, str(error)
     if found.truncates:
         _log.info("%s truncates episodes itself: it is simulated by its own code, and scored by its model", config.id)
-    return found
+    return found, ""
 
 
 def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:

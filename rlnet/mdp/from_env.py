@@ -65,6 +65,25 @@ def believe(env: Any, max_states: int = 100_000) -> Believed:
     return _from_exploring(env, max_states, "" if table is None else ", its `P` is no table of outcomes,")
 
 
+def claimed(env: Any) -> FiniteMDP | None:
+    """The model that an environment with Discrete spaces says it has, whether it is to be believed or not; or None."""
+    inner = env.unwrapped
+    if isinstance(getattr(inner, "mdp", None), FiniteMDP):
+        return inner.mdp
+    try:
+        _require_discrete(env)
+        if not is_table(getattr(inner, "P", None)):
+            return None
+        start = stated_start(env)
+        if start is None:
+            subject = Subject(env, (inner.P,))
+            n_states = int(env.observation_space.n)
+            start = sampled_start(subject, Numbering(env.observation_space, subject.name, n_states), n_states)
+        return next(readings(env, start), None)
+    except NoModelError:
+        return None
+
+
 def confirm(env: Any, mdp: FiniteMDP) -> None:
     """A short trial of a model on another environment that was made in the same way, with Discrete observations.
 
