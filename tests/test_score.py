@@ -137,3 +137,54 @@ def test_a_model_too_large_for_direct_solves_is_judged_as_well():
     east = np.tile([0.0, 1.0, 0.0, 0.0], (mdp.n_states, 1)) * mdp.available
     judged = judge_policy(mdp, east, solve(mdp, 0.95, tol=1e-3))
     assert judged.value == pytest.approx(0.95**148)
+
+
+class Corridor(gymnasium.Env):
+    """0..5, right and left, the end at 5 pays 1, starts in 3; seen as its place, shifted, or as its coordinates."""
+
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, shift=0, plane=False):
+        self.shift, self.plane = shift, plane
+        numbers, plain = gymnasium.spaces.Discrete(6, start=shift), gymnasium.spaces.Box(0, 5, (2,))
+        self.observation_space = plain if plane else numbers
+
+    def seen(self):
+        return np.array([self.s, 1.0], np.float32) if self.plane else self.s + self.shift
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.s = 3
+        return self.seen(), {}
+
+    def step(self, action):
+        self.s = max(self.s + (1 if action == 0 else -1), 0)
+        return self.seen(), float(self.s == 5), self.s == 5, False, {}
+
+
+def true_q(place):
+    """Of the places, at γ = .9: right at once or after a step to the left."""
+    right = 0.9 ** np.maximum(4 - place, 0.0)
+    left = 0.9 * 0.9 ** np.maximum(4 - np.maximum(place - 1, 0), 0.0)
+    return np.stack([right, left], axis=-1)
+
+
+@pytest.mark.parametrize("shift", [0, 7])
+def test_right_values_are_right_in_whatever_order_states_are_discovered(shift):
+    found = score(Corridor(shift), q=lambda s: true_q(s - shift), gamma=0.9)
+    assert found["exact/q_rmse_uniform"] == pytest.approx(0.0, abs=1e-12)
+    assert found["exact/regret"] == pytest.approx(0.0, abs=1e-12)
+    listed = score(Corridor(shift), q=true_q(np.arange(6)), gamma=0.9)
+    assert listed["exact/q_rmse_uniform"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_functions_get_real_observations():
+    env = Corridor(plane=True)
+    mdp = FiniteMDP.from_env(env)
+    assert mdp.observations.shape == (6, 2)
+    assert mdp.labels[0] == "[3. 1.]"
+    found = score(env, q=lambda observations: true_q(observations[:, 0]), gamma=0.9)
+    assert found["exact/q_rmse_uniform"] == pytest.approx(0.0, abs=1e-7)
+    assert score(gymnasium.wrappers.TimeLimit(env, 9), q=lambda o: true_q(o[:, 0]), gamma=0.9)[
+        "exact/episode_return"
+    ] == pytest.approx(1.0)

@@ -36,15 +36,19 @@ def from_coo(
     - `start` float [S], default uniform over the states that are not terminal.
     - Outcomes of probability 0 are dropped. Exact duplicates (same pair, successor, reward, end) are merged; successors
       with different rewards stay apart, since a simulator samples from this model.
-    - Probabilities of a pair that sum to 1 within 1e-8 are rescaled to sum to 1.
+    - Probabilities of a pair that sum to 1 within 1e-8 (float32: 1e-6) are rescaled to sum to 1.
 
     Raises InvalidMDPError with the first offending (state, action) and the number.
     """
+    rounding = single_rounding(probability)
     columns = _columns(state, action, next_state, probability, reward, terminated)
     n_states = _size("n_states", n_states, columns[0], columns[2])
     n_actions = _size("n_actions", n_actions, columns[1])
     columns = _sorted(columns, n_states, n_actions)
     pair_state, pair_action, outcome_ptr = _pairs(columns[0], columns[1])
+
+    if rounding:
+        columns[3] = _within_rounding(outcome_ptr, columns[3], rounding)
 
     def name(i: int) -> str:
         label = f" ({labels[pair_state[i]]})" if labels is not None else ""
@@ -84,7 +88,9 @@ def from_arrays(
 
     `terminal` bool [S]: no actions there (its rows are not read) and outcomes into it end the episode.
     `available` bool [S, A]: A(s); rows of other actions are not read. A state without any is terminal.
+    Rows of float32 may sum to 1 within 1e-6, the rounding of that type.
     """
+    rounding = single_rounding(transition)
     transition = as_numbers(transition, "transition")
     if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
         raise InvalidMDPError(f"transition must be [S, A, S], not {transition.shape}")
@@ -100,11 +106,15 @@ def from_arrays(
         mask &= np.asarray(available, dtype=bool)
     if terminal is not None:
         mask &= ~np.asarray(terminal, dtype=bool)[:, None]
-    total = np.where(mask, transition.sum(axis=2), 1.0)
+    sums = transition.sum(axis=2)
+    total = np.where(mask, sums, 1.0)
+    total = np.where(np.abs(total - 1.0) <= rounding, 1.0, total)
     bad = ~(np.abs(total - 1.0) <= 1e-8)  # here too: a row of zeros would leave no entry to check below
     if bad.any() and np.isfinite(transition).all() and (transition >= 0).all():
         s, a = np.argwhere(bad)[0]
         raise InvalidMDPError(f"state {s}, action {a}: probabilities sum to {total[s, a]:.12g}, not 1")
+    if rounding:
+        transition = transition / np.where(mask, sums, 1.0)[:, :, None]
     state, action, successor = np.nonzero((transition != 0) & mask[:, :, None])
     r = reward[state, action, successor] if reward.ndim == 3 else reward[state, action]
     return from_coo(
@@ -137,6 +147,13 @@ def as_integers(x: np.ndarray, name: str) -> np.ndarray:
     if x.size and x.dtype.kind not in "iu":
         raise InvalidMDPError(f"{name} must hold integers, not {x.dtype}")
     return x if x.size else x.astype(np.int64)
+
+
+def single_rounding(probability: np.ndarray) -> float:
+    """How far numbers of this type may sum from 1 for their rounding alone; 0 for float64, whose rule is 1e-8."""
+    dtype = getattr(probability, "dtype", None)
+    precision = {"float32": 1e-6, "float16": 4e-3, "bfloat16": 2e-2}
+    return precision.get(str(dtype).removeprefix("torch."), 0.0)
 
 
 def as_numbers(x: np.ndarray, name: str) -> np.ndarray:
@@ -253,8 +270,18 @@ def _rescaled(outcome_ptr: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return probability / np.repeat(np.where(off, total, 1.0), np.diff(outcome_ptr))
 
 
+def _within_rounding(outcome_ptr: np.ndarray, probability: np.ndarray, rounding: float) -> np.ndarray:
+    """Rows of numbers of single precision that sum to 1 within their rounding made to sum to 1."""
+    if len(probability) == 0:
+        return probability
+    total = np.add.reduceat(probability, outcome_ptr[:-1])
+    near = np.abs(total - 1.0) <= rounding
+    return probability / np.repeat(np.where(near, total, 1.0), np.diff(outcome_ptr))
+
+
 def _start(start: np.ndarray | None, busy: np.ndarray) -> np.ndarray:
     if start is not None:
-        return np.array(start, dtype=np.float64)
+        rounding, start = single_rounding(start), np.array(start, dtype=np.float64)
+        return start / start.sum() if rounding and abs(start.sum() - 1.0) <= rounding else start
     weight = busy if busy.any() else np.ones_like(busy)
     return weight / weight.sum()

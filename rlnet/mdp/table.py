@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from rlnet.mdp.build import as_integers, from_coo
-from rlnet.mdp.checks import check_count
+from rlnet.mdp.checks import NUMBER, check_count
 from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model import FiniteMDP
 
 
 def from_outcomes(
-    outcomes: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]],
+    outcomes: Mapping[Any, Mapping[Any, Sequence[tuple[float, Any, float, bool]]]],
     n_states: int | None = None,
     n_actions: int | None = None,
     start: np.ndarray | None = None,
 ) -> FiniteMDP:
     """A model from `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]` (Gymnasium toy-text `P`).
 
+    States and actions are whole numbers from 0; or names (strings, tuples or whatever is no number), which are numbered
+    in the order in which they are listed, then in which successors name them, and become `labels` and `action_labels`.
+
     A state whose dictionary is empty is terminal, and so is a missing one that only ended outcomes reach. A state that
     no episode starts in and whose every action ends at once, where it is, with reward 0 is how toy-text writes a
     terminal state: it becomes one (no pairs). Actions that a state does not list are not available there.
     """
+    outcomes, names, action_names = _numbered(outcomes)
     rows = []
     for s, actions in _items(outcomes, "outcomes"):
         for a, listed in _items(actions, f"state {s}"):
@@ -44,7 +49,10 @@ def from_outcomes(
     ended = ended.astype(bool)
     empty = [s for s, actions in outcomes.items() if not actions]
     largest = max([*empty, int(state.max(initial=-1)), int(successor.max(initial=-1))], default=-1)
+    largest = largest if names is None else len(names) - 1
     n_states = largest + 1 if n_states is None else check_count("n_states", n_states, 1)
+    if names is not None and n_states != len(names):
+        raise InvalidMDPError(f"n_states={n_states}: the outcomes name {len(names)} states")
     loops = (state == successor) & ended & (reward == 0)
     busy = np.zeros(n_states, dtype=bool)
     busy[state[(state >= 0) & (state < n_states) & ~loops]] = True
@@ -67,7 +75,57 @@ def from_outcomes(
         n_actions=n_actions,
         terminal=terminal,
         start=start,
+        labels=names,
+        action_labels=action_names if action_names is None or n_actions == len(action_names) else None,
     )
+
+
+def _numbered(outcomes: Any) -> tuple[Any, tuple[str, ...] | None, tuple[str, ...] | None]:
+    """The outcomes with whole numbers for states and actions, and the names that these had, None where they had none.
+
+    InvalidMDPError where some are numbers and some are not, or numbers are no whole ones.
+    """
+    tables = [actions for _, actions in _items(outcomes, "outcomes")]
+    listed = [row for s, actions in outcomes.items() for _, row in _items(actions, f"state {s}")]
+    successors = [o[1] for row in listed if isinstance(row, Sequence) for o in row if _is_outcome(o)]
+    index = _names([*outcomes, *successors], "state")
+    turns = _names([a for actions in tables for a in actions], "action")
+    if index is None and turns is None:
+        return outcomes, None, None
+
+    def renamed(row: Any) -> Any:
+        if index is None or not isinstance(row, Sequence):
+            return row
+        return [(o[0], index[o[1]], *o[2:]) if _is_outcome(o) else o for o in row]
+
+    numbered = {
+        s if index is None else index[s]: {a if turns is None else turns[a]: renamed(row) for a, row in actions.items()}
+        for s, actions in outcomes.items()
+    }
+    labels = (None if x is None else tuple(str(name) for name in x) for x in (index, turns))
+    return numbered, *labels
+
+
+def _names(keys: list[Any], what: str) -> dict[Any, int] | None:
+    """The numbers of names, in order; None where all keys are whole numbers already."""
+    kinds = set(map(type, keys))
+    if all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds):
+        return None
+    numbers = [isinstance(key, NUMBER) for key in keys]
+    if all(numbers):
+        bad = next(key for key in keys if isinstance(key, bool) or not isinstance(key, int | np.integer))
+        raise InvalidMDPError(f"{what} {bad!r}: must be an integer, or all of them names")
+    if any(numbers):
+        mixed = next(key for key, number in zip(keys, numbers, strict=True) if not number)
+        raise InvalidMDPError(f"{what} {mixed!r}: is a name, where others are numbers: use one or the other")
+    try:
+        return {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    except TypeError as error:
+        raise InvalidMDPError(f"{what}s must be numbers or names that can be keys of a dictionary: {error}") from error
+
+
+def _is_outcome(outcome: Any) -> bool:
+    return isinstance(outcome, tuple | list | Sequence) and len(outcome) == 4
 
 
 def _items(table: Mapping, what: str):

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from rlnet.config import GridworldConfig
+from rlnet.config import GridworldConfig, RunFailed
 from rlnet.envs import GymnasiumSimulation as Simulation
 from rlnet.envs import OnDevice, TabularEnv, TabularVectorEnv, build_gridworld, build_random_walk, preset
 
@@ -211,6 +211,33 @@ def test_spaces_that_start_elsewhere_count_from_zero():
     simulation = GymnasiumSimulation([SyncVectorEnv([Shifted, Shifted])], [0])
     assert simulation.reset().tolist() == [[0, 0]]
     assert simulation.step(torch.tensor([[0, 1]])).next_obs.tolist() == [[3, 4]]
+
+
+class Counting(gymnasium.Env):
+    """Whole numbers that rise by one from `first` on."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, first, dtype=np.int64):
+        self.first, self.dtype = first, dtype
+        self.observation_space = spaces.Box(0, 2**31 - 1, (2,), dtype)
+
+    def reset(self, *, seed=None, options=None):
+        self.number = self.first
+        return np.array([self.number, 0], self.dtype), {}
+
+    def step(self, action):
+        self.number += 1
+        return np.array([self.number, 0], self.dtype), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint32])
+def test_whole_numbers_keep_their_identity_or_are_refused(dtype):
+    simulation = Simulation([SyncVectorEnv([lambda: Counting(2**24 - 1, dtype)])], [0])
+    assert simulation.reset()[0, 0, 0] == 2**24 - 1
+    assert simulation.step(np.zeros((1, 1), np.int64)).obs[0, 0, 0] == 2**24
+    with pytest.raises(RunFailed, match="observation 16777217 of Box.* does not fit into float32"):
+        simulation.step(np.zeros((1, 1), np.int64))
 
 
 class Recording(gymnasium.Env):

@@ -68,6 +68,59 @@ def test_different_rewards_stay_apart_and_zero_probability_goes():
     assert mdp.transition.nnz == 1
 
 
+def test_states_and_actions_with_names():
+    """v(a) = ½(1 + γ·v(b)), v(b) = 2 + γ·v(a) with γ = .9: v(a) = 1.4/.595."""
+    mdp = FiniteMDP.from_outcomes(
+        {"a": {"go": [(0.5, "b", 1.0, False), (0.5, "end", 0.0, True)]}, "b": {"go": [(1.0, "a", 2.0, False)]}}
+    )
+    assert (mdp.labels, mdp.action_labels) == (("a", "b", "end"), ("go",))
+    np.testing.assert_allclose(solve(mdp, 0.9).v, [1.4 / 0.595, 2 + 0.9 * 1.4 / 0.595, 0.0])
+    cells = FiniteMDP.from_outcomes({(0, 0): {0: [(1, (0, 1), 0, True)]}, (0, 1): {}})
+    assert cells.labels == ("(0, 0)", "(0, 1)")
+    np.testing.assert_array_equal(cells.terminal, [False, True])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "message"),
+    [
+        ({0: {0: [(1, "x", 0, True)]}}, "state 'x': is a name, where others are numbers"),
+        ({0.5: {0: [(1, 0.5, 0, True)]}}, "state 0.5: must be an integer, or all of them names"),
+        ({True: {0: [(1, True, 0, True)]}}, "state True: must be an integer"),
+        ({0: {"a": [(1, 0, 0, True)], 1: [(1, 0, 0, True)]}}, "action 'a': is a name"),
+        ({"a": {0: [(1, ["b"], 0, True)]}}, "states must be numbers or names"),
+        ({"a": {0: [(1, "b", 0, False)]}}, "state 1 has no action"),
+    ],
+)
+def test_keys_that_are_neither_numbers_nor_names_are_named(outcomes, message):
+    with pytest.raises(InvalidMDPError, match=message):
+        FiniteMDP.from_outcomes(outcomes)
+    with pytest.raises(InvalidMDPError, match="n_states=3: the outcomes name 1 states"):
+        FiniteMDP.from_outcomes({"a": {0: [(1, "a", 0, True)]}}, n_states=3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_numbers_of_low_precision_sum_to_one_within_their_rounding(dtype):
+    rng = np.random.default_rng(0)
+    exact = rng.dirichlet(np.ones(40), size=(40, 3))
+    transition, reward = exact.astype(dtype), rng.normal(size=(40, 3)).astype(dtype)
+    assert np.abs(transition.astype(float).sum(2) - 1).max() > 1e-8
+    s, a, t = np.nonzero(transition)
+    start = transition[0, 0]
+    dense = FiniteMDP.from_arrays(transition, reward, start=start)
+    listed = FiniteMDP.from_coo(s, a, t, transition[s, a, t], reward[s, a], start=start)
+    for mdp in (dense, listed):
+        np.testing.assert_allclose(mdp.transition.sum(1), 1.0, atol=1e-14)
+        assert mdp.start.sum() == pytest.approx(1.0, abs=1e-14)
+        v = solve(FiniteMDP.from_arrays(exact, reward), 0.9).v
+        np.testing.assert_allclose(solve(mdp, 0.9).v, v, atol=1e-4 if dtype is np.float32 else 0.1)
+    wrong = transition.copy()
+    wrong[2, 1] *= dtype(1.02)
+    with pytest.raises(InvalidMDPError, match=r"state 2, action 1: probabilities sum to 1\.0"):
+        FiniteMDP.from_arrays(wrong, reward)
+    with pytest.raises(InvalidMDPError, match=r"state 2, action 1: probabilities sum to 1\.0"):
+        FiniteMDP.from_coo(s, a, t, wrong[s, a, t], reward[s, a])
+
+
 def test_toy_text_terminal_states_lose_their_actions():
     mdp = FiniteMDP.from_env(gymnasium.make("FrozenLake-v1"))
     np.testing.assert_array_equal(np.flatnonzero(mdp.terminal), [5, 7, 11, 12, 15])
