@@ -143,13 +143,9 @@ class GymnasiumSimulation:
         obs = np.stack(parts)
         if self.observation_shape == ():
             return obs.astype(np.int64) - int(self._space.start)
-        numbers = obs.reshape(self.members, self.envs, -1).astype(np.float32)
-        if obs.dtype.kind in "iu" and obs.dtype.itemsize > 2 and np.abs(numbers).max(initial=0) > EXACT:
-            raise RunFailed(
-                f"observation {obs.flat[np.abs(numbers).argmax()]} of {self._space} does not fit into float32, which "
-                f"holds whole numbers up to {EXACT}: observe a Discrete space, or divide it into smaller numbers"
-            )
-        return numbers
+        if obs.dtype.kind in "iu" and obs.dtype.itemsize > 2:
+            _check_whole(obs)
+        return obs.reshape(self.members, self.envs, -1).astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with exactly the same steps: the environments, pickled one by one.
@@ -179,6 +175,16 @@ class GymnasiumSimulation:
         """Close the environments."""
         for vector in self._vectors:
             vector.close()
+
+
+def _check_whole(obs: np.ndarray) -> None:
+    """Raise RunFailed where whole numbers would lose their identity as float32."""
+    for number in (obs.max(initial=0), obs.min(initial=0)):
+        if not -EXACT <= number <= EXACT:
+            raise RunFailed(
+                f"an observation holds {number}, but float32, in which networks compute, tells whole numbers apart only "
+                f"up to {EXACT}: use a Discrete space, or smaller numbers"
+            )
 
 
 def _final_observation(infos: dict[str, Any], n: int) -> Any:

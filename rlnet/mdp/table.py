@@ -88,7 +88,7 @@ def _numbered(outcomes: Any) -> tuple[Any, tuple[str, ...] | None, tuple[str, ..
     tables = [actions for _, actions in _items(outcomes, "outcomes")]
     listed = [row for s, actions in outcomes.items() for _, row in _items(actions, f"state {s}")]
     successors = [o[1] for row in listed if isinstance(row, Sequence) for o in row if _is_outcome(o)]
-    index = _names([*outcomes, *successors], "state")
+    index = _names([*outcomes, *successors], "state", len(outcomes))
     turns = _names([a for actions in tables for a in actions], "action")
     if index is None and turns is None:
         return outcomes, None, None
@@ -106,7 +106,7 @@ def _numbered(outcomes: Any) -> tuple[Any, tuple[str, ...] | None, tuple[str, ..
     return numbered, *labels
 
 
-def _names(keys: list[Any], what: str) -> dict[Any, int] | None:
+def _names(keys: list[Any], what: str, listed: int = 0) -> dict[Any, int] | None:
     """The numbers of names, in order; None where all keys are whole numbers already."""
     kinds = set(map(type, keys))
     if all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds):
@@ -114,10 +114,11 @@ def _names(keys: list[Any], what: str) -> dict[Any, int] | None:
     numbers = [isinstance(key, NUMBER) for key in keys]
     if all(numbers):
         bad = next(key for key in keys if isinstance(key, bool) or not isinstance(key, int | np.integer))
-        raise InvalidMDPError(f"{what} {bad!r}: must be an integer, or all of them names")
+        raise InvalidMDPError(f"{what} must hold integers, or names alone, not {bad!r}")
     if any(numbers):
         mixed = next(key for key, number in zip(keys, numbers, strict=True) if not number)
-        raise InvalidMDPError(f"{what} {mixed!r}: is a name, where others are numbers: use one or the other")
+        what = "next_state" if what == "state" and mixed not in keys[:listed] else what
+        raise InvalidMDPError(f"{what} must hold integers, or names alone, not {mixed!r} beside numbers")
     try:
         return {key: i for i, key in enumerate(dict.fromkeys(keys))}
     except TypeError as error:

@@ -83,10 +83,13 @@ def test_states_and_actions_with_names():
 @pytest.mark.parametrize(
     ("outcomes", "message"),
     [
-        ({0: {0: [(1, "x", 0, True)]}}, "state 'x': is a name, where others are numbers"),
-        ({0.5: {0: [(1, 0.5, 0, True)]}}, "state 0.5: must be an integer, or all of them names"),
-        ({True: {0: [(1, True, 0, True)]}}, "state True: must be an integer"),
-        ({0: {"a": [(1, 0, 0, True)], 1: [(1, 0, 0, True)]}}, "action 'a': is a name"),
+        ({0: {0: [(1, "x", 0, True)]}}, "next_state must hold integers, or names alone, not 'x' beside"),
+        ({0.5: {0: [(1, 0.5, 0, True)]}}, "state must hold integers, or names alone, not 0.5"),
+        ({True: {0: [(1, True, 0, True)]}}, "state must hold integers, or names alone, not True"),
+        (
+            {0: {"a": [(1, 0, 0, True)], 1: [(1, 0, 0, True)]}},
+            "action must hold integers, or names alone, not 'a' beside",
+        ),
         ({"a": {0: [(1, ["b"], 0, True)]}}, "states must be numbers or names"),
         ({"a": {0: [(1, "b", 0, False)]}}, "state 1 has no action"),
     ],
