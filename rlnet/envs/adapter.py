@@ -182,8 +182,8 @@ def _check_whole(obs: np.ndarray) -> None:
     for number in (obs.max(initial=0), obs.min(initial=0)):
         if not -EXACT <= number <= EXACT:
             raise RunFailed(
-                f"an observation holds {number}, but float32, in which networks compute, tells whole numbers apart only "
-                f"up to {EXACT}: use a Discrete space, or smaller numbers"
+                f"an observation holds {number}, but float32, in which networks compute, tells whole numbers apart "
+                f"only up to {EXACT}: use a Discrete space, or smaller numbers"
             )
 
 
