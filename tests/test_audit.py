@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import replace
 
 import gymnasium
@@ -14,7 +15,7 @@ from test_cli import script
 
 from rlnet.audit import PopulationSource, SingleSource, VectorSource, audit
 from rlnet.audit.job import audit_and_write
-from rlnet.config import AuditConfig
+from rlnet.config import AuditConfig, ConfigError, GymnasiumConfig
 from rlnet.envs import GridworldEnv, TabularEnv, TabularSimulation, TabularVectorEnv, make, preset
 from rlnet.mdp import FiniteMDP
 from rlnet.report.audited import show_audit
@@ -217,6 +218,84 @@ def test_the_script_names_what_differs_and_ends_with_exit_code_1(tmp_path, monke
     for simulator in written["simulators"]:
         ends = [f["expected"] for f in simulator["findings"] if f["kind"] == "terminated"]
         assert set(ends) == (set() if simulator["simulator"] == "population" else {"terminated=True on entering 5"})
+
+
+SLIPPING = """
+import gymnasium, numpy as np
+from gymnasium import spaces
+from gymnasium.envs.toy_text import FrozenLakeEnv
+
+class Corridor(gymnasium.Env):
+    observation_space, action_space = spaces.Discrete(6, start=2), spaces.Discrete(2, start=1)
+
+    def __init__(self, slip=0.0, patience=10**12, table=False):
+        self.rng, self.slip, self.patience = np.random.default_rng(0), slip, patience
+        if table:
+            self.P = {s: {a: [(1.0, max(s + (1, -1)[a], 0), float(s == 4 and a == 0), s == 4 and a == 0)]
+                          for a in (0, 1)} for s in range(5)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.s, self.age = 3, 0
+        return 5, {}
+
+    def step(self, action):
+        self.age += 1
+        if self.slip and self.rng.random() < self.slip:
+            action = 3 - action
+        self.s = max(self.s + (1, -1)[action - 1], 0)
+        return self.s + 2, float(self.s == 5), self.s == 5, self.age >= self.patience, {}
+
+class Clock(FrozenLakeEnv):
+    def reset(self, **options):
+        self.age = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self.age += 1
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated or self.age >= 100_000, truncated, info
+
+gymnasium.register("Corridor-v0", entry_point=Corridor)
+gymnasium.register("Clock-v0", entry_point=Clock)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"slip": 0.02, "table": True}, "outcome", "successor"),
+        ({"patience": 30}, "protocol", "truncates an episode although there is no time limit"),
+        ({"patience": 30, "table": True}, "protocol", "truncates an episode although there is no time limit"),
+        ({"table": True}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_what_a_model_does_not_know_is_found(tmp_path, monkeypatch, options, kind, text):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slipping.py").write_text(SLIPPING)
+    env = GymnasiumConfig(name="corridor", gamma=0.9, id="slipping:Corridor-v0", kwargs=options)
+    result = audit_and_write(AuditConfig(env=env, samples=2_000, envs=4), tmp_path)
+    own = [one for one in result.audits if one.simulator != "population"]
+    assert len(own) == 4
+    for one in own:
+        assert bool(one.findings) == (kind is not None)
+        assert kind is None or any(f.kind == kind and text in f.seen for f in one.findings)
+    monkeypatch.delitem(sys.modules, "slipping")
+
+
+def test_what_hides_from_a_walk_is_told_as_the_trial_of_the_model_told_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slipping.py").write_text(SLIPPING)
+    env = GymnasiumConfig(name="clock", gamma=0.9, id="slipping:Clock-v0")
+    result = audit_and_write(AuditConfig(env=env, samples=1_000, envs=4), tmp_path)
+    told = [f.seen for one in result.audits for f in one.findings if f.kind == "model"]
+    assert len(told) == 1
+    assert "Clock" in told[0]
+    slipping = GymnasiumConfig(name="corridor", gamma=0.9, id="slipping:Corridor-v0", kwargs={"slip": 0.02})
+    with pytest.raises(ConfigError, match=r"env=corridor: has no finite model .* acts by chance"):
+        audit_and_write(AuditConfig(env=slipping, samples=1_000), tmp_path)
+    monkeypatch.delitem(sys.modules, "slipping")
 
 
 def test_the_table_of_an_audit(tmp_path, capsys):
