@@ -1,4 +1,4 @@
-"""Policy iteration with exact evaluations (S&B ch. 4.3), its bounds, and which of the tied actions to report."""
+"""Policy iteration with exact evaluations (S&B ch. 4.3), its bounds, and policies that end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import scipy as sp
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
 from rlnet.mdp.iterate import ROW_SUM, Progress
 from rlnet.mdp.linear import DiscountedSystem, SingularChainError
-from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.paying import paying_states, with_escape
-from rlnet.mdp.structure import end_components, row_min, steps_to_end, sure_to_end
+from rlnet.mdp.structure import end_components, steps_to_end, sure_to_end
 from rlnet.mdp.system import EPS, System, max_norm, quotient
 
 MAX_IMPROVEMENTS = 10_000
@@ -50,7 +49,7 @@ def policy_iteration(
     progress = Progress() if progress is None else progress
     if len(states) == 0:
         return v, begin
-    pairs, seen = _best(system.reward, begin) if pairs is None else pairs, set()
+    pairs, seen = best_pairs(system.reward, begin) if pairs is None else pairs, set()
     try:
         for _ in range(MAX_IMPROVEMENTS):
             p = system.rows[pairs][:, states]
@@ -66,9 +65,9 @@ def policy_iteration(
             q = system.q(v, gamma)
             # Only what exceeds rounding improves: ties never alternate, so that the iteration ends.
             slack = system.slack(v, gamma)
-            best = _best(q - slack, begin)
+            best = best_pairs(q - slack, begin)
             if ahead and float((q[best] - x).max()) > 64.0 * system.rounding(v) and not progress.exhausted:
-                pairs = _best(_backed_up(system, v, q, gamma, ahead), begin)
+                pairs = best_pairs(_backed_up(system, v, q, gamma, ahead), begin)
                 continue
             better = q[best] - slack[best] > q[pairs] + slack[pairs] + 2.0 * np.abs(q[pairs] - x)
             seen.add(hash(pairs.tobytes()))
@@ -112,7 +111,7 @@ def warm_start(system: System, gamma: float, tol: float) -> tuple[np.ndarray, np
             bound = discounted_bound(system, v, gamma)
             if bound <= tol:
                 break
-    return v, _best(q, begin), bound, count
+    return v, best_pairs(q, begin), bound, count
 
 
 def _backed_up(system: System, v: np.ndarray, q: np.ndarray, gamma: float, count: int) -> np.ndarray:
@@ -131,10 +130,10 @@ def greedy_and_proper(system: System, v: np.ndarray, proper: np.ndarray) -> np.n
     UnboundedLoopError where they go round a loop that pays.
     """
     states, begin = system.first_pairs()
-    return _still_ends(system, _best(system.q(v, 1.0), begin), proper, states)
+    return _still_ends(system, best_pairs(system.q(v, 1.0), begin), proper, states)
 
 
-def _best(q: np.ndarray, begin: np.ndarray) -> np.ndarray:
+def best_pairs(q: np.ndarray, begin: np.ndarray) -> np.ndarray:
     """The first pair of largest q in each segment."""
     top = np.maximum.reduceat(q, begin)
     lengths = np.diff(np.append(begin, len(q)))
@@ -200,7 +199,7 @@ def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
     ending = np.where(system.ends, 1.0 - p.sum(axis=1).A1, 0.0)
     chance = nearer.sum(axis=1).A1 + np.maximum(ending, 0.0)
     chance[~use] = -1.0
-    return safe | ~has_pairs, _best(chance, begin)
+    return safe | ~has_pairs, best_pairs(chance, begin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +209,8 @@ class Proper:
     system: System
     of: np.ndarray  # int [n], the merged state of each state
     pairs: np.ndarray  # int [m], the pair of each merged state that has any, in their order
+    component: np.ndarray  # int [n], the free loop of each state, −1 outside
+    inside: np.ndarray | None  # bool [P], the pairs of free loops; None where there is none
 
     def members(self, states: np.ndarray) -> np.ndarray:
         """The original states behind merged ones."""
@@ -236,9 +237,9 @@ def _made_proper(system: System) -> Proper:
     if inside.any():
         smaller, of, _ = quotient(system, component, inside)
     else:
-        smaller, of = system, np.arange(system.n)
+        smaller, of, inside = system, np.arange(system.n), None
     safe, pairs = proper_policy(smaller)
-    proper = Proper(smaller, of, pairs)
+    proper = Proper(smaller, of, pairs, component, inside)
     _refuse_paying(smaller, proper, safe.all())
     if not safe.all():
         lost = smaller.lost is not None
@@ -271,42 +272,3 @@ def discounted_bound(system: System, v: np.ndarray, gamma: float) -> float:
         return 0.0
     residual = np.maximum.reduceat(system.q(v, gamma), begin) - v[states]
     return system.bound(v, max_norm(residual) + system.rounding(v), gamma)
-
-
-def optimal_pairs(
-    mdp: FiniteMDP, system: System | None, v: np.ndarray, q: np.ndarray, gamma: float, bound: float
-) -> np.ndarray:
-    """bool [P]: the optimal pairs, within twice the error bound; at γ = 1 only those that lead out of loops.
-
-    Loops of tied pairs are end components. Where such a loop is free and worth 0, staying is optimal and everything in
-    it stands; elsewhere a pair inside stands if it may bring the state nearer to a way out, so that whichever of the
-    reported actions are taken, the loop is left with probability 1. `system` is needed at γ = 1 only.
-    """
-    if len(q) == 0:
-        return np.zeros(0, dtype=bool)
-    acts = np.flatnonzero(~mdp.terminal)
-    top = np.repeat(np.maximum.reduceat(q, mdp.pair_ptr[:-1][acts]), np.diff(mdp.pair_ptr)[acts])
-    # q inherits the error of v, on both sides of the comparison; a bound that failed leaves rounding alone.
-    scale = float(np.abs(v).max()) + float(np.abs(top).max())
-    tolerance = 16.0 * EPS * scale + (2.0 * gamma * bound if np.isfinite(bound) else 0.0)
-    optimal = q >= top - tolerance
-    return optimal if gamma < 1.0 else _out_of_loops(system, v, optimal, tolerance, bound)
-
-
-def _out_of_loops(system: System, v: np.ndarray, optimal: np.ndarray, tolerance: float, bound: float) -> np.ndarray:
-    # Round a loop of tied pairs, q − v averages to at least −2 tolerance, and to the mean reward: one pays that much.
-    if not (optimal & ~system.ends & (system.reward >= -2.0 * tolerance)).any() and np.isfinite(bound):
-        return optimal
-    component, inside = end_components(system.pair_state, system.transition, optimal & ~system.ends)
-    if not inside.any():
-        return optimal
-    restless = np.zeros(component.max() + 1, dtype=bool)
-    restless[component[system.pair_state[inside & (system.reward != 0.0)]]] = True
-    valued = component >= 0
-    restless[component[valued & (np.abs(v) > tolerance)]] = True
-    busy = np.zeros(system.n, dtype=bool)
-    busy[valued] = restless[component[valued]]
-    leaving = optimal & ~inside & busy[system.pair_state]
-    steps = steps_to_end(system.pair_state, system.transition, leaving, inside | leaving)
-    nearer = row_min(system.transition, steps[system.transition.indices]) < steps[system.pair_state]
-    return optimal & (~inside | ~busy[system.pair_state] | nearer)

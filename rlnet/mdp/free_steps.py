@@ -99,26 +99,36 @@ class FreeSteps:
         reported(progress, bound)
         return (v, w, bound) if bound <= tol else None
 
-    def optimal(self, v: np.ndarray, w: np.ndarray, q: np.ndarray, after: np.ndarray, bound: float):
-        """bool [P]: what `direct.optimal_pairs` says, for v, w [n], q and P w [P]; None where w does not tell."""
+    def listed(self, v: np.ndarray, w: np.ndarray, q: np.ndarray, after: np.ndarray, bound: float, tol: float):
+        """What `listing.listed_pairs` says, for v, w [n], q and P w [P]; None where w does not tell.
+
+        It does where w falls by c or more with every candidate that is not inside a free loop: their gaps add up to at
+        most the largest times w / c. Inside, nothing is lost.
+        """
         top = np.maximum.reduceat(q, self.own_begin)
         tolerance = 2.0 * bound + 32.0 * EPS * float(np.abs(q).max())
-        optimal = q >= (top - tolerance).repeat(self.own_counts)
-        if ((w.take(self.own) - after < FALLS) & optimal & self.outside).any():
+        near = q >= (top - tolerance).repeat(self.own_counts)
+        judged = near & self.outside
+        if ((w.take(self.own) - after < FALLS) & judged).any():
+            return None
+        gap = float((v.take(self.own) - q)[near].max()) + self.original.rounding(v)
+        lost = gap * float(w.max()) / FALLS
+        if lost > max(tol, 4.0 * bound):
             return None
         busy = (np.abs(v) > tolerance) & self.looped
         if not busy.any():
-            return optimal
+            return near, bound + lost
         waits = busy.take(self.own)
-        exits = self.own[optimal & ~self.inside & waits]
+        exits = self.own[near & ~self.inside & waits]
         steps = np.minimum.reduce(self.away.take(exits, 0), 0, initial=np.inf)
         nearer = np.ones(len(q), dtype=bool)
         nearer[self.inside] = np.minimum.reduceat(steps.take(self.to), self.to_begin) < steps.take(self.waiting)
-        return optimal & (nearer | ~waits)
+        return near & (nearer | ~waits), bound + lost
 
 
 def free_steps(system: System, tol: float, progress: Progress):
-    """(v [n], q [P], whether optimal bool [P], bound), or None where other methods have to tell.
+    """(v [n], q [P], bound, what is listed (pairs bool [P], loss) or None where w does not tell), or None where other
+    methods have to tell.
 
     Raises what `direct.made_proper` raises.
     """
@@ -134,5 +144,4 @@ def free_steps(system: System, tol: float, progress: Progress):
     after = system.rows @ both
     q = after[:, 0] + system.reward
     v = both[:, 0].copy()
-    optimal = kept.optimal(v, both[:, 1], q, after[:, 1], bound)
-    return None if optimal is None else (v, q, optimal, bound)
+    return v, q, bound, kept.listed(v, both[:, 1], q, after[:, 1], bound, tol)

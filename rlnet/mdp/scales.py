@@ -27,6 +27,7 @@ class Found:
     bound: float
     done: str
     bounds: np.ndarray | None = None  # float64 [S], of each state; None: `bound`
+    loss: float = np.inf  # of every policy over the listed actions
 
 
 def by_scale(mdp: FiniteMDP, gamma: float, tol: float, solve: Callable[[FiniteMDP], Found]) -> Found:
@@ -118,7 +119,9 @@ def _joined(mdp: FiniteMDP, gamma: float, rest: np.ndarray, calm: Found, other: 
     bounds = np.where(rest, _of_states(other, mdp) + further, _of_states(calm, mdp))
     bounds[mdp.terminal] = 0.0
     v, policy = np.where(rest, other.v, calm.v), np.where(rest[:, None], other.policy, calm.policy)
-    return Found(v, calm.q, policy, float(bounds.max()), calm.done, bounds)
+    # Neither the values behind the exits nor the policy there are exact.
+    loss = calm.loss + other.loss + 2.0 * further
+    return Found(v, calm.q, policy, float(bounds.max()), calm.done, bounds, loss)
 
 
 def _of_states(found: Found, mdp: FiniteMDP) -> np.ndarray:

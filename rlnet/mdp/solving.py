@@ -15,7 +15,6 @@ from rlnet.mdp.direct import (
     discounted_bound,
     greedy_and_proper,
     made_proper,
-    optimal_pairs,
     policy_iteration,
     warm_start,
 )
@@ -24,12 +23,13 @@ from rlnet.mdp.free_steps import free_steps
 from rlnet.mdp.iterate import Progress, certify, discounted
 from rlnet.mdp.linear import SingularChainError
 from rlnet.mdp.linear_program import linear_programme
+from rlnet.mdp.listing import costly_loss, discounted_loss, listed_pairs, near_pairs
 from rlnet.mdp.model import FiniteMDP
 from rlnet.mdp.ordering import Ordered, ordered, seems_acyclic
 from rlnet.mdp.scales import Found, by_scale
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.structure import end_components, steps_to_end
-from rlnet.mdp.system import EPS, System, system_of
+from rlnet.mdp.system import EPS, System, max_norm, system_of
 from rlnet.mdp.table_sweeps import solve_table, table_of
 from rlnet.mdp.undiscounted_bound import undiscounted_bound
 from rlnet.mdp.variants import finite_horizon, soft_solution
@@ -102,20 +102,25 @@ def _found(
         arrays = table.laid_out(*values, bound)
         if verify:
             verified(mdp, arrays[0], gamma, bound)
-        return Found(*arrays, bound, done)
-    arrays, bound, done = _by_method(mdp, gamma, tol, method, progress, device, sort, verify)
-    return Found(*arrays, bound, done)
+        slack = 2.0 * bound
+        if gamma < 1.0:
+            loss = discounted_loss(bound, slack, gamma)
+        else:
+            loss = costly_loss(bound, slack, table.system.cost, max_norm(values[0]))
+        return Found(*arrays, bound, done, loss=loss)
+    arrays, loss, bound, done = _by_method(mdp, gamma, tol, method, progress, device, sort, verify)
+    return Found(*arrays, bound, done, loss=loss)
 
 
 def _by_method(
     mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress, device: str, sort: bool, verify: bool
 ):
-    """((v [S], q [S, A], policy [S, A]), bound, what was done)."""
-    best = None
+    """((v [S], q [S, A], policy [S, A]), the loss of the worst listed policy, bound, what was done)."""
+    listed, system = None, None
     try:
         free = free_steps(system_of(mdp), tol, progress) if gamma == 1.0 and method == "auto" else None
         if free is not None:
-            (v, q, best, bound), done = free, "policy_iteration (dense LU)"
+            (v, q, bound, listed), done = free, "policy_iteration (dense LU)"
         elif gamma == 1.0:
             v, q, bound, done, system = _at_one(mdp, tol, method, progress, device, sort)
         elif method in ITERATIVE:
@@ -126,12 +131,19 @@ def _by_method(
         raise _with_names(error, mdp) from None
     if verify:
         verified(mdp, v, gamma, bound)
-    if gamma < 1.0 and method in ITERATIVE and device == "cpu":
-        arrays = _tabulated(mdp, v, q, bound)
+    if gamma == 1.0:
+        system = system_of(mdp) if system is None else system
+        best, loss = listed_pairs(system, v, q, bound, tol) if listed is None else listed
+        return _laid_out(mdp, v, q, best), loss, bound, done
+    # q may be off by as much as v, on both sides of the comparison; a bound that failed leaves rounding alone.
+    slack = 32.0 * EPS * float(np.abs(v).max(initial=0.0)) + (2.0 * bound if np.isfinite(bound) else 0.0)
+    if method in ITERATIVE and device == "cpu":
+        from rlnet.mdp.packed import tabulated
+
+        arrays = v, *tabulated(mdp, q, slack)
     else:
-        best = optimal_pairs(mdp, system, v, q, gamma, bound) if best is None else best
-        arrays = _laid_out(mdp, v, q, best)
-    return arrays, bound, done
+        arrays = _laid_out(mdp, v, q, near_pairs(mdp.pair_ptr, q, slack))
+    return arrays, discounted_loss(bound, slack, gamma), bound, done
 
 
 def _direct(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Progress):
@@ -266,20 +278,12 @@ def _laid_out(mdp: FiniteMDP, v: np.ndarray, q: np.ndarray, best: np.ndarray):
     return v, table, policy
 
 
-def _tabulated(mdp: FiniteMDP, v: np.ndarray, q: np.ndarray, bound: float):
-    """The same, compiled, with the pairs within twice the bound of the best: q may be off by as much as v."""
-    from rlnet.mdp.packed import tabulated
-
-    slack = 32.0 * EPS * float(np.abs(v).max()) + (2.0 * bound if np.isfinite(bound) else 0.0)
-    return v, *tabulated(mdp, q, slack)
-
-
 def _solution(found: Found, gamma: float, tol: float, progress: Progress) -> Solution:
     bound, stopped = float(found.bound), progress.interrupted
     met = report_tolerance(bound, tol, stopped)
     seconds = time.perf_counter() - progress.began
-    arrays = found.v, found.q, found.policy
-    return Solution(*arrays, bound, progress.sweeps, seconds, found.done, gamma, met, stopped, bounds=found.bounds)
+    arrays, proved = (found.v, found.q, found.policy), {"bounds": found.bounds, "policy_loss": float(found.loss)}
+    return Solution(*arrays, bound, progress.sweeps, seconds, found.done, gamma, met, stopped, **proved)
 
 
 def _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps) -> float:

@@ -56,7 +56,10 @@ def finite_horizon(
         chosen[t][where] = weight
     met = report_tolerance(bound, tol)
     seconds = time.perf_counter() - began
-    return Solution(v, q, chosen, bound, horizon, seconds, "backward induction", gamma, met, temperature=temperature)
+    # Listed actions fall short of the best by 4 bounds at most, at each of the H steps.
+    loss = 4.0 * bound * sum(gamma**t for t in range(horizon)) if policy is None and temperature == 0.0 else np.inf
+    done = "backward induction"
+    return Solution(v, q, chosen, bound, horizon, seconds, done, gamma, met, temperature=temperature, policy_loss=loss)
 
 
 def entropy(policy: np.ndarray) -> np.ndarray:
@@ -117,7 +120,7 @@ def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) ->
     for count in range(1, NEWTON_STEPS + 1):
         logs = np.log(weight, out=np.zeros_like(weight), where=weight > 0)
         reward = np.add.reduceat(weight * (system.reward - temperature * logs), begin)
-        p = _mixed(system, weight)
+        p = mixed_rows(system, weight)
         # A policy that hardly ends any more makes the matrix singular to working precision: the values left it.
         try:
             solver = DiscountedSystem(p, gamma)
@@ -141,7 +144,7 @@ def _newton(system: System, gamma: float, temperature: float, mdp: FiniteMDP) ->
     )
 
 
-def _mixed(system: System, weight: np.ndarray) -> np.ndarray | sp.sparse.csr_matrix:
+def mixed_rows(system: System, weight: np.ndarray) -> np.ndarray | sp.sparse.csr_matrix:
     """[m, m]: the chain of the policy `weight` [P] over the states that act."""
     states, begin = system.first_pairs()
     if isinstance(system.rows, np.ndarray):
@@ -162,7 +165,7 @@ def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
     residual = float(np.abs(top - v[states]).max()) + slack
     if gamma < 1.0:
         return residual / max(1.0 - gamma * (1.0 + ROW_SUM * (system.terms + 6)), 1e-300)
-    p = _mixed(system, weight)
+    p = mixed_rows(system, weight)
     steps = DiscountedSystem(p, 1.0).solve(np.ones(len(states)))
     least = float((steps - p @ steps).min()) - 2e-15 * float(steps.max()) * (system.terms + 8)
     if least <= 0.0 or steps.min() < 0.0:
