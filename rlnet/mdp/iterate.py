@@ -22,6 +22,8 @@ AT_ONCE = 3  # sweeps: looking at the change, and handing it between threads, ta
 TURNS_OF_TRIAL = (1, 3, 7, 15)  # in which the way of sweeping is chosen: what the values depend on shows late
 RELAXATION = 1.45  # of Gauss-Seidel policy sweeps: halves their number on grids; given up where it does not converge
 ROW_SUM = 1.1e-15  # per outcome: how far from 1 the probabilities of a pair may sum (`rlnet.mdp.build` rescales them)
+AVERAGED = 10  # sweeps of value iteration without progress, after which the chain may have a period
+NEAR_FLOOR = 10.0  # times the part of the bound that rounding makes: there, rounding may be all that is left
 PATIENCE = 60  # certified backups without progress near the rounding floor before the tolerance is given up
 
 
@@ -48,6 +50,7 @@ class Sweeps(Protocol):
     def follow(self, bonus: float = 0.0) -> tuple[float, float]: ...
     def follow_in_place(self, bonus: float = 0.0, times: int = 1) -> float: ...
     def try_ways(self, bonus: float = 0.0) -> int: ...
+    def average(self) -> None: ...
     def shift(self, by: float) -> None: ...
     def values(self) -> np.ndarray: ...
     def action_values(self) -> np.ndarray: ...
@@ -113,13 +116,15 @@ def discounted(sweeps: Sweeps, tol: float, method: str, progress: Progress) -> t
         progress.sweeps += 1
         progress.report(bound)
         best, stale = (bound, 0) if bound < 0.99 * best else (best, stale + 1)
-        stuck = stale >= (PATIENCE if bound < 1e3 * floor else patience(sweeps.gamma))
+        stuck = stale >= (PATIENCE if bound < NEAR_FLOOR * floor else patience(sweeps.gamma))
         if bound <= tol or bound <= 1.1 * floor or stuck or progress.exhausted:
             break
         # Half of what the certificate will ask of the change.
         goal = max(0.5 * (tol - floor) * (1.0 - sweeps.gamma), 0.1 * floor * (1.0 - sweeps.gamma))
         if method == "value_iteration":
             last = bound * sweeps.gamma <= tol
+            if stale and stale % AVERAGED == 0:
+                sweeps.average()  # changes that go round in turns cancel; others lose half a sweep
         elif jacobi:
             span, jacobi = _follow(sweeps, high - low, goal, progress)
             last = span <= goal

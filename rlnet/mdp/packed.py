@@ -149,6 +149,12 @@ class PackedSweeps:
         self.v = reached[best]
         return 2 * TRIAL
 
+    def average(self) -> None:
+        """After a Jacobi sweep: the values become the mean of those before it and after it."""
+        self.v += self.other
+        self.v *= 0.5
+        self.kept = None
+
     def keep_order(self, relax: bool) -> None:
         """Successors come first: sweep forwards, and no state before the one that it needs; over-relaxed or not."""
         self.way, self.chains, self.far = 1, (0,), False

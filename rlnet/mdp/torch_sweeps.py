@@ -91,6 +91,10 @@ class TorchSweeps:
         """Jacobi sweeps have no direction."""
         return 0
 
+    def average(self) -> None:
+        """As `PackedSweeps.average`."""
+        self.v = 0.5 * (self.v + self.before)
+
     def shift(self, by: float) -> None:
         """Add a constant to the value of every state that acts."""
         self.v[self.mask] += by  # a product of mask and number would be of single precision
@@ -143,5 +147,5 @@ class TorchSweeps:
 
     def _replace(self, new) -> tuple[float, float]:
         change = new - self.v
-        self.v = new
+        self.before, self.v = self.v, new
         return float(change.min()), float(change.max())

@@ -126,6 +126,19 @@ def test_a_loop_pays_by_its_own_scale(method, far):
         assert np.isfinite(found.error_bound)
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize(("gamma", "tol"), [(0.99, 1e-9), (0.9999, 1e-4), (0.9999, 1e-6), (0.99999, 1e-3)])
+def test_value_iteration_settles_where_the_chain_has_a_period(n, gamma, tol):
+    rows = {s: {0: [(1.0, (s + 1) % n, float(s == 0), False)]} for s in range(n)}
+    truth = gamma ** (-np.arange(n) % n) / (1.0 - gamma**n)
+    for extra in (False, True):  # a second action, never worth it
+        if extra:
+            rows = {s: rows[s] | {1: [(1.0, s, -1.0, False)]} for s in range(n)}
+        found = solve(FiniteMDP.from_outcomes(rows), gamma, method="value_iteration", tol=tol)
+        assert np.abs(found.v - truth).max() <= found.error_bound <= tol
+        assert found.sweeps < 3_000
+
+
 def random_garnet(n, seed, ends):
     """Garnet: 4 actions, 3 successors each, normal rewards; outcomes, or all pairs, end with 1 %."""
     rng, size = np.random.default_rng(seed), 12 * n
