@@ -24,6 +24,9 @@ class System:
     transition: sp.sparse.csr_matrix  # [P, n], the mass that goes on
     ends: np.ndarray  # bool [P], whether the pair may end the episode
     terms: int  # the most outcomes of any pair
+    model: FiniteMDP | None = None  # that this comes from, where it is known
+    of: np.ndarray | None = None  # int [S], the state here of each of the model's; None: the same
+    behind: np.ndarray | None = None  # int [P], the model's pair, −1 where there is none; None: the same
 
     @cached_property
     def _largest_reward(self) -> float:
@@ -126,7 +129,8 @@ def _system_of(mdp: FiniteMDP) -> System:
     reward = mdp.expected_reward
     # A mean of rewards that cancel is 0, not their rounding error: whether a loop is free depends on it at γ = 1.
     reward = np.where(np.abs(reward) <= 4 * EPS * magnitude, 0.0, reward)
-    return System(mdp.pair_state, reward, magnitude, mdp.transition, ends, int(np.diff(mdp.outcome_ptr).max(initial=0)))
+    terms = int(np.diff(mdp.outcome_ptr).max(initial=0))
+    return System(mdp.pair_state, reward, magnitude, mdp.transition, ends, terms, mdp)
 
 
 def quotient(
@@ -149,7 +153,7 @@ def quotient(
     )
     state = np.concatenate([of[system.pair_state[kept]], stay])
     order = np.argsort(state, kind="stable")
-    nothing = np.zeros(len(stay))
+    nothing, row = np.zeros(len(stay)), np.concatenate([kept, np.full(len(stay), -1)])[order]
     smaller = System(
         state[order],
         np.concatenate([system.reward[kept], nothing])[order],
@@ -157,5 +161,8 @@ def quotient(
         rows[order],
         np.concatenate([system.ends[kept], np.ones(len(stay), dtype=bool)])[order],
         system.terms,
+        system.model,
+        of if system.of is None else of[system.of],
+        np.where(row < 0, -1, row if system.behind is None else system.behind[row]),
     )
-    return smaller, of, np.concatenate([kept, np.full(len(stay), -1)])[order]
+    return smaller, of, row

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rlnet.mdp.cancelling import exactly_cancel
 from rlnet.mdp.direct import (
     DIRECT_STATES,
     UnboundedLoopError,
@@ -143,22 +144,17 @@ def _above_merged(system: System, v: np.ndarray) -> float:
 
     Let h be a potential with r + h(s') − h(s) = 0 on the pairs of such loops, exactly as floats. Paying r + P h − h
     instead of r lowers the value of every policy that ends by h, and makes the loops free; each becomes one state, and
-    an upper value U of what is left gives u = h + U. Only pairs with one successor are looked at, and their mean
-    rewards taken as exact: with more, nothing says that a loop does not gain a rounding error every time round.
+    an upper value U of what is left gives u = h + U. Whether a pair cancels is decided exactly, by its outcomes: else
+    nothing says that a loop does not gain a rounding error every time round.
     """
     states, begin = system.first_pairs()
     q, own = system.q(v, 1.0), v[system.pair_state]
     tolerance = 8.0 * (float(np.abs(np.maximum.reduceat(q, begin) - v[states]).max()) + system.rounding(v))
-    p, one = system.transition, np.diff(system.transition.indptr) == 1
-    loops = one & ~system.ends & (q >= own - tolerance)
-    component, _ = end_components(system.pair_state, p, loops)
+    p = system.transition
+    loops = ~system.ends & (q >= own - tolerance)
+    component, loops = end_components(system.pair_state, p, loops)
     potential = _potential(v, component)
-    loops &= component[system.pair_state] >= 0
-    to = p.indices[p.indptr[:-1][loops]]
-    loops[loops] &= (p.data[p.indptr[:-1][loops]] == 1.0) & (component[to] == component[system.pair_state[loops]])
-    loops[loops] &= _cancels(
-        system.reward[loops], potential[p.indices[p.indptr[:-1][loops]]], potential[system.pair_state[loops]]
-    )
+    loops[loops] &= exactly_cancel(system, np.flatnonzero(loops), potential)
     component, inside = end_components(system.pair_state, p, loops)
     if not inside.any():
         return np.inf
@@ -190,11 +186,3 @@ def _potential(v: np.ndarray, component: np.ndarray) -> np.ndarray:
         scale = float(np.abs(v[member]).max())
         h[member] = np.round(v[member] - v[member[first]][of], DIGITS - int(np.ceil(np.log10(scale + 1.0))))
     return h
-
-
-def _cancels(reward: np.ndarray, there: np.ndarray, here: np.ndarray) -> np.ndarray:
-    """bool: whether reward + there − here is 0 in exact numbers (the difference with its error, Knuth's TwoSum)."""
-    difference = there - here
-    back = difference - there
-    error = (there - (difference - back)) - (here + back)
-    return (reward + difference) + error == 0.0
