@@ -81,7 +81,8 @@ def explored(subject: Subject, numbering: Numbering, n_actions: int) -> FiniteMD
         pending = [(first, root)]
         while pending:
             s, here = pending.pop()
-            reached = [_tried(subject, here, a, numbering) for a in range(n_actions)]
+            generators = subject.generators(here)
+            reached = [_tried(subject, here, a, numbering, generators) for a in range(n_actions)]
             listed = [outcome for _, outcome in reached]
             if outcomes.setdefault(s, listed) != listed:
                 raise NoModelError(
@@ -133,7 +134,9 @@ def _root(subject: Subject, numbering: Numbering) -> tuple[Any, int]:
     return root, numbering(subject.reset(root, 0))
 
 
-def _tried(subject: Subject, env: Any, action: int, numbering: Numbering) -> tuple[Any, tuple[int, float, bool]]:
+def _tried(
+    subject: Subject, env: Any, action: int, numbering: Numbering, generators: list[Any]
+) -> tuple[Any, tuple[int, float, bool]]:
     """(a copy after the action, (state, reward, terminated)).
 
     A step that draws from any generator is refused: two equal outcomes would not show that all are. Chance from
@@ -141,11 +144,12 @@ def _tried(subject: Subject, env: Any, action: int, numbering: Numbering) -> tup
     """
     seen: list[Result] = []
     for _ in range(2):
-        after = subject.copied(env)
-        generators = subject.generators(after)
-        before = [saved(x)[0] for x in generators]
+        memo: dict[int, Any] = {}
+        after = subject.copied(env, memo)
+        own = [memo.get(id(x), x) for x in generators]
+        before = [saved(x)[0] for x in own]
         seen.append(subject.step(after, action))
-        if any(old is None or saved(x)[0] != old for x, old in zip(generators, before, strict=True)):
+        if any(old is None or saved(x)[0] != old for x, old in zip(own, before, strict=True)):
             raise NoModelError(
                 f"{subject.name} has no model (mdp or P) and acts by chance: a step draws random numbers"
             )

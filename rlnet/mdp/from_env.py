@@ -8,6 +8,7 @@ as it is stepped, wrappers included (`rlnet.mdp.trial`, `rlnet.mdp.hidden`).
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def believe(env: Any, max_states: int = 100_000) -> Believed:
             return Believed(handed)
         _refuse_changes(env)
         _require_discrete(env)
-        return _tried(env, Subject(env, (handed,)), handed, "the model of the environment inside")
+        return _tried(env, Subject(env, handed), handed, "the model of the environment inside")
     if table is not None and is_table(table):
         _refuse_changes(env)
         return _from_table(env, table)
@@ -76,7 +77,7 @@ def claimed(env: Any) -> FiniteMDP | None:
             return None
         start = stated_start(env)
         if start is None:
-            subject = Subject(env, (inner.P,))
+            subject = Subject(env, inner.P)
             n_states = int(env.observation_space.n)
             start = sampled_start(subject, Numbering(env.observation_space, subject.name, n_states), n_states)
         return next(readings(env, start), None)
@@ -90,7 +91,7 @@ def confirm(env: Any, mdp: FiniteMDP) -> None:
     Raises:
         NoModelError: it is another problem, as where every copy is made with a map of its own.
     """
-    subject = Subject(env, tuple(x for x in (getattr(env.unwrapped, "P", None),) if x is not None))
+    subject = Subject(env, getattr(env.unwrapped, "P", None))
     state_of = Numbering(env.observation_space, subject.name, mdp.n_states)
     claim = "two that are made alike are not the same problem"
     Trial(mdp, subject, state_of, Effort(500, 50, 0.2, 0), claim).run()
@@ -98,7 +99,7 @@ def confirm(env: Any, mdp: FiniteMDP) -> None:
 
 def _from_table(env: Any, table: Any) -> Believed:
     _require_discrete(env)
-    subject = Subject(env, (table,))
+    subject = Subject(env, table)
     state_of = Numbering(env.observation_space, subject.name, int(env.observation_space.n))
     start, refused = stated_start(env), None
     exact = start is not None
@@ -106,10 +107,20 @@ def _from_table(env: Any, table: Any) -> Believed:
         start = sampled_start(subject, state_of, state_of.n_states)
     for mdp in readings(env, start):
         try:
-            return _tried(env, subject, mdp, "its `P` is not the model of what is stepped", exact)
+            found = _tried(env, subject, mdp, "its `P` is not the model of what is stepped", exact)
+            if not _equal(table, subject.table):
+                raise NoModelError(f"{subject.name}: its steps change its `P`")
+            return found
         except NoModelError as error:
             refused = refused or error
     raise refused or NoModelError(f"{subject.name}: its `P` is no model")
+
+
+def _equal(table: Any, other: Any) -> bool:
+    try:
+        return bool(table == other)
+    except ValueError:  # of arrays
+        return pickle.dumps(table) == pickle.dumps(other)
 
 
 def _from_exploring(env: Any, max_states: int, why: str) -> Believed:

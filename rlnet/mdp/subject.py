@@ -65,20 +65,22 @@ class Subject:
 
     Args:
         env: the environment, which stays as it is.
-        kept: objects that copies share, since no step should change them (a large `P`).
+        table: an object that copies share among each other, since no step should change it: a large `P`.
     """
 
-    def __init__(self, env: Any, kept: tuple[Any, ...] = ()) -> None:
+    def __init__(self, env: Any, table: Any = None) -> None:
         import gymnasium as gym
 
-        self.name, self._kept = type(env.unwrapped).__name__, list(kept)
+        self.name, self._kept = type(env.unwrapped).__name__, []
         while is_harmless(env):  # not even copied: a recorder would write its files
             env = env.env
-        self._env = env
+        memo: dict[int, Any] = {}
+        self._env = self.copied(env, memo)
+        self.table = memo.get(id(table), table)  # the copies' own: nothing that they do reaches the original
+        self._kept = [] if table is None else [self.table]
         self.seen: dict[Any, Any] = {}  # key → what the environment showed, of the spaces that have no numbers
         self._numbered = isinstance(env.observation_space, gym.spaces.Discrete)
         self.action_start = int(getattr(env.action_space, "start", 0))
-        self.fresh()  # says so where it cannot be copied
         seen = self.look(env)
         shared = [*global_generators(), *seen.shared_generators()]
         self.shared = list({id(x): x for x in shared}.values())
@@ -95,12 +97,14 @@ class Subject:
             env.unwrapped.render_mode = None
         return env
 
-    def copied(self, env: Any) -> Any:
-        """A copy of a copy, its generators included."""
+    def copied(self, env: Any, memo: dict[int, Any] | None = None) -> Any:
+        """A copy of a copy, its generators included; `memo` then holds what became of each object, by its id."""
+        memo = {} if memo is None else memo
+        memo |= {id(x): x for x in self._kept}
         try:
-            return copy.deepcopy(env, {id(x): x for x in self._kept})
+            return copy.deepcopy(env, memo)
         except RAISED as error:
-            raise NoModelError(f"{self.name} has no model (mdp or P) and cannot be copied: {error}") from error
+            raise NoModelError(f"{self.name} cannot be copied, so no model of it can be tried: {error}") from error
 
     def look(self, env: Any) -> Insides:
         """The variables and generators of a copy."""

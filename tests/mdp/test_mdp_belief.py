@@ -503,3 +503,92 @@ def test_a_frequency_that_is_off_is_found():
 
 def test_taxi_from_a_function():
     assert value(TaxiEnv(), 0.99) == pytest.approx(6.3274643, abs=1e-6)
+
+
+class Drifting(Tabled):
+    """Its table changes as it is stepped."""
+
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 3_000:
+            self.P[1][0] = [(1.0, 2, 4.0, True)]
+        return super().step(action)
+
+
+def test_a_table_that_steps_change_is_refused_and_stays_as_it_is():
+    env = Drifting(keys(TABLE, 0), 3)
+    refused(env)
+    assert env.P == TABLE
+
+
+class Drawn(Corridor):
+    """Where it ends is drawn by every reset, and no observation shows it."""
+
+    observation_space = spaces.Discrete(10)
+
+    def __init__(self, own):
+        super().__init__()
+        self.own = own
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        generator = np.random.default_rng(seed) if self.own else self.np_random
+        self.end = int(generator.integers(4, 6))
+        return 3, {}
+
+    def step(self, action):
+        self.s = max(self.s + (1, -1)[action], 0)
+        return self.s, 1.0, self.s >= self.end, False, {}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_layout_drawn_by_reset_is_no_model(own):
+    refused(Drawn(own))
+
+
+class Handing(Tabled):
+    """Hands out a model."""
+
+    def __init__(self):
+        super().__init__(keys(TABLE, 0), 3)
+        self.mdp = FiniteMDP.from_outcomes(TABLE, start=np.eye(3)[0])
+        del self.P
+
+
+def test_a_model_that_is_handed_out_is_believed_unless_a_wrapper_changes_it():
+    class Passing(gymnasium.Wrapper):
+        def step(self, action):
+            return self.env.step(action)
+
+    env = Handing()
+    assert FiniteMDP.from_env(env) is env.mdp
+    assert FiniteMDP.from_env(gymnasium.wrappers.TimeLimit(env, 5)) is env.mdp
+    assert value(Passing(env)) == pytest.approx(V0)
+    refused(Costly(env), "Handing")
+    refused(Sticky(env, 0.001), "Handing")
+    refused(gymnasium.wrappers.TransformReward(env, lambda r: r + 1), "TransformReward changes rewards")
+
+
+def test_what_cannot_be_copied_says_so():
+    env = lake()
+    env.unwrapped.lock = (x for x in range(3))  # generators cannot be copied
+    refused(env, "FrozenLakeEnv cannot be copied, so no model of it can be tried")
+
+
+def test_other_observations_are_numbered_as_they_are_discovered():
+    class Plane(Corridor):
+        observation_space = spaces.MultiDiscrete([6, 2])
+
+        def reset(self, **options):
+            return np.array([super().reset(**options)[0], 1]), {}
+
+        def step(self, action):
+            place, *rest = super().step(action)
+            return np.array([place, 1]), *rest
+
+    mdp = FiniteMDP.from_env(Plane())
+    v = dict(zip(mdp.observations[:, 0].tolist(), solve(mdp, GAMMA).v, strict=True))
+    assert v == pytest.approx({0: GAMMA**4, 1: GAMMA**3, 2: GAMMA**2, 3: GAMMA, 4: 1.0, 5: 0.0})
+    assert mdp.labels[0] == "[3 1]"
