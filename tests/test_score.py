@@ -188,3 +188,78 @@ def test_functions_get_real_observations():
     assert score(gymnasium.wrappers.TimeLimit(env, 9), q=lambda o: true_q(o[:, 0]), gamma=0.9)[
         "exact/episode_return"
     ] == pytest.approx(1.0)
+
+
+def endless(rewards=(0.0, 0.0)):
+    """0 and 1 lead to each other (action 0) or end with +1 (action 1); on the way round they pay `rewards`."""
+    return FiniteMDP.from_outcomes(
+        {s: {0: [(1.0, 1 - s, rewards[s], False)], 1: [(1.0, s, 1.0, True)]} for s in (0, 1)}, start=[1.0, 0.0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("pi", "rate", "regret", "words"),
+    [
+        ([[1, 0], [0, 1]], 1.0, 0.0, "always acts optimally and loses nothing"),  # goes round once, which costs nothing
+        ([[0.5, 0.5], [0.5, 0.5]], 1.0, 0.0, "always acts optimally and loses nothing"),
+        ([[1, 0], [1, 0]], 0.0, 1.0, "loses 100 %"),  # both moves are optimal, but not for ever
+    ],
+)
+def test_actions_are_optimal_where_the_policy_attains_the_optimum(pi, rate, regret, words):
+    found = score(endless(), pi=np.array(pi, float), gamma=1.0, v=np.ones(2))
+    assert found["exact/regret"] == pytest.approx(regret, abs=1e-9)
+    assert found["exact/optimal_action_rate"] == pytest.approx(rate)
+    assert words in found.verdict
+
+
+def test_a_loop_of_tied_actions_that_costs_in_the_end_is_never_called_optimal():
+    """0 → 1 costs 1, 1 → 0 pays it back: going round for ever has no value."""
+    found = score(endless((-1.0, 1.0)), pi=np.array([[1.0, 0.0], [1.0, 0.0]]), gamma=1.0, v=np.ones(2))
+    assert found["exact/optimal_action_rate"] < 1.0
+    assert "always" not in found.verdict
+
+
+def test_a_rare_step_that_loses_much_is_told():
+    """Once in 2^40 steps a choice of 10^13: hardly a step is wrong, and much is lost."""
+    rare = 2.0**-40
+    mdp = FiniteMDP.from_outcomes(
+        {0: {0: [(1.0 - rare, 0, 1.0, True), (rare, 1, 0.0, False)]},
+         1: {0: [(1.0, 1, -1e13, True)], 1: [(1.0, 1, 0.0, True)]}}, start=[1.0, 0.0],
+    )  # fmt: skip
+    for gamma, loss in ((0.9, 0.9 * rare * 1e13), (1.0, rare * 1e13)):
+        found = score(mdp, pi=np.array([[1.0, 0.0], [1.0, 0.0]]), gamma=gamma, v=np.ones(2))
+        assert found["exact/regret"] == pytest.approx(loss)
+        assert found["exact/optimal_action_rate"] < 1.0
+        assert "acts optimally in more than 99.9 % of its steps and loses" in found.verdict
+    lucky = score(mdp, pi=np.array([[1.0, 0.0], [0.0, 1.0]]), gamma=0.9, v=np.ones(2))
+    assert "always acts optimally and loses nothing" in lucky.verdict
+
+
+def test_no_policy_with_a_regret_always_acts_optimally():
+    """Random models and policies, listed ones among them: the rate is 1 just where nothing is lost."""
+    rng, always, lost = np.random.default_rng(5), 0, 0
+    for k in range(150):
+        n, gamma = int(rng.integers(2, 6)), (1.0, 0.9)[k % 2]
+        outcomes = {
+            s: {
+                a: [
+                    (0.75, int(rng.integers(n)), float(rng.integers(-2, 1)), False),
+                    (0.25, int(rng.integers(n)), float(rng.integers(0, 2)), bool(rng.random() < 0.5)),
+                ]
+                for a in range(3)
+            }
+            for s in range(n)
+        }
+        mdp = FiniteMDP.from_outcomes(outcomes, n_states=n)
+        try:
+            best = solve(mdp, gamma)
+        except ValueError:
+            continue
+        pi = (best.policy * rng.random((n, 3))).argmax(1) if k % 3 else rng.integers(3, size=n)
+        found = score(mdp, pi=pi, gamma=gamma, v=np.zeros(n))
+        rate, regret = found["exact/optimal_action_rate"], found["exact/regret"]
+        assert (rate > 1.0 - 1e-9) == (regret <= 1e-9)
+        assert ("always acts optimally and loses nothing" in found.verdict) == (regret <= 1e-9)
+        always, lost = always + (regret <= 1e-9), lost + (regret > 1e-9)
+    assert always > 20
+    assert lost > 20

@@ -29,6 +29,8 @@ from rlnet.mdp import FiniteMDP, Solution
 # Which exact values an estimate is compared with.
 AGAINST_OPTIMAL = "optimal"  # V*, Q*: for methods that learn optimal control
 AGAINST_POLICY = "policy"  # V^π, Q^π of the judged policy: for prediction and on-policy methods
+NOTHING = 1e-9  # of the size of a value, at least of 1: who loses no more loses nothing
+HIDDEN = 1e-6  # the same: what bounds of exact values may hide at most
 
 
 class Scores(NamedTuple):
@@ -153,14 +155,12 @@ def score_member(
         v = np.where(mdp.terminal, 0.0, state_values(mdp, q, bellman_policy, optimal.temperature) if v is None else v)
         scalars |= _value_scores(truth, judged, v, q, v_exact, q_exact, bellman_policy)
     best = float(mdp.start @ optimal.v)
-    # Where the entropy counts, every action has a share in the optimum: how much of π agrees with it.
-    right = (policy * (optimal.policy > 0) if optimal.temperature == 0 else np.minimum(policy, optimal.policy)).sum(1)
     scalars |= {
         "exact/return": judged.value,
         "exact/optimal_return": best,
         "exact/regret": best - judged.value,
         "exact/normalised_return": _normalised(judged.value, truth.random_value, best),
-        "exact/optimal_action_rate": float(judged.weights @ right),
+        "exact/optimal_action_rate": _optimal_action_rate(policy, judged, optimal),
         "exact/error_bound": max(optimal.error_bound, judged.error_bound),
     }
     v_limited = None
@@ -171,6 +171,26 @@ def score_member(
         pairs = mdp.available & reach[:, None]
         scalars["exact/coverage"] = float((visits[pairs] > 0).mean()) if pairs.any() else 1.0
     return Scores(scalars, v, v_exact, q_exact, v_limited)
+
+
+def _optimal_action_rate(policy: np.ndarray, judged: Judged, optimal: Solution) -> float:
+    """The share of optimal actions where the policy π [S, A] goes; below 1 if one of its steps may lose anything.
+
+    An action is optimal if the solution lists it, since whatever is chosen among those attains V*, or if π itself
+    attains V* in this state: at γ = 1 there are optimal policies beside the listed ones. Where the entropy counts,
+    every action has a share in the optimum: how much of π agrees with it.
+    """
+    if optimal.temperature > 0.0:
+        return float(judged.weights @ np.minimum(policy, optimal.policy).sum(1))
+    right = (policy * (optimal.policy > 0)).sum(1)
+    if np.isfinite(judged.value):
+        scale = np.maximum(np.abs(optimal.v), 1.0)
+        bounds = optimal.error_bound if optimal.bounds is None else optimal.bounds
+        unsure = np.minimum(bounds + judged.error_bound, HIDDEN * scale)
+        right = np.where(optimal.v - judged.v <= unsure + NOTHING * scale, 1.0, right)
+    rate = float(judged.weights @ right)
+    always = np.isfinite(judged.value) and (right[judged.weights > 0.0] > 1.0 - NOTHING).all()
+    return rate if always else min(rate, float(np.nextafter(1.0, 0.0)))
 
 
 def _require_shapes(mdp: FiniteMDP, **arrays: np.ndarray | None) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from rlnet.compare.scores import AGAINST_OPTIMAL
+from rlnet.compare.scores import AGAINST_OPTIMAL, NOTHING
 
 
 def sentence(scalars: Mapping[str, float], against: str, judged: str, blame: str = "") -> str:
@@ -48,9 +48,10 @@ def _policy(scalars: Mapping[str, float], judged: str) -> str:
         return f"{name} may go on for ever, at an infinite cost"
     best, regret = scalars["exact/optimal_return"], scalars["exact/regret"]
     optimal = scalars["exact/optimal_action_rate"]
-    how_often = "always acts optimally" if optimal > 1 - 1e-9 else f"acts optimally in {percent(optimal)} of its steps"
+    how_often = f"acts optimally in {percent(min(optimal, math.nextafter(1.0, 0.0)))} of its steps"
     scale = max(abs(best), 1e-300)
-    if regret <= 1e-9 * max(scale, 1.0):
+    if regret <= NOTHING * max(scale, 1.0):
+        how_often = "always acts optimally" if optimal > 1.0 - NOTHING else how_often
         loss = "loses nothing"
     elif regret < 10 * scale:
         loss = f"loses {percent(regret / scale)} of the optimal return (J = {best - regret:.4g}, J* = {best:.4g})"
