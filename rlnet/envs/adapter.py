@@ -1,20 +1,25 @@
 """Any Gymnasium vector environment, in any autoreset mode, as M members × N environments of arrays."""
 
+import logging
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from rlnet.config import RunFailed
+from rlnet.envs.checks import Bounds, EnvironmentFault, fault_in, fault_of, reward_fault
 from rlnet.envs.simulate import Step
 from rlnet.rng import derive_seed
 
+_log = logging.getLogger(__name__)
 EXACT = 2**24  # the whole numbers up to here are exact in float32, in which networks compute
 
 
@@ -57,16 +62,21 @@ class GymnasiumSimulation:
     Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened. The same
     holds for actions; those of a Box are clipped to its bounds.
 
+    What an environment raises, and numbers that nobody can learn from (a reward or observation that is not finite or
+    has the wrong form, an index outside of its space), end the run: `RunFailed`, naming what, which seed and which
+    step. Of an observation outside of finite bounds a warning says so, once.
+
     Args:
         vectors: M vector environments.
         seeds: the M member seeds.
+        name: what messages call the environment; None: its id.
 
     Raises:
         ValueError: numbers or spaces that do not fit, or an environment that does not say how it resets.
         RunFailed: from stepping, whole numbers in observations that float32 cannot hold.
     """
 
-    def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int]) -> None:
+    def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int], name: str | None = None) -> None:
         if len(vectors) != len(seeds) or not seeds:
             raise ValueError(f"{len(vectors)} vector environments for {len(seeds)} seeds: one for each is needed")
         first = vectors[0]
@@ -78,6 +88,9 @@ class GymnasiumSimulation:
         self.observation_shape = observation_shape(first.single_observation_space)
         self._space, self._action_space = first.single_observation_space, first.single_action_space
         self._vectors, self._seeds = list(vectors), list(seeds)
+        self._name = name or (type(first).__name__ if first.spec is None else first.spec.id)
+        self._bounds: Bounds | None = Bounds(self._space)  # None once a warning has been given
+        self._count = 0  # steps of each environment so far
         self._started = False
         self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
         self._errors = np.geterr()  # of which numpy warns in what others wrote, whoever steps it
@@ -94,20 +107,54 @@ class GymnasiumSimulation:
         self._started = True
         self._pending[:] = False
         with np.errstate(**self._errors):
-            fresh = [vector.reset(seed=n)[0] for vector, n in zip(self._vectors, numbers, strict=True)]
+            fresh = [self._asked(m, "reset", self._first, m, number) for m, number in enumerate(numbers)]
         return self._observation(fresh)
 
     def step(self, action: np.ndarray) -> Step:
         """Take `action` everywhere: [M, N] int64, in 0 .. A − 1, or [M, N, D] float32."""
         actions = self._actions(action)
+        self._count += 1
         with np.errstate(**self._errors):
-            parts = [self._step(m, actions[m]) for m in range(self.members)]
+            parts = [self._asked(m, "step", self._step, m, actions[m]) for m in range(self.members)]
         next_obs, reward, terminated, truncated, valid, obs = zip(*parts, strict=True)
         terminated, truncated, valid = (np.stack(x).astype(bool) for x in (terminated, truncated, valid))
         truncated &= ~terminated
         self._pending = (terminated | truncated) & valid
-        seen = self._observation(next_obs), np.stack(reward).astype(np.float32), terminated, truncated, valid
-        return Step(*seen, self._observation(obs))
+        reward = np.stack(reward)
+        self._refuse(reward_fault(reward))
+        final = self._observation(next_obs)
+        goes_on = all(one is other for one, other in zip(obs, next_obs, strict=True))
+        now = final if goes_on else self._observation(obs)
+        return Step(final, reward.astype(np.float32), terminated, truncated, valid, now)
+
+    def _asked(self, m: int, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What a call into environments gives, or `RunFailed` with what they raised."""
+        try:
+            if isinstance(self._vectors[m], AsyncVectorEnv):
+                with _silent():
+                    return call(*arguments)
+            return call(*arguments)
+        except Exception as error:
+            raise self._failure(m, str(fault_of(what, error))) from error
+
+    def _failure(self, m: int, said: str) -> RunFailed:
+        where = f"in step {self._count}" if self._count else "at the first reset"
+        return RunFailed(f"env.id={self._name}: {said} ({where} of seed {self._seeds[m]})")
+
+    def _refuse(self, fault: tuple[int, int, str] | None) -> None:
+        """Raise what was found in environment n of member m."""
+        if fault is not None:
+            raise self._failure(fault[0], fault[2])
+
+    def _first(self, m: int, seed: int | None) -> np.ndarray:
+        """The first observations of a member's environments."""
+        return self._shaped(self._vectors[m].reset(seed=seed)[0], "reset")
+
+    def _shaped(self, obs: Any, what: str) -> np.ndarray:
+        obs, shape = np.asarray(obs), (self.envs, *self._space.shape)
+        if obs.shape != shape:
+            raise EnvironmentFault(f"its {what} gave observations of shape {obs.shape}, its space says {shape}")
+        return obs
 
     def _actions(self, action: np.ndarray) -> np.ndarray:
         """The actions as the environments take them."""
@@ -120,7 +167,12 @@ class GymnasiumSimulation:
     def _step(self, m: int, action: np.ndarray) -> tuple[np.ndarray, ...]:
         """One member's (next_obs, reward, terminated, truncated, valid, obs)."""
         vector = self._vectors[m]
-        obs, reward, terminated, truncated, infos = vector.step(action)
+        said = vector.step(action)
+        if len(said) != 5:
+            form = "(observations, rewards, terminations, truncations, infos)"
+            raise EnvironmentFault(f"its step returned a tuple of {len(said)}, it must return {form}")
+        obs, reward, terminated, truncated, infos = said
+        obs, reward = self._shaped(obs, "step"), np.asarray(reward, np.float64)
         valid = ~self._pending[m]
         if self._mode is AutoresetMode.NEXT_STEP:
             return obs, reward * valid, terminated & valid, truncated & valid, valid, obs
@@ -141,6 +193,10 @@ class GymnasiumSimulation:
 
     def _observation(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         obs = np.stack(parts)
+        self._refuse(fault_in(self._space, obs))
+        if self._bounds is not None and (found := self._bounds.left_by(obs)) is not None:
+            self._bounds = None
+            _log.warning("%s; training goes on, and this is not said again", self._failure(found[0], found[2]))
         if self.observation_shape == ():
             return obs.astype(np.int64) - int(self._space.start)
         if obs.dtype.kind in "iu" and obs.dtype.itemsize > 2:
@@ -152,7 +208,7 @@ class GymnasiumSimulation:
 
         Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
         """
-        state = {"started": self._started, "environments": None, "reason": None}
+        state = {"started": self._started, "count": self._count, "environments": None, "reason": None}
         state["pending"] = torch.from_numpy(self._pending.copy())  # a tensor: checkpoints hold no arrays of numpy
         try:
             saved = [pickle.dumps(CloudpickleWrapper(vector)) for vector in self._vectors]
@@ -170,6 +226,7 @@ class GymnasiumSimulation:
         self.close()
         self._vectors = [pickle.loads(saved.cpu().numpy().tobytes()).fn for saved in state["environments"]]
         self._started, self._pending = state["started"], state["pending"].cpu().numpy().copy()
+        self._count = state["count"]
 
     def close(self) -> None:
         """Close the environments."""
@@ -185,6 +242,20 @@ def _check_whole(obs: np.ndarray) -> None:
                 f"an observation holds {number}, but float32, in which networks compute, tells whole numbers apart "
                 f"only up to {EXACT}: use a Discrete space, or smaller numbers"
             )
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without Gymnasium's own account of what a process of `AsyncVectorEnv` raised, which is raised again here.
+
+    It would print a traceback, and fail where that holds a percent sign.
+    """
+    before = gymnasium.logger.min_level
+    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
+    try:
+        yield
+    finally:
+        gymnasium.logger.min_level = before
 
 
 def _final_observation(infos: dict[str, Any], n: int) -> Any:

@@ -25,6 +25,7 @@ from rlnet.config import (
 from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
 from rlnet.envs.baird import baird_features, build_baird
 from rlnet.envs.cartpole import IDS, CartPoleSimulation
+from rlnet.envs.checks import Checked
 from rlnet.envs.gridworld import build_gridworld, grid_features
 from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.random_walk import build_random_walk, group_features
@@ -126,7 +127,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         if stepping == "batched":
             simulation = CartPoleSimulation(seeds, envs, max_steps)
         else:
-            simulation = GymnasiumSimulation([_vector(config, envs, stepping) for _ in seeds], seeds)
+            simulation = GymnasiumSimulation([_vector(config, envs, stepping) for _ in seeds], seeds, config.id)
         return simulation if device is None else OnDevice(simulation, device)
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
@@ -224,4 +225,6 @@ def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:
         return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
     # Without reset steps in between, every step is a transition.
     vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    return gymnasium.make_vec(config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, **options)
+    return gymnasium.make_vec(
+        config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, wrappers=[Checked], **options
+    )

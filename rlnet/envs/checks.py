@@ -1,0 +1,172 @@
+"""What environments that others wrote hand back, checked where it is handed over: a mistake there is named as such.
+
+`Checked` looks at one environment, wherever it runs; `fault_in` at what many of them gave, in whole arrays.
+"""
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from rlnet.rng import Array
+
+SLACK = 1e-5  # relative: by so much may an observation miss the bounds of its space, as rounding does
+
+
+class EnvironmentFault(Exception):
+    """What an environment did that it may not do. The message is half a sentence that begins with "its"."""
+
+
+class Five(gymnasium.Wrapper):
+    """Of an environment under the wrappers that unpack its tuples: sees that they have the right length."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return _tuple("reset", self.env.reset(seed=seed, options=options), 2, "(observation, info)")
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        said = self.env.step(action)
+        return _tuple("step", said, 5, "(observation, reward, terminated, truncated, info)")
+
+
+class Checked(gymnasium.Wrapper):
+    """An environment whose mistakes, and what it raises, become an `EnvironmentFault`."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        inner = env
+        while isinstance(inner, gymnasium.Wrapper) and isinstance(inner.env, gymnasium.Wrapper):
+            inner = inner.env
+        if isinstance(inner, gymnasium.Wrapper):
+            inner.env = Five(inner.env)
+        else:
+            env = Five(env)
+        super().__init__(env)
+        space = env.observation_space
+        self._shape = space.shape if isinstance(space, spaces.Box) else None
+        self._dtype, self._space = space.dtype, space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        try:
+            obs, info = self.env.reset(seed=seed, options=options)
+        except Exception as error:
+            raise fault_of("reset", error) from error
+        self._look("reset", obs)
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        try:
+            obs, reward, terminated, truncated, info = self.env.step(action)
+        except Exception as error:
+            raise fault_of("step", error) from error
+        self._look("step", obs)
+        if not _is_finite(reward):
+            raise EnvironmentFault(f"its step gave the reward {_shown(reward)}, which must be a finite number")
+        if type(terminated) is not bool or type(truncated) is not bool:
+            for name, flag in (("terminated", terminated), ("truncated", truncated)):
+                if np.asarray(flag).dtype != np.bool_ or np.size(flag) != 1:
+                    raise EnvironmentFault(f"its step gave {name}={_shown(flag)}, which must be True or False")
+        return obs, reward, terminated, truncated, info
+
+    def _look(self, what: str, obs: Any) -> None:
+        """The form of an observation; what numbers it holds is left to `fault_in`."""
+        if self._shape is None:
+            if type(obs) is not int and not (isinstance(obs, np.integer | np.ndarray) and _whole(obs)):
+                raise EnvironmentFault(f"its {what} gave the observation {_shown(obs)}, no integer of {self._space}")
+            if not self._space.start <= int(obs) < self._space.start + self._space.n:
+                raise EnvironmentFault(f"its {what} gave the observation {_shown(obs)}, which is not in {self._space}")
+        elif type(obs) is not np.ndarray or obs.shape != self._shape or obs.dtype is not self._dtype:
+            try:
+                array = np.asarray(obs)
+            except ValueError:  # rows of different lengths
+                array = np.asarray(None)
+            if array.dtype.kind not in "biuf":
+                raise EnvironmentFault(f"its {what} gave the observation {_shown(obs)}, which are no numbers")
+            if array.shape != self._shape:
+                raise EnvironmentFault(
+                    f"its {what} gave an observation of shape {array.shape}, its space says {self._shape}"
+                )
+            if self._dtype.kind in "iu" and not (array.astype(self._dtype) == array).all():
+                raise EnvironmentFault(
+                    f"its {what} gave the {array.dtype} observation {_shown(obs)}, its space says {self._dtype}"
+                )
+
+
+def fault_of(what: str, error: Exception) -> EnvironmentFault:
+    """An exception of a step or reset as a fault; faults stay what they are."""
+    if isinstance(error, EnvironmentFault):
+        return error
+    said = " ".join(str(error).split())
+    return EnvironmentFault(f"its {what} raised {type(error).__name__}" + (f": {said}" if said else ""))
+
+
+def fault_in(space: spaces.Space, obs: Array) -> tuple[int, int, str] | None:
+    """The first observation that no network can learn from: (member, environment, what is wrong with it).
+
+    Args:
+        space: of one observation.
+        obs: [M, N, ...] as the environments gave them: numbers, or indices that count from the start of the space.
+    """
+    if isinstance(space, spaces.Discrete):
+        wrong = (obs < space.start) | (obs >= space.start + space.n)
+        said = f"which is not in {space}"
+    elif obs.dtype.kind != "f" or math.isfinite(obs.sum(dtype=np.float64)):
+        return None
+    else:
+        wrong, said = ~np.isfinite(obs).reshape(*obs.shape[:2], -1).all(-1), "which is not finite"
+    if not wrong.any():
+        return None
+    m, n = (int(k[0]) for k in np.nonzero(wrong))
+    return m, n, f"its observation is {_shown(obs[m, n])}, {said}"
+
+
+class Bounds:
+    """The finite bounds of a Box, with some slack for rounding."""
+
+    def __init__(self, space: spaces.Space) -> None:
+        self.space, box = space, isinstance(space, spaces.Box)
+        self.finite = box and bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
+        if self.finite:
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            self.low, self.high = low - SLACK * (1 + abs(low)), high + SLACK * (1 + abs(high))
+
+    def left_by(self, obs: Array) -> tuple[int, int, str] | None:
+        """The first of obs [M, N, *shape] that lies outside: (member, environment, what is wrong with it)."""
+        if not self.finite:
+            return None
+        wrong = (obs < self.low) | (obs > self.high)
+        if not wrong.any():
+            return None
+        m, n = (int(k[0]) for k in np.nonzero(wrong.reshape(*obs.shape[:2], -1).any(-1)))
+        return m, n, f"its observation is {_shown(obs[m, n])}, outside of {self.space}"
+
+
+def reward_fault(reward: Array) -> tuple[int, int, str] | None:
+    """The first reward of [M, N] that is no finite number: (member, environment, what is wrong with it)."""
+    if math.isfinite(reward.sum()) or np.isfinite(reward).all():
+        return None
+    m, n = (int(k[0]) for k in np.nonzero(~np.isfinite(reward)))
+    return m, n, f"its step gave the reward {reward[m, n]:g}, which must be finite"
+
+
+def _tuple(what: str, said: Any, length: int, of: str) -> Any:
+    if type(said) is not tuple or len(said) != length:
+        form = f"a tuple of {len(said)}" if isinstance(said, tuple) else f"{_shown(said)}, no tuple"
+        raise EnvironmentFault(f"its {what} returned {form}, it must return {of}")
+    return said
+
+
+def _is_finite(reward: Any) -> bool:
+    try:
+        return math.isfinite(reward)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _whole(obs: Any) -> bool:
+    return obs.ndim == 0 and obs.dtype.kind in "iu"
+
+
+def _shown(value: Any) -> str:
+    text = str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
