@@ -56,9 +56,17 @@ def write_whole(path: Path, write: Callable[[Path], Any], before: Callable[[], N
         before: called before it gets its name.
     """
     part = path.with_name(path.name + ".part")
-    write(part)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
+    part.unlink(missing_ok=True)  # what an ended process left, or a link that would be followed
+    try:
+        write(part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     if before is not None:
         before()
     os.replace(part, path)

@@ -5,6 +5,7 @@ SIGHUP and SIGUSR1.
 """
 
 import difflib
+import errno
 import gc
 import os
 import re
@@ -23,9 +24,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config import ConfigError, RunFailed, register
+from rlnet.files import check_folder, printable, read_yaml
 from rlnet.folder import claimed, keep_settings
 from rlnet.interrupt import described, exit_code, raise_at_once
 
+FAILURES = (ConfigError, RunFailed, MemoryError, OSError, RuntimeError, KeyboardInterrupt)
+OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|Cannot allocate memory", re.IGNORECASE)
+FULL = "; make room, and go on with resume= from the last checkpoint, if there is one"
+ADVICE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
 OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys which no config lists
 
 
@@ -50,6 +56,7 @@ def launch(
         The exit code.
     """
     with loading():
+        from rlnet.trust import check_trusted
         from rlnet.validate import from_hydra
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
@@ -57,12 +64,15 @@ def launch(
     raise_at_once()
     failures: list[tuple[Exception, int]] = []
     sweeps: dict[Path, None] = {}
+    given = _given(sys.argv[1:])
 
     def checked(composed: DictConfig) -> None:
         if failures:  # of an earlier job of the sweep
             return
         try:
             config, hydra_config = from_hydra(composed), HydraConfig.get()
+            if getattr(config, "resume", None) is not None and not config.trust:
+                check_trusted(config, f"resume={config.resume}", given)
             if hydra_config.mode == RunMode.MULTIRUN:
                 sweeps[Path(hydra_config.runtime.cwd, hydra_config.sweep.dir)] = None
             folder = _short(Path(hydra_config.runtime.output_dir))
@@ -85,13 +95,38 @@ def launch(
         failures.append((error, 2))
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(explain(error, sys.argv[1:]), 2)
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}", 1)
-    except KeyboardInterrupt as stop:
-        return _fail(str(stop) or described(exit_code(stop) - 128), exit_code(stop))
+    except FAILURES as error:
+        return failed(error)
     for error, code in failures:
         return _fail(str(error), code)
     return 0
+
+
+def answer(job: Callable[[], int]) -> int:
+    """The exit code of a job that is no job of Hydra's, or of what kept it from its end, which is printed."""
+    try:
+        return job()
+    except FAILURES as error:
+        return failed(error)
+
+
+def failed(error: BaseException) -> int:
+    """Print one sentence on one of `FAILURES`; the exit code. What is no such failure is raised again."""
+    if isinstance(error, KeyboardInterrupt):
+        return _fail(str(error) or described(exit_code(error) - 128), exit_code(error))
+    if isinstance(error, ConfigError | RunFailed):
+        return _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(text)):
+        said = text.strip().splitlines()
+        return _fail(f"there is not enough memory{f' ({said[0]})' if said else ''}; make the problem smaller", 1)
+    if isinstance(error, BrokenPipeError):  # who reads the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(f"{where}{error.strerror or error}{ADVICE.get(error.errno, '')}", 1)
+    raise error
 
 
 @contextmanager
@@ -111,7 +146,7 @@ def _short(folder: Path) -> Path:
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"error: {sentence}", file=sys.stderr)
+    print(f"error: {printable(sentence)}", file=sys.stderr)
     return code
 
 
@@ -123,13 +158,30 @@ def _with_stored_overrides(argv: list[str]) -> list[str]:
             path = folder / ".hydra" / "overrides.yaml"
             if not path.is_file():
                 raise ConfigError(f"{argument}: must be the folder of a run; it holds no .hydra/overrides.yaml")
-            given = {item.split("=")[0].lstrip("+") for item in argv}
-            stored = [item for item in OmegaConf.load(path) if item.split("=")[0].lstrip("+") not in given]
+            check_folder(folder)
+            trust, given = _trusted(argv), _given(argv)
+            with loading():
+                from rlnet.trust import own_overrides
+            stored = own_overrides(OmegaConf.to_container(read_yaml(path, computed=True)), path, trust)
             text = str(folder).replace("\\", "\\\\").replace("'", "\\'")  # as Hydra quotes
             quoted = [f"resume='{text}'" if item is argument else item for item in argv]
             here = [] if {"hydra.run.dir", "hydra.sweep.dir"} & given else [f"hydra.run.dir='{text}'"]
-            return [*stored, *quoted, *here]
+            return [*(item for item in stored if _key(item) not in given), *quoted, *here]
     return argv
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _given(argv: Sequence[str]) -> set[str]:
+    """The keys of the command line."""
+    return {_key(item) for item in argv}
+
+
+def _trusted(argv: Sequence[str]) -> bool:
+    """Whether the command line, and not a folder, says trust=true."""
+    return any(_key(item) == "trust" and item.partition("=")[2].lower() == "true" for item in argv)
 
 
 def opened(overrides: Sequence[str]) -> list[str]:

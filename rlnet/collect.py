@@ -226,8 +226,17 @@ class Collector:
         simulation = self._simulation.state_dict()
         return {"obs": torch.as_tensor(self._obs + 0), **tensors, **streams, "rows": rows, "simulation": simulation}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+    def load_state_dict(self, state: dict[str, Any], trust: bool = True) -> bool:
+        """Go on from `state_dict`.
+
+        Args:
+            state: what it gave.
+            trust: whether environments may be unpickled, which runs what code the state names. Otherwise they begin new
+                episodes, and the running ones count as cut off (truncated) after their last step.
+
+        Returns:
+            Whether everything goes on where it was.
+        """
         self._obs = as_array(state["obs"], self._library)
         for name, own in self._counted().items():
             own[:] = state[name].cpu().numpy()
@@ -235,7 +244,14 @@ class Collector:
             tensor.copy_(state["rows"][name].transpose(0, 1))
         self._uniforms.load_state_dict(state["uniforms"])
         self._reset_seeds.load_state_dict(state["reset_seeds"])
+        if not trust and "environments" in state["simulation"]:
+            last = {name: self._tensors[name][-1] for name in ("valid", "terminated", "truncated")}
+            last["truncated"] |= last["valid"] & ~last["terminated"]
+            self._age[:], self._sums[:] = 0, 0.0
+            self._restart()
+            return False
         self._simulation.load_state_dict(state["simulation"])
+        return True
 
 
 def _later(ended: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from rlnet.checkpoint import write_whole
 from rlnet.config import ConfigError
+from rlnet.files import check_folder, read_yaml
 
 try:
     import fcntl
@@ -37,6 +38,7 @@ def claimed(folder: Path, *, going_on: bool = False) -> Iterator[None]:
     """
     if not going_on:
         _refuse_results(folder)
+    check_folder(folder)
     stored, place = folder / STORED, folder.resolve()
     busy = ConfigError(f"hydra.run.dir={folder}: another job writes into this folder now; choose another, or wait")
     if place in _held:
@@ -88,7 +90,7 @@ def keep_settings(folder: Path, config: Mapping[str, Any], began: int = 0) -> No
 def commands(folder: Path) -> list[dict[str, Any]]:
     """The starts of the run in a folder, the first one first: `command` and `step` of each; [] where none are known."""
     path = folder / STORED / "commands.yaml"
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else []
+    return OmegaConf.to_container(read_yaml(path, computed=True), resolve=False) if path.is_file() else []
 
 
 def _write(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:

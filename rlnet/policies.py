@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlnet.config import Config, ConfigError, PredictionConfig, require
+from rlnet.files import read_arrays
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, evaluate
 
 SOURCES = "uniform, optimal, a list with a weight for each action, or a values.npz or solution.npz"
@@ -106,14 +107,14 @@ def _policy(source: Any, key: str, mdp: FiniteMDP, solution: Solution) -> np.nda
 
 
 def _saved(path: Path, key: str, mdp: FiniteMDP) -> np.ndarray:
-    require(path.is_file(), key, path, f"must be {SOURCES}; there is no such file")
+    require(path.exists(), key, path, f"must be {SOURCES}; there is no such file")
     try:
-        with np.load(path) as arrays:
-            found = {name: arrays[name] for name in ("pi", "policy") if name in arrays}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{key}={path}: must be {SOURCES}; cannot be read ({error})") from error
-    require(bool(found), key, path, f"must be {SOURCES}; it holds no policy")
-    policy = found["pi"][0] if "pi" in found else found["policy"]
+        found = read_arrays(path)
+    except ConfigError as error:
+        raise ConfigError(f"{key}={error}; must be {SOURCES}") from error
+    require("pi" in found or "policy" in found, key, path, f"must be {SOURCES}; it holds no policy")
+    policy = found["pi"] if "pi" in found else found["policy"]
+    policy = policy[0] if "pi" in found and policy.ndim == 3 and len(policy) else policy
     wanted = (mdp.n_states, mdp.n_actions)
     require(policy.shape == wanted, key, path, f"holds a policy of shape {policy.shape}, not {wanted}")
     return policy

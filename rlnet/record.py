@@ -204,6 +204,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, lambda part: part.write_text(json.dumps(jsonable(content), indent=2) + "\n", encoding="utf-8"))
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
     """Write an .npz file of the arrays that are there, whole or not at all."""
 

@@ -256,6 +256,13 @@ class Replay:
             mass = self._mass.view(len(self._mass), self.slots, -1) * begins.view(-1, 1)
             self._drawable = Priorities(as_array(mass.flatten(1), self._library), self.batch, self._library)
 
+    def cut(self) -> None:
+        """Let the newest rows be the last of their episodes: what comes next follows from something else."""
+        if self._ring is not None and self._added:
+            row = (self._added - 1) % self.slots
+            newest = {name: self._ring[name][row] for name in ("valid", "terminated", "truncated")}
+            newest["truncated"] |= newest["valid"] & ~newest["terminated"]
+
     def _begins(self, slot: Tensor) -> Tensor:
         """Whether the row of a slot begins a whole segment: it is not among the n − 1 newest."""
         return (self._added - 1 - slot) % self.slots >= self.steps - 1

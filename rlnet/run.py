@@ -1,6 +1,7 @@
 """The state of a run between two updates, and what it can be asked."""
 
 import copy
+import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from rlnet.members import column, columns
 from rlnet.replay import Replay
 from rlnet.rng import Array, Streams
 
+_log = logging.getLogger(__name__)
 FEW = 32  # so many rows of one member are counted one by one in less time than numpy's calls take
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
 RESUMABLE = (
@@ -36,6 +38,7 @@ RESUMABLE = (
     "processes",
     "compile",
     "resume",
+    "trust",
 )
 
 
@@ -184,8 +187,12 @@ class Run:
         counters = {"steps": self.steps, "diverged": self.diverged, "visits": self.visits, "updates": self.updates}
         return {**parts, **counters, "config": asdict(self.config)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], trust: bool = True) -> None:
         """Go on from `state_dict`.
+
+        Args:
+            state: what it gave.
+            trust: whether pickled environments may be restored; otherwise they begin new episodes, which is warned of.
 
         Raises:
             ConfigError: the state belongs to other settings.
@@ -195,7 +202,7 @@ class Run:
         self._check_fits(state)
         state = copy.deepcopy(dict(state))  # or two runs restored from it would share their tensors
         self.learner.load_state_dict(state["learner"])
-        self.collector.load_state_dict(state["collector"])
+        exact = self.collector.load_state_dict(state["collector"], trust)
         self.steps.copy_(state["steps"])
         self.diverged.copy_(state["diverged"])
         self.updates = state["updates"]
@@ -204,6 +211,15 @@ class Run:
             self.replay.load_state_dict(state["replay"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
+        if not exact:
+            if self.replay is not None:
+                self.replay.cut()
+            if self.learner.traces is not None:
+                self.learner.traces.forget(torch.ones_like(self.learner.traces.foreseen, dtype=torch.bool))
+            _log.warning(
+                "the environments begin new episodes: those of the checkpoint are pickled, and unpickling runs code; "
+                "trust=true restores them and goes on exactly where the run was"
+            )
 
     def _check_fits(self, state: Mapping[str, Any]) -> None:
         """Raise DamagedError for a state that this run cannot have."""
@@ -234,7 +250,7 @@ def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
     for key, value in asdict(config).items():
         before = stored.get(key, value)
         if key not in RESUMABLE and before != value:
-            allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-1])} may change"
+            allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-2])} may change"
             raise ConfigError(f"{key}={value}: {allowed} (it was {before})")
 
 

@@ -119,7 +119,7 @@ def _restored(state: Run, source: Path) -> Past | None:
         try:
             stored = read_checkpoint(path, state.config.device)
             rows = rows_until(source / "metrics.csv", stored["record"])
-            state.load_state_dict(stored)
+            state.load_state_dict(stored, state.config.trust)
         except DamagedError as error:
             said.append(str(error))
         except ConfigError:  # of other settings

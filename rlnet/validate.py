@@ -24,8 +24,10 @@ from rlnet.config import (
     check_env,
     require,
 )
+from rlnet.files import check_folder, read_yaml, reading
 from rlnet.mdp.solving import ITERATIVE, METHODS
 from rlnet.members import each_setting
+from rlnet.trust import check_trusted
 
 # What a schedule gives to an exploration: its range, and what it is.
 SCHEDULED = {
@@ -194,26 +196,37 @@ def from_hydra(composed: DictConfig) -> Any:
     return check(OmegaConf.to_object(composed))
 
 
-def from_stored(path: Path) -> Config:
+def from_stored(path: Path, trust: bool = False) -> Config:
     """The checked config of a finished run, from its .hydra/config.yaml.
 
     The file holds plain values; which schema a group had is told by its keys.
 
+    Args:
+        path: of the file.
+        trust: whether the config may have code run: see `rlnet.trust`. It becomes the `trust` of the config, whatever
+            the file says.
+
     Raises:
-        ConfigError: there is no such file, or it is not the config of a run.
+        ConfigError: there is no such file, it is not the config of a run, or it needs to be trusted.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"{path}: there is no such file; name the folder of a run")
-    stored = OmegaConf.load(path)
-    typed = OmegaConf.structured(Config)
-    for group in ("env", "algo", "network", "exploration", "schedule", "optimizer"):
-        if group not in stored:
-            raise ConfigError(f"{path}: is not the config of a run: it has no {group}")
-        typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
-    if "correction" in stored.algo:
-        typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
-    typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
-    return from_hydra(OmegaConf.merge(typed, stored))
+    check_folder(path.parent.parent)
+    stored = read_yaml(path, computed=trust)
+    with reading(path, "is not the config of a run"):
+        typed = OmegaConf.structured(Config)
+        for group in ("env", "algo", "network", "exploration", "schedule", "optimizer"):
+            if group not in stored:
+                raise ConfigError(f"{path}: is not the config of a run: it has no {group}")
+            typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
+        if "correction" in stored.algo:
+            typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
+        typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
+        stored.trust = trust
+        config = from_hydra(OmegaConf.merge(typed, stored))
+    if not trust:
+        check_trusted(config, str(path))
+    return config
 
 
 def _schema_of(node: DictConfig, group: str) -> type:

@@ -1,15 +1,14 @@
 """The final comparison as files: what `train` writes, and scoring a finished run again from what it left."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from rlnet.build import Problem, build
 from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables, score_population, sentence
 from rlnet.config import Config, ConfigError
+from rlnet.files import check_values, read_json, read_values, reading
 from rlnet.members import member_settings, settings, varied
 from rlnet.statistics import aggregate
 from rlnet.validate import from_stored
@@ -146,13 +145,17 @@ class Rescored(NamedTuple):
     verdict: str  # the sentence in comparison.json
 
 
-def rescore(folder: Path) -> Rescored:
+def rescore(folder: Path, trust: bool = False) -> Rescored:
     """Score a finished run again from its config and its values.npz.
 
+    Args:
+        folder: of the run.
+        trust: whether its config may have code run: see `rlnet.trust`.
+
     Raises:
-        ConfigError: the folder is not that of a finished run with a finite model.
+        ConfigError: the folder is not that of a finished run with a finite model, or it needs to be trusted.
     """
-    config = from_stored(folder / ".hydra" / "config.yaml")
+    config = from_stored(folder / ".hydra" / "config.yaml", trust)
     problem = build(config)
     if problem.environment.mdp is None:
         raise ConfigError(
@@ -161,19 +164,21 @@ def rescore(folder: Path) -> Rescored:
     for name in ("values.npz", "comparison.json"):
         if not (folder / name).is_file():
             raise ConfigError(f"{folder}: holds no {name}; the run has not finished")
-    try:
-        with np.load(folder / "values.npz") as file:
-            values = dict(file)
-        stored = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
-        members, verdict = stored["members"], stored.get("verdict", "")
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ConfigError(f"{folder}: its values.npz or comparison.json cannot be read ({error})") from error
-    learned_v = values["v"] if "v" in problem.algorithm.roles else None
-    tables = Tables(values["pi"], learned_v, values.get("q"))
-    scalars = score_population(problem.truths, tables, problem.against, values["visits"]).scalars
-    known = [name for name in scalars if name in members[0]["scores"]]  # an older version scored less
-    before = {name: np.array([float(member["scores"][name]) for member in members]) for name in known}
-    difference = max(_difference(scalars[name], before[name]) for name in known)
+    values, stored = read_values(folder / "values.npz"), read_json(folder / "comparison.json")
+    mdp, members = problem.environment.mdp, len(problem.solutions)
+    check_values(folder / "values.npz", values, members, mdp.n_states, mdp.n_actions)
+    with reading(folder / "comparison.json", "is not the comparison of this run"):
+        verdict, each = str(stored.get("verdict", "")), [member["scores"] for member in stored["members"]]
+        if len(each) != members:
+            raise ValueError(f"{len(each)} members, not {members}")
+        # An older version scored less.
+        before = {name: np.array([float(scores[name]) for scores in each]) for name in each[0]}
+    with reading(folder / "values.npz", "does not fit the config beside it"):
+        learned_v = values["v"] if "v" in problem.algorithm.roles else None
+        tables = Tables(values["pi"], learned_v, values.get("q"))
+        scalars = score_population(problem.truths, tables, problem.against, values["visits"]).scalars
+    known = [name for name in scalars if name in before]
+    difference = max((_difference(scalars[name], before[name]) for name in known), default=float("inf"))
     return Rescored(config, problem, scalars, values, difference, verdict)
 
 

@@ -16,14 +16,15 @@ def job(config: Config, folder: Path) -> None:
     from rlnet.report.page import write_page
     from rlnet.report.summary import show_run
 
-    show_run(folder, [*files, write_page(folder)])
+    trust = config.resume is None or config.trust  # what the user has just asked for may be made once more
+    show_run(folder, [*files, write_page(folder, trust)], trust)
 
 
 def finish(folder: Path) -> None:
     """A sweep: the page that sets its runs side by side."""
     from rlnet.report.sweep import write_sweep
 
-    print(f"Written: {write_sweep(folder)}")
+    print(f"Written: {write_sweep(folder, trust=True)}")
 
 
 if __name__ == "__main__":

@@ -45,11 +45,14 @@ LAYERS = (
     "nets",
     "envs",
     "validate",
+    "trust",
     "mdp",
     "statistics",
     "rng",
     "members",
     "interrupt",
+    "files",
+    "memory",
     "config",
 )
 

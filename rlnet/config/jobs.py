@@ -66,6 +66,8 @@ class Config(Settings):
     compare_share: float = 0.1  # of the run's time that comparing may take; beyond, it is done less often; 1: no limit
     checkpoint_every: int = MISSING  # steps between checkpoints
     resume: str | None = None  # the folder of a run to go on with
+    # Whether that folder may have code run: modules that its config names, computed values, pickled environments.
+    trust: bool = False
 
     @property
     def member_seeds(self) -> list[int]:

@@ -98,7 +98,7 @@ def _restored(folder: Path, result: Rescored) -> Run:
         raise ConfigError(f"{folder}: holds no {NEWEST}, which has the learned parameters")
     run = Run(result.config, result.problem)
     try:
-        run.load_state_dict(read_checkpoint(path, result.config.device))
+        run.load_state_dict(read_checkpoint(path, result.config.device), result.config.trust)
     except ConfigError:
         raise
     except (RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -77,11 +77,12 @@ def _construct(config: ModuleConfig) -> nn.Module:
         kind = get_class(config.target)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{key}={config.target}: is no class that can be imported") from error
+    # Before it is called: what is no module could do anything.
+    require(issubclass(kind, nn.Module), key, config.target, "must be a torch.nn.Module")
     try:
         module = kind(**config.kwargs)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"network.kwargs={config.kwargs}: {config.target} refuses them ({error})") from error
-    require(isinstance(module, nn.Module), key, config.target, "must be a torch.nn.Module")
     allowed = "must have no buffers: layers like BatchNorm would mix rows and keep a state beside the parameters"
     require(not list(module.buffers()), key, config.target, allowed)
     dropped = any(isinstance(part, _DropoutNd) for part in module.modules())

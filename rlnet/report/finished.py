@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from rlnet.config import Config, ConfigError
 from rlnet.envs import make
+from rlnet.files import check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.mdp import FiniteMDP
 from rlnet.validate import from_stored
 
@@ -32,7 +31,13 @@ class Finished:
 
     @cached_property
     def mdp(self) -> FiniteMDP | None:
-        return None if self.comparison is None else make(self.config.env).mdp
+        if self.comparison is None:
+            return None
+        mdp, path = make(self.config.env).mdp, self.folder / "values.npz"
+        if mdp is None:
+            raise ConfigError(f"{path}: env={self.config.env.name} has no finite model, so it has no exact values")
+        check_values(path, self.values, len(self.config.member_seeds), mdp.n_states, mdp.n_actions)
+        return mdp
 
     @cached_property
     def shown(self) -> tuple[int, str]:
@@ -54,23 +59,21 @@ def is_run(folder: Path) -> bool:
     return (folder / ".hydra" / "config.yaml").is_file() and (folder / "metrics.csv").is_file()
 
 
-def read_run(folder: Path) -> Finished:
+def read_run(folder: Path, trust: bool = False) -> Finished:
     """A run's files.
 
+    Args:
+        folder: of the run.
+        trust: whether its config may have code run: see `rlnet.trust`.
+
     Raises:
-        ConfigError: the folder is not that of a run that has logged something, or a file cannot be read.
+        ConfigError: the folder is not that of a run that has logged something, a file cannot be read, or the folder
+            needs to be trusted.
     """
-    config = from_stored(folder / ".hydra" / "config.yaml")
-    try:
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        comparison, diagnosis = (_json(folder / f"{name}.json") for name in ("comparison", "diagnosis"))
-        values = None
-        if comparison is not None:
-            with np.load(folder / "values.npz") as stored:
-                values = dict(stored)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ConfigError(f"{folder}: its files cannot be read ({error})") from error
+    config = from_stored(folder / ".hydra" / "config.yaml", trust)
+    rows = read_rows(folder / "metrics.csv")
+    comparison, diagnosis = (_json(folder / f"{name}.json") for name in ("comparison", "diagnosis"))
+    values = None if comparison is None else read_values(folder / "values.npz")
     if not rows:
         raise ConfigError(f"{folder}: its metrics.csv has no rows yet; the run has logged nothing")
     overrides = folder / ".hydra" / "overrides.yaml"
@@ -78,10 +81,12 @@ def read_run(folder: Path) -> Finished:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    content = read_json(path) if path.exists() else None
+    if not isinstance(content, dict | None):
+        raise ConfigError(f"{path}: holds a {type(content).__name__}, not what a run writes there")
+    return content
 
 
 def _list(path: Path) -> list[str]:
-    from omegaconf import OmegaConf
-
-    return [str(item) for item in OmegaConf.load(path)] if path.is_file() else []
+    with reading(path):
+        return [str(item) for item in OmegaConf.to_container(read_yaml(path, computed=True))] if path.exists() else []

@@ -10,7 +10,9 @@ import numpy as np
 
 from rlnet.compare import reachable
 from rlnet.compare.names import BOUNDS, MEANINGS
+from rlnet.files import MISFIT, reading
 from rlnet.members import settings
+from rlnet.record import write_text
 from rlnet.report.curves import PICTURES
 from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
@@ -36,15 +38,21 @@ TIME_LIMIT = (  # stationary, limited
 )
 
 
-def write_page(folder: Path) -> Path:
+def write_page(folder: Path, trust: bool = False) -> Path:
     """Write report.html into a run's folder, from the files there, and return its path.
 
+    Args:
+        folder: of the run.
+        trust: whether its config may have code run: see `rlnet.trust`.
+
     Raises:
-        ConfigError: the folder is not that of a run.
+        ConfigError: the folder is not that of a run, or needs to be trusted, or its files do not fit together.
     """
-    run = read_run(folder)
+    run = read_run(folder, trust)
+    with reading(folder, MISFIT):
+        page = render("run.html", _context(run))
     path = folder / "report.html"
-    path.write_text(render("run.html", _context(run)), encoding="utf-8")
+    write_text(path, page)
     return path
 
 

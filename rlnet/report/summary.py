@@ -1,6 +1,5 @@
 """What the scripts print at their end: made from the files that a run left, so that it can be printed again."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
 from rlnet.exact import Solved
+from rlnet.files import printable, read_rows
 from rlnet.members import settings
 from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
@@ -38,13 +38,13 @@ MAIN_SCORES = (
 BRIEF_SCORES = ("exact/return", "exact/regret", "exact/v_rmse", "exact/q_rmse")  # of each setting, side by side
 
 
-def show_run(folder: Path, files: list[Path]) -> None:
+def show_run(folder: Path, files: list[Path], trust: bool = False) -> None:
     """Scores, values beside the truth, and the paths of the files of a finished run."""
     console = Console()
     if (folder / "values.npz").is_file():
-        _show_exact(console, rescore(folder))
+        _show_exact(console, rescore(folder, trust))
     else:
-        _show_last_row(console, folder)
+        _show_last_row(console, folder, trust)
     show_files(console, files)
 
 
@@ -53,8 +53,10 @@ def show_rescored(result: Rescored, folder: Path) -> None:
     console = Console()
     _show_exact(console, result)
     console.print(
-        f"Scored again from {folder}: the largest relative difference from comparison.json is {result.difference:.1e}.",
+        f"Scored again from {printable(str(folder))}: the largest relative difference from comparison.json is "
+        f"{result.difference:.1e}.",
         soft_wrap=True,
+        markup=False,
         highlight=False,
     )
 
@@ -108,9 +110,10 @@ def _show_settings(
     """A row for each setting of `vary`: means over its seeds."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     title = "each setting" + (f": means over {seeds} seeds" if seeds > 1 else "")
-    table = Table(title=title, box=box.SIMPLE, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", title_style="bold")
     for name in (*grid[0], *scores):
         table.add_column(name.removeprefix("exact/"), justify="right")
     for k, setting in enumerate(grid):
@@ -119,12 +122,11 @@ def _show_settings(
     console.print(table)
 
 
-def _show_last_row(console: Console, folder: Path) -> None:
+def _show_last_row(console: Console, folder: Path, trust: bool) -> None:
     """For an environment without a finite model: the last logged numbers."""
-    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(folder / "metrics.csv")
     last = [row for row in rows if row["step"] == rows[-1]["step"]]
-    config = from_stored(folder / ".hydra" / "config.yaml")
+    config = from_stored(folder / ".hydra" / "config.yaml", trust)
     grid = settings(config)
     names = [name for name in last[0] if name not in ("step", "member", "seed", *grid[0])]
     scores = {name: np.array([float(row[name] or "nan") for row in last]) for name in names}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from rlnet.config import ConfigError
+from rlnet.files import MISFIT, check_folder, printable, reading
+from rlnet.record import write_text
 from rlnet.report.finished import Finished, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
 from rlnet.report.methods import REACHED, Method, methods, score_of
@@ -24,43 +28,56 @@ def is_sweep(folder: Path) -> bool:
     return folder.is_dir() and any(is_run(child) for child in folder.iterdir())
 
 
-def write_sweep(folder: Path) -> Path:
+def write_sweep(folder: Path, trust: bool = False) -> Path:
     """Write report.html into the folder of a sweep, from the files of its runs, and return its path.
 
+    Args:
+        folder: of the sweep.
+        trust: whether the configs of its runs may have code run: see `rlnet.trust`.
+
     Raises:
-        ConfigError: the folder holds no runs, or a run's files cannot be read.
+        ConfigError: the folder holds no runs, needs to be trusted, or a run's files cannot be read.
     """
-    children = [child for child in folder.iterdir() if is_run(child)] if folder.is_dir() else []
+    children = []
+    if folder.is_dir():
+        check_folder(folder)
+        children = [child for child in folder.iterdir() if is_run(child)]
     if not children:
         raise ConfigError(f"{folder}: is neither the folder of a run nor of a sweep")
     children.sort(key=lambda child: (len(child.name), child.name))  # 0, 1, ..., 10
-    runs = [read_run(child) for child in children]
+    runs = [read_run(child, trust) for child in children]
+    path = folder / "report.html"
+    with reading(folder, MISFIT):
+        page = render("sweep.html", _context(folder, runs))
+    write_text(path, page)
+    return path
+
+
+def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
     asked = list(dict.fromkeys(item for run in runs for item in run.overrides if not item.startswith("hydra.")))
     part = compared(runs)
-    context = {
+    return {
         "title": f"Sweep of {len(runs)} runs: {', '.join(dict.fromkeys(run.config.algo.name for run in runs))} on "
         f"{', '.join(dict.fromkeys(run.config.env.name for run in runs))}",
         "subtitle": f"{sum(method.runs for method in part['methods'])} runs of single seeds",
         "verdict": part["verdict"],
         "methods": part,
         "runs": [_listed(run) for run in runs],
-        "commands": [_command(runs, asked), f"python scripts/report.py {folder}"],
+        "commands": [_command(runs, asked), f"python scripts/report.py {shlex.quote(str(folder))}"],
         "versions": versions(),
         "configurations": [],
     }
-    path = folder / "report.html"
-    path.write_text(render("sweep.html", context), encoding="utf-8")
-    return path
 
 
 def _listed(run: Finished) -> dict[str, str]:
     verdict = run.comparison["verdict"] if run.comparison else "no finite model: nothing exact to compare with"
     page = run.folder / "report.html"
     return {
-        "name": run.folder.name,
+        "name": printable(run.folder.name),
         "asked": " ".join(run.overrides),
         "verdict": verdict,
-        "link": f"{run.folder.name}/report.html" if page.is_file() else f"{run.folder.name}/",
+        # As a path from here on, whatever the name: never as a scheme.
+        "link": f"./{quote(run.folder.name)}/{'report.html' if page.is_file() else ''}",
     }
 
 

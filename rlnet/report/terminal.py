@@ -82,7 +82,7 @@ def show_scores(
     if len(members) > 1 or members == {0}:
         raise ValueError(f"every score needs one value per member, there are {sorted(members)} values")
     many = max(members, default=1) > 1
-    table = Table(title=fit(console, title), box=box.SIMPLE, title_justify="left", title_style="bold")
+    table = Table(title=Text(fit(console, title)), box=box.SIMPLE, title_justify="left", title_style="bold")
     table.pad_edge, table.padding = False, (0, 1, 0, 0)
     table.add_column("score", no_wrap=True)
     for heading in ("mean", "min", "max") if many else ("value",):
@@ -94,7 +94,9 @@ def show_scores(
         meaning = "; ".join(filter(None, (MEANINGS.get(name, ""), notes.get(name, ""))))
         cells = [_score(name, x) for x in (_spread(values) if many else values)]
         style = None if np.isfinite(values).all() else "bold red"
-        table.add_row(name, *(Text(cell, style=style or "") for cell in cells), Text(fit(console, meaning)))
+        table.add_row(
+            Text(fit(console, name)), *(Text(cell, style=style or "") for cell in cells), Text(fit(console, meaning))
+        )
         if many and not np.isfinite(values).all():
             strange.append(f"{name}: not finite for {int((~np.isfinite(values)).sum())} of {len(values)} members")
     console.print(table)

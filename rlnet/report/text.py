@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlnet.files import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -17,7 +19,8 @@ ASCII = (
 
 
 def fit(console: Console, text: str) -> str:
-    """The text itself, or its nearest ASCII where the console's encoding knows no more."""
+    """The text without control characters, or its nearest ASCII where the console's encoding knows no more."""
+    text = printable(text, keep="\n")
     return text.translate(ASCII).encode("ascii", "replace").decode() if console.options.ascii_only else text
 
 

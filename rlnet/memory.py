@@ -1,0 +1,54 @@
+"""How much memory there is, and how much a job will set aside: asked before anything is built."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from rlnet.config.settings import ConfigError
+
+_CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+
+
+def available() -> float:
+    """Bytes that this process may still take: of the machine, or of its control group where that leaves less.
+
+    Infinite where the system does not say.
+    """
+    free = math.inf
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            name, _, rest = line.partition(":")
+            if name in ("MemAvailable", "SwapFree"):
+                free = (0.0 if math.isinf(free) else free) + 1024.0 * int(rest.split()[0])
+    except (OSError, ValueError):  # no Linux
+        return math.inf
+    for limit, used in _CGROUPS:
+        root = Path("/sys/fs/cgroup")
+        try:
+            most, now = (float((root / name).read_text(encoding="ascii")) for name in (limit, used))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+        free = min(free, max(most - now, 0.0))
+    return free
+
+
+def size(count: float) -> str:
+    """A number of bytes as it is read: 1.5 GiB."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB")):
+        if count >= 1024.0**power or power == 2:
+            return f"{count / 1024.0**power:,.3g} {unit}"
+    raise AssertionError
+
+
+def require_memory(parts: Mapping[str, float]) -> None:
+    """Raise ConfigError where parts of a job, in bytes by the settings that decide them, are more than is available.
+
+    The sentence names the part that is the largest.
+    """
+    need, have = sum(parts.values()), available()
+    if need > have:
+        driver = max(parts, key=parts.__getitem__)
+        raise ConfigError(
+            f"{driver}: needs about {size(parts[driver])} of memory, of about {size(need)} in all, and {size(have)} "
+            "are available; make it smaller"
+        )
