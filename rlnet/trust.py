@@ -22,7 +22,7 @@ GROUPS = ("env", "algo", "network", "exploration", "schedule", "optimizer", "tun
 OF_THE_RUN = ("hydra", "resume", "trust")  # never taken over from a folder
 
 
-def check_trusted(config: Config, source: str, given: Collection[str] = ()) -> None:
+def check_trusted(config: Config, source: str, given: Collection[str] = frozenset()) -> None:
     """Raise ConfigError where a config that comes from a folder would have code imported.
 
     Args:
@@ -33,7 +33,7 @@ def check_trusted(config: Config, source: str, given: Collection[str] = ()) -> N
     network, env = config.network, config.env
     if isinstance(network, ModuleConfig) and "network.target" not in given:
         raise ConfigError(f"{source}: network.target={printable(network.target)} would be imported; {HINT}")
-    if isinstance(env, GymnasiumConfig) and not given & {"env", "env.id"} and not _built_in(env):
+    if isinstance(env, GymnasiumConfig) and "env.id" not in given and not _built_in(env):
         raise ConfigError(f"{source}: env.id={printable(env.id)} is an environment that others wrote; {HINT}")
 
 
