@@ -56,7 +56,7 @@ def policy_iteration(
             try:
                 solver = DiscountedSystem(p, gamma)
             except SingularChainError:
-                raise SingularChainError(_latest(p, states)) from None
+                raise SingularChainError(latest(p, states)) from None
             x = solver.solve(system.reward[pairs])
             x += solver.solve(system.reward[pairs] - (x - gamma * (p @ x)))
             v[states] = x
@@ -83,7 +83,7 @@ def policy_iteration(
     return v, pairs
 
 
-def _latest(p: sp.sparse.csr_matrix | np.ndarray, states: np.ndarray) -> np.ndarray:
+def latest(p: sp.sparse.csr_matrix | np.ndarray, states: np.ndarray) -> np.ndarray:
     """The states (int) of a chain that hardly ends from which it is likeliest to be going on."""
     left = np.ones(len(states))
     for _ in range(LATE_STEPS):

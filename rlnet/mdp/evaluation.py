@@ -98,8 +98,10 @@ def evaluate(
     live = None if gamma < 1.0 else _settles(r, chain, mdp)
     progress = Progress(callback, began)
     if mdp.n_states <= LU_STATES:
-        v, bound, dense = chain_values(r, chain, gamma, live, system.rounding)
-        if not np.isfinite(v).all():
+        used = matrix[mdp.pair_state, mdp.pair_action] > 0.0
+        largest = float(system.magnitude[used].max(initial=0.0))  # what is never done is no matter
+        v, bound, dense = chain_values(r, chain, gamma, live, lambda values: system.rounding(values, largest))
+        if not np.isfinite(v).all() or (gamma == 1.0 and not np.isfinite(bound)):
             raise ImproperPolicyError(NEVER_ENDS)
         done = "dense LU" if dense else "sparse LU"
         progress.sweeps = 1

@@ -66,13 +66,14 @@ class System:
         small = self.transition.shape[0] * self.n <= DENSE_ENTRIES
         return self.transition.toarray() if small else self.transition
 
-    def rounding(self, v: np.ndarray) -> float:
-        """An upper bound on the rounding error of one entry of `q` (and of q − v), for these values.
+    def rounding(self, v: np.ndarray, largest: float | None = None) -> float:
+        """An upper bound on the rounding error of one entry of `q` (and of q − v), for these values, and for rewards
+        (Σ p |r|) of at most `largest`, by default that of all pairs.
 
         A sum of k products is off by at most (k + 1) u Σ|terms|, u = ε/2 (Higham 2002, ch. 3); k counts outcomes, those
         that were added up included, and the rows sum to 1 up to rounding.
         """
-        scale = self._largest_reward + 2.0 * (max_norm(v) if len(v) else 0.0)
+        scale = (self._largest_reward if largest is None else largest) + 2.0 * (max_norm(v) if len(v) else 0.0)
         return 0.5 * (self.terms + 6) * EPS * scale
 
     def slack(self, v: np.ndarray, gamma: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from rlnet.mdp.direct import (
     DIRECT_STATES,
     UnboundedLoopError,
     greedy_and_proper,
+    latest,
     policy_iteration,
     proper_policy,
 )
@@ -29,14 +30,14 @@ def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray, tol: fl
     every policy that ends. Such a u solves the problem whose every step pays θ more, if θ exceeds what rounding and
     residual take away; the inequality is checked. Where policies go on for so long that this makes more than `tol`,
     states of nearly the same value are merged first, and so is a loop whose rewards cancel, where there is no such u.
-    Infinite where none was found.
+    Infinite where none was found. SingularChainError where nothing proves that the policy ends: v may be anything.
     """
     states, _ = system.first_pairs()
     if len(states) == 0:
         return 0.0
     found = _steps(system, pairs)
     if found is None:
-        return np.inf
+        raise SingularChainError(latest(system.rows[pairs][:, states], states))
     steps, least = found
     residual = v[states] - (system.reward[pairs] + system.rows[pairs] @ v)
     below = (float(residual.max()) + system.rounding(v)) / least * float(steps.max())

@@ -108,6 +108,32 @@ def test_an_end_that_is_lost_in_rounding_is_named(method, chance):
     np.testing.assert_array_equal(found.policy, [[0.0, 1.0]])
 
 
+def seldom(n, chance):
+    """One action: n steps forwards, each with this chance, else back to the start, lead to the end."""
+    return FiniteMDP.from_outcomes(
+        {s: {0: [(1.0 - chance, 0, -1.0, False), (chance, s + 1, -1.0, s == n - 1)]} for s in range(n)}, n_states=n + 1
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n", "chance"), [(2, 1e-9), (5, 1e-4), (40, 0.25)])
+def test_ends_that_only_many_rare_steps_lead_to_are_refused(method, n, chance):
+    """Some 1e18 steps and more: no sum of floats shows that they end."""
+    with pytest.raises(ImproperPolicyError, match=r"states 0.* lost in rounding"):
+        solve(seldom(n, chance), 1.0, method=method)
+    with pytest.raises(ImproperPolicyError, match="lost in rounding"):
+        evaluate(seldom(n, chance), np.zeros(n + 1, dtype=int), 1.0)
+
+
+@pytest.mark.parametrize("gamma", [0.9, 1.0])
+def test_what_a_policy_never_does_costs_it_no_digits(gamma):
+    mdp = FiniteMDP.from_outcomes(
+        {0: {0: [(1.0, 1, -1.0, False)], 1: [(1.0, 0, -1e15, True)]}, 1: {0: [(1.0, 1, -2.0, True)]}}
+    )
+    found = evaluate(mdp, np.array([0, 0]), gamma, verify=True)
+    assert np.abs(found.v - [-1.0 - 2.0 * gamma, -2.0]).max() <= found.error_bound < 1e-12
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("far", [1.0, 1e9, -1e9, 1e15])
 def test_a_loop_pays_by_its_own_scale(method, far):
