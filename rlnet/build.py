@@ -12,7 +12,16 @@ from torch import Tensor
 from rlnet import algos
 from rlnet.algos import Algorithm, Setting
 from rlnet.algos.parts import COMPLETE
-from rlnet.compare import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, time_limit
+from rlnet.compare import (
+    AGAINST_OPTIMAL,
+    AGAINST_POLICY,
+    Comparison,
+    Tables,
+    Truth,
+    score_population,
+    time_limit,
+)
+from rlnet.compare.names import OF_CONTROL
 from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, require
 from rlnet.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
 from rlnet.envs import Environment, make
@@ -43,6 +52,13 @@ class Problem:
                 limit = None if steps is None else time_limit(mdp, solution.gamma, steps, solution.temperature)
                 known[id(solution)] = Truth(mdp, solution, limit)
         return [known[id(solution)] for solution in self.solutions]
+
+    def score(self, tables: Tables, visits: np.ndarray) -> Comparison:
+        """The scores of all members. Where a given policy is predicted they are those of its values alone."""
+        found = score_population(self.truths, tables, self.against, visits)
+        if self.algorithm.judged != "given":
+            return found
+        return replace(found, scalars={name: x for name, x in found.scalars.items() if name not in OF_CONTROL})
 
     def of(self, members: Sequence[int]) -> "Problem":
         """The same for some of the members."""

@@ -16,7 +16,7 @@ from rlnet.acting import Acting
 from rlnet.build import Problem
 from rlnet.checkpoint import DamagedError, misfit
 from rlnet.collect import Collector
-from rlnet.compare import Comparison, Tables, score_population
+from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig
 from rlnet.data import Rollout
 from rlnet.explore import COUNTING, Progress, greedy, scheduled, softmax
@@ -174,9 +174,8 @@ class Run:
 
     def compare(self) -> tuple[Tables, Comparison]:
         """Score the networks, as they are, against the exact solution."""
-        tables, problem = self.tables(), self.problem
-        visits = self.visits.cpu().numpy()
-        return tables, score_population(problem.truths, tables, problem.against, visits)
+        tables = self.tables()
+        return tables, self.problem.score(tables, self.visits.cpu().numpy())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly where it stopped."""

@@ -19,7 +19,7 @@ from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, RunFailed, require
 from rlnet.folder import STORED, claimed, keep_settings, shown
 from rlnet.interrupt import Interrupted, described, put_off
-from rlnet.members import member_settings
+from rlnet.members import each_setting, member_settings
 from rlnet.record import Record, rows_until, write_arrays, write_json
 from rlnet.report.live import progress
 from rlnet.run import Run, same_settings
@@ -79,6 +79,7 @@ def run(config: Config, folder: Path) -> Result:
     if source is not None and not (source / STORED / "config.yaml").is_file():
         raise ConfigError(f"resume={source}: must be the folder of a run; it holds no {STORED}/config.yaml")
     state = Run(config, build(config))
+    _warn_idle(config)
     set_threads(state)
     count = processes(state)
     with claimed(folder, going_on=here), closing(Record(folder, config)) as record:
@@ -157,6 +158,14 @@ def _with_advice(stop: KeyboardInterrupt, folder: Path) -> Interrupted:
     if not checkpoints(folder):
         return Interrupted(number, f"{how}; before the first checkpoint: resume={shown(folder)} begins again")
     return Interrupted(number, f"{how}; go on with: python scripts/train.py resume={shown(folder)}")
+
+
+def _warn_idle(config: Config) -> None:
+    """Warn of members that cannot learn anything."""
+    rates = [one.optimizer.learning_rate for one in each_setting(config)]
+    if 0 in rates:
+        some = "" if set(rates) == {0} else f" in {rates.count(0)} of {len(rates)} settings"
+        _log.warning("optimizer.learning_rate=0%s: nothing is learned; the scores are those of the first values", some)
 
 
 def _judged(state: Run) -> Judgement | None:
@@ -288,23 +297,25 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray], first: J
         visits = state.visits.cpu().numpy()
         write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
         ends = state.steps.tolist(), state.diverged.tolist()
-        write_json(folder / "comparison.json", document(config, state.problem, *ends, comparison.scalars))
+        content = document(config, state.problem, tables, *ends, comparison.scalars)
+        write_json(folder / "comparison.json", content)
         if not (folder / "values.png").exists():  # of a run that goes on after its end it is there
-            _picture(state, record, first)
-        save_png(_picture(state, record, last), folder / "values.png")
+            _picture(state, record, first, content["drawn"])
+        save_png(_picture(state, record, last, content["drawn"]), folder / "values.png")
         files += [folder / name for name in ("values.npz", "comparison.json", "values.png")]
     record.hparams(scalars)
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 
 
-def _picture(state: Run, record: Record, judgement: Judgement) -> "Figure":
-    """Learned values, exact values and the error of the first member, to TensorBoard."""
+def _picture(state: Run, record: Record, judgement: Judgement, drawn: Mapping[str, Any]) -> "Figure":
+    """Learned values, exact values and the error of the member that is drawn everywhere, to TensorBoard."""
     from rlnet.report.figures import image_array, values_figure
     from rlnet.report.panels import learned_and_exact
 
-    problem, comparison = state.problem, judgement.comparison
-    policies = judgement.tables.policy[0], problem.solutions[0].policy
-    panels = learned_and_exact(comparison.v[0], comparison.v_exact[0], *policies, problem.against)
+    problem, comparison, m = state.problem, judgement.comparison, drawn["member"]
+    policies = judgement.tables.policy[m], problem.solutions[m].policy
+    note = f", {drawn['name']}" if drawn["name"] else ""
+    panels = learned_and_exact(comparison.v[m], comparison.v_exact[m], *policies, problem.against, note)
     figure = values_figure(problem.environment.mdp, panels)
     record.image("values", image_array(figure), judgement.step)
     return figure

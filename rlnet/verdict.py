@@ -1,17 +1,22 @@
 """The final comparison as files: what `train` writes, and scoring a finished run again from what it left."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rlnet.build import Problem, build
-from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables, score_population, sentence
-from rlnet.config import Config, ConfigError
+from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables
+from rlnet.compare.mishaps import Mishap, out_of_range
+from rlnet.compare.population import Population, each_verdict, overall_verdict, setting_name
+from rlnet.config import Config, ConfigError, LinearConfig, OptimisticConfig
 from rlnet.files import check_values, read_json, read_values, reading
-from rlnet.members import member_settings, settings, varied
-from rlnet.statistics import aggregate
+from rlnet.members import each_setting, member_settings, settings, varied
+from rlnet.statistics import INTERQUARTILE, aggregate
 from rlnet.validate import from_stored
+
+Scalars = dict[str, np.ndarray]  # name → [M]
 
 JUDGED = {
     "given": "the given policy",
@@ -43,26 +48,74 @@ def arrays(
     }
 
 
+def mishaps(
+    config: Config, problem: Problem, tables: Tables, steps: Sequence[int], diverged: Sequence[int], scalars: Scalars
+) -> list[Mishap]:
+    """What went wrong with each member.
+
+    Args:
+        tables: what they have learned.
+        steps: [M], environment steps of each.
+        diverged: [M], the step by which its gradient was not finite, −1 for others.
+        scalars: the final scores, [M] each.
+    """
+    found, alone = [], each_setting(config)
+    for m, truth in enumerate(problem.truths):
+        own = alone[m // config.seeds]
+        v, q = (None if table is None else table[m] for table in (tables.v, tables.q))
+        values = out_of_range(truth, v, q, _first_values(own))
+        gradient = f"a gradient was not finite by step {diverged[m]}" if diverged[m] >= 0 else ""
+        endless = problem.algorithm.judged != "given" and not np.isfinite(scalars["exact/return"][m])
+        idle = own.optimizer.learning_rate == 0
+        found.append(Mishap("; ".join(filter(None, (gradient, values))), bool(endless), idle))
+    return found
+
+
+def _first_values(config: Config) -> float:
+    """The size of the first values, where the config sets them."""
+    exploration, network = config.exploration, config.network
+    given = (network.weights or []) if isinstance(network, LinearConfig) else []
+    optimistic = exploration.initial_value if isinstance(exploration, OptimisticConfig) else 0.0
+    return max(abs(x) for x in (network.initial_value, optimistic, *given))
+
+
 def document(
-    config: Config, problem: Problem, steps: list[int], diverged: list[int], scalars: dict[str, np.ndarray]
+    config: Config, problem: Problem, tables: Tables, steps: list[int], diverged: list[int], scalars: Scalars
 ) -> dict[str, Any]:
     """The content of comparison.json.
 
     Args:
+        tables: what was learned.
         steps: [M], environment steps of each member.
-        diverged: [M], the step by which it diverged, −1 for a sound member.
+        diverged: [M], the step by which its gradient was not finite, −1 for others.
         scalars: the final scores, [M] each.
     """
     optimal = problem.against == AGAINST_OPTIMAL
     exact = {solution.gamma: solution for solution in problem.solutions}.values()
-    each = _settings(config, problem, scalars)
+    what = mishaps(config, problem, tables, steps, diverged, scalars)
+    population = _population(config, problem, scalars, what)
+    each = each_verdict(population)
+    members = [
+        {
+            "member": m,
+            "seed": seed,
+            "settings": setting,
+            "step": steps[m],
+            "diverged": diverged[m] if diverged[m] >= 0 else steps[m] if what[m].diverged else None,
+            "diverged_because": what[m].diverged or None,
+            "never_ends": what[m].endless,
+            "scores": {name: values[m] for name, values in scalars.items()},
+        }
+        for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
+    ]
     return {
-        "verdict": _overall(each, config.seeds),
+        "verdict": overall_verdict(population),
         "env": config.env.name,
         "algo": config.algo.name,
         "network": config.network.name,
         "gamma": [solution.gamma for solution in exact] if "gamma" in varied(config) else config.gamma,
         "judged_policy": JUDGED[problem.algorithm.judged],
+        "prediction": problem.algorithm.judged == "given",
         "objective": objective(problem),
         "compared_with": "V*, Q*" if optimal else "V^pi, Q^pi of the judged policy",
         "weights": "*_rmse: discounted visitation of the judged policy; *_uniform: all states that can be reached",
@@ -71,43 +124,58 @@ def document(
             "error_bound": max(solution.error_bound for solution in exact),
             "seconds": sum(solution.seconds for solution in exact),
         },
-        "members": [
-            {
-                "member": m,
-                "seed": seed,
-                "settings": setting,
-                "step": steps[m],
-                "diverged": diverged[m] if diverged[m] >= 0 else None,
-                "scores": {name: values[m] for name, values in scalars.items()},
-            }
-            for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
-        ],
+        "members": members,
+        "drawn": drawn(members, each),
         "aggregate": aggregate(scalars),
+        "aggregate_over": _over_whom(what),
         "settings": each,
         "time_limit": _time_limit(problem),
     }
 
 
-def _settings(config: Config, problem: Problem, scalars: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """For each setting of `vary` (one, where nothing varies): its aggregate over seeds, and the verdict on that."""
-    each = []
-    for k, setting in enumerate(settings(config)):
-        table = aggregate({name: values[k * config.seeds :][: config.seeds] for name, values in scalars.items()})
-        middle = {name: row["iqm"] for name, row in table.items()}
-        said = sentence(middle, problem.against, problem.algorithm.judged)
-        each.append({"settings": setting, "verdict": said, "aggregate": table})
-    return each
+def _population(config: Config, problem: Problem, scalars: Scalars, what: list[Mishap]) -> Population:
+    firsts = problem.solutions[:: config.seeds]
+    several = len({solution.temperature for solution in firsts}) > 1
+    names = [f"γ = {s.gamma:g}" + (f", temperature {s.temperature:g}" if several else "") for s in firsts]
+    seeds = config.member_seeds[: config.seeds]
+    return Population(settings(config), seeds, names, scalars, what, problem.against, problem.algorithm.judged)
 
 
-def _overall(each: list[dict[str, Any]], seeds: int) -> str:
-    """One sentence: the verdict on the only setting, or on the one that comes nearest to its optimum."""
-    over = f"Over {seeds} seeds (interquartile means): " if seeds > 1 else ""
-    if len(each) == 1:
-        return over + each[0]["verdict"]
-    reached = [row["aggregate"]["exact/normalised_return"]["iqm"] for row in each]
-    best = each[int(np.argmax(np.nan_to_num(reached, nan=-np.inf)))]
-    name = ", ".join(f"{key}={value:g}" for key, value in best["settings"].items())
-    return f"{over}of {len(each)} settings, {name} comes nearest to the optimum: {best['verdict']}"
+def _over_whom(what: Sequence[Mishap]) -> str:
+    """Whom the aggregates are over, and that what went wrong counts."""
+    count, wrong = len(what), sum(not mishap.sound for mishap in what)
+    if count == 1:
+        return "the only member"
+    text = f"all {count} members" + (f", the {wrong} with which something went wrong included" if wrong else "")
+    return (
+        text if count >= INTERQUARTILE else f"{text}; of fewer than {INTERQUARTILE} an interquartile mean is the mean"
+    )
+
+
+def drawn(members: Sequence[Mapping[str, Any]], each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The one member whose states are drawn everywhere, and the score by which it was chosen: {member, by, name}.
+
+    Of the setting with the best interquartile mean it is the member whose score is the median: of the regret, or, where
+    that is the same for all or a given policy was predicted, of the error of V.
+
+    Args:
+        members, each: as in comparison.json.
+    """
+    prediction = "exact/regret" not in members[0]["scores"]
+    score = "exact/v_relative" if prediction else "exact/normalised_return"
+    reached = np.array([float(row["aggregate"].get(score, {"iqm": "nan"})["iqm"]) for row in each])
+    best = each[int(np.argmax(np.nan_to_num(-reached if prediction else reached, nan=-np.inf)))]["settings"]
+    candidates = [member for member in members if member["settings"] == best]
+    for by in ("exact/regret", "exact/v_rmse"):
+        scores = np.array([float(member["scores"].get(by, 0.0)) for member in candidates])
+        if (scores != scores[0]).any():
+            break
+    chosen = candidates[int(np.argsort(scores, kind="stable")[(len(scores) - 1) // 2])]
+    if len(members) == 1:
+        return {"member": 0, "by": by, "name": ""}
+    own = f", {setting_name(best)}" if best else ""
+    why = f"median {by.removeprefix('exact/')} of {len(candidates)}" if len(candidates) > 1 else "the best setting"
+    return {"member": chosen["member"], "by": by, "name": f"seed {chosen['seed']}{own} ({why})"}
 
 
 def _time_limit(problem: Problem) -> dict[str, Any] | None:
@@ -139,6 +207,7 @@ class Rescored(NamedTuple):
 
     config: Config
     problem: Problem
+    drawn: dict[str, Any]  # as `drawn` says
     scalars: dict[str, np.ndarray]  # scored now, [M] each
     values: dict[str, np.ndarray]  # values.npz
     difference: float  # largest relative difference from the scores in comparison.json
@@ -171,15 +240,18 @@ def rescore(folder: Path, trust: bool = False) -> Rescored:
         verdict, each = str(stored.get("verdict", "")), [member["scores"] for member in stored["members"]]
         if len(each) != members:
             raise ValueError(f"{len(each)} members, not {members}")
+        chosen = stored.get("drawn") or drawn(stored["members"], stored["settings"])
+        if not 0 <= int(chosen["member"]) < members:
+            raise ValueError(f"the drawn member is {chosen['member']}, of {members}")
         # An older version scored less.
         before = {name: np.array([float(scores[name]) for scores in each]) for name in each[0]}
     with reading(folder / "values.npz", "does not fit the config beside it"):
         learned_v = values["v"] if "v" in problem.algorithm.roles else None
         tables = Tables(values["pi"], learned_v, values.get("q"))
-        scalars = score_population(problem.truths, tables, problem.against, values["visits"]).scalars
+        scalars = problem.score(tables, values["visits"]).scalars
     known = [name for name in scalars if name in before]
     difference = max((_difference(scalars[name], before[name]) for name in known), default=float("inf"))
-    return Rescored(config, problem, scalars, values, difference, verdict)
+    return Rescored(config, problem, chosen, scalars, values, difference, verdict)
 
 
 def _difference(now: np.ndarray, before: np.ndarray) -> float:

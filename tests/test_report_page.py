@@ -102,9 +102,10 @@ def test_a_population_shows_its_settings_and_the_median_member(pages):
     text = "".join(pages["settings"][1].text)
     assert "gamma=0.9" in text
     assert "gamma=0.95" in text
-    assert "Drawn is the member whose regret is the median: seed" in text
+    assert "Drawn is seed" in text
+    assert "(median regret of 3)" in text
     assert "Episodes are cut after 100 steps" in text
-    assert "Over 3 seeds (interquartile means): of 2 settings, gamma=0.9" in text
+    assert "2 problems (γ = 0.9; γ = 0.95) are not ranked against each other" in text
 
 
 def test_a_run_without_a_model_has_a_page_too(tmp_path):

@@ -41,3 +41,13 @@ BOUNDS = {
     "exact/loss_max": "exact/loss_bound",
 }
 SHARES = ("exact/optimal_action_rate", "exact/coverage", "exact/v_relative", "exact/q_relative")  # shown as percentages
+# Of a policy that was learned. A given one is not judged by them: what is learned there are its values.
+OF_CONTROL = (
+    "exact/regret",
+    "exact/normalised_return",
+    "exact/optimal_action_rate",
+    "exact/loss_max",
+    "exact/greedy_return",
+    "exact/regret_bound",
+    "exact/loss_bound",
+)

@@ -28,6 +28,8 @@ def _values(scalars: Mapping[str, float], against: str, judged: str) -> str:
     kind = "q" if "exact/q_rmse" in scalars else "v"
     if f"exact/{kind}_rmse" not in scalars:
         return ""
+    if judged == "given" and not math.isfinite(scalars.get("exact/return", 0.0)):
+        return "the given policy may go on for ever, at an infinite cost: it has no finite values to compare with"
     star = "*" if against == AGAINST_OPTIMAL else "^π"
     reference = f"{kind.upper()}{star}" + (" of the given policy" if judged == "given" else "")
     share, error = scalars[f"exact/{kind}_relative"], scalars[f"exact/{kind}_rmse"]
@@ -43,7 +45,7 @@ def _values(scalars: Mapping[str, float], against: str, judged: str) -> str:
 
 
 def _policy(scalars: Mapping[str, float], judged: str) -> str:
-    name = {"greedy": "the greedy policy", "soft": "the softmax policy"}.get(judged, "the policy")
+    name = policy_name(judged)
     if not math.isfinite(scalars["exact/return"]):
         return f"{name} may go on for ever, at an infinite cost"
     best, regret = scalars["exact/optimal_return"], scalars["exact/regret"]
@@ -58,6 +60,12 @@ def _policy(scalars: Mapping[str, float], judged: str) -> str:
     else:
         loss = f"loses {regret:.3g} (J = {best - regret:.4g}, J* = {best:.4g})"
     return f"{name} {how_often} and {loss}"
+
+
+def policy_name(judged: str) -> str:
+    """What a sentence calls the judged policy."""
+    names = {"greedy": "the greedy policy", "soft": "the softmax policy", "given": "the given policy"}
+    return names.get(judged, "the policy")
 
 
 def percent(share: float) -> str:

@@ -37,7 +37,7 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
 
     A part that is not defined for the run is {"not_defined": why}. Keys: `value` (the error of V or Q split into its
     parts, per member), `policy_gradient`, `coverage`, `error_by_visits`, `regret`; all but `value` and
-    `policy_gradient` are of the first member.
+    `policy_gradient` are of the member that is drawn everywhere (see `rlnet.verdict.drawn`).
 
     Args:
         folder: of the run.
@@ -49,8 +49,9 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
     result = rescore(folder) if result is None else result
     run, values = _restored(folder, result), result.values
     problem, config = result.problem, result.config
-    mdp, members = problem.environment.mdp, _members(config)
-    policy, visits = values["pi"][0], values["visits"][0]
+    mdp, drawn = problem.environment.mdp, result.drawn["member"]
+    members = _members(config, drawn)
+    policy, visits = values["pi"][drawn], values["visits"][drawn]
     parts: list[Split] = []
 
     def value() -> dict[str, Any]:
@@ -60,7 +61,7 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
     def by_visits() -> dict[str, Any]:
         if not parts:
             raise NotDefined("the error was not computed")
-        return error_by_visits(parts[0].units, parts[0].error[0], visits)
+        return error_by_visits(parts[0].units, parts[0].error[members.index(drawn)], visits)
 
     document = {
         "env": config.env.name,
@@ -74,14 +75,19 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
         "policy_gradient": _or_why(lambda: compare_gradients(run, values["pi"][members], members)),
         "coverage": coverage(mdp, visits, policy),
         "error_by_visits": _or_why(by_visits),
+        "drawn": result.drawn,
         "regret": _or_why(lambda: _regret(result, policy)),
     }
     return jsonable(document)
 
 
-def _members(config: Config) -> list[int]:
+def _members(config: Config, drawn: int) -> list[int]:
+    """One of each setting, or all seeds of the only one; the drawn member among them."""
     several = len(settings(config)) > 1
-    return list(range(0, len(config.member_seeds), config.seeds if several else 1))[:MOST_MEMBERS]
+    chosen = list(range(0, len(config.member_seeds), config.seeds if several else 1))
+    chosen = [drawn if several and m // config.seeds == drawn // config.seeds else m for m in chosen]
+    kept = chosen[:MOST_MEMBERS]
+    return kept if drawn in kept else [*kept[:-1], drawn]
 
 
 def _or_why(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -122,7 +128,9 @@ def _described(one: Split) -> dict[str, Any]:
 
 def _regret(result: Rescored, policy: np.ndarray) -> dict[str, Any]:
     problem = result.problem
-    mdp, optimal = problem.environment.mdp, problem.solutions[0]
+    mdp, optimal = problem.environment.mdp, problem.solutions[result.drawn["member"]]
+    if problem.algorithm.judged == "given":
+        raise NotDefined("the policy was given, not learned")
     if optimal.temperature > 0:
         raise NotDefined("the problem counts entropy as reward, so Q* alone does not say what an action costs")
     loss = regret_by_state(mdp, policy, optimal)

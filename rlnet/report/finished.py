@@ -15,6 +15,7 @@ from rlnet.envs import make
 from rlnet.files import check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.mdp import FiniteMDP
 from rlnet.validate import from_stored
+from rlnet.verdict import drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +41,10 @@ class Finished:
         return mdp
 
     @cached_property
-    def shown(self) -> tuple[int, str]:
-        """(member, score): whose states are drawn. Of those of the setting that comes nearest to its optimum, the one
-        whose score is the median: the regret, or the error of V where all have the same regret."""
-        grid = self.comparison["settings"]
-        reached = [float(row["aggregate"]["exact/normalised_return"]["iqm"]) for row in grid]
-        best = grid[int(np.argmax(np.nan_to_num(reached, nan=-np.inf)))]["settings"]
-        members = [member for member in self.comparison["members"] if member["settings"] == best]
-        for name in ("exact/regret", "exact/v_rmse"):
-            scores = np.array([float(member["scores"].get(name, 0.0)) for member in members])
-            if (scores != scores[0]).any():
-                break
-        return members[int(np.argsort(scores, kind="stable")[(len(scores) - 1) // 2])]["member"], name
+    def shown(self) -> dict[str, Any]:
+        """Whose states are drawn: see `rlnet.verdict.drawn`."""
+        stored = self.comparison
+        return stored.get("drawn") or drawn(stored["members"], stored["settings"])
 
 
 def is_run(folder: Path) -> bool:

@@ -209,7 +209,7 @@ def _curves(run: Finished) -> list[dict[str, Any]]:
 
 def _scatter(run: Finished) -> list[dict[str, Any]]:
     """Learned against exact, and error against visits: of Q, or of V where there is no Q."""
-    m, values, states = run.shown[0], run.values, reachable(run.mdp)
+    m, values, states = run.shown["member"], run.values, reachable(run.mdp)
     kind = next((kind for kind in ("q", "v") if kind in values), None)
     if kind is None:
         return []
@@ -223,18 +223,12 @@ def _scatter(run: Finished) -> list[dict[str, Any]]:
 
 def _member_note(run: Finished) -> str:
     """Which member is drawn, where there are several."""
-    members = run.comparison["members"]
-    if len(members) == 1:
-        return ""
-    drawn, score = run.shown
-    member = members[drawn]
-    own = "".join(f", {key} = {number(value)}" for key, value in member["settings"].items())
-    return f"Drawn is the member whose {score.removeprefix('exact/')} is the median: seed {member['seed']}{own}."
+    return f"Drawn is {run.shown['name']}." if run.shown["name"] else ""
 
 
 def _states(run: Finished) -> dict[str, Any]:
     """The drawings of all states and what the inspector needs; a list of the worst ones where there are too many."""
-    mdp, m, values = run.mdp, run.shown[0], run.values
+    mdp, m, values = run.mdp, run.shown["member"], run.values
     if "v" not in values:
         return {}
     optimal = run.comparison["compared_with"].startswith("V*")
@@ -256,7 +250,7 @@ def _states(run: Finished) -> dict[str, Any]:
 
 
 def _worst(run: Finished) -> dict[str, Any]:
-    mdp, m, values = run.mdp, run.shown[0], run.values
+    mdp, m, values = run.mdp, run.shown["member"], run.values
     error = np.where(mdp.terminal, 0.0, np.nan_to_num(values["v"][m] - values["v_exact"][m], nan=np.inf))
     order = np.argsort(-np.abs(error), kind="stable")[:WORST]
     names, visits = state_names(mdp), values["visits"][m].sum(1)

@@ -87,10 +87,9 @@ def show_solution(solved: Solved) -> None:
 def _show_exact(console: Console, result: Rescored) -> None:
     config, problem, values = result.config, result.problem, result.values
     grid = settings(config)
-    note = "" if config.seeds == 1 else f", seed {config.seed} of {config.seeds}"
-    note += "".join(f", {name}={value:g}" for name, value in grid[0].items())
-    first = (values[name][0] for name in ("v", "v_exact", "pi", "pi_exact"))
-    show_values(console, problem.environment.mdp, learned_and_exact(*first, problem.against, note))
+    note = f", {result.drawn['name']}" if result.drawn["name"] else ""
+    own = (values[name][result.drawn["member"]] for name in ("v", "v_exact", "pi", "pi_exact"))
+    show_values(console, problem.environment.mdp, learned_and_exact(*own, problem.against, note))
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
     gammas = ", ".join(f"{gamma:g}" for gamma in dict.fromkeys(solution.gamma for solution in problem.solutions))
     title = f"{config.algo.name} on {config.env.name}, γ = {gammas}, against the exact {reference}"

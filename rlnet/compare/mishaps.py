@@ -1,0 +1,111 @@
+"""What went wrong with single learners: facts that no mean over many of them may hide."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rlnet.compare.scores import Truth
+from rlnet.mdp import ImproperPolicyError, ToleranceWarning, UnboundedValueError, solve
+
+FACTOR = 10.0  # learned values so many times as large as any that is possible are not an error, but divergence
+LEAST = 1.0  # what the values of a fresh network may be, whatever the rewards are
+MOST_NAMED = 6  # members of one kind that are named one by one
+
+
+@dataclass(frozen=True)
+class Mishap:
+    """What happened to one learner; empty texts where nothing did."""
+
+    diverged: str = ""  # what shows it
+    endless: bool = False  # at γ = 1, the judged policy may never come to an end, and that costs without bound
+    idle: bool = False  # its learning rate is 0
+
+    @property
+    def sound(self) -> bool:
+        return not (self.diverged or self.endless or self.idle)
+
+
+def largest_value(truth: Truth) -> tuple[float, str]:
+    """(the largest |v(s)| that is possible in a state that can be reached, in words what it is).
+
+    Between the values of the best policy and those of the worst, which are those of the best one for -r. At γ = 1 the
+    worst may be −∞; what a walk through all states can collect stands for it then.
+    """
+    mdp, optimal = truth.mdp, truth.optimal
+    states = truth.reach & ~mdp.terminal
+    size = float(np.abs(optimal.v[states]).max(initial=0.0))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ToleranceWarning)
+            worst = solve(replace(mdp, reward=-np.asarray(mdp.reward)), optimal.gamma).v
+        return max(size, float(np.abs(worst[states]).max(initial=0.0))), "no policy is worth more than"
+    except (ImproperPolicyError, UnboundedValueError):
+        walk = float(states.sum() * np.abs(mdp.reward).max(initial=0.0))
+        random = abs(truth.random_value) if math.isfinite(truth.random_value) else 0.0
+        return max(size, walk, random), "a walk through all states collects no more than"
+
+
+def out_of_range(truth: Truth, v: np.ndarray | None, q: np.ndarray | None, initial: float = 0.0) -> str:
+    """How far the learned values lie beyond all that is possible, in words; empty where they do not.
+
+    Args:
+        truth: the model and its solution.
+        v, q: [S] and [S, A] as learned; states that cannot be reached do not count.
+        initial: the size of the first values, where they were set on purpose.
+    """
+    mdp = truth.mdp
+    states = truth.reach & ~mdp.terminal
+    parts = [] if v is None else [v[states]]
+    parts += [] if q is None else [q[states[:, None] & mdp.available]]
+    largest = max((float(np.abs(part).max(initial=0.0)) for part in parts), default=0.0)
+    least = max(float(np.abs(truth.optimal.v[states]).max(initial=0.0)), initial, LEAST)
+    if largest <= FACTOR * least:  # the usual case, which needs no worst policy
+        return ""
+    possible, what = largest_value(truth)
+    if largest <= FACTOR * max(possible, least):
+        return ""
+    found = "are not finite" if not math.isfinite(largest) or largest > 1e38 else f"reach {largest:.3g} in size"
+    return f"learned values {found}, where {what} {possible:.3g}"
+
+
+def told(mishaps: Sequence[Mishap], seeds: Sequence[int], policy: str) -> list[str]:
+    """One sentence for each kind of mishap, the worst kind first, with the seeds of the members that it befell.
+
+    Args:
+        mishaps: of each member [n].
+        seeds: [n].
+        policy: what the judged policy is called, e.g. "the greedy policy".
+    """
+    said = []
+    diverged = [k for k, mishap in enumerate(mishaps) if mishap.diverged]
+    if diverged:
+        whom, _ = _whom(diverged, seeds)
+        worst = mishaps[diverged[0]].diverged
+        more = "" if len({mishaps[k].diverged for k in diverged}) == 1 else f" (seed {seeds[diverged[0]]})"
+        said.append(f"{whom} diverged: {worst}{more}")
+    endless = [k for k, mishap in enumerate(mishaps) if mishap.endless]
+    if endless:
+        whom, of = _whom(endless, seeds)
+        said.append(f"{policy}{of} may go on for ever, at an infinite cost")
+    idle = [k for k, mishap in enumerate(mishaps) if mishap.idle]
+    if idle:
+        whom, _ = _whom(idle, seeds)
+        said.append(f"{whom} learned nothing: the learning rate is 0")
+    return said
+
+
+def _whom(which: Sequence[int], seeds: Sequence[int]) -> tuple[str, str]:
+    """("seeds 1 and 3", " of seeds 1 and 3"); "the learner" and nothing where there is one member alone."""
+    if len(seeds) == 1:
+        return "the learner", ""
+    if len(which) == len(seeds):
+        return f"all {len(seeds)} seeds", f" of all {len(seeds)} seeds"
+    names = [str(seeds[k]) for k in which[:MOST_NAMED]]
+    if len(which) > MOST_NAMED:
+        names.append(f"{len(which) - MOST_NAMED} others")
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    name = f"seed{'s' if len(names) > 1 else ''} {listed}"
+    return name, f" of {name}"
