@@ -1,6 +1,6 @@
 """The final comparison as files: what `train` writes, and scoring a finished run again from what it left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from rlnet.build import Problem, build
 from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables
 from rlnet.compare.mishaps import Mishap, out_of_range
-from rlnet.compare.population import Population, each_verdict, overall_verdict, setting_name
+from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
 from rlnet.config import Config, ConfigError, LinearConfig, OptimisticConfig
 from rlnet.files import check_values, read_json, read_values, reading
 from rlnet.members import each_setting, member_settings, settings, varied
@@ -150,32 +150,6 @@ def _over_whom(what: Sequence[Mishap]) -> str:
     return (
         text if count >= INTERQUARTILE else f"{text}; of fewer than {INTERQUARTILE} an interquartile mean is the mean"
     )
-
-
-def drawn(members: Sequence[Mapping[str, Any]], each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The one member whose states are drawn everywhere, and the score by which it was chosen: {member, by, name}.
-
-    Of the setting with the best interquartile mean it is the member whose score is the median: of the regret, or, where
-    that is the same for all or a given policy was predicted, of the error of V.
-
-    Args:
-        members, each: as in comparison.json.
-    """
-    prediction = "exact/regret" not in members[0]["scores"]
-    score = "exact/v_relative" if prediction else "exact/normalised_return"
-    reached = np.array([float(row["aggregate"].get(score, {"iqm": "nan"})["iqm"]) for row in each])
-    best = each[int(np.argmax(np.nan_to_num(-reached if prediction else reached, nan=-np.inf)))]["settings"]
-    candidates = [member for member in members if member["settings"] == best]
-    for by in ("exact/regret", "exact/v_rmse"):
-        scores = np.array([float(member["scores"].get(by, 0.0)) for member in candidates])
-        if (scores != scores[0]).any():
-            break
-    chosen = candidates[int(np.argsort(scores, kind="stable")[(len(scores) - 1) // 2])]
-    if len(members) == 1:
-        return {"member": 0, "by": by, "name": ""}
-    own = f", {setting_name(best)}" if best else ""
-    why = f"median {by.removeprefix('exact/')} of {len(candidates)}" if len(candidates) > 1 else "the best setting"
-    return {"member": chosen["member"], "by": by, "name": f"seed {chosen['seed']}{own} ({why})"}
 
 
 def _time_limit(problem: Problem) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
 
     A part that is not defined for the run is {"not_defined": why}. Keys: `value` (the error of V or Q split into its
     parts, per member), `policy_gradient`, `coverage`, `error_by_visits`, `regret`; all but `value` and
-    `policy_gradient` are of the member that is drawn everywhere (see `rlnet.verdict.drawn`).
+    `policy_gradient` are of the member that is drawn everywhere (see `rlnet.compare.population.drawn`).
 
     Args:
         folder: of the run.

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from rlnet.compare.population import drawn
 from rlnet.config import Config, ConfigError
 from rlnet.envs import make
 from rlnet.files import check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.mdp import FiniteMDP
 from rlnet.validate import from_stored
-from rlnet.verdict import drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Finished:
 
     @cached_property
     def shown(self) -> dict[str, Any]:
-        """Whose states are drawn: see `rlnet.verdict.drawn`."""
+        """Whose states are drawn: see `rlnet.compare.population.drawn`."""
         stored = self.comparison
         return stored.get("drawn") or drawn(stored["members"], stored["settings"])
 
