@@ -88,6 +88,29 @@ def _by_hand(function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Ten
     return _ByHand.apply(function, x, *others)
 
 
+class _Held(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (low, high) = ctx.saved_tensors, ctx.bounds
+        outwards = ((x < low) & (grad > 0)) | ((x > high) & (grad < 0))
+        return grad.masked_fill(outwards, 0.0), None, None
+
+
+def held(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """x kept within [low, high]. Outside of it a gradient passes if its descent leads back, and only then.
+
+    The derivative of a plain clamp is 0 there: what has once left would stay at the bound for good.
+    """
+    return _Held.apply(x, low, high)
+
+
 def pull_by_hand(
     xp: ModuleType, estimate: Array, target: Array, weight: Array, huber: Array | None
 ) -> tuple[Array, Array, Array]:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from rlnet import derivatives, explore
+from rlnet.derivatives import held
 
-# A deviation below e⁻⁵ of an action's range makes log-densities jump, one above e² of it is all range.
-LOG_DEVIATION = (-5.0, 2.0)
+# In half widths of an action's range. Below e⁻⁴ samples teach too little for what rounding and a critic's errors weigh
+# there, and cost 3e-4 of what the width of a quadratic reward does; above e² all is range.
+LOG_DEVIATION = (-4.0, 2.0)
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -79,13 +81,15 @@ class Gaussian:
 
     def __init__(self, low: Tensor, high: Tensor) -> None:
         self.outputs, self.shape = 2 * len(low), (len(low),)
+        # Beyond a bound every sample would be clipped to it: a mean there could learn no more from what it earns.
+        self.furthest = torch.where(low.isfinite() & high.isfinite(), 1.0, math.inf)
         self.centre, self.half = scale(low, high)
         self.log_scale = self.half.log().sum()
 
     def parameters(self, scores: Tensor) -> Tensor:
-        """(mean, log deviation) with the latter kept within LOG_DEVIATION."""
+        """(mean, log deviation), the mean kept between the bounds and the other within LOG_DEVIATION, see `held`."""
         mean, log_deviation = scores.chunk(2, dim=-1)
-        return torch.cat((mean, log_deviation.clamp(*LOG_DEVIATION)), dim=-1)
+        return torch.cat((held(mean, -self.furthest, self.furthest), held(log_deviation, *LOG_DEVIATION)), dim=-1)
 
     def behaviour(self, parameters: Tensor) -> Tensor:
         """The parameters themselves."""
@@ -101,6 +105,15 @@ class Gaussian:
         mean, log_deviation = parameters.chunk(2, dim=-1)
         z = ((action - self.centre) / self.half - mean) * (-log_deviation).exp()
         return -(0.5 * z.square() + log_deviation + _HALF_LOG_TAU).sum(-1) - self.log_scale
+
+    def change(self, before: Tensor, after: Tensor) -> Tensor:
+        """½·Δᵀ·F·Δ = Σ_d ½·(Δμ_d/σ_d)² + (Δ log σ_d)², F the Fisher information at `before`: [..., 2·D] each → [...].
+
+        KL(before ‖ after) to second order (Kakade 2001), and a square of the length of the change.
+        """
+        mean, log_deviation = (after - before).chunk(2, dim=-1)
+        z = mean * (-before.chunk(2, dim=-1)[1]).exp()
+        return (0.5 * z.square() + log_deviation.square()).sum(-1)
 
     def entropy(self, parameters: Tensor) -> Tensor:
         """Σ_d log σ_d + ½ log 2πe: [..., 2·D] → [...]."""
@@ -121,7 +134,7 @@ class SquashedGaussian:
     dtype = torch.float32
 
     def __init__(self, low: Tensor, high: Tensor) -> None:
-        self._normal = Gaussian(torch.full_like(low, -1.0), torch.ones_like(high))
+        self._normal = Gaussian(torch.full_like(low, -math.inf), torch.full_like(high, math.inf))
         self.outputs, self.shape = self._normal.outputs, self._normal.shape
         self.parameters, self.behaviour = self._normal.parameters, self._normal.behaviour
         self.centre, self.half = scale(low, high)

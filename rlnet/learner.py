@@ -3,7 +3,8 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, Setting
-from rlnet.algos.contract import Hyper, Later, Loss
-from rlnet.algos.parts import semi_gradient
+from rlnet.algos.contract import Hyper, Later, Loss, by_policy
+from rlnet.algos.parts import mean, semi_gradient
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data import Rollout, apart
 from rlnet.derivatives import QUIET
+from rlnet.distributions import Gaussian
 from rlnet.nets import Layout
 from rlnet.returns import td_target
 from rlnet.rng import Streams
@@ -131,6 +133,8 @@ class Learner:
         self._loss = algorithm.loss or (None if algorithm.target is None else semi_gradient(algorithm.target))
         self._loss, self._online = (f if f is None else translate(f) for f in (self._loss, algorithm.online))
         self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
+        measured = algorithm.act is by_policy and isinstance(setting.actions, Gaussian)
+        self._max_kl = config.max_kl if measured else None
         self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
         self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]; its memory stays where it is
         self._grad = torch.empty_like(self.theta)
@@ -199,7 +203,11 @@ class Learner:
         if self._count % KEEPING == 0:
             self._sound.copy_(self.theta)
         self._count += 1
-        self._optimizer.step(self.theta, grad, learning_rate, self._state)
+        if self._max_kl is None:
+            self._optimizer.step(self.theta, grad, learning_rate, self._state)
+        else:
+            with self._short_steps(batch, grad):
+                self._optimizer.step(self.theta, grad, learning_rate, self._state)
 
         def measured() -> Loss:
             with np.errstate(**QUIET):
@@ -208,6 +216,28 @@ class Learner:
             return loss._replace(metrics={**loss.metrics, **norms})
 
         return Later(measured)
+
+    @contextmanager
+    @torch.no_grad()
+    def _short_steps(self, batch: Rollout, grad: Tensor) -> Iterator[None]:
+        """Shorten the steps in which a policy over real actions changes by more than `max_kl`, averaged over the batch.
+
+        The score of a mean grows as 1/σ, and a step of Adam has the same length whatever its gradient: a policy that
+        has become narrow would leap over the actions that it knows about, and have nothing left to learn from. In units
+        of its own width no policy leaps (the trust region of Schulman et al. 2015, by one rescaling).
+
+        As a policy narrows, its advantages shrink by orders of magnitude within the memory of Adam's second moment,
+        which would leave it steps of no length: the policy's gradient is handed over with length 1.
+        """
+        own = grad[:, self.layout.columns("pi")]
+        own /= _norms(own).clamp(min=1e-30)
+        flat, policy = self.params["pi"].flat, self.setting.policy
+        first, before = flat.clone(), policy(self.params, batch.obs)
+        yield
+        change = self.setting.actions.change(before, policy(self.params, batch.obs))
+        change = mean(change, batch.weight).unsqueeze(-1)
+        share = (self._max_kl / change).sqrt()  # exact where scores are linear in the parameters
+        flat.copy_(torch.where(change > self._max_kl, torch.lerp(first, flat, share), flat))
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
         """The gradient [M, P] of every member's own loss, and what works out the loss."""

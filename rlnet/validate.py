@@ -128,6 +128,8 @@ def _check_train(config: Config) -> None:
     rate, norm = optimizer.learning_rate, optimizer.max_grad_norm
     require(0 <= rate < float("inf"), "optimizer.learning_rate", rate, "must be at least 0")
     require(norm is None or norm > 0, "optimizer.max_grad_norm", norm, "must be above 0, or null for no clipping")
+    limit = optimizer.max_kl
+    require(limit is None or limit > 0, "optimizer.max_kl", limit, "must be above 0, or null for steps of any length")
     require(optimizer.schedule.name != "none", "optimizer.schedule", "none", f"use {SCHEDULE_NAMES}")
     _check_schedule(optimizer.schedule, "optimizer.schedule", 0.0, float("inf"), "the factor on the learning rate")
     _check_exploration(config)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, ends, following_values, policy_gradient, regression
+from rlnet.algos.parts import POLICY_HYPER, baseline_of_others, ends, following_values, policy_gradient, regression
 from rlnet.data import Rollout
 from rlnet.returns import gae
 
@@ -29,6 +29,7 @@ def loss(
     """−Â·log π(A|S) + c·½·(Â + V⁻(S) − V(S))² − c_H·H(π(·|S))."""
     advantage, target = advantages(setting, target_params, batch, hyper)
     value_loss, error = regression(target, setting.v(params, batch.obs), batch.weight)
+    advantage = advantage - baseline_of_others(setting, batch, hyper, advantage, batch.weight)
     policy_loss, metrics = policy_gradient(setting, params, batch, hyper, advantage, batch.weight)
     metrics["loss/value_error"] = error
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics

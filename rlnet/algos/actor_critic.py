@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, one_step, policy_gradient, regression
+from rlnet.algos.parts import POLICY_HYPER, baseline_of_others, one_step, policy_gradient, regression
 from rlnet.data import Rollout
 
 
@@ -17,7 +17,9 @@ def loss(
         target = one_step(batch, hyper, next_value)
     v = setting.v(params, batch.obs)
     value_loss, error = regression(target, v, batch.weight)
-    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, (target - v).detach(), batch.weight)
+    advantage = (target - v).detach()
+    advantage = advantage - baseline_of_others(setting, batch, hyper, advantage, batch.weight)
+    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, advantage, batch.weight)
     metrics["loss/td_error"] = error
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from rlnet.algos.contract import Hyper, Loss, Metrics, Params, Setting, Target, in_state
 from rlnet.data import Rollout
 from rlnet.derivatives import Array, squared_error, without_gradient
+from rlnet.distributions import Categorical
 from rlnet.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 
 
@@ -154,6 +155,34 @@ POLICY_HYPER = {
 }
 
 
+def baseline_of_others(setting: Setting, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor) -> Tensor:
+    """What is subtracted from the advantages of real actions: the mean over the member's other environments.
+
+    They know nothing of an environment's own actions, so the mean of the gradient stays what it is. What a critic is
+    wrong by is the same for all of them, and would be multiplied by scores of the order 1/σ: it drops out. 0 for
+    discrete actions, whose scores are bounded, and where there is one environment only.
+
+    Args:
+        advantage, weight: [T, M, N].
+    """
+    if isinstance(setting.actions, Categorical):
+        return torch.zeros_like(advantage)
+    weight = weight * batch.start_discount ** hyper["state_discount"]
+    sums, weights = (advantage * weight).sum(0), weight.sum(0)  # [M, N]
+    others = weights.sum(-1, keepdim=True) - weights
+    return (sums.sum(-1, keepdim=True) - sums) / others.clamp(min=1e-12) * (others > 1e-12)
+
+
+def entropy_scale(setting: Setting, advantage: Tensor, weight: Tensor) -> Tensor | float:
+    """What an entropy bonus is counted in: 1, for real actions the root mean square of the advantages [M, 1].
+
+    The entropy of a density has no unit that rewards could be compared with, and no upper bound.
+    """
+    if isinstance(setting.actions, Categorical):
+        return 1.0
+    return mean(advantage.square(), weight).sqrt().unsqueeze(-1)
+
+
 def policy_gradient(
     setting: Setting, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
 ) -> tuple[Tensor, Metrics]:
@@ -166,5 +195,6 @@ def policy_gradient(
     pi = setting.policy(params, batch.obs)
     log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
     early = batch.start_discount ** hyper["state_discount"]
-    gain = early * (advantage * log_prob + hyper["entropy_coefficient"] * entropy)
+    bonus = hyper["entropy_coefficient"] * entropy_scale(setting, advantage, weight)
+    gain = early * (advantage * log_prob + bonus * entropy)
     return -total(gain, weight), {"explore/entropy": mean(entropy, weight)}

@@ -7,7 +7,7 @@ has the same mean: that of J where `state_discount` is 1 and every return is sam
 from torch import Tensor
 
 from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, complete_returns, policy_gradient, regression
+from rlnet.algos.parts import POLICY_HYPER, baseline_of_others, complete_returns, policy_gradient, regression
 from rlnet.data import Rollout
 
 
@@ -18,7 +18,9 @@ def loss(
     ret, weight, share = complete_returns(batch, hyper)
     v = setting.v(params, batch.obs)
     value_loss, error = regression(ret, v, weight)
-    advantage = (ret - hyper["baseline"] * v).detach()
+    missed = (ret - v).detach()
+    others = baseline_of_others(setting, batch, hyper, missed, weight)
+    advantage = ret - hyper["baseline"] * (v.detach() + others)
     policy_loss, metrics = policy_gradient(setting, params, batch, hyper, advantage, weight)
     metrics |= {"loss/mc_error": error, "loss/complete_returns": share}
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics

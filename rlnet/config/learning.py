@@ -162,4 +162,6 @@ class OptimizerConfig(Settings):
     name: str = MISSING
     learning_rate: float = field(default=MISSING, metadata=PER_MEMBER)
     max_grad_norm: float | None = field(default=None, metadata=PER_MEMBER)  # each member's own gradient is clipped
+    # A step that changes a policy over real actions by more, as a KL divergence averaged over the batch, is shortened.
+    max_kl: float | None = None
     schedule: ScheduleConfig = MISSING

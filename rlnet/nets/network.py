@@ -131,6 +131,11 @@ class Layout:
                 columns.append(torch.full((streams.members, prod(shape)), deviation, device=streams.device))
         return torch.cat(columns, dim=1)
 
+    def columns(self, role: str) -> slice:
+        """Where the parameters of a role (of noisy networks, their means) lie in theta."""
+        before = sum(self._roles[: list(self.networks).index(role)])
+        return slice(before, before + self._roles[list(self.networks).index(role)])
+
     def deviations(self, theta: Tensor) -> Tensor:
         """The learned deviations of noisy networks, a view [M, P]."""
         return theta[:, self._means :]
