@@ -32,7 +32,7 @@ class Bandit:
 def bandit_run(algo: str, *more: str, low=(-1.0,), high=(1.0,), best=(0.5,), scale=1.0, offset=0.0) -> Run:
     bounds = [
         "env=lqr",
-        f"+env.kwargs.a={np.zeros((1, 1)).tolist()}",
+        "+env.kwargs.a=[[0.0]]",
         f"+env.kwargs.b={np.ones((1, len(low))).tolist()}",
     ]
     bounds += ["+env.kwargs.state_cost=[[1.0]]", f"+env.kwargs.action_cost={np.eye(len(low)).tolist()}"]
