@@ -20,10 +20,10 @@ from rlnet.mdp.structure import end_components, row_min, steps_to_end
 from rlnet.mdp.system import EPS, System, quotient
 from rlnet.mdp.variants import mixed_rows
 
-ROUNDS = 100  # improvements of the worst policy
+ROUNDS = 30  # improvements of the worst policy
 TURNS = 100  # of ten improvements each, in which sweeps have to count the steps
 MISSED = 0.25  # of its gap: a pair whose ℓ − P_a ℓ falls short of g_a by no more is not worth another evaluation
-GUILTY = 0.1  # of the largest share in what a change of policy loses: pairs with as much go
+GUILTY = 0.01  # of the largest share in what a change of policy loses: pairs with as much go
 ALMOST = 1.0 - 1e-10  # a discount under which what goes on for ever has a value
 TINY = 1e-24  # relative: a gap that is 0 in exact numbers still counts the steps
 
@@ -174,15 +174,15 @@ def _fastest(system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarra
     floats cannot tell that any of them ends."""
     _, begin = system.first_pairs()
     weight = leads / np.add.reduceat(leads.astype(float), begin).repeat(np.diff(np.append(begin, len(leads))))
-    allowed, at, sure = leads, None, None
+    allowed, at, sure, policy = leads, None, None, weight
     for _ in range(ROUNDS):
-        lost = _collected(system, weight, gap)
+        lost = _collected(system, gap, policy)
         if at is not None and _certain(system, at, gap, lost):
             sure = at, lost
             if float(lost.max()) <= limit:
                 break
         # What hardly ends has no gaps that can be computed: a discount tells which policy comes next.
-        lost = _collected(system, weight, gap, ALMOST) if lost is None else lost
+        lost = _collected(system, gap, policy, ALMOST) if lost is None else lost
         if lost is None:
             break
         after = gap + system.rows @ lost
@@ -193,8 +193,7 @@ def _fastest(system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarra
                 break
             allowed = near
             continue
-        at, weight = new, np.zeros(len(gap))
-        weight[at] = 1.0
+        at = policy = new
     return sure
 
 
@@ -212,9 +211,8 @@ def _grown(system: System, allowed: np.ndarray, gap: np.ndarray, at: np.ndarray,
         up = rise[best] > MISSED * gap[best]
         if not up.any():
             break
-        new, weight = np.where(up, best, at), np.zeros(len(gap))
-        weight[new] = 1.0
-        found = _collected(system, weight, gap)
+        new = np.where(up, best, at)
+        found = _collected(system, gap, new)
         if _certain(system, new, gap, found) and float(found.max()) <= limit:
             at, lost = new, found
             continue
@@ -224,10 +222,14 @@ def _grown(system: System, allowed: np.ndarray, gap: np.ndarray, at: np.ndarray,
     return allowed & (rise <= MISSED * gap), float(lost.max()) / (1.0 - MISSED)
 
 
-def _collected(system: System, weight: np.ndarray, gap: np.ndarray, discount: float = 1.0) -> np.ndarray | None:
-    """ℓ [n] of the policy `weight` [P]: the gaps that it collects; None where it ends too seldom for floats."""
+def _collected(system: System, gap: np.ndarray, policy: np.ndarray, discount: float = 1.0) -> np.ndarray | None:
+    """ℓ [n]: the gaps that a policy collects, pairs int [m] or weights float [P]; None where it ends too seldom for
+    floats."""
     states, begin = system.first_pairs()
-    p, r = mixed_rows(system, weight), np.add.reduceat(weight * gap, begin)
+    if policy.dtype.kind == "i":
+        p, r = system.rows[policy][:, states], gap[policy]
+    else:
+        p, r = mixed_rows(system, policy), np.add.reduceat(policy * gap, begin)
     try:
         x = DiscountedSystem(p, discount).solve(r)
     except SingularChainError:
