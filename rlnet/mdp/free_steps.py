@@ -57,7 +57,6 @@ class FreeSteps:
         self.own_begin = system.first_pairs()[1]
         self.own_counts = np.diff(np.append(self.own_begin, len(self.own)))
         _, self.inside = end_components(self.own, system.transition, (system.reward == 0.0) & ~system.ends)
-        self.outside = ~self.inside & ~system.ends
         self.looped = np.zeros(system.n, dtype=bool)
         self.looped[self.own[self.inside]] = True
         within = system.transition[self.inside]
@@ -108,7 +107,7 @@ class FreeSteps:
         top = np.maximum.reduceat(q, self.own_begin)
         tolerance = 2.0 * bound + 32.0 * EPS * float(np.abs(q).max())
         near = q >= (top - tolerance).repeat(self.own_counts)
-        judged = near & self.outside
+        judged = near & ~self.inside
         if ((w.take(self.own) - after < FALLS) & judged).any():
             return None
         gap = float((v.take(self.own) - q)[near].max()) + self.original.rounding(v)

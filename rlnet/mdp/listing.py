@@ -203,7 +203,7 @@ def _grown(system: System, allowed: np.ndarray, gap: np.ndarray, at: np.ndarray,
     Policy iteration towards the policy that loses most. Where a new policy loses more than the limit, the changes that
     account for it go: by π' in the place of π, ℓ grows by Σ_s visits_π'(s) (g + P ℓ_π − ℓ_π)(s, π'(s)).
     """
-    _, begin = system.first_pairs()
+    states, begin = system.first_pairs()
     allowed = allowed.copy()
     for _ in range(ROUNDS):
         rise = gap + system.rows @ lost - lost[system.pair_state]
@@ -212,11 +212,14 @@ def _grown(system: System, allowed: np.ndarray, gap: np.ndarray, at: np.ndarray,
         if not up.any():
             break
         new = np.where(up, best, at)
-        found = _collected(system, gap, new)
+        solver, found = DiscountedSystem(system.rows[new][:, states], ALMOST), np.zeros(system.n)
+        found[states] = x = solver.solve(gap[new])
         if _certain(system, new, gap, found) and float(found.max()) <= limit:
             at, lost = new, found
             continue
-        guilt = np.where(up, _visits(system, new, gap) * rise[best], 0.0)
+        worst = np.zeros(len(states))
+        worst[np.abs(x).argmax()] = 1.0
+        guilt = np.where(up, np.abs(solver.solve(worst, transposed=True)) * rise[best], 0.0)
         allowed[best[up & (guilt >= GUILTY * guilt.max())]] = False
     rise = gap + system.rows @ lost - lost[system.pair_state]
     return allowed & (rise <= MISSED * gap), float(lost.max()) / (1.0 - MISSED)
@@ -243,16 +246,7 @@ def _collected(system: System, gap: np.ndarray, policy: np.ndarray, discount: fl
 
 def _certain(system: System, at: np.ndarray, gap: np.ndarray, lost: np.ndarray | None) -> bool:
     """Whether ℓ − P ℓ is the gap, but for a tenth, with the pairs `at` int [m]: rounding may hide it."""
-    if lost is None:
+    if lost is None or not (np.isfinite(lost).all() and lost.min() >= 0.0):
         return False
     states, _ = system.first_pairs()
     return bool((lost[states] - system.rows[at] @ lost >= 0.9 * gap[at]).all())
-
-
-def _visits(system: System, at: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """float [m]: how often the policy `at` comes to each state, from the one that it collects most gaps from."""
-    states, _ = system.first_pairs()
-    solver = DiscountedSystem(system.rows[at][:, states], ALMOST)
-    first = np.zeros(len(states))
-    first[np.abs(solver.solve(gap[at])).argmax()] = 1.0
-    return np.abs(solver.solve(first, transposed=True))

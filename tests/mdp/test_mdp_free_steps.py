@@ -92,3 +92,14 @@ def test_a_loop_that_costs_less_than_the_bound_is_looked_at_again():
         assert (found[3] is not None) == told
         solution = solve(mdp, 1.0, tol=1e-6)
         assert solution.policy[0, 0] == 1.0
+
+
+def test_a_pair_that_may_end_but_hardly_does_is_no_way_out():
+    """Waiting 2^14 steps for a reward of 2 loses what the other way is worth more, though each step hardly loses."""
+    rest, more = 2.0**-14, 2.0**-26
+    wait = [(1.0 - rest, 0, 0.0, False), (rest, 0, 2.0, True)]
+    for gain in (more, 2.0**-34):
+        mdp = FiniteMDP.from_outcomes({0: {0: wait, 1: [(1.0, 0, 2.0 + gain, True)]}})
+        solution = solve(mdp, 1.0, tol=1e-6)
+        worst = 2.0 if solution.policy[0, 0] > 0 else 2.0 + gain
+        assert solution.v[0] - worst <= solution.policy_loss < 1e-6
