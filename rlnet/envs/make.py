@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -31,8 +31,9 @@ from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.random_walk import build_random_walk, group_features
 from rlnet.envs.simulate import OnDevice, TabularSimulation
 from rlnet.mdp import FiniteMDP, NoModelError
-from rlnet.mdp.from_env import Believed, believe, confirm
-from rlnet.mdp.subject import step_limit
+
+if TYPE_CHECKING:
+    from rlnet.mdp.from_env import Believed
 
 Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
 STEPPING = ("auto", "batched", "vector", "sync", "async")
@@ -104,6 +105,8 @@ def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps
 
 
 def _gymnasium(config: GymnasiumConfig) -> Environment:
+    from rlnet.mdp.subject import step_limit
+
     env = _made(config)
     key = "env.id"
     try:
@@ -200,8 +203,10 @@ def _sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
-def _model(env: gymnasium.Env, config: GymnasiumConfig) -> tuple[Believed | None, str]:
+def _model(env: gymnasium.Env, config: GymnasiumConfig) -> "tuple[Believed | None, str]":
     """The model that is believed; without one, why, in a sentence that the log says, too."""
+    from rlnet.mdp.from_env import believe, confirm
+
     try:
         found = believe(env)
         if found.mdp is not getattr(env.unwrapped, "mdp", None):

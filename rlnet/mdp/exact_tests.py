@@ -6,7 +6,6 @@ bound for every n, and a single outcome an exact law.
 """
 
 import numpy as np
-from scipy.stats import binom
 
 POWER = 0.9  # an error is called findable if it would be found with this probability
 
@@ -40,7 +39,10 @@ def outcome_levels(count: np.ndarray, probability: np.ndarray, ptr: np.ndarray) 
 
 
 def _two_sided(count: np.ndarray, total: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    lower, upper = binom.cdf(count, total, probability), binom.sf(count - 1, total, probability)
+    from scipy.special import bdtr, bdtrc  # the binomial law without scipy.stats, which takes long to load
+
+    count, total = np.asarray(count, dtype=np.float64), np.asarray(total).astype(np.intp)
+    lower, upper = bdtr(count, total, probability), bdtrc(count - 1, total, probability)
     return np.minimum(2 * np.minimum(lower, upper), 1.0)
 
 
@@ -66,6 +68,8 @@ def smallest_error(total: np.ndarray, probability: np.ndarray, level: np.ndarray
         probability: [K].
         level: [K] at which the test rejects.
     """
+    from scipy.stats import binom
+
     low = binom.ppf(level / 2, total, probability)  # the largest count that the lower side rejects
     low = np.where(binom.cdf(low, total, probability) > level / 2, low - 1, low)
     high = binom.isf(level / 2, total, probability) + 1  # the smallest that the upper side rejects
