@@ -87,6 +87,7 @@ def launch(
 
     try:
         sys.argv[1:] = opened(_with_stored_overrides(sys.argv[1:]))
+        _check_names(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
         if finish is not None and not failures:
             for folder in sweeps:
@@ -182,6 +183,14 @@ def _given(argv: Sequence[str]) -> set[str]:
 def _trusted(argv: Sequence[str]) -> bool:
     """Whether the command line, and not a folder, says trust=true."""
     return any(_key(item) == "trust" and item.partition("=")[2].lower() == "true" for item in argv)
+
+
+def _check_names(argv: Sequence[str]) -> None:
+    """Refuse a name that could lead the output folder, which Hydra makes before anything is checked, elsewhere."""
+    for item in argv:
+        name = item.partition("=")[2]
+        if _key(item) in ("env.name", "algo.name") and (".." in name or "/" in name or os.sep in name):
+            raise ConfigError(f"{item}: must be a name without / and .., after which files are named")
 
 
 def opened(overrides: Sequence[str]) -> list[str]:

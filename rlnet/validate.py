@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,24 @@ from rlnet.config import (
     Config,
     ConfigError,
     EpochsConfig,
+    MaximisationBiasConfig,
     MlpConfig,
     ModuleConfig,
     NoisyConfig,
     OptimisticConfig,
     PiecewiseConfig,
+    RandomWalkConfig,
     ReplayConfig,
     ScheduleConfig,
     SolveConfig,
     check_env,
+    leaves,
     require,
 )
 from rlnet.files import check_folder, read_yaml, reading
 from rlnet.mdp.solving import ITERATIVE, METHODS
 from rlnet.members import each_setting
+from rlnet.memory import require_memory
 from rlnet.trust import check_trusted
 
 # What a schedule gives to an exploration: its range, and what it is.
@@ -35,6 +40,8 @@ SCHEDULED = {
     "softmax": (1e-6, float("inf"), "the temperature of exploration=softmax"),
     "count_bonus": (0.0, float("inf"), "c of exploration=count_bonus"),
 }
+# Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.
+PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**15, 16, 16
 SCHEDULE_NAMES = "constant, linear, exponential, cosine, piecewise, episodes"
 
 
@@ -159,6 +166,32 @@ def _check_audit(config: AuditConfig) -> None:
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
 
 
+def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
+    """What is set aside at least, in bytes, by the settings that decide it: what is sure before anything is built."""
+    env, parts = config.env, {}
+    if isinstance(env, RandomWalkConfig):
+        parts[f"env.length={env.length} env.jump={env.jump}"] = PER_OUTCOME * 2.0 * env.length * env.jump
+    if isinstance(env, MaximisationBiasConfig):
+        parts[f"env.actions={env.actions}"] = PER_OUTCOME * float(env.actions)
+    if not isinstance(config, Config):
+        return parts
+    members = float(config.seeds)
+    for values in leaves(config.vary).values():
+        members *= len(values) if isinstance(values, list) else 1
+    shared = f"seeds={config.seeds}" + (f" × vary = {members:.0f} members" if members > config.seeds else "")
+    parts[shared] = PER_MEMBER_STATE * members
+    each = f"{shared} × " if members > 1 else ""
+    algo, network = config.algo, config.network
+    parts[f"{each}algo.envs={algo.envs} × algo.rollout={algo.rollout}"] = PER_ROW * members * algo.envs * algo.rollout
+    if isinstance(algo, ReplayConfig):
+        parts[f"{each}algo.capacity={algo.capacity}"] = PER_ROW * members * algo.capacity
+        parts[f"{each}algo.batch={algo.batch}"] = PER_ROW * members * algo.batch * algo.n_step
+    if isinstance(network, MlpConfig):
+        weights = sum(float(a) * b for a, b in pairwise(network.hidden)) + float(sum(network.hidden))
+        parts[f"{each}network.hidden={list(network.hidden)}"] = PER_WEIGHT * members * weights
+    return parts
+
+
 def check(config: Any) -> Any:
     """The same `Config`, `SolveConfig` or `AuditConfig`, if all its numbers are in range.
 
@@ -167,15 +200,18 @@ def check(config: Any) -> Any:
     """
     if isinstance(config, AuditConfig):
         check_env(config.env)
+        require_memory(_memory(config))
         _check_audit(config)
         return config
     if isinstance(config, Config):
         require(config.seeds >= 1, "seeds", config.seeds, "must be at least 1")
+        require_memory(_memory(config))
         for one in each_setting(config):
             _check_gamma_and_env(one)
             _check_train(one)
     else:
         _check_gamma_and_env(config)
+        require_memory(_memory(config))
         _check_solve(config)
     return config
 

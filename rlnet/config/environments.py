@@ -1,11 +1,14 @@
 """The settings of environments."""
 
 from dataclasses import dataclass, field
+from re import compile as pattern
 from typing import Any
 
 from omegaconf import MISSING
 
 from rlnet.config.settings import Settings, require
+
+NAME = pattern(r"[A-Za-z0-9][\w.-]{0,99}")
 
 
 @dataclass
@@ -79,6 +82,8 @@ class GymnasiumConfig(EnvConfig):
 
 def check_env(env: EnvConfig) -> None:
     """Raise ConfigError where a number of an environment is out of range."""
+    allowed = "must be letters, digits and _ . - alone, a letter or digit first: files are named after it"
+    require(NAME.fullmatch(env.name) is not None, "env.name", repr(env.name), allowed)
     limit = env.max_episode_steps
     require(limit is None or limit >= 1, "env.max_episode_steps", limit, "must be at least 1, or null for no limit")
     if isinstance(env, GridworldConfig):
