@@ -91,3 +91,12 @@ def test_a_huge_penalty_is_paid_where_nothing_else_ends(method):
     rows[0][1] = [(1.0, 1, 1e12, False)]
     with pytest.raises(UnboundedValueError, match="states 0, 1;"):
         solve(FiniteMDP.from_outcomes(rows), 1.0, method=method)
+
+
+@pytest.mark.parametrize("method", ["auto", "policy_iteration", "linear_programming"])
+def test_a_huge_penalty_is_paid_where_avoiding_it_costs_more(method):
+    slow = [(1.0 - 1e-5, 0, -9e8, False), (1e-5, 0, -9e8, True)]
+    mdp = FiniteMDP.from_outcomes({0: {0: slow, 1: [(1.0, 0, -1e12, True)]}})
+    found = solve(mdp, 1.0, method=method, tol=1e3)
+    assert abs(found.v[0] + 1e12) <= found.error_bound
+    np.testing.assert_array_equal(found.policy, [[0, 1]])
