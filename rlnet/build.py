@@ -116,6 +116,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
         n_states=environment.n_states,
         features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
         size=size,
+        several=len(config.member_seeds) > 1,
     )
     actions = _actions(environment, algorithm, device)
     setting = Setting(

@@ -27,6 +27,7 @@ from rlnet.slopes import gradient, possible
 from rlnet.traces import Traces
 
 State = dict[str, Tensor]
+WIDE = 64  # numbers: a multiple of those that any processor computes with at once
 KEEPING = 8  # every so many steps the parameters are kept, for a member that diverges
 _log = logging.getLogger(__name__)
 
@@ -44,9 +45,24 @@ def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     theta.addcmul_(grad, rate, value=-1)
 
 
+def roomy(rows: Tensor) -> Tensor:
+    """A copy [M, P] of rows whose memory goes on to a multiple of `WIDE` numbers, with zeros."""
+    memory = rows.new_zeros(-(-rows.numel() // WIDE) * WIDE)
+    copy = memory[: rows.numel()].view(rows.shape)
+    return copy.copy_(rows)
+
+
+def _with_room(rows: Tensor) -> Tensor:
+    """The rows and the zeros behind them, in one row; copied where they were not made by `roomy`."""
+    size = -(-rows.numel() // WIDE) * WIDE
+    if not rows.is_contiguous() or rows.storage_offset() or rows.untyped_storage().nbytes() != 4 * size:
+        rows = roomy(rows)
+    return rows.as_strided((size,), (1,))
+
+
 def _adam_init(theta: Tensor) -> State:
     count = torch.zeros((), device=theta.device)  # float32 counts to 2^24
-    return {"mean": torch.zeros_like(theta), "square": torch.zeros_like(theta), "steps": count}
+    return {"mean": roomy(torch.zeros_like(theta)), "square": roomy(torch.zeros_like(theta)), "steps": count}
 
 
 def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
@@ -54,16 +70,12 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     mean, square, steps = state["mean"], state["square"], state["steps"]
     if theta.device.type == "cpu":  # one pass over memory instead of eight, for neighbours of the same rate together
         steps.numpy()[...] += 1
-        tensors, rates, first = (theta, grad.contiguous(), mean, square), rate.numpy().ravel().tolist(), 0
+        tensors, rates, first = (theta, grad, mean, square), rate.numpy().ravel().tolist(), 0
         while first < len(rates):
             value, last = rates[first], first + 1
             while last < len(rates) and rates[last] == value:
                 last += 1
-            some = tensors if last - first == len(rates) else [tensor[first:last] for tensor in tensors]
-            torch._fused_adam_(
-                *([tensor] for tensor in some), [], [steps],
-                lr=value, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
-            )  # fmt: skip
+            _adam_on_cpu(tensors if last - first == len(rates) else [x[first:last] for x in tensors], value, steps)
             first = last
         return
     steps += 1
@@ -74,6 +86,22 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     root = (1 - 0.999**count).sqrt().to(theta.dtype)
     size = (rate / (1 - 0.9**count)).to(theta.dtype)
     theta.addcdiv_(mean * size, square.sqrt().div_(root).add_(1e-8), value=-1)
+
+
+def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor) -> None:
+    """One rate for all of (theta, gradient, mean, square), [m, P] each.
+
+    The last numbers of a row that do not fill a vector of the processor are rounded in another way than the others,
+    and which ones these are depends on how many members there are: hence the room behind them.
+    """
+    wide = [_with_room(tensor) for tensor in tensors]
+    torch._fused_adam_(
+        *([tensor] for tensor in wide), [], [steps],
+        lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+    )  # fmt: skip
+    for tensor, row in zip(tensors, wide, strict=True):
+        if tensor.data_ptr() != row.data_ptr() and tensor is not tensors[1]:
+            tensor.copy_(row[: tensor.numel()].view(tensor.shape))
 
 
 def _norms(grad: Tensor) -> Tensor:
@@ -136,8 +164,8 @@ class Learner:
         measured = algorithm.act is by_policy and isinstance(setting.actions, Gaussian)
         self._max_kl = config.max_kl if measured else None
         self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
-        self.theta = self.layout.init(Streams(seeds, "network", device))  # [M, P]; its memory stays where it is
-        self._grad = torch.empty_like(self.theta)
+        self.theta = roomy(self.layout.init(Streams(seeds, "network", device)))  # [M, P]; its memory stays where it is
+        self._grad = roomy(torch.zeros_like(self.theta))
         self._state = self._optimizer.init(self.theta)
         self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
         # The current parameters by role and name, without gradient: views that follow every step.

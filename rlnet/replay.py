@@ -230,7 +230,7 @@ class Replay:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on with the same batches; all tensors with the members in front."""
-        priorities = {"mass": self._mass, "top": self._top}
+        priorities = {"mass": None if self._drawable is None else self._mass, "top": self._top}
         ring = self._ring
         if isinstance(ring, np.ndarray):
             ring = {name: torch.from_numpy(ring[name].copy()) for name in STORED}
@@ -250,7 +250,9 @@ class Replay:
                 records[name] = tensor.numpy()
             self._ring = records
         self._numbers.load_state_dict(state["numbers"])
-        self._mass, self._top = state["mass"], state["top"]
+        self._top = state["top"]
+        if state["mass"] is not None:
+            self._mass = state["mass"]
         if self.prioritised and self._ring is not None:
             begins = self._begins(torch.arange(self.slots, device=self._mass.device))
             mass = self._mass.view(len(self._mass), self.slots, -1) * begins.view(-1, 1)

@@ -23,7 +23,7 @@ from rlnet.config import Config, RunFailed
 from rlnet.interrupt import ignored_by_children
 from rlnet.members import joined, part_of, split
 from rlnet.run import Run
-from rlnet.threads import set_threads
+from rlnet.threads import before_fork, set_threads
 from rlnet.update import learn
 
 # The name in the log of what an exploration's schedule gives.
@@ -87,6 +87,7 @@ class Shares:
         self._members, self._others = [range(len(run.steps))], []
         self._pace = TURN  # seconds that an update took in the last turn
         if self._alone is None:
+            before_fork()
             parts = split(run.config, processes)
             self._members = [members for _, members in parts]
             # What a run that goes on has done; a share that is new begins by itself as the whole would.

@@ -16,18 +16,20 @@ The moments that Adam keeps for a unit that is no longer active shrink to denorm
 Adam step of 4,610 parameters take 109 µs in place of 6. Training counts them as zero.
 """
 
+import ctypes
 import multiprocessing
 import os
 import sys
 import warnings
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from rlnet.config import EpochsConfig, ReplayConfig, require
 from rlnet.members import most_parts
 from rlnet.run import Run
 
+PAUSE_HARD = 2  # omp_pause_hard: the threads end
 PER_THREAD = 2**24  # multiply-adds of one update that repay a thread: 16 million, about a millisecond
 MEMBERS_EACH, STEPS_EACH = 4, 100_000  # members, and steps of all of them together, that repay a process
 
@@ -71,6 +73,18 @@ def set_threads(run: Run, processes: int = 1) -> int:
     threadpool_limits(1, user_api="blas")
     torch.set_num_threads(count)
     return count
+
+
+def before_fork() -> None:
+    """Have OpenMP end the threads that it may have begun here: a child that is forked beside them
+    waits for them forever.
+    They begin again when they are needed.
+    """
+    for library in threadpool_info():
+        if library["user_api"] == "openmp":
+            loaded = ctypes.CDLL(library["filepath"])
+            if hasattr(loaded, "omp_pause_resource_all"):  # OpenMP 5.0
+                loaded.omp_pause_resource_all(PAUSE_HARD)
 
 
 def _allowed(most: int) -> int:

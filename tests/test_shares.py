@@ -45,17 +45,17 @@ def options_of(algo: str) -> tuple[str, ...]:
     return (*own, *(REPLAYS if algos.load(algo).replays else ()))
 
 
-def assert_same(ours, theirs, path=""):
-    """The same state, up to the rounding of batched products; the same draws; the configs apart."""
+def assert_same(ours, theirs, path="", rounded=False):
+    """The same state bit for bit, or up to the rounding of products; the same draws; the configs apart."""
     if isinstance(ours, dict):
         assert ours.keys() == theirs.keys(), path
-        for name in ours.keys() - {"config"}:
-            assert_same(ours[name], theirs[name], f"{path}/{name}")
+        for name in ours.keys() - {"config", "record", "scores", "compare"}:
+            assert_same(ours[name], theirs[name], f"{path}/{name}", rounded)
     elif isinstance(ours, list):
         for k, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            assert_same(one, other, f"{path}/{k}")
+            assert_same(one, other, f"{path}/{k}", rounded)
     elif isinstance(ours, Tensor):
-        close = CLOSE if ours.is_floating_point() else {"rtol": 0, "atol": 0}
+        close = CLOSE if rounded and ours.is_floating_point() else {"rtol": 0, "atol": 0}
         torch.testing.assert_close(ours, theirs, **close, equal_nan=True, msg=lambda text: f"{path}: {text}")
     else:
         assert ours == theirs, path
@@ -97,7 +97,7 @@ def whole(state: Run, count: int, until: int | None = None) -> Run:
 def test_every_algorithm_is_in_three_processes_what_it_is_in_one(algo):
     options = (*options_of(algo), "seeds=5", "seed=3")
     one, three = whole(make_run(*options), 1), whole(make_run(*options), 3)
-    assert_same(comparable(one), comparable(three))
+    assert_same(comparable(one), comparable(three), rounded=algo == "sac" or algos.load(algo).whole_episodes)
     assert int(three.steps.min()) >= 160
     assert not torch.equal(three.learner.theta[0], make_run(*options).learner.theta[0]), "something was learned"
 
@@ -116,7 +116,15 @@ def test_every_algorithm_is_in_three_processes_what_it_is_in_one(algo):
 def test_whatever_a_member_depends_on_goes_with_it(options):
     options = (*options, "vary.gamma=[0.5,0.8,0.9]", "seeds=2", "steps=300", "algo.envs=2")
     one, two = whole(make_run(*options), 1), whole(make_run(*options), 2)
-    assert_same(comparable(one), comparable(two))
+    assert_same(comparable(one), comparable(two), rounded="network.activation=silu" in options)
+
+
+@pytest.mark.parametrize("options", [("env=cartpole", "algo.rollout=20", "steps=400"), ("env=gridworld", "steps=1500")])
+def test_ppo_with_adam_is_the_same_bit_for_bit_where_each_member_has_a_process(options):
+    options = (*options, "algo=ppo", "algo.envs=3", "seeds=3", "vary.learning_rate=[1e-3,2e-3]")
+    assert_same(comparable(whole(make_run(*options), 1)), comparable(whole(make_run(*options), 3)))
+    pair = ("algo=ppo", "env=random_walk", "seeds=2", "steps=400")  # two processes of one member each
+    assert_same(comparable(whole(make_run(*pair), 1)), comparable(whole(make_run(*pair), 2)))
 
 
 def rows(folder):
@@ -130,11 +138,11 @@ def test_the_files_of_a_run_do_not_depend_on_the_number_of_processes(tmp_path):
     options += ("compare_every=800", "checkpoint_every=1000")
     one, two = (run(composed(*options, f"processes={n}"), tmp_path / str(n)) for n in (1, 2))
     for ours, theirs in zip(rows(tmp_path / "1"), rows(tmp_path / "2"), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4, nan_ok=True)
+        assert ours == pytest.approx(theirs, rel=0, abs=0, nan_ok=True)
     assert [row["member"] for row in rows(tmp_path / "2")[:6]] == list(range(6))
     values = [np.load(tmp_path / str(n) / "values.npz") for n in (1, 2)]
     for name in values[0]:
-        np.testing.assert_allclose(values[0][name], values[1][name], **CLOSE, err_msg=name)
+        np.testing.assert_array_equal(values[0][name], values[1][name], err_msg=name)
     assert_same(one.run.state_dict(), two.run.state_dict())
     stored = torch.load(tmp_path / "2" / "checkpoint.pt", weights_only=True)
     assert_same(stored, two.run.state_dict())
@@ -148,7 +156,7 @@ def test_a_run_goes_on_in_another_number_of_processes(algo):
     resumed = make_run(*options)
     resumed.load_state_dict(half)
     assert 80 <= int(resumed.steps.min()) < int(uninterrupted.steps.min())
-    assert_same(comparable(uninterrupted), comparable(whole(resumed, 3)))
+    assert_same(comparable(uninterrupted), comparable(whole(resumed, 3)), rounded=algo == "mc")
 
 
 @pytest.mark.parametrize(

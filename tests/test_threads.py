@@ -1,6 +1,8 @@
 """Threads of torch: what the work repays, what is asked for, never more than there are cores."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,3 +72,34 @@ def test_numpy_multiplies_with_one_thread_and_denormal_numbers_count_as_zero():
     assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {1}
     assert (small * np.float32(0.5) == 0).all()
     assert (torch.from_numpy(small) * 0.5 == 0).all()
+
+
+FORKED = """
+import os, time
+import torch
+from rlnet.threads import before_fork
+
+torch.set_num_threads(4)  # as on a machine with four cores
+x = torch.ones(1000, 1000)
+(x @ x).exp()
+before_fork()
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(4)
+    (x @ x).exp()
+    os._exit(7)
+for _ in range(600):
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        break
+    time.sleep(0.05)
+else:
+    os.kill(child, 9)
+(x @ x).exp()
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_process_that_is_forked_after_parallel_work_does_parallel_work():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "7"

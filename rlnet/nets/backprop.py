@@ -50,6 +50,7 @@ class _Space:
         self.key = members, rows, dtype, kept
         size = max(1, CHUNK // max(1, rows * max(net.widths[1:]) * dtype.itemsize))
         few = min(members, size)
+        alone = members == 1 and not net.several
         widths, shape = [width + 1 for width in net.widths[net.indexed : -1]], (members if kept else few, rows)
         # In one piece: from 4 MiB on numpy asks for huge pages.
         block, values = np.ones(prod(shape) * sum(widths), dtype), [None] if net.indexed else []
@@ -60,8 +61,8 @@ class _Space:
         self.index: Array | None = None
         self.parts = []
         for start in range(0, members, size):
-            where = 0 if members == 1 else slice(start, min(start + size, members))
-            short = where if members == 1 else slice(0, where.stop - start)
+            where = 0 if alone else slice(start, min(start + size, members))
+            short = where if alone else slice(0, where.stop - start)
             inputs = [None if x is None else x[where if kept else short] for x in values]
             views = zip(*((None, None, None) if x is None else _views(x) for x in inputs), strict=True)
             gradients = [None if x is None else x[short] for x in (None, *scratch)]
@@ -84,6 +85,8 @@ class Perceptron:
     activation: str
     indexed: bool  # observations are indices of rows of the first weights
     features: Array | None = None  # [S, I]: observations are indices of these rows
+    # Whether members are ever several. One alone is computed with in another order, faster; a share of one is not.
+    several: bool = False
 
     @property
     def of_indices(self) -> bool:

@@ -35,6 +35,7 @@ class Inputs:
     n_states: int | None  # S where observations are state indices
     features: Tensor | None  # [S, F] of the states, where the environment has them
     size: int | None  # length of a vector observation
+    several: bool = False  # whether members are ever several, though a process may have one of them alone
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:
@@ -160,13 +161,14 @@ class _Seen:
     width: int
     indexed: bool = False  # one-hot: the observation is the index of what is 1
     features: Tensor | None = None  # [S, width]: the observation is the index of a row; else it is the vector itself
+    several: bool = False
 
     def encode(self, obs: Tensor) -> Tensor:
         return obs if self.features is None else torch.nn.functional.embedding(obs, self.features)
 
     def perceptron(self, widths: Sequence[int], activation: str) -> Perceptron:
         features = None if self.features is None else self.features.cpu().numpy()
-        return Perceptron((self.width, *widths), activation, self.indexed, features)
+        return Perceptron((self.width, *widths), activation, self.indexed, features, self.several)
 
 
 def number() -> Network:
@@ -181,13 +183,13 @@ def number() -> Network:
 def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
     """How a network sees an observation."""
     if inputs.size is not None:
-        return _Seen(inputs.size)
+        return _Seen(inputs.size, several=inputs.several)
     if one_hot:
-        return _Seen(inputs.n_states, indexed=True)
+        return _Seen(inputs.n_states, indexed=True, several=inputs.several)
     if inputs.features is None:
         other = "network=tabular or network=mlp network.input=one_hot"
         raise ConfigError(f"network={name}: env={inputs.env} has no features for its states; use {other}")
-    return _Seen(inputs.features.shape[1], features=inputs.features)
+    return _Seen(inputs.features.shape[1], features=inputs.features, several=inputs.several)
 
 
 def make_network(

@@ -31,7 +31,7 @@ def forward(net: Perceptron, flat: np.ndarray) -> Callable[[np.ndarray], np.ndar
 
 def _prepared(net: Perceptron, flat: np.ndarray, envs: int) -> Callable[[np.ndarray], np.ndarray]:
     """`forward` for so many environments per member. One row alone is a vector: its products take half the time."""
-    one, members, layers = len(flat) == envs == 1, np.arange(len(flat))[:, None], net.layers(flat)
+    one, members, layers = len(flat) == envs == 1 and not net.several, np.arange(len(flat))[:, None], net.layers(flat)
     lead = () if one else (len(flat), envs)
     if one:
         layers = [layer[0] for layer in layers]

@@ -1,0 +1,156 @@
+"""Runs that are killed at random moments and gone on with: do they end as they would have ended?
+
+Every kind of data and of state has a run here. Each is run once to its end, and then again and again: killed by SIGKILL
+after a random time, sometimes once more while it goes on, and gone on with until it ends. Then metrics.csv without
+`time/*`, comparison.json without the seconds of the exact solution, values.npz and the last checkpoint must be equal,
+bit for bit. The runs compare at their cadence (`compare_share=1`): what a cap leaves out goes by the clock.
+"""
+
+import csv
+import json
+import multiprocessing
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from rlnet.checkpoint import NEWEST, checkpoints, read_checkpoint
+from rlnet.cli import opened
+from rlnet.config import register
+from rlnet.train import run
+from rlnet.validate import from_hydra
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+REPLAY = ("algo.learning_starts=40", "algo.capacity=400", "algo.batch=8")
+WALK = ("env=random_walk", "gamma=0.9", "algo.envs=2")
+SCENARIOS: dict[str, tuple[str, ...]] = {
+    "rollouts": (*WALK, "algo=q_learning", "seeds=2", "steps=1600"),
+    "lookback": (*WALK, "algo=n_step_sarsa", "steps=1600"),
+    "whole episodes": (*WALK, "algo=reinforce", "algo.rollout=40", "steps=1200"),
+    "members of different length": (*WALK, "algo=mc_control", "algo.rollout=40", "vary.gamma=[0.8,0.9]", "steps=1200"),
+    "replay": (*WALK, "algo=dqn", "algo.updates=2", *REPLAY, "steps=800"),
+    "prioritised replay": (*WALK, "algo=double_dqn", *REPLAY, "algo.priority=0.6", "algo.n_step=3", "steps=800"),
+    "traces": (*WALK, "algo=sarsa_lambda", "optimizer=sgd", "steps=800"),
+    "noisy": (*WALK, "algo=dqn", *REPLAY, "exploration=noisy", "schedule=none", "steps=800"),
+    "ppo": ("env=cartpole", "algo=ppo", "algo.rollout=32", "steps=3000", "seeds=2"),
+    "sac": ("env=pendulum", "algo=sac", *REPLAY, "steps=400"),
+    "module network": (*WALK, "algo=q_learning", "network=module", "network.target=torch.nn.Tanh", "steps=1600"),
+    "processes": (*WALK, "algo=q_learning", "seeds=3", "processes=2", "steps=1600"),
+    "an environment by its own code": ("env=cartpole", "env.id=Acrobot-v1", "algo=a2c", "steps=600"),
+    "vary": (*WALK, "algo=sarsa", "vary.learning_rate=[1e-3,1e-2]", "seeds=2", "steps=1600"),
+}
+
+
+def attack(kills: int, seed: int, only: str = "", show: Callable[[str], None] = print) -> int:
+    """Kill so many runs, one kind after the other; how many did not end as they should.
+
+    Args:
+        kills: runs that are killed at least once.
+        seed: of the moments.
+        only: a part of the names of the kinds.
+        show: takes a line.
+    """
+    torch.set_num_threads(1)  # what is forked from here may begin threads of its own
+    moments, failed = random.Random(seed), 0
+    chosen = {name: options for name, options in SCENARIOS.items() if only in name}
+    with tempfile.TemporaryDirectory() as place:
+        whole: dict[str, float] = {}
+        for k in range(kills):
+            name = list(chosen)[k % len(chosen)]
+            reference, folder = Path(place, name), Path(place, f"{name} {k}")
+            if name not in whole:
+                began = time.perf_counter()
+                _finish(chosen[name], reference)
+                whole[name] = time.perf_counter() - began
+            killed = _kill_and_finish(chosen[name], folder, whole[name], moments)
+            wrong = differences(reference, folder)
+            failed += bool(wrong)
+            show(f"{k + 1}/{kills} {name}, killed {', '.join(killed)}: {'; '.join(wrong) or 'equal'}")
+    return failed
+
+
+def _kill_and_finish(options: tuple[str, ...], folder: Path, seconds: float, moments: random.Random) -> list[str]:
+    """Kill a run, perhaps twice, and go on with it to its end; at which moments it was killed."""
+    said = []
+    for _ in range(moments.choice((1, 1, 2))):
+        process = _start(options, folder)
+        process.join(moments.uniform(0, 1.05 * seconds))
+        alive = process.is_alive()
+        if alive:
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        found = checkpoints(folder)
+        step = int(read_checkpoint(found[0])["steps"].max()) if found else "the start"
+        said.append(f"after {step}" if alive else "too late")
+    _finish(options, folder)
+    return said
+
+
+def _finish(options: tuple[str, ...], folder: Path) -> None:
+    process = _start(options, folder)
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"{folder.name}: ended with exit code {process.exitcode}")
+
+
+def _start(options: tuple[str, ...], folder: Path) -> multiprocessing.Process:
+    """The run in a process of its own; it goes on where the folder holds it already."""
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(options, folder))
+    process.start()
+    return process
+
+
+def _run(options: tuple[str, ...], folder: Path) -> None:
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 1)
+    steps = int(next(option for option in options if option.startswith("steps=")).removeprefix("steps="))
+    cadence = [f"log_every={steps // 12}", f"compare_every={steps // 7}", f"checkpoint_every={steps // 9}"]
+    more = [f"resume='{folder}'"] if (folder / ".hydra" / "config.yaml").exists() else []
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose("train", opened([*options, *cadence, "compare_share=1", *more]))
+    run(from_hydra(composed), folder)
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What two finished runs left that is not equal."""
+    wrong = []
+    if _rows(one) != _rows(other):
+        wrong.append("metrics.csv differs")
+    if (one / "values.npz").exists():
+        ours, theirs = (dict(np.load(folder / "values.npz")) for folder in (one, other))
+        wrong += [f"values.npz: {name} differs" for name in ours if not _same(ours[name], theirs[name])]
+        if _scores(one) != _scores(other):
+            wrong.append("comparison.json differs")
+    ours, theirs = (read_checkpoint(folder / NEWEST) for folder in (one, other))
+    parts = "learner", "steps", "visits"
+    return wrong + [f"{NEWEST}: {name} differs" for name in parts if not _same(ours[name], theirs[name])]
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+
+def _scores(folder: Path) -> Any:
+    document = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    return {**document, "exact": {**document["exact"], "seconds": None}}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, torch.Tensor):
+        return one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
+    return one.tobytes() == other.tobytes() if isinstance(one, np.ndarray) else one == other
