@@ -52,10 +52,11 @@ def roomy(rows: Tensor) -> Tensor:
     return copy.copy_(rows)
 
 
-def _with_room(rows: Tensor) -> Tensor:
-    """The rows and the zeros behind them, in one row; copied where they were not made by `roomy`."""
+def _with_room(rows: Tensor, whole: bool) -> Tensor:
+    """The rows and the zeros behind them, in one row; copied where they are a part or were not made by `roomy`."""
     size = -(-rows.numel() // WIDE) * WIDE
-    if not rows.is_contiguous() or rows.storage_offset() or rows.untyped_storage().nbytes() != 4 * size:
+    made = whole and rows.is_contiguous() and not rows.storage_offset()
+    if not made or rows.untyped_storage().nbytes() != rows.element_size() * size:
         rows = roomy(rows)
     return rows.as_strided((size,), (1,))
 
@@ -75,7 +76,8 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
             value, last = rates[first], first + 1
             while last < len(rates) and rates[last] == value:
                 last += 1
-            _adam_on_cpu(tensors if last - first == len(rates) else [x[first:last] for x in tensors], value, steps)
+            whole = last - first == len(rates)
+            _adam_on_cpu(tensors if whole else [x[first:last] for x in tensors], value, steps, whole)
             first = last
         return
     steps += 1
@@ -88,13 +90,13 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
     theta.addcdiv_(mean * size, square.sqrt().div_(root).add_(1e-8), value=-1)
 
 
-def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor) -> None:
-    """One rate for all of (theta, gradient, mean, square), [m, P] each.
+def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor, whole: bool) -> None:
+    """One rate for all of (theta, gradient, mean, square), [m, P] each: the whole tensors, or parts of them.
 
     The last numbers of a row that do not fill a vector of the processor are rounded in another way than the others,
     and which ones these are depends on how many members there are: hence the room behind them.
     """
-    wide = [_with_room(tensor) for tensor in tensors]
+    wide = [_with_room(tensor, whole) for tensor in tensors]
     torch._fused_adam_(
         *([tensor] for tensor in wide), [], [steps],
         lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
