@@ -6,7 +6,7 @@ Exit code 0 where nothing is found, 1 where a simulator and the model differ, 2 
 import sys
 from pathlib import Path
 
-from rlnet.cli import launch
+from rlnet.commands.command_line import launch
 from rlnet.config import AuditConfig, RunFailed
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rlnet.cli import answer
+from rlnet.commands.command_line import answer
 
 # Files hold the numbers in full, so only the order of floating-point sums may differ.
 TOLERANCE = 1e-9
@@ -21,9 +21,9 @@ def main() -> int:
 
 
 def _compare(folder: Path, trust: bool, diagnose: bool) -> int:
+    from rlnet.experiment.comparison_files import rescore
     from rlnet.report.page import write_page
     from rlnet.report.summary import show_rescored
-    from rlnet.verdict import rescore
 
     result = rescore(folder, trust)
     show_rescored(result, folder)

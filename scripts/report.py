@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rlnet.cli import answer
+from rlnet.commands.command_line import answer
 
 
 def main() -> int:

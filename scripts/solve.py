@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from rlnet.cli import launch
+from rlnet.commands.command_line import launch
 from rlnet.config import SolveConfig
 
 SILENT_SECONDS = 2.0  # a solve that takes longer shows how far it is
@@ -13,7 +13,7 @@ def job(config: SolveConfig, folder: Path) -> None:
     """Solve, print the grid, write solution.npz. After Ctrl-C the same, with the best values so far."""
     from rich.console import Console
 
-    from rlnet.exact import solve_and_write
+    from rlnet.experiment.solve_job import solve_and_write
     from rlnet.report.summary import show_solution
 
     status = Console(stderr=True).status("solving")

@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from rlnet.cli import launch
+from rlnet.commands.command_line import launch
 from rlnet.config import Config
 
 
 def job(config: Config, folder: Path) -> None:
     """One run: train, write its page, then show what was learned beside the truth."""
-    from rlnet.train import run
+    from rlnet.learning.training_loop import run
 
     files = run(config, folder).files
     # Loaded now, so that the first update need not wait for it.

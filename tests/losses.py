@@ -6,12 +6,12 @@ import torch
 from rlnet import algos
 from rlnet.algos import Setting
 from rlnet.config import OptimizerConfig, TabularConfig
-from rlnet.data import Rollout
-from rlnet.distributions import Categorical
-from rlnet.explore import epsilon_greedy
-from rlnet.learner import Learner
+from rlnet.data.rollout import Rollout
+from rlnet.learning.learner import Learner
 from rlnet.mdp import FiniteMDP
 from rlnet.nets import Inputs, make_network
+from rlnet.policies.distributions import Categorical
+from rlnet.policies.exploration import epsilon_greedy
 
 GAMMA = 0.85
 EPSILON = 0.3

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from rlnet.build import assemble, build
-from rlnet.cli import opened
+from rlnet.commands.command_line import opened
 from rlnet.config import Config, register
-from rlnet.data import Rollout
+from rlnet.config.validation import from_hydra
+from rlnet.data.rollout import Rollout
 from rlnet.envs.make import from_model
+from rlnet.experiment.problem import assemble, build
+from rlnet.learning.training_state import Run
+from rlnet.learning.updates import learn
 from rlnet.mdp import FiniteMDP
-from rlnet.run import Run
-from rlnet.update import learn
-from rlnet.validate import from_hydra
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -50,7 +50,7 @@ def finish(run: Run) -> Run:
 
 
 def update(run: Run, times: int = 1) -> Rollout:
-    """Collect and learn, as the loop of `rlnet.train` does; the last rollout."""
+    """Collect and learn, as the loop of `rlnet.learning.training_loop` does; the last rollout."""
     for _ in range(times):
         rollout = run.collect()
         learn(run, rollout)

@@ -3,8 +3,7 @@
 import pytest
 from support import composed
 
-from rlnet import memory
-from rlnet.config import ConfigError
+from rlnet.config import ConfigError, memory
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from rlnet.algos.contract import Algorithm, Setting
+from rlnet.algos.algorithm import Algorithm, Setting
 from rlnet.config import ConfigError
 
 __all__ = ["Algorithm", "Setting", "load", "names"]
 
 
-SHARED = ("contract", "parts")
+SHARED = ("algorithm", "eligibility_traces", "loss_terms", "returns")  # what they are made of
 
 
 def names() -> list[str]:

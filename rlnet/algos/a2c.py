@@ -7,10 +7,10 @@ end of the rollout, Â_t = R_{t+1} + … + γ^{T−t}·V(S_T) − V(S_t). With �
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, baseline_of_others, ends, following_values, policy_gradient, regression
-from rlnet.data import Rollout
-from rlnet.returns import gae
+from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_policy
+from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, ends, following_values, policy_gradient, regression
+from rlnet.algos.returns import gae
+from rlnet.data.rollout import Rollout
 
 
 def advantages(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor]:

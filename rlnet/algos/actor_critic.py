@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, baseline_of_others, one_step, policy_gradient, regression
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_policy
+from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, one_step, policy_gradient, regression
+from rlnet.data.rollout import Rollout
 
 
 def loss(

@@ -1,8 +1,8 @@
 """Double DQN: the current network chooses the action, the target network values it (van Hasselt et al. 2016)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import REPLAY_HYPER, over_the_segment, take
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment, take
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

@@ -7,11 +7,11 @@ that chose the action is not (S&B section 6.7). Actions are chosen by the mean o
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_values
-from rlnet.algos.parts import ends, expectation, regression, take
-from rlnet.data import Rollout
-from rlnet.explore import greedy
-from rlnet.returns import td_target
+from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_values
+from rlnet.algos.loss_terms import ends, expectation, regression, take
+from rlnet.algos.returns import td_target
+from rlnet.data.rollout import Rollout
+from rlnet.policies.exploration import greedy
 
 
 def loss(

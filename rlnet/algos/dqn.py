@@ -3,10 +3,10 @@
 With n_step > 1 a target takes n rewards before it bootstraps, uncorrected for the behaviour (Hessel et al. 2018).
 """
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import REPLAY_HYPER, over_the_segment
-from rlnet.data import Rollout
-from rlnet.derivatives import largest
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment
+from rlnet.data.rollout import Rollout
+from rlnet.numerics.loss_derivatives import largest
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

@@ -1,8 +1,8 @@
 """Expected Sarsa: learn Q of the policy that acts, averaging over its next action (S&B section 6.6)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import expectation, one_step
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import expectation, one_step
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

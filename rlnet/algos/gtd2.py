@@ -7,9 +7,9 @@ that are not linear, the term with the second derivative of V is left out.
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_given
 from rlnet.algos.tdc import projected_step
-from rlnet.data import Rollout
+from rlnet.data.rollout import Rollout
 
 
 def loss(

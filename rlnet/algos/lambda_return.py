@@ -5,10 +5,10 @@
 
 from torch import Tensor
 
-from rlnet import returns
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
-from rlnet.algos.parts import ends
-from rlnet.data import Rollout
+from rlnet.algos import returns
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.loss_terms import ends
+from rlnet.data.rollout import Rollout
 
 
 def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:

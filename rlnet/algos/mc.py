@@ -3,10 +3,10 @@
 Every visit of a state counts, or (`visits=first`) only the first one in an episode, whose returns are independent.
 """
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
-from rlnet.algos.parts import complete_returns
-from rlnet.data import Rollout
-from rlnet.returns import first_visits
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.loss_terms import complete_returns
+from rlnet.algos.returns import first_visits
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

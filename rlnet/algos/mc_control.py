@@ -1,9 +1,9 @@
 """On-policy Monte Carlo control: learn Q of the exploring policy from complete returns (S&B section 5.4)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import complete_returns
-from rlnet.data import Rollout
-from rlnet.returns import first_visits
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import complete_returns
+from rlnet.algos.returns import first_visits
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

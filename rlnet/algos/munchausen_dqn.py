@@ -9,10 +9,10 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import REPLAY_HYPER
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import REPLAY_HYPER
 from rlnet.algos.soft_q import scaled_log_policy, soft_target, soft_value
-from rlnet.data import Rollout
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

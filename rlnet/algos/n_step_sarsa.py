@@ -3,11 +3,11 @@
 A row waits for the n rows after it; at a truncation the expectation over the next action stands in for it, as in Sarsa.
 """
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import ends
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import ends
+from rlnet.algos.returns import n_step_return
 from rlnet.algos.sarsa import next_values
-from rlnet.data import Rollout
-from rlnet.returns import n_step_return
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

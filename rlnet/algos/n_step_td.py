@@ -4,10 +4,10 @@ A row waits for the n − 1 rows after it. `one_by_one` gathers a whole episode 
 does, one state after the other, each target from the values as they are by then: nobody acts on V, so nothing is lost.
 """
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
-from rlnet.algos.parts import ends
-from rlnet.data import Rollout
-from rlnet.returns import n_step_return
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.loss_terms import ends
+from rlnet.algos.returns import n_step_return
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

@@ -4,10 +4,10 @@
 ratios up to it: both without bias. `weighted` weighs the squared error: with a bias that vanishes, and less variance.
 """
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
-from rlnet.algos.parts import complete_returns, ends, ratio
-from rlnet.data import Rollout
-from rlnet.returns import importance_sampled_return, product_of_ratios
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.loss_terms import complete_returns, ends, ratio
+from rlnet.algos.returns import importance_sampled_return, product_of_ratios
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.a2c import advantages
-from rlnet.algos.contract import Algorithm, Hyper, Loss, Metrics, Params, Setting, Slopes, by_policy
-from rlnet.algos.parts import POLICY_HYPER, mean, regression, total
-from rlnet.data import Rollout
-from rlnet.derivatives import (
+from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Metrics, Params, Setting, Slopes, by_policy
+from rlnet.algos.loss_terms import POLICY_HYPER, mean, regression, total
+from rlnet.data.rollout import Rollout
+from rlnet.numerics.loss_derivatives import (
     Array,
     clipped_gain,
     clipped_gain_by_hand,

@@ -1,9 +1,9 @@
 """Q-learning: learn Q* while following another policy (S&B section 6.5; Watkins 1989)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import one_step
-from rlnet.data import Rollout
-from rlnet.derivatives import largest
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import one_step
+from rlnet.data.rollout import Rollout
+from rlnet.numerics.loss_derivatives import largest
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_values
-from rlnet.algos.parts import ends, rms, total
-from rlnet.data import Rollout
-from rlnet.returns import n_step_return
+from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Params, Setting, by_values
+from rlnet.algos.loss_terms import ends, rms, total
+from rlnet.algos.returns import n_step_return
+from rlnet.data.rollout import Rollout
 
 
 def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:

@@ -6,9 +6,9 @@ has the same mean: that of J where `state_discount` is 1 and every return is sam
 
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_policy
-from rlnet.algos.parts import POLICY_HYPER, baseline_of_others, complete_returns, policy_gradient, regression
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_policy
+from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, complete_returns, policy_gradient, regression
+from rlnet.data.rollout import Rollout
 
 
 def loss(

@@ -5,9 +5,9 @@ It converges, off-policy too, but to the minimum of E[δ²], which is not V^π w
 
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given
-from rlnet.algos.parts import ends, ratio, regression
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.loss_terms import ends, ratio, regression
+from rlnet.data.rollout import Rollout
 
 
 def loss(

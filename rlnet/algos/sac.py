@@ -9,10 +9,10 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_policy
-from rlnet.algos.parts import regression, total
+from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Params, Setting, by_policy
+from rlnet.algos.loss_terms import regression, total
 from rlnet.algos.sac_discrete import CRITICS, soft_target
-from rlnet.data import Rollout
+from rlnet.data.rollout import Rollout
 
 
 def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:

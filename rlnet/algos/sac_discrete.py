@@ -7,10 +7,10 @@ samples. Two critics are learned and the lower of them is believed, in the targe
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Loss, Params, Setting, by_policy
-from rlnet.algos.parts import ends, expectation, regression, take, total
-from rlnet.data import Rollout
-from rlnet.returns import n_step_return
+from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Params, Setting, by_policy
+from rlnet.algos.loss_terms import ends, expectation, regression, take, total
+from rlnet.algos.returns import n_step_return
+from rlnet.data.rollout import Rollout
 
 CRITICS = ("q", "q2")
 

@@ -7,9 +7,9 @@ expectation over the one that would have been drawn stands in for it.
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import expectation, one_step, take
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import expectation, one_step, take
+from rlnet.data.rollout import Rollout
 
 
 def next_values(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:

@@ -1,9 +1,9 @@
 """Sarsa(λ): on-policy TD control with eligibility traces (S&B sections 12.7 and, with dutch traces, 12.8)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_values
-from rlnet.algos.parts import ends, take
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Sight, by_values
+from rlnet.algos.loss_terms import ends, take
 from rlnet.algos.sarsa import next_values
-from rlnet.data import Rollout
+from rlnet.data.rollout import Rollout
 
 
 def online(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Sight:

@@ -8,9 +8,9 @@ consistency, Nachum et al. 2017).
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_values
-from rlnet.algos.parts import REPLAY_HYPER, over_the_segment, take
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment, take
+from rlnet.data.rollout import Rollout
 
 
 def soft_value(q: Tensor, temperature: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """TD(0) prediction: learn V of a given policy by bootstrapping (S&B section 6.1; Sutton 1988)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Target, by_given
-from rlnet.algos.parts import one_step, ratio
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.loss_terms import one_step, ratio
+from rlnet.data.rollout import Rollout
 
 
 def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

@@ -1,8 +1,8 @@
 """TD(λ) prediction with eligibility traces, online (S&B section 12.2; Sutton 1988)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_given
-from rlnet.algos.parts import ends
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Sight, by_given
+from rlnet.algos.loss_terms import ends
+from rlnet.data.rollout import Rollout
 
 
 def online(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Sight:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import Algorithm, Hyper, Metrics, Params, Setting, by_given
-from rlnet.algos.parts import ends, ratio, regression, total
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.loss_terms import ends, ratio, regression, total
+from rlnet.data.rollout import Rollout
 
 
 def projected_step(

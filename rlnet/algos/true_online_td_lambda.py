@@ -3,7 +3,7 @@
 That holds for functions that are linear in their parameters, and one environment per member.
 """
 
-from rlnet.algos.contract import Algorithm, by_given
+from rlnet.algos.algorithm import Algorithm, by_given
 from rlnet.algos.td_lambda import online
 
 ALGORITHM = Algorithm(

@@ -1,8 +1,8 @@
 """Watkins's Q(λ): Q-learning with traces that reach back to the last exploratory action (S&B section 12.10)."""
 
-from rlnet.algos.contract import Algorithm, Hyper, Params, Setting, Sight, by_values
-from rlnet.algos.parts import ends, take
-from rlnet.data import Rollout
+from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Sight, by_values
+from rlnet.algos.loss_terms import ends, take
+from rlnet.data.rollout import Rollout
 
 
 def online(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Sight:

@@ -9,7 +9,7 @@ from rlnet.audit.evidence import Evidence, gather
 from rlnet.audit.sources import Source
 from rlnet.compare import reachable
 from rlnet.mdp import FiniteMDP
-from rlnet.mdp.exact_tests import POWER, holm, outcome_levels, smallest_error
+from rlnet.mdp.belief.exact_tests import POWER, holm, outcome_levels, smallest_error
 
 
 @dataclass(frozen=True)

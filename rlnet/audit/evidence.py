@@ -7,7 +7,7 @@ import numpy as np
 
 from rlnet.audit.sources import Seen, Source
 from rlnet.mdp import FiniteMDP
-from rlnet.mdp.wander import directed, lasting, uniform
+from rlnet.mdp.belief.wander import directed, lasting, uniform
 
 ROUNDS = 8  # after each of them the walk is aimed anew
 # What a simulator may raise at an action that the model allows: a difference like any other.

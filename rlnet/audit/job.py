@@ -13,8 +13,8 @@ from rlnet.audit.sources import SINGLE_PRECISION, PopulationSource, SingleSource
 from rlnet.config import AuditConfig, ConfigError, GymnasiumConfig
 from rlnet.envs import Environment, TabularEnv, TabularVectorEnv, make
 from rlnet.envs.make import from_model, made_with
-from rlnet.mdp.from_env import claimed
-from rlnet.record import write_json
+from rlnet.experiment.run_files import write_json
+from rlnet.mdp.belief.from_gymnasium import claimed
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from rlnet.checkpoint import NEWEST, checkpoints, read_checkpoint
-from rlnet.cli import opened
+from rlnet.commands.command_line import opened
 from rlnet.config import register
-from rlnet.train import run
-from rlnet.validate import from_hydra
+from rlnet.config.validation import from_hydra
+from rlnet.experiment.checkpoints import NEWEST, checkpoints, read_checkpoint
+from rlnet.learning.training_loop import run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

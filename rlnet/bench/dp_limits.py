@@ -11,8 +11,8 @@ import numpy as np
 
 from rlnet.bench import dp_problems
 from rlnet.mdp import FiniteMDP
-from rlnet.mdp.packed import PackedSweeps
-from rlnet.mdp.parts import in_parts, threads
+from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
+from rlnet.mdp.solvers.compiled.threading import in_parts, threads
 
 ROUNDS = 25
 

@@ -35,12 +35,12 @@ class Reached:
 
 def reach(configs: Path, algo: str, env: str, seeds: int, steps: int | None = None) -> Reached:
     """Train a population through the loop of `scripts/train.py`, without its files, and score it."""
-    from rlnet.build import build
     from rlnet.compare import reachable
     from rlnet.config import ConfigError
-    from rlnet.run import Run
-    from rlnet.threads import set_threads
-    from rlnet.update import learn
+    from rlnet.experiment.problem import build
+    from rlnet.learning.resources import set_threads
+    from rlnet.learning.training_state import Run
+    from rlnet.learning.updates import learn
 
     began = time.perf_counter()
     try:
@@ -116,7 +116,7 @@ def table(configs: Path, names: list[str], results: dict[tuple[str, str], Reache
 
 def facts(configs: Path, name: str) -> tuple[str, str, str, str, str]:
     """What an algorithm's record and docstring say of it."""
-    from rlnet.algos.contract import by_given, by_policy, by_values
+    from rlnet.algos.algorithm import by_given, by_policy, by_values
 
     algorithm = _record(configs, name)
     symbols = {"q": "Q", "v": "V", "pi": "π", "temperature": "τ"}
@@ -147,7 +147,7 @@ def _composed(configs: Path, algo: str, *overrides: str) -> Config:
     from hydra import compose, initialize_config_dir
 
     from rlnet.config import register
-    from rlnet.validate import from_hydra
+    from rlnet.config.validation import from_hydra
 
     register()
     with initialize_config_dir(str(configs.resolve()), version_base="1.3"):

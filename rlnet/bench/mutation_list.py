@@ -2,10 +2,15 @@
 
 from rlnet.bench.mutations import Mutation
 
-RETURNS, PARTS, COLLECT = "rlnet/returns.py", "rlnet/algos/parts.py", "rlnet/collect.py"
-EXPLORE, LEARNER, REPLAY, PPO = "rlnet/explore.py", "rlnet/learner.py", "rlnet/replay.py", "rlnet/algos/ppo.py"
-SARSA, REINFORCE, DERIVATIVES = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py", "rlnet/derivatives.py"
-ACTING = "rlnet/acting.py"  # what explore.py says, again in numpy
+RETURNS, PARTS, COLLECT = "rlnet/algos/returns.py", "rlnet/algos/loss_terms.py", "rlnet/data/collector.py"
+EXPLORE, LEARNER, REPLAY, PPO = (
+    "rlnet/policies/exploration.py",
+    "rlnet/learning/learner.py",
+    "rlnet/data/replay_buffer.py",
+    "rlnet/algos/ppo.py",
+)
+SARSA, REINFORCE, DERIVATIVES = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py", "rlnet/numerics/loss_derivatives.py"
+ACTING = "rlnet/learning/acting.py"  # what explore.py says, again in numpy
 
 
 def on(env: str, algo: str, steps: int, *more: str, network: str = "tabular") -> tuple[str, ...]:
@@ -22,7 +27,7 @@ PPO_RUN = on("random_walk", "ppo", 30_000, "gamma=0.99", network="mlp")
 REINFORCE_RUN = on("random_walk", "reinforce", 60_000, "gamma=0.99", network="mlp")
 BIAS = on("maximisation_bias", "double_q_learning", 20_000)
 
-ALGOS, COLLECTED = "tests/test_algos.py", "tests/test_collect.py"
+ALGOS, COLLECTED = "tests/algos/test_losses.py", "tests/data/test_collector.py"
 
 
 def checked_by(file: str, *parts: str) -> tuple[str, ...]:
@@ -64,32 +69,32 @@ MUTATIONS = (
     Mutation(
         "the next episode leaks into the λ-return at a truncation",
         ((RETURNS, "continues = ~(terminated | truncated)", "continues = ~terminated"),),
-        checked_by("tests/test_returns.py", "lambda_return_is_the_weighted", "ends_of_lambda"),
+        checked_by("tests/algos/test_returns.py", "lambda_return_is_the_weighted", "ends_of_lambda"),
         on("sutton5x5", "a2c", 40_000, network="mlp"),
     ),
     Mutation(
         "λ dropped from the advantages",
         ((RETURNS, "return scan(td_target(reward, discount, next_value) - value, discount * trace)",
           "return scan(td_target(reward, discount, next_value) - value, discount * (trace > 0))"),),
-        checked_by("tests/test_returns_off_policy.py", "reductions"),
+        checked_by("tests/algos/test_returns_off_policy.py", "reductions"),
         A2C,
     ),
     Mutation(
         "n-step: one reward too many before the bootstrap",
         ((RETURNS, "left, length = min(n, len(reward)) - 1, 1", "left, length = min(n, len(reward)), 1"),),
-        checked_by("tests/test_returns_off_policy.py", "n_step_is_the_bellman_operator", "n_step_returns_against"),
+        checked_by("tests/algos/test_returns_off_policy.py", "n_step_is_the_bellman_operator", "n_step_returns_against"),
         on("random_walk", "n_step_td", 20_000),
     ),
     Mutation(
         "importance ratio upside down",
         ((RETURNS, "    return target_probability / behaviour_probability\n",
           "    return behaviour_probability / target_probability\n"),),
-        checked_by("tests/test_returns_off_policy.py", "corrections_apply_the_bellman_operator"),
+        checked_by("tests/algos/test_returns_off_policy.py", "corrections_apply_the_bellman_operator"),
         (),
     ),
     Mutation(
         "the values of all actions pulled towards the target, not that of the action taken",
-        (("rlnet/slopes.py", "slope[place] = -missed[-1].ravel()", "slope -= missed[-1].reshape(-1, 1)"),),
+        (("rlnet/learning/manual_gradients.py", "slope[place] = -missed[-1].ravel()", "slope -= missed[-1].reshape(-1, 1)"),),
         STEP,
         Q,
     ),
@@ -118,7 +123,7 @@ MUTATIONS = (
         "bootstraps from the first observation of the next episode",
         (("rlnet/envs/simulate.py", "return Step(next_state, reward, terminated,",
           "return Step(self.state, reward, terminated,"),),
-        checked_by("tests/test_audit.py", "own_simulators_agree"),
+        checked_by("tests/audit/test_audit.py", "own_simulators_agree"),
         GAMMA,
     ),
     Mutation(
@@ -188,13 +193,13 @@ MUTATIONS = (
           "explore * _greedy(scores, explore) + (1 - explore) / len(scores)"),
          (ACTING, "best, other = max(scores), explore / len(scores)\n    share = (1 - explore) *",
           "best, other = max(scores), (1 - explore) / len(scores)\n    share = explore *")),
-        checked_by("tests/test_explore.py", "epsilon_greedy_spreads"),
+        checked_by("tests/policies/test_exploration.py", "epsilon_greedy_spreads"),
         Q,
     ),
     Mutation(
         "the target network never follows",
         ((LEARNER, "self.target.lerp_(self.theta, rate)", "self.target.lerp_(self.theta, 0 * rate)"),),
-        checked_by("tests/test_replay.py", "the_target_network_follows"),
+        checked_by("tests/data/test_replay_buffer.py", "the_target_network_follows"),
         DQN,
     ),
     Mutation(
@@ -219,26 +224,26 @@ MUTATIONS = (
     Mutation(
         "replayed segments run over the seam of the ring",
         ((REPLAY, "(held - self.steps + 1)) + (self._added - held)", "(held - self.steps + 1))"),),
-        checked_by("tests/test_replay.py", "segments_are_consecutive", "only_the_newest"),
+        checked_by("tests/data/test_replay_buffer.py", "segments_are_consecutive", "only_the_newest"),
         (*DQN, "algo.n_step=3", "algo.capacity=4000"),
     ),
     Mutation(
         "prioritised replay without importance weights",
         ((REPLAY, "(weight**correction).float()", "torch.ones_like(weight).float()"),),
-        checked_by("tests/test_replay.py", "importance_weights_make"),
+        checked_by("tests/data/test_replay_buffer.py", "importance_weights_make"),
         (*DQN, "algo.priority=0.6"),
     ),
     Mutation(
         "γ forgotten in the decay of the trace",
         (("rlnet/algos/sarsa_lambda.py", 'hyper["gamma"] * hyper["lambda_"]', 'hyper["lambda_"]'),),
-        checked_by("tests/test_traces.py", "every_step_is_that_of_the_books_box and sarsa_lambda"),
+        checked_by("tests/algos/test_eligibility_traces.py", "every_step_is_that_of_the_books_box and sarsa_lambda"),
         on("random_walk", "sarsa_lambda", 40_000, "gamma=0.9"),
     ),
     Mutation(
         "Watkins's trace goes on behind an exploratory action",
         (("rlnet/algos/watkins_q_lambda.py", 'hyper["gamma"] * hyper["lambda_"] * (value == q.amax(-1))',
           '(hyper["gamma"] * hyper["lambda_"]).expand_as(value)'),),
-        checked_by("tests/test_traces.py", "every_step_is_that_of_the_books_box and watkins"),
+        checked_by("tests/algos/test_eligibility_traces.py", "every_step_is_that_of_the_books_box and watkins"),
         on("random_walk", "watkins_q_lambda", 40_000, "gamma=0.9"),
     ),
     Mutation(
@@ -266,7 +271,7 @@ MUTATIONS = (
     Mutation(
         "one gradient clip for all members",
         ((LEARNER, "norm = _norms(grad)", "norm = grad.norm().expand(len(grad), 1)"),),
-        checked_by("tests/test_learner.py", "clipping_is_per_member"),
+        checked_by("tests/learning/test_learner.py", "clipping_is_per_member"),
         (*A2C, "optimizer.max_grad_norm=0.5"),
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlnet.bench.peers.rlnet_run import composed
-from rlnet.train import run
+from rlnet.learning.training_loop import run
 
 SHAPE = (20, 25)
 

@@ -17,18 +17,18 @@ import torch
 
 # From the outermost frame inwards, the first that fits names the part: (part, file ends with or folder, functions).
 PARTS = (
-    ("sampling", "rlnet/replay.py", ()),
-    ("sampling", "rlnet/data.py", ()),
+    ("sampling", "rlnet/data/replay_buffer.py", ()),
+    ("sampling", "rlnet/data/rollout.py", ()),
     ("backward", "torch/autograd/", ()),
-    ("backward", "rlnet/nets/backprop.py", ("backward",)),
+    ("backward", "rlnet/nets/numpy/perceptron.py", ("backward",)),
     ("forward", "rlnet/nets/", ()),
-    ("optimiser", "rlnet/learner.py", ("_adam_step", "_sgd_step", "follow")),
+    ("optimiser", "rlnet/learning/learner.py", ("_adam_step", "_sgd_step", "follow")),
     ("environment", "rlnet/envs/", ()),
-    ("acting", "rlnet/acting.py", ()),
-    ("acting", "rlnet/rng.py", ()),
+    ("acting", "rlnet/learning/acting.py", ()),
+    ("acting", "rlnet/numerics/random_streams.py", ()),
     ("forward", "rlnet/algos/", ()),
-    ("collecting", "rlnet/collect.py", ()),
-    ("learning, the rest", "rlnet/learner.py", ()),
+    ("collecting", "rlnet/data/collector.py", ()),
+    ("learning, the rest", "rlnet/learning/learner.py", ()),
 )
 INNER = ("collecting", "learning, the rest")  # only where nothing further inside fits
 

@@ -13,8 +13,8 @@ from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.compare.scores import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, score_member
 from rlnet.compare.sentence import sentence
 from rlnet.mdp import FiniteMDP, solve
+from rlnet.mdp.belief.subject import step_limit
 from rlnet.mdp.evaluation import policy_matrix
-from rlnet.mdp.subject import step_limit
 
 Values = np.ndarray | Callable[[np.ndarray], Any]
 

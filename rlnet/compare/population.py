@@ -12,7 +12,7 @@ import numpy as np
 
 from rlnet.compare.mishaps import Mishap, told
 from rlnet.compare.sentence import policy_name, sentence
-from rlnet.statistics import INTERQUARTILE, aggregate, ranking
+from rlnet.numerics.statistics import INTERQUARTILE, aggregate, ranking
 
 MOST_TOLD = 3  # settings whose mishaps the overall verdict tells
 
@@ -150,7 +150,7 @@ def rank_sentence(found: Any, names: Sequence[str], does: str, runs: int) -> str
     """What a `Ranking` of named settings shows, as one sentence.
 
     Args:
-        found: the `rlnet.statistics.Ranking` of them.
+        found: the `rlnet.numerics.statistics.Ranking` of them.
         names: of the settings.
         does: what the best one does, e.g. "comes nearest to the optimum".
         runs: of a setting with the fewest.

@@ -1,6 +1,6 @@
 """The structured configs: what can be set, and of which type.
 
-The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types; `rlnet.validate`
+The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types; `rlnet.config.validation`
 checks ranges and hands out objects whose attributes can be set only once. A number that decides no shape is marked
 `PER_MEMBER`: it travels as a tensor [M, 1], one number for each member of a population.
 """

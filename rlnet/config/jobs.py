@@ -54,8 +54,10 @@ class Config(Settings):
     seeds: int = 1  # members of each setting, seeded seed, seed + 1, ...
     vary: dict[str, Any] = field(default_factory=dict)  # lists for PER_MEMBER numbers: M = their product × seeds
     device: str = "cpu"
-    threads: int | None = None  # of torch, at most the cores there are; null: what the work repays, see rlnet.threads
-    # That share out the members of a population; null: what the work repays, at most the cores, see rlnet.threads.
+    threads: int | None = (
+        None  # of torch, at most the cores there are; null: what the work repays, see rlnet.learning.resources
+    )
+    # That share out the members of a population; null: what the work repays, at most the cores, see rlnet.learning.resources.
     processes: int | None = None
     # torch.compile of the loss, ten seconds or more at first. Then on one core (64×64 network, batch 128) a step of one
     # PPO member took 0.92 ms in place of 1.25; of one DQN member 0.81 in place of 0.64, of 16 of them 5.5 in place
@@ -71,7 +73,7 @@ class Config(Settings):
 
     @property
     def member_seeds(self) -> list[int]:
-        """The M seeds: all of them for the first setting, then for the next; see `rlnet.members`."""
+        """The M seeds: all of them for the first setting, then for the next; see `rlnet.config.population`."""
         settings = prod(len(values) for values in leaves(self.vary).values())
         return list(range(self.seed, self.seed + self.seeds)) * settings
 

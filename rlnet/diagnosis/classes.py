@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.build import Problem
 from rlnet.config import Config, LinearConfig, TabularConfig
 from rlnet.diagnosis.targets import NotDefined, Operator, Target, Units, floored
-from rlnet.learner import OPTIMIZERS, Learner
+from rlnet.experiment.problem import Problem
+from rlnet.learning.learner import OPTIMIZERS, Learner
 from rlnet.nets import Layout
-from rlnet.rng import Streams
+from rlnet.numerics.random_streams import Streams
 
 SWEEPS = 50_000  # of expected updates in closed form before they count as not settling
 ROUND, ROUNDS, RATE = 1_500, 8, 3e-3  # of training: steps of a round (rate from RATE to 0), most rounds

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.contract import by_policy
+from rlnet.algos.algorithm import by_policy
 from rlnet.diagnosis.blame import discounted_visits
 from rlnet.diagnosis.targets import NotDefined
+from rlnet.learning.training_state import Run
 from rlnet.mdp import evaluate
-from rlnet.run import Run
 
 
 def exact_gradient(run: Run, policies: np.ndarray, members: Sequence[int]) -> Tensor:

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.checkpoint import NEWEST, read_checkpoint
 from rlnet.config import Config, ConfigError
+from rlnet.config.population import member_settings, settings
 from rlnet.diagnosis.blame import coverage, error_by_visits, regret_by_state
 from rlnet.diagnosis.gradient import compare_gradients
 from rlnet.diagnosis.split import Split, split
 from rlnet.diagnosis.targets import NotDefined
-from rlnet.members import member_settings, settings
-from rlnet.record import jsonable, write_json
-from rlnet.run import Run
-from rlnet.verdict import Rescored, rescore
+from rlnet.experiment.checkpoints import NEWEST, read_checkpoint
+from rlnet.experiment.comparison_files import Rescored, rescore
+from rlnet.experiment.run_files import jsonable, write_json
+from rlnet.learning.training_state import Run
 
 MOST_MEMBERS = 4  # of a population are diagnosed: the first of each setting, or the first ones
 MOST_STATES = 10  # that carry the regret are listed

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlnet.compare import judge_policy
+from rlnet.config.population import alone
 from rlnet.diagnosis.classes import class_of
 from rlnet.diagnosis.targets import NotDefined, Units, data_weights, target_of, units_of
-from rlnet.members import alone
-from rlnet.run import Run
+from rlnet.learning.training_state import Run
 
 APPROXIMATION, DISTRIBUTION, BOOTSTRAPPING, REST = "approximation", "distribution", "bootstrapping", "sampling"
 UNSPLIT = "everything else"  # instead of the last three, where the target of the algorithm has no operator

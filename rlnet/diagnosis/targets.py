@@ -11,10 +11,10 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 from scipy.special import logsumexp
 
-from rlnet.algos.parts import COMPLETE
-from rlnet.build import Problem
+from rlnet.algos.loss_terms import COMPLETE
 from rlnet.compare import reachable
 from rlnet.config import AlgoConfig, Config, ReplayConfig
+from rlnet.experiment.problem import Problem
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, occupancy
 
 

@@ -6,14 +6,14 @@ Importing this registers `rlnet/Gridworld-v0`, `rlnet/RandomWalk-v0` and `rlnet/
 import gymnasium
 
 from rlnet.envs.adapter import GymnasiumSimulation
-from rlnet.envs.gridworld import build_gridworld, grid_features
-from rlnet.envs.lqr import LQR, LqrEnv, LqrVectorEnv
+from rlnet.envs.control.lqr import LQR, LqrEnv, LqrVectorEnv
 from rlnet.envs.make import Environment, Simulation, make
-from rlnet.envs.maximisation_bias import build_maximisation_bias
 from rlnet.envs.presets import preset, preset_names
-from rlnet.envs.random_walk import build_random_walk, group_features
 from rlnet.envs.simulate import OnDevice, Sampler, Step, TabularSimulation
 from rlnet.envs.single import GridworldEnv, RandomWalkEnv, TabularEnv
+from rlnet.envs.tabular.gridworld import build_gridworld, grid_features
+from rlnet.envs.tabular.maximisation_bias import build_maximisation_bias
+from rlnet.envs.tabular.random_walk import build_random_walk, group_features
 from rlnet.envs.vector import TabularVectorEnv
 
 __all__ = [

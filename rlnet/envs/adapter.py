@@ -17,7 +17,7 @@ from gymnasium.vector.utils import CloudpickleWrapper
 from rlnet.config import RunFailed
 from rlnet.envs.checks import Bounds, EnvironmentFault, fault_in, fault_of, reward_fault
 from rlnet.envs.simulate import Step
-from rlnet.rng import derive_seed
+from rlnet.numerics.random_streams import derive_seed
 
 _log = logging.getLogger(__name__)
 EXACT = 2**24  # the whole numbers up to here are exact in float32, in which networks compute

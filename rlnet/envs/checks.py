@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from rlnet.rng import Array
+from rlnet.numerics.random_streams import Array
 
 SLACK = 1e-5  # relative: by so much may an observation miss the bounds of its space, as rounding does
 

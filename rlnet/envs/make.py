@@ -23,17 +23,17 @@ from rlnet.config import (
     require,
 )
 from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
-from rlnet.envs.baird import baird_features, build_baird
-from rlnet.envs.cartpole import IDS, CartPoleSimulation
 from rlnet.envs.checks import Checked
-from rlnet.envs.gridworld import build_gridworld, grid_features
-from rlnet.envs.maximisation_bias import build_maximisation_bias
-from rlnet.envs.random_walk import build_random_walk, group_features
+from rlnet.envs.control.cartpole import IDS, CartPoleSimulation
 from rlnet.envs.simulate import OnDevice, TabularSimulation
+from rlnet.envs.tabular.baird import baird_features, build_baird
+from rlnet.envs.tabular.gridworld import build_gridworld, grid_features
+from rlnet.envs.tabular.maximisation_bias import build_maximisation_bias
+from rlnet.envs.tabular.random_walk import build_random_walk, group_features
 from rlnet.mdp import FiniteMDP, NoModelError
 
 if TYPE_CHECKING:
-    from rlnet.mdp.from_env import Believed
+    from rlnet.mdp.belief.from_gymnasium import Believed
 
 Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
 STEPPING = ("auto", "batched", "vector", "sync", "async")
@@ -105,7 +105,7 @@ def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps
 
 
 def _gymnasium(config: GymnasiumConfig) -> Environment:
-    from rlnet.mdp.subject import step_limit
+    from rlnet.mdp.belief.subject import step_limit
 
     env = _made(config)
     key = "env.id"
@@ -205,7 +205,7 @@ def _sentence(error: Exception) -> str:
 
 def _model(env: gymnasium.Env, config: GymnasiumConfig) -> "tuple[Believed | None, str]":
     """The model that is believed; without one, why, in a sentence that the log says, too."""
-    from rlnet.mdp.from_env import believe, confirm
+    from rlnet.mdp.belief.from_gymnasium import believe, confirm
 
     try:
         found = believe(env)

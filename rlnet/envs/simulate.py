@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlnet.mdp import FiniteMDP
-from rlnet.rng import Array, BlockUniform, Streams, as_array
+from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array
 
 
 class Step(NamedTuple):

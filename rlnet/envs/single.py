@@ -6,10 +6,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from rlnet.envs.gridworld import build_gridworld, read_map
 from rlnet.envs.presets import gridworld_config, random_walk_config
-from rlnet.envs.random_walk import build_random_walk
 from rlnet.envs.render import cell_of, draw_image, draw_text, letters_of
+from rlnet.envs.tabular.gridworld import build_gridworld, read_map
+from rlnet.envs.tabular.random_walk import build_random_walk
 from rlnet.mdp import FiniteMDP
 
 RENDER_MODES = ("ansi", "rgb_array")

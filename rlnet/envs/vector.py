@@ -7,12 +7,12 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rlnet.envs.gridworld import build_gridworld, read_map
 from rlnet.envs.presets import gridworld_config, random_walk_config
-from rlnet.envs.random_walk import build_random_walk
 from rlnet.envs.render import cell_of, draw_image, draw_text, letters_of
 from rlnet.envs.simulate import TabularSimulation
 from rlnet.envs.single import RENDER_MODES, check_actions
+from rlnet.envs.tabular.gridworld import build_gridworld, read_map
+from rlnet.envs.tabular.random_walk import build_random_walk
 from rlnet.mdp import FiniteMDP
 
 

@@ -12,7 +12,7 @@ from rlnet.mdp.errors import (
     UnboundedValueError,
 )
 from rlnet.mdp.evaluation import evaluate, occupancy
-from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.solution import Solution
 from rlnet.mdp.solving import solve
 

@@ -8,16 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import scipy as sp
 
-from rlnet.mdp.chains import Chain, chain_of, chain_values, part, reachable
-from rlnet.mdp.checks import check_count, check_gamma, check_temperature, check_tolerance
+from rlnet.mdp.certificates.extended_precision import verified_chain
 from rlnet.mdp.errors import ImproperPolicyError, name_states
-from rlnet.mdp.iterate import Progress, certify, discounted
-from rlnet.mdp.linear import NEVER_ENDS, DiscountedSystem
-from rlnet.mdp.model import FiniteMDP
+from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
+from rlnet.mdp.operators.bellman import System, system_of
+from rlnet.mdp.operators.linear_systems import NEVER_ENDS, DiscountedSystem
+from rlnet.mdp.operators.markov_chain import Chain, chain_of, chain_values, part, reachable
 from rlnet.mdp.solution import Solution, report_tolerance
-from rlnet.mdp.system import System, system_of
-from rlnet.mdp.variants import entropy, finite_horizon
-from rlnet.mdp.verification import verified_chain
+from rlnet.mdp.solvers.value_iteration import Progress, certify, discounted
+from rlnet.mdp.solvers.variants import entropy, finite_horizon
 
 LU_STATES = 20_000
 POLICY_TOLERANCE = 1e-5  # of a row's sum: policies come from float32 networks; rows are rescaled to sum to 1
@@ -129,8 +129,8 @@ def _policies_in_time(mdp: FiniteMDP, policy: np.ndarray, horizon: int) -> np.nd
 
 def _swept_chain(system, r, chain, gamma, live, tol, progress) -> tuple[np.ndarray, float, str]:
     """The same by sweeps: a model with one action per state."""
-    from rlnet.mdp.packed import PackedSweeps
-    from rlnet.mdp.undiscounted import reached, undiscounted
+    from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
+    from rlnet.mdp.solvers.undiscounted import reached, undiscounted
 
     index, p, ends = np.arange(len(r)) if live is None else np.flatnonzero(live), chain.p, chain.ends
     inner = p[index][:, index]

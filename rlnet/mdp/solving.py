@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlnet.mdp.checks import check_count, check_gamma, check_temperature, check_tolerance
-from rlnet.mdp.direct import (
+from rlnet.mdp.certificates.extended_precision import verified
+from rlnet.mdp.certificates.undiscounted import undiscounted_bound
+from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
+from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.model.graph import end_components, steps_to_end
+from rlnet.mdp.model.topological_order import Ordered, ordered, seems_acyclic
+from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
+from rlnet.mdp.operators.bellman import EPS, System, max_norm, system_of
+from rlnet.mdp.operators.linear_systems import SingularChainError
+from rlnet.mdp.solution import Solution, report_tolerance
+from rlnet.mdp.solvers.linear_programming import linear_programme
+from rlnet.mdp.solvers.optimal_actions import costly_loss, discounted_loss, listed_pairs, near_pairs
+from rlnet.mdp.solvers.policy_iteration import (
     DIRECT_STATES,
     UnboundedLoopError,
     discounted_bound,
@@ -18,25 +29,14 @@ from rlnet.mdp.direct import (
     policy_iteration,
     warm_start,
 )
-from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
-from rlnet.mdp.free_steps import free_steps
-from rlnet.mdp.iterate import Progress, certify, discounted
-from rlnet.mdp.linear import SingularChainError
-from rlnet.mdp.linear_program import linear_programme
-from rlnet.mdp.listing import costly_loss, discounted_loss, listed_pairs, near_pairs
-from rlnet.mdp.model import FiniteMDP
-from rlnet.mdp.ordering import Ordered, ordered, seems_acyclic
-from rlnet.mdp.scales import Found, by_scale
-from rlnet.mdp.solution import Solution, report_tolerance
-from rlnet.mdp.structure import end_components, steps_to_end
-from rlnet.mdp.system import EPS, System, max_norm, system_of
-from rlnet.mdp.table_sweeps import solve_table, table_of
-from rlnet.mdp.undiscounted_bound import undiscounted_bound
-from rlnet.mdp.variants import finite_horizon, soft_solution
-from rlnet.mdp.verification import verified
+from rlnet.mdp.solvers.scales import Found, by_scale
+from rlnet.mdp.solvers.small.action_table import solve_table, table_of
+from rlnet.mdp.solvers.small.undiscounted import free_steps
+from rlnet.mdp.solvers.value_iteration import Progress, certify, discounted
+from rlnet.mdp.solvers.variants import finite_horizon, soft_solution
 
 if TYPE_CHECKING:  # numba is imported by the large problems alone
-    from rlnet.mdp.packed import PackedSweeps
+    from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
 
 ITERATIVE = ("value_iteration", "gauss_seidel", "modified_policy_iteration")
 METHODS = ("auto", *ITERATIVE, "policy_iteration", "linear_programming")
@@ -138,7 +138,7 @@ def _by_method(
     # q may be off by as much as v, on both sides of the comparison; a bound that failed leaves rounding alone.
     slack = 32.0 * EPS * float(np.abs(v).max(initial=0.0)) + (2.0 * bound if np.isfinite(bound) else 0.0)
     if method in ITERATIVE and device == "cpu":
-        from rlnet.mdp.packed import tabulated
+        from rlnet.mdp.solvers.compiled.sweeps import tabulated
 
         arrays = v, *tabulated(mdp, q, slack)
     else:
@@ -180,7 +180,7 @@ def _swept(mdp: FiniteMDP, gamma: float, tol: float, method: str, progress: Prog
 
 def _in_order(order: Ordered, gamma: float) -> PackedSweeps:
     """Sweeps from the ends backwards. The first settles what is acyclic, and over-relaxation would unsettle it."""
-    from rlnet.mdp.packed import PackedSweeps
+    from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
 
     sweeps = PackedSweeps(order.system, gamma)
     sweeps.keep_order(relax=not order.acyclic)
@@ -211,10 +211,10 @@ def _at_one(mdp: FiniteMDP, tol: float, method: str, progress: Progress, device:
 
 def _sweeps(model: FiniteMDP | System, gamma: float, device: str):
     if device == "cpu":
-        from rlnet.mdp.packed import PackedSweeps
+        from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
 
         return PackedSweeps(model, gamma)
-    from rlnet.mdp.torch_sweeps import TorchSweeps
+    from rlnet.mdp.solvers.gpu.sweeps import TorchSweeps
 
     return TorchSweeps(model, gamma, device)
 
@@ -222,7 +222,7 @@ def _sweeps(model: FiniteMDP | System, gamma: float, device: str):
 def _swept_at_one(
     system: System, pairs: np.ndarray, tol: float, method: str, progress: Progress, device: str, sort: bool
 ):
-    from rlnet.mdp.undiscounted import from_below, reached, undiscounted
+    from rlnet.mdp.solvers.undiscounted import from_below, reached, undiscounted
 
     order = ordered(system) if sort else None
     if order is None:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
-from rlnet.nets.activations import ACTIVATIONS as FAST
-from rlnet.nets.backprop import Perceptron, Table
-from rlnet.nets.forward import forward
 from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, Packed, Params
-from rlnet.rng import Streams
+from rlnet.nets.numpy.acting import forward
+from rlnet.nets.numpy.activations import ACTIVATIONS as FAST
+from rlnet.nets.numpy.perceptron import Perceptron, Table
+from rlnet.numerics.random_streams import Streams
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,

@@ -15,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from rlnet.config import ConfigError, ModuleConfig, require
 from rlnet.nets.network import Network, Params
-from rlnet.rng import Streams
+from rlnet.numerics.random_streams import Streams
 
 BODY = "body."  # before the names of the module's parameters
 

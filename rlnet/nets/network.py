@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rlnet.config import ConfigError
-from rlnet.nets.backprop import Perceptron, Table
-from rlnet.rng import Streams
+from rlnet.nets.numpy.perceptron import Perceptron, Table
+from rlnet.numerics.random_streams import Streams
 
 Params = Mapping[str, Tensor]  # name → [M, *shape]
 

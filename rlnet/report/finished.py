@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from rlnet.compare.population import drawn
 from rlnet.config import Config, ConfigError
+from rlnet.config.files import check_values, read_json, read_rows, read_values, read_yaml, reading
+from rlnet.config.validation import from_stored
 from rlnet.envs import make
-from rlnet.files import check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.mdp import FiniteMDP
-from rlnet.validate import from_stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def read_run(folder: Path, trust: bool = False) -> Finished:
 
     Args:
         folder: of the run.
-        trust: whether its config may have code run: see `rlnet.trust`.
+        trust: whether its config may have code run: see `rlnet.config.trust`.
 
     Raises:
         ConfigError: the folder is not that of a run that has logged something, a file cannot be read, or the folder

@@ -66,7 +66,7 @@ def _differing(runs: Sequence[Finished]) -> list[str]:
 
 def _members(run: Finished) -> list[tuple[list[int], dict[str, str]]]:
     """The members of each setting of a population, and that setting as text."""
-    from rlnet.members import member_settings
+    from rlnet.config.population import member_settings
 
     groups: dict[tuple, list[int]] = {}
     for m, setting in enumerate(member_settings(run.config)):

@@ -10,9 +10,9 @@ import numpy as np
 
 from rlnet.compare import reachable
 from rlnet.compare.names import BOUNDS, MEANINGS
-from rlnet.files import MISFIT, reading
-from rlnet.members import settings
-from rlnet.record import write_text
+from rlnet.config.files import MISFIT, reading
+from rlnet.config.population import settings
+from rlnet.experiment.run_files import write_text
 from rlnet.report.curves import PICTURES
 from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
@@ -43,7 +43,7 @@ def write_page(folder: Path, trust: bool = False) -> Path:
 
     Args:
         folder: of the run.
-        trust: whether its config may have code run: see `rlnet.trust`.
+        trust: whether its config may have code run: see `rlnet.config.trust`.
 
     Raises:
         ConfigError: the folder is not that of a run, or needs to be trusted, or its files do not fit together.

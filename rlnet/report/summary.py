@@ -7,14 +7,14 @@ import numpy as np
 from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
-from rlnet.exact import Solved
-from rlnet.files import printable, read_rows
-from rlnet.members import settings
+from rlnet.config.files import printable, read_rows
+from rlnet.config.population import settings
+from rlnet.config.validation import from_stored
+from rlnet.experiment.comparison_files import JUDGED, Rescored, objective, rescore
+from rlnet.experiment.solve_job import Solved
 from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
 from rlnet.report.text import say
-from rlnet.validate import from_stored
-from rlnet.verdict import JUDGED, Rescored, objective, rescore
 
 MAIN_SCORES = (
     "exact/return",

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import numpy as np
 
 from rlnet.config import ConfigError
-from rlnet.files import MISFIT, check_folder, printable, reading
-from rlnet.record import write_text
+from rlnet.config.files import MISFIT, check_folder, printable, reading
+from rlnet.experiment.run_files import write_text
+from rlnet.numerics.statistics import improvement, interval, iqm, mean
 from rlnet.report.finished import Finished, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
 from rlnet.report.methods import REACHED, Method, methods, score_of
 from rlnet.report.sweep_figure import MOST, compared_curves, interval_figure, profile_figure
-from rlnet.statistics import improvement, interval, iqm, mean
 
 BESIDE = ("exact/regret", "exact/v_rmse", "exact/q_rmse")  # shown too where all runs are of one task
 WORDS = {REACHED: "normalised return (0: random actions, 1: optimal)", "return/mean": "return at the end"}
@@ -33,7 +33,7 @@ def write_sweep(folder: Path, trust: bool = False) -> Path:
 
     Args:
         folder: of the sweep.
-        trust: whether the configs of its runs may have code run: see `rlnet.trust`.
+        trust: whether the configs of its runs may have code run: see `rlnet.config.trust`.
 
     Raises:
         ConfigError: the folder holds no runs, needs to be trusted, or a run's files cannot be read.

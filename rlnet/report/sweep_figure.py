@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlnet.numerics.statistics import interval, iqm, profile
 from rlnet.report.curves import by_member, mean_and_band
 from rlnet.report.scatter_figure import STYLES
-from rlnet.statistics import interval, iqm, profile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

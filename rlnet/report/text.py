@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlnet.files import printable
+from rlnet.config.files import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

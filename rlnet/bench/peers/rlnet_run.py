@@ -1,4 +1,4 @@
-"""rlnet itself: the loop of `rlnet.train` without the files."""
+"""rlnet itself: the loop of `rlnet.learning.training_loop` without the files."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from rlnet.cli import loading
+from rlnet.commands.command_line import loading
 from rlnet.config import Config, register
 
 with loading():  # as scripts/train.py does it
-    from rlnet.build import build
-    from rlnet.run import Run
-    from rlnet.shares import Shares
-    from rlnet.threads import processes, set_threads
-    from rlnet.validate import from_hydra
+    from rlnet.config.validation import from_hydra
+    from rlnet.experiment.problem import build
+    from rlnet.learning.resources import processes, set_threads
+    from rlnet.learning.training_state import Run
+    from rlnet.learning.workers import Shares
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 ENVS = {"ppo": ("env=cartpole",), "dqn": ("env=cartpole",), "grid": ("env=gridworld",), "table": ("env=gridworld",)}

@@ -1,0 +1,200 @@
+"""Parts that the targets and losses of several algorithms share."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.algorithm import Hyper, Loss, Metrics, Params, Setting, Target, in_state
+from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
+from rlnet.data.rollout import Rollout
+from rlnet.numerics.loss_derivatives import Array, squared_error, without_gradient
+from rlnet.policies.distributions import Categorical
+
+
+def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
+    """`returns.boundaries` of a rollout; λ is a number or [M, 1]."""
+    return boundaries(hyper["gamma"], lambda_, batch.terminated, batch.truncated, batch.valid)
+
+
+def take(values: Tensor, action: Tensor) -> Tensor:
+    """values[..., action]: [..., A], int64 [...] → [...]."""
+    return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+
+def ratio(setting: Setting, batch: Rollout) -> Tensor:
+    """ρ = π(A|S)/b(A|S) of prediction, S&B eq. 5.3 for one step: [T, M, N]."""
+    if setting.given_behaviour is None:
+        return torch.ones_like(batch.reward)
+    tables = setting.given_policy, setting.given_behaviour
+    target, behaviour = (take(in_state(table, batch.obs), batch.action) for table in tables)
+    return target / behaviour.clamp(min=1e-30)  # of rows that nobody sampled, 0 / 0
+
+
+def expectation(probabilities: Tensor, values: Tensor) -> Tensor:
+    """Σ_a π(a)·x(a) over the actions with π(a) > 0, [..., A] → [...]; an unavailable action has x = −inf, π = 0."""
+    return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)
+
+
+def total(x: Tensor, weight: Tensor) -> Tensor:
+    """Σ_{t,n} weight·x per member: [T, M, N] → [M].
+
+    Raises:
+        ValueError: the shapes differ; a broadcast here would mix members or environments.
+    """
+    if x.shape != weight.shape:
+        raise ValueError(f"a per-step quantity of shape {tuple(x.shape)} meets weights of shape {tuple(weight.shape)}")
+    return (x * weight).sum(dim=(0, 2))
+
+
+def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """½·Σ weight·(target − estimate)², whose gradient step is the semi-gradient update w += α·δ·∇v (S&B eq. 9.7).
+
+    Returns:
+        The loss [M], and the root mean square of the errors [M] for the log: NaN where no row had a weight.
+    """
+    loss, _, rms = squared_error(target, estimate, weight)
+    return loss, rms
+
+
+@without_gradient
+def mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean [M] of numbers [T, M, N], for the log."""
+    return (x * weight).sum((0, 2)) / weight.sum((0, 2)).clip(1e-12)
+
+
+def rms(error: Tensor, weight: Tensor) -> Tensor:
+    """Root mean square [M] of errors [T, M, N] that carry no gradient."""
+    return (total(error.square(), weight) / weight.sum(dim=(0, 2))).sqrt()
+
+
+# What every regression from replay has: errors beyond `huber` count linearly; infinity leaves them squared.
+REPLAY_HYPER = {"huber": (1e-6, math.inf)}
+
+
+def one_step(batch: Rollout, hyper: Hyper, next_value: Tensor) -> Tensor:
+    """R + γ·v(S'), with γ = 0 where the MDP ended: [T, M, N]."""
+    return _bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value)
+
+
+@without_gradient
+def _bootstrapped(reward: Array, gamma: Array, terminated: Array, next_value: Array) -> Array:
+    return td_target(reward, discounts(gamma, terminated), next_value)
+
+
+def following_values(setting: Setting, params: Params, batch: Rollout, value: Tensor) -> Tensor:
+    """V(S') of the rows of a rollout whose states have the values V(S), without gradient: [T, M, N].
+
+    Where the episode goes on that is the next row's value. The network is asked for the rows in which some episode was
+    cut, and for the last one. Where the MDP ended there is no such value, and the number means nothing.
+    """
+    if value.is_cuda or torch.compiler.is_compiling():  # which rows these are would have to be waited for
+        return setting.v(params, batch.next_obs)
+    asked = batch.truncated.flatten(1).any(1)
+    asked[-1] = True
+    following = value.roll(-1, dims=0)
+    following[asked] = setting.v(params, batch.next_obs[asked])
+    return following
+
+
+def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor) -> Tensor:
+    """G_{t:t+n}, n the length of the segment: [T, M, N].
+
+    Args:
+        reward, next_value: [T, M, N]: what is collected, and the value of the successor.
+    """
+    if reward.shape[0] == 1:
+        return _bootstrapped(reward, hyper["gamma"], batch.terminated, next_value)
+    return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
+
+
+def semi_gradient(target: Callable[..., Target]) -> Callable[[Setting, Params, Params, Rollout, Hyper], Loss]:
+    """The loss Σ weight·h(target − V(S)), or with Q(S, A), of an algorithm's `target`.
+
+    h(δ) = ½·δ², or κ·(|δ| − ½·κ) beyond the `huber` κ of replays. Its gradient step is the semi-gradient update
+    w += α·δ·∇v (S&B eq. 9.7).
+    """
+
+    def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+        with torch.no_grad():
+            aim = target(setting, params, target_params, batch, hyper)
+        q = "q" in setting.networks
+        estimate = take(setting.q(params, batch.obs), batch.action) if q else setting.v(params, batch.obs)
+        weight = batch.weight if aim.weight is None else aim.weight
+        total, error, rms = squared_error(aim.value, estimate, weight, hyper.get("huber"))
+        return Loss(total, {aim.error: rms, **aim.metrics}, error)
+
+    return loss
+
+
+# A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets
+# Monte Carlo methods learn in tasks that never end; the bias is at most this number times the largest |V|.
+COMPLETE = 1e-3
+
+
+def complete_returns(batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor, Tensor]:
+    """Sampled returns, and weights that leave out those that the sample cut short.
+
+    Returns:
+        ret [T, M, N], weight [T, M, N], and the share of the rows that were complete [M].
+    """
+    discount, trace = ends(batch, hyper, lambda_=1.0)
+    ret, missing = monte_carlo_return(batch.reward, discount, trace)
+    weight = batch.weight * (missing <= COMPLETE)
+    share = weight.sum(dim=(0, 2)) / batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
+    return ret, weight, share
+
+
+# state_discount κ weighs a step t of an episode by γ^(κ·t): 1 is the gradient of J(π) (S&B's boxes), 0 the usual
+# practice, which is biased for γ < 1 (Nota & Thomas 2020).
+POLICY_HYPER = {
+    "value_coefficient": (0.0, math.inf),
+    "entropy_coefficient": (0.0, math.inf),
+    "state_discount": (0.0, 1.0),
+}
+
+
+def baseline_of_others(setting: Setting, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor) -> Tensor:
+    """What is subtracted from the advantages of real actions: the mean over the member's other environments.
+
+    They know nothing of an environment's own actions, so the mean of the gradient stays what it is. What a critic is
+    wrong by is the same for all of them, and would be multiplied by scores of the order 1/σ: it drops out. 0 for
+    discrete actions, whose scores are bounded, and where there is one environment only.
+
+    Args:
+        advantage, weight: [T, M, N].
+    """
+    if isinstance(setting.actions, Categorical):
+        return torch.zeros_like(advantage)
+    weight = weight * batch.start_discount ** hyper["state_discount"]
+    sums, weights = (advantage * weight).sum(0), weight.sum(0)  # [M, N]
+    others = weights.sum(-1, keepdim=True) - weights
+    return (sums.sum(-1, keepdim=True) - sums) / others.clamp(min=1e-12) * (others > 1e-12)
+
+
+def entropy_scale(setting: Setting, advantage: Tensor, weight: Tensor) -> Tensor | float:
+    """What an entropy bonus is counted in: 1, for real actions the root mean square of the advantages [M, 1].
+
+    The entropy of a density has no unit that rewards could be compared with, and no upper bound.
+    """
+    if isinstance(setting.actions, Categorical):
+        return 1.0
+    return mean(advantage.square(), weight).sqrt().unsqueeze(-1)
+
+
+def policy_gradient(
+    setting: Setting, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
+) -> tuple[Tensor, Metrics]:
+    """−Σ weight·γ^t·Â·log π(A|S) − c·entropy; its gradient is minus the sampled policy gradient (S&B eq. 13.8).
+
+    Args:
+        advantage: [T, M, N], detached.
+        weight: [T, M, N].
+    """
+    pi = setting.policy(params, batch.obs)
+    log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
+    early = batch.start_discount ** hyper["state_discount"]
+    bonus = hyper["entropy_coefficient"] * entropy_scale(setting, advantage, weight)
+    gain = early * (advantage * log_prob + bonus * entropy)
+    return -total(gain, weight), {"explore/entropy": mean(entropy, weight)}

@@ -1,0 +1,228 @@
+"""From the command line to a checked config, and from an error to one sentence and an exit code.
+
+Exit codes: 0 done, 1 the run failed, 2 the input cannot be used, 130 interrupted, 143, 129 and 138 stopped by SIGTERM,
+SIGHUP and SIGUSR1.
+"""
+
+import difflib
+import errno
+import gc
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlnet.config import ConfigError, RunFailed, register
+from rlnet.config.files import check_folder, printable, read_yaml
+from rlnet.experiment.run_folder import claimed, keep_settings
+from rlnet.learning.interrupts import described, exit_code, raise_at_once
+
+FAILURES = (ConfigError, RunFailed, MemoryError, OSError, RuntimeError, KeyboardInterrupt)
+OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|Cannot allocate memory", re.IGNORECASE)
+FULL = "; make room, and go on with resume= from the last checkpoint, if there is one"
+ADVICE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
+OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys which no config lists
+
+
+def launch(
+    name: str,
+    configs: Path,
+    job: Callable[[Any, Path], None],
+    finish: Callable[[Path], None] | None = None,
+    *,
+    claim: bool = True,
+) -> int:
+    """Compose `configs/NAME.yaml` with the overrides of the command line and do the job.
+
+    Args:
+        name: the primary config.
+        configs: the folder of the configs.
+        job: called with the checked config and the output folder; in a sweep (-m) once for each combination.
+        finish: called with the folder of a sweep, once all its jobs are done.
+        claim: whether the folder is claimed here, and what the job was started with written into it; else the job does.
+
+    Returns:
+        The exit code.
+    """
+    with loading():
+        from rlnet.config.trust import check_trusted
+        from rlnet.config.validation import from_hydra
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
+
+    raise_at_once()
+    failures: list[tuple[Exception, int]] = []
+    sweeps: dict[Path, None] = {}
+    given = _given(sys.argv[1:])
+
+    def checked(composed: DictConfig) -> None:
+        if failures:  # of an earlier job of the sweep
+            return
+        try:
+            config, hydra_config = from_hydra(composed), HydraConfig.get()
+            if getattr(config, "resume", None) is not None and not config.trust:
+                check_trusted(config, f"resume={config.resume}", given)
+            if hydra_config.mode == RunMode.MULTIRUN:
+                sweeps[Path(hydra_config.runtime.cwd, hydra_config.sweep.dir)] = None
+            folder = _short(Path(hydra_config.runtime.output_dir))
+            if not claim:
+                job(config, folder)
+                return
+            with claimed(folder):
+                keep_settings(folder, asdict(config))
+                job(config, folder)
+        except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
+            failures.append((error, 2 if isinstance(error, ConfigError) else 1))
+
+    try:
+        sys.argv[1:] = opened(_with_stored_overrides(sys.argv[1:]))
+        _check_names(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
+        if finish is not None and not failures:
+            for folder in sweeps:
+                finish(_short(folder))
+    except ConfigError as error:
+        failures.append((error, 2))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(explain(error, sys.argv[1:]), 2)
+    except FAILURES as error:
+        return failed(error)
+    for error, code in failures:
+        return _fail(str(error), code)
+    return 0
+
+
+def answer(job: Callable[[], int]) -> int:
+    """The exit code of a job that is no job of Hydra's, or of what kept it from its end, which is printed."""
+    try:
+        return job()
+    except FAILURES as error:
+        return failed(error)
+
+
+def failed(error: BaseException) -> int:
+    """Print one sentence on one of `FAILURES`; the exit code. What is no such failure is raised again."""
+    if isinstance(error, KeyboardInterrupt):
+        return _fail(str(error) or described(exit_code(error) - 128), exit_code(error))
+    if isinstance(error, ConfigError | RunFailed):
+        return _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(text)):
+        said = text.strip().splitlines()
+        return _fail(f"there is not enough memory{f' ({said[0]})' if said else ''}; make the problem smaller", 1)
+    if isinstance(error, BrokenPipeError):  # who reads the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(f"{where}{error.strerror or error}{ADVICE.get(error.errno, '')}", 1)
+    raise error
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Wrap the imports of a program. All that they make stays: to look for what could go would cost 0.2 s."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _short(folder: Path) -> Path:
+    """The folder as seen from here, where it lies below: shorter to read and to type."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+    return code
+
+
+def _with_stored_overrides(argv: list[str]) -> list[str]:
+    """`resume=DIR` stands for the overrides that DIR was started with, too, and for DIR as the folder to write into."""
+    for argument in argv:
+        if argument.startswith("resume=") and argument != "resume=null":
+            folder = Path(argument.removeprefix("resume=").strip("'\""))
+            path = folder / ".hydra" / "overrides.yaml"
+            if not path.is_file():
+                raise ConfigError(f"{argument}: must be the folder of a run; it holds no .hydra/overrides.yaml")
+            check_folder(folder)
+            trust, given = _trusted(argv), _given(argv)
+            with loading():
+                from rlnet.config.trust import own_overrides
+            stored = own_overrides(OmegaConf.to_container(read_yaml(path, computed=True)), path, trust)
+            text = str(folder).replace("\\", "\\\\").replace("'", "\\'")  # as Hydra quotes
+            quoted = [f"resume='{text}'" if item is argument else item for item in argv]
+            here = [] if {"hydra.run.dir", "hydra.sweep.dir"} & given else [f"hydra.run.dir='{text}'"]
+            return [*(item for item in stored if _key(item) not in given), *quoted, *here]
+    return argv
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _given(argv: Sequence[str]) -> set[str]:
+    """The keys of the command line."""
+    return {_key(item) for item in argv}
+
+
+def _trusted(argv: Sequence[str]) -> bool:
+    """Whether the command line, and not a folder, says trust=true."""
+    return any(_key(item) == "trust" and item.partition("=")[2].lower() == "true" for item in argv)
+
+
+def _check_names(argv: Sequence[str]) -> None:
+    """Refuse a name that could lead the output folder, which Hydra makes before anything is checked, elsewhere."""
+    for item in argv:
+        name = item.partition("=")[2]
+        if _key(item) in ("env.name", "algo.name") and (".." in name or "/" in name or os.sep in name):
+            raise ConfigError(f"{item}: must be a name without / and .., after which files are named")
+
+
+def opened(overrides: Sequence[str]) -> list[str]:
+    """The same overrides, so that Hydra accepts new keys where any key may stand: `vary.gamma` as `++vary.gamma`."""
+    return [f"++{item}" if item.startswith(OPEN) else item for item in overrides]
+
+
+def explain(error: Exception, argv: list[str]) -> str:
+    """One sentence for an error of Hydra or OmegaConf: which key, what it was, what is allowed."""
+    text = str(error)
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if found := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        group, option = found.groups()
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return f"{group}={option}: allowed are {', '.join(options)}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found.group(1)
+        given = next((item for item in argv if item.lstrip("+~").startswith(key)), key)
+        return f"{given}: there is no such key; {_alternatives(key, cause)}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        return f"{found.group(1)}: {str(cause).splitlines()[0]}"
+    if found := re.search(r"Multiple values for (\S+)\.", text):
+        return f"{found.group(1)}: is given more than once; give it once"
+    return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
+
+
+def _alternatives(key: str, cause: BaseException | None) -> str:
+    """What may have been meant by an unknown key: the names that its parent has."""
+    parent = getattr(cause, "parent_node", None)
+    names = sorted(str(name) for name in parent) if isinstance(parent, DictConfig) else []
+    prefix, _, last = key.rpartition(".")
+    close = difflib.get_close_matches(last, names, n=1)
+    if close:
+        return f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
+    return f"allowed here are {', '.join(names)}" if names else "see rlnet/config for the keys that there are"

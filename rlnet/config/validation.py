@@ -1,0 +1,274 @@
+"""From composed or stored YAML to checked configs. Every range is checked here, once."""
+
+import math
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rlnet.config import (
+    SCHEMAS,
+    AuditConfig,
+    Config,
+    ConfigError,
+    EpochsConfig,
+    MaximisationBiasConfig,
+    MlpConfig,
+    ModuleConfig,
+    NoisyConfig,
+    OptimisticConfig,
+    PiecewiseConfig,
+    RandomWalkConfig,
+    ReplayConfig,
+    ScheduleConfig,
+    SolveConfig,
+    check_env,
+    leaves,
+    require,
+)
+from rlnet.config.files import check_folder, read_yaml, reading
+from rlnet.config.memory import require_memory
+from rlnet.config.population import each_setting
+from rlnet.config.trust import check_trusted
+from rlnet.mdp.solving import ITERATIVE, METHODS
+
+# What a schedule gives to an exploration: its range, and what it is.
+SCHEDULED = {
+    "epsilon_greedy": (0.0, 1.0, "ε of exploration=epsilon_greedy"),
+    "softmax": (1e-6, float("inf"), "the temperature of exploration=softmax"),
+    "count_bonus": (0.0, float("inf"), "c of exploration=count_bonus"),
+}
+# Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.
+PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**15, 16, 16
+SCHEDULE_NAMES = "constant, linear, exponential, cosine, piecewise, episodes"
+
+
+def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
+    bounds = f"must be in [{low:g}, {high:g}]" if high < float("inf") else f"must be at least {low:g}"
+    for item in fields(schedule):
+        value = getattr(schedule, item.name)
+        if item.name == "fraction":
+            require(0 < value <= 1, f"{key}.fraction", value, "must be a share of the run in (0, 1]")
+        elif item.name == "decay":
+            require(0 < value <= 1, f"{key}.decay", value, "must be a factor in (0, 1]")
+        elif item.metadata.get("per_member"):
+            require(low <= value <= high, f"{key}.{item.name}", value, f"{meaning} {bounds}")
+    if schedule.name == "exponential":
+        for name in ("start", "end"):
+            value = getattr(schedule, name)
+            require(value > 0, f"{key}.{name}", value, "an exponential schedule needs numbers above 0")
+    if isinstance(schedule, PiecewiseConfig):
+        at, values = list(schedule.at), list(schedule.values)
+        rising = len(at) > 0 and at == sorted(at) and at[0] >= 0 and at[-1] <= 1
+        require(rising, f"{key}.at", at, "must be shares of the run in [0, 1], in rising order")
+        require(len(values) == len(at), f"{key}.values", values, f"must be {len(at)} numbers, one for each of {key}.at")
+        require(all(low <= value <= high for value in values), f"{key}.values", values, f"{meaning} {bounds}")
+
+
+def _check_exploration(config: Config) -> None:
+    name, schedule = config.exploration.name, config.schedule
+    if isinstance(config.exploration, NoisyConfig):
+        sigma = config.exploration.sigma
+        require(0 < sigma < float("inf"), "exploration.sigma", sigma, "must be above 0")
+    if isinstance(config.exploration, OptimisticConfig):
+        value = config.exploration.initial_value
+        require(math.isfinite(value), "exploration.initial_value", value, "must be a finite number")
+    if name not in SCHEDULED:
+        require(schedule.name == "none", "schedule", schedule.name, f"exploration={name} has nothing to schedule")
+        return
+    allowed = f"exploration={name} needs a schedule: {SCHEDULE_NAMES}"
+    require(schedule.name != "none", "schedule", schedule.name, allowed)
+    _check_schedule(schedule, "schedule", *SCHEDULED[name])
+
+
+def _check_replay(algo: ReplayConfig) -> None:
+    for key in ("capacity", "batch", "n_step", "learning_starts", "updates"):
+        require(getattr(algo, key) >= 1, f"algo.{key}", getattr(algo, key), "must be at least 1")
+    held = algo.capacity - algo.n_step * algo.envs
+    allowed = f"must be at most algo.capacity - algo.n_step·algo.envs = {held}"
+    require(algo.learning_starts <= held, "algo.learning_starts", algo.learning_starts, allowed)
+    allowed = "give exactly one of algo.target_every and algo.target_rate"
+    require((algo.target_every is None) != (algo.target_rate is None), "algo.target_every", algo.target_every, allowed)
+    every, rate = algo.target_every, algo.target_rate
+    require(every is None or every >= 1, "algo.target_every", every, "must be at least 1, or null")
+    for key in ("priority", "priority_floor"):
+        value = getattr(algo, key)
+        require(0 <= value < float("inf"), f"algo.{key}", value, "must be at least 0")
+    allowed = "must be above 0, or what once fitted is never drawn again"
+    require(algo.priority == 0 or algo.priority_floor > 0, "algo.priority_floor", algo.priority_floor, allowed)
+    _check_schedule(algo.correction, "algo.correction", 0.0, 1.0, "β, how far importance weights correct,")
+    require(rate is None or 0 < rate <= 1, "algo.target_rate", rate, "must be in (0, 1], or null")
+
+
+def _check_train(config: Config) -> None:
+    for key in ("steps", "log_every", "compare_every", "checkpoint_every"):
+        require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
+    threads = config.threads
+    require(threads is None or threads >= 1, "threads", threads, "must be at least 1, or null for what the work repays")
+    allowed = "must be at least 1, or null for what the work repays"
+    require(config.processes is None or config.processes >= 1, "processes", config.processes, allowed)
+    allowed = "must be a share of the run's time in (0, 1]"
+    require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
+    require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
+    for key in ("envs", "rollout"):
+        require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")
+    if isinstance(config.algo, EpochsConfig):
+        require(config.algo.epochs >= 1, "algo.epochs", config.algo.epochs, "must be at least 1")
+        rows, parts = config.algo.envs * config.algo.rollout, config.algo.minibatches
+        require(1 <= parts <= rows, "algo.minibatches", parts, f"must be in [1, algo.envs·algo.rollout = {rows}]")
+    if isinstance(config.algo, ReplayConfig):
+        _check_replay(config.algo)
+    initial = config.network.initial_value
+    require(math.isfinite(initial), "network.initial_value", initial, "must be a finite number")
+    if isinstance(config.network, MlpConfig):
+        network = config.network
+        require(all(width >= 1 for width in network.hidden), "network.hidden", network.hidden, "widths of at least 1")
+        activations = ("relu", "tanh", "silu")
+        allowed = f"allowed are {', '.join(activations)}"
+        require(network.activation in activations, "network.activation", network.activation, allowed)
+    if isinstance(config.network, MlpConfig | ModuleConfig):
+        network, allowed = config.network, "allowed are one_hot, features"
+        require(network.input in ("one_hot", "features"), "network.input", network.input, allowed)
+    optimizer = config.optimizer
+    rate, norm = optimizer.learning_rate, optimizer.max_grad_norm
+    require(0 <= rate < float("inf"), "optimizer.learning_rate", rate, "must be at least 0")
+    require(norm is None or norm > 0, "optimizer.max_grad_norm", norm, "must be above 0, or null for no clipping")
+    limit = optimizer.max_kl
+    require(limit is None or limit > 0, "optimizer.max_kl", limit, "must be above 0, or null for steps of any length")
+    require(optimizer.schedule.name != "none", "optimizer.schedule", "none", f"use {SCHEDULE_NAMES}")
+    _check_schedule(optimizer.schedule, "optimizer.schedule", 0.0, float("inf"), "the factor on the learning rate")
+    _check_exploration(config)
+
+
+def _check_solve(config: SolveConfig) -> None:
+    require(config.method in METHODS, "method", config.method, f"allowed are {', '.join(METHODS)}")
+    require(0 < config.tol < float("inf"), "tol", config.tol, "must be above 0")
+    require(0 <= config.temperature < float("inf"), "temperature", config.temperature, "must be at least 0")
+    require(config.horizon is None or config.horizon >= 0, "horizon", config.horizon, "must be at least 0, or null")
+    require(config.device in ("cpu", "cuda"), "device", config.device, "allowed are cpu, cuda")
+    if config.horizon is not None or config.temperature > 0:
+        special = "temperature" if config.horizon is None else "horizon"
+        for key, only in (("method", "auto"), ("device", "cpu")):
+            allowed = f"a problem with a {special} has a method of its own; leave {key}={only}"
+            require(getattr(config, key) == only, key, getattr(config, key), allowed)
+        require(not config.verify, "verify", config.verify, f"is not available with a {special}")
+    if config.device != "cpu":
+        swept = ("auto", *ITERATIVE)
+        require(config.method in swept, "method", config.method, f"device={config.device} takes {', '.join(swept)}")
+
+
+def _check_audit(config: AuditConfig) -> None:
+    for key in ("samples", "envs"):
+        require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
+    require(0 < config.level < 1, "level", config.level, "must be a probability in (0, 1)")
+    require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
+
+
+def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
+    """What is set aside at least, in bytes, by the settings that decide it: what is sure before anything is built."""
+    env, parts = config.env, {}
+    if isinstance(env, RandomWalkConfig):
+        parts[f"env.length={env.length} env.jump={env.jump}"] = PER_OUTCOME * 2.0 * env.length * env.jump
+    if isinstance(env, MaximisationBiasConfig):
+        parts[f"env.actions={env.actions}"] = PER_OUTCOME * float(env.actions)
+    if not isinstance(config, Config):
+        return parts
+    members = float(config.seeds)
+    for values in leaves(config.vary).values():
+        members *= len(values) if isinstance(values, list) else 1
+    shared = f"seeds={config.seeds}" + (f" × vary = {members:.0f} members" if members > config.seeds else "")
+    parts[shared] = PER_MEMBER_STATE * members
+    each = f"{shared} × " if members > 1 else ""
+    algo, network = config.algo, config.network
+    parts[f"{each}algo.envs={algo.envs} × algo.rollout={algo.rollout}"] = PER_ROW * members * algo.envs * algo.rollout
+    if isinstance(algo, ReplayConfig):
+        parts[f"{each}algo.capacity={algo.capacity}"] = PER_ROW * members * algo.capacity
+        parts[f"{each}algo.batch={algo.batch}"] = PER_ROW * members * algo.batch * algo.n_step
+    if isinstance(network, MlpConfig):
+        weights = sum(float(a) * b for a, b in pairwise(network.hidden)) + float(sum(network.hidden))
+        parts[f"{each}network.hidden={list(network.hidden)}"] = PER_WEIGHT * members * weights
+    return parts
+
+
+def check(config: Any) -> Any:
+    """The same `Config`, `SolveConfig` or `AuditConfig`, if all its numbers are in range.
+
+    Raises:
+        ConfigError: the first number that is not.
+    """
+    if isinstance(config, AuditConfig):
+        check_env(config.env)
+        require_memory(_memory(config))
+        _check_audit(config)
+        return config
+    if isinstance(config, Config):
+        require(config.seeds >= 1, "seeds", config.seeds, "must be at least 1")
+        require_memory(_memory(config))
+        for one in each_setting(config):
+            _check_gamma_and_env(one)
+            _check_train(one)
+    else:
+        _check_gamma_and_env(config)
+        require_memory(_memory(config))
+        _check_solve(config)
+    return config
+
+
+def _check_gamma_and_env(config: Config | SolveConfig) -> None:
+    require(0 <= config.gamma <= 1, "gamma", config.gamma, "must be in [0, 1]")
+    check_env(config.env)
+
+
+def from_hydra(composed: DictConfig) -> Any:
+    """The composed config as a checked `Config`, `SolveConfig` or `AuditConfig`.
+
+    Raises:
+        ConfigError: a value is missing or out of range.
+        omegaconf.errors.OmegaConfBaseException: an interpolation does not resolve.
+    """
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError(f"{missing[0]}: has no value; give one as {missing[0]}=...")
+    return check(OmegaConf.to_object(composed))
+
+
+def from_stored(path: Path, trust: bool = False) -> Config:
+    """The checked config of a finished run, from its .hydra/config.yaml.
+
+    The file holds plain values; which schema a group had is told by its keys.
+
+    Args:
+        path: of the file.
+        trust: whether the config may have code run: see `rlnet.config.trust`. It becomes the `trust` of the config, whatever
+            the file says.
+
+    Raises:
+        ConfigError: there is no such file, it is not the config of a run, or it needs to be trusted.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: there is no such file; name the folder of a run")
+    check_folder(path.parent.parent)
+    stored = read_yaml(path, computed=trust)
+    with reading(path, "is not the config of a run"):
+        typed = OmegaConf.structured(Config)
+        for group in ("env", "algo", "network", "exploration", "schedule", "optimizer"):
+            if group not in stored:
+                raise ConfigError(f"{path}: is not the config of a run: it has no {group}")
+            typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
+        if "correction" in stored.algo:
+            typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
+        typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
+        stored.trust = trust
+        config = from_hydra(OmegaConf.merge(typed, stored))
+    if not trust:
+        check_trusted(config, str(path))
+    return config
+
+
+def _schema_of(node: DictConfig, group: str) -> type:
+    for path, schema in SCHEMAS.items():
+        if path.startswith(f"{group}/") and {item.name for item in fields(schema)} == set(node):
+            return schema
+    raise ConfigError(f"{group}: no schema has exactly the keys {', '.join(node)}")

@@ -1,0 +1,1 @@
+"""Rollouts, the collector that fills them, and the replay buffer."""

@@ -1,0 +1,259 @@
+"""Rollouts from vector environments, and the bookkeeping of episodes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.data.rollout import TENSORS, Rollout
+from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array
+from rlnet.policies.distributions import Distribution
+
+
+class Simulation(Protocol):
+    """M × N environments that step together; see `rlnet.envs` for what the fields of a step mean.
+
+    It works either with arrays of numpy or with the tensors of a device, and the collector with the same.
+    """
+
+    def reset(self, seeds: Sequence[int] | None = None) -> Array: ...
+
+    def step(self, action: Array) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+BOOKED = ("reward", "terminated", "truncated", "valid")
+STEPPED = ("obs", "action", "next_obs", "reward", "terminated", "truncated", "valid")  # known at every step
+
+
+class Collector:
+    """Steps a simulation with a policy into preallocated [T, M, N] tensors.
+
+    Args:
+        simulation: M × N environments.
+        seeds: the M member seeds.
+        envs: N.
+        rollout: T, new steps in each rollout; with `whole_episodes` the most steps that an episode may have.
+        gamma: [M, 1], for discounted returns.
+        actions: how actions are drawn from what `act` gives.
+        lookback: old rows kept at the front of each rollout, for targets that wait for later steps. A row is
+            learned from in the rollout in which its target becomes known, and only in that one.
+        whole_episodes: every rollout starts all environments afresh and plays one episode in each. A row's weight is
+            then 1/N, so that a loss is a sum over the episode; otherwise it is 1/(T·N), a mean over steps. Episodes
+            that happen to end inside a running window would be too short on average: hence the fresh start.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        seeds: Sequence[int],
+        envs: int,
+        rollout: int,
+        gamma: Tensor,
+        actions: Distribution,
+        *,
+        lookback: int = 0,
+        whole_episodes: bool = False,
+    ) -> None:
+        device = self._device = gamma.device
+        self._simulation, self._gamma = simulation, gamma.cpu().numpy()
+        self._rollout, self.lookback, self._whole = rollout, lookback, whole_episodes
+        self._reset_seeds = Streams(seeds, "reset")
+        self._obs = simulation.reset(self._draw_seeds())  # [M, N, ...]
+        self._library = np if isinstance(self._obs, np.ndarray) else torch
+        # A rollout's numbers are drawn together: how long other members' episodes are must not move the next ones.
+        shape, streams = (rollout, envs, *actions.shape), Streams(seeds, "behaviour", device)
+        self._uniforms = BlockUniform(streams, shape, max(1, 64 // rollout), self._library)
+        grid = len(seeds), envs
+        # What is counted lives on the CPU, in numpy.
+        self._age = np.zeros(grid, np.int64)  # steps of the running episodes
+        self._sums = np.zeros((3, *grid))  # return, discounted return, length so far
+        self._finished = np.zeros((4, len(seeds)))  # the same over finished episodes, and their number
+        self.episode_count = np.zeros(len(seeds), np.int64)  # finished since the beginning
+        seen = torch.as_tensor(self._obs)
+        kinds = {"obs": (seen.shape[2:], seen.dtype), "next_obs": (seen.shape[2:], seen.dtype)}
+        kinds["action"] = (actions.shape, actions.dtype)
+        kinds |= dict.fromkeys(("reward", "start_discount"), ((), torch.float32))
+        kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
+        self._tensors = {
+            name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
+            for name, (shape, dtype) in kinds.items()
+        }
+        self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
+        self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in STEPPED}
+        self._weight = np.zeros((lookback + rollout, *grid), np.float32)
+        weight = torch.from_numpy(self._weight)
+        self._all = Rollout(**self._tensors, weight=weight.to(device))  # of all rows, as they are at any time
+        self._time = np.arange(rollout).reshape(-1, 1, 1)
+        self._share = np.float32(1) / np.float32(envs * (1 if whole_episodes else rollout))
+        self.new_steps = np.zeros(len(seeds), np.int64)  # transitions that the last rollout added, per member
+
+    def _draw_seeds(self) -> list[int]:
+        return self._reset_seeds.integers(2**31, 1).squeeze(1).tolist()
+
+    @torch.no_grad()
+    @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
+    def collect(self, choose: Callable[[Array, Array], Array]) -> Rollout:
+        """The next rollout.
+
+        Args:
+            choose: obs [M, N, ...] and uniform numbers [M, N, *shape of an action] → actions of the behaviour policy.
+        """
+        keep, running = self.lookback, None
+        if keep:
+            for tensor in self._tensors.values():
+                tensor[:keep] = tensor[-keep:].clone()
+        if self._whole:
+            self._restart()
+            running = self._library.ones_like(self._obs[..., 0] if self._obs.ndim > 2 else self._obs, dtype=bool)
+        uniforms, first, steps, actions = self._uniforms.next(), self._obs, [], []
+        for t in range(self._rollout):
+            action = choose(self._obs, uniforms[:, t])
+            step = self._simulation.step(action)
+            if running is not None:
+                cut = step.truncated
+                if t == self._rollout - 1:  # the cap on an episode's length is a time limit
+                    cut = cut | ~step.terminated
+                step = step._replace(valid=step.valid & running, truncated=cut)
+            actions.append(action)
+            steps.append(step)
+            self._obs = step.obs
+            if running is not None:
+                running &= ~(step.terminated | step.truncated)
+                if not running.any():
+                    break
+        next_obs, reward, terminated, truncated, valid, obs = zip(*steps, strict=True)
+        seen = (first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid
+        for into, values in zip(self._new.values(), seen, strict=True):
+            self._library.concatenate(values, out=into[: len(steps) * len(first)])
+        return self._finish(keep + len(steps))
+
+    def _finish(self, total: int) -> Rollout:
+        """Count what is new among `total` rows, and show all of them."""
+        keep, arrays = self.lookback, self._library is np
+        reward, terminated, truncated, valid = (
+            (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in BOOKED
+        )
+        weight, count = self._weight[:total], np.count_nonzero
+        if count(valid) == valid.size and not count(terminated) and not count(truncated):
+            discount = self._go_on(reward[keep:])
+            weight[: total - keep] = self._share
+            if keep:
+                weight[total - keep :] = 0.0
+            self.new_steps.fill((total - keep) * valid.shape[-1])
+        else:
+            ended = (terminated | truncated) & valid
+            discount = self._book(reward[keep:], ended[keep:], valid[keep:])
+            np.multiply(valid if self._whole else self._due(ended, valid), self._share, out=weight)
+            self.new_steps = valid[keep:].sum((0, 2))
+        self._rows["start_discount"][keep:total] = discount if arrays else torch.from_numpy(discount)
+        if self._all.weight.device.type != "cpu":
+            self._all.weight[:total] = torch.from_numpy(weight)
+        if total == len(self._weight):
+            return self._all
+        return Rollout(**{name: getattr(self._all, name)[:total] for name in TENSORS})
+
+    def _restart(self) -> None:
+        # The environments get new seeds from each member's own stream: how long other members' episodes were
+        # must not decide which numbers come next.
+        self._obs = self._simulation.reset(self._draw_seeds())
+
+    def _go_on(self, reward: np.ndarray) -> np.ndarray:
+        """`_book` of new steps among which no episode ends."""
+        age = self._age + self._time[: len(reward)]
+        self._age = age[-1] + 1
+        discount = np.power(self._gamma, age.astype(np.float32))
+        self._sums[:2] += np.array((reward, reward * discount), float).sum(1)
+        self._sums[2] += len(reward)
+        return discount
+
+    def _book(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Add new steps [T, M, N] to the running episodes and to those that ended; γ^t of each step, float32."""
+        time = self._time[: len(reward)]
+        begins = ended | ~valid  # the next row begins an episode: an invalid row is a reset
+        # The row in which the episode of row t began; −age for the one that was running before.
+        first = np.where(begins[:-1], time[1:], -self._age)
+        age = self._age + time
+        age[1:] = time[1:] - np.maximum.accumulate(first)
+        self._age = (age[-1] + 1) * ~begins[-1]
+        discount = np.power(self._gamma, age.astype(np.float32))
+
+        gains = np.array((reward * valid, reward * valid * discount, valid), float)  # [3, T, M, N]
+        # Of each environment all steps until its last end are of finished episodes, the others of the running one.
+        done = _later(ended)
+        whole = (gains * done).sum(1) + self._sums * done[0]
+        self._sums += gains.sum(1) - whole
+        count = ended.sum((0, 2))
+        self._finished[:3] += whole.sum(-1)
+        self._finished[3] += count
+        self.episode_count += count
+        return discount
+
+    def _due(self, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """The rows whose target is known now and was not before: bool [T, M, N]."""
+        keep = self.lookback
+        if keep == 0:
+            return valid
+        known = _later(ended)
+        known[: len(known) - keep] = True
+        known[:keep] &= ~_later(ended[:keep])
+        return known & valid
+
+    def episodes(self) -> dict[str, Tensor]:
+        """Means over the episodes that ended since the last call, [M]; NaN for a member without any."""
+        names = ("return/mean", "return/discounted", "episode/length")
+        sums = torch.from_numpy(self._finished)
+        means = dict(zip(names, sums[:3] / sums[3], strict=True))
+        means["episode/count"] = sums[3].clone()
+        self._finished[:] = 0
+        return means
+
+    def _counted(self) -> dict[str, np.ndarray]:
+        """What is counted: views [M, ...]."""
+        counted = {"age": self._age, "sums": self._sums.swapaxes(0, 1), "finished": self._finished.T}
+        return counted | {"episode_count": self.episode_count}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on with the same next rollout; all tensors with the members in front."""
+        tensors = {name: torch.as_tensor(array + 0) for name, array in self._counted().items()}
+        rows = {name: tensor.transpose(0, 1) for name, tensor in self._tensors.items()}
+        streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
+        simulation = self._simulation.state_dict()
+        return {"obs": torch.as_tensor(self._obs + 0), **tensors, **streams, "rows": rows, "simulation": simulation}
+
+    def load_state_dict(self, state: dict[str, Any], trust: bool = True) -> bool:
+        """Go on from `state_dict`.
+
+        Args:
+            state: what it gave.
+            trust: whether environments may be unpickled, which runs what code the state names. Otherwise they begin new
+                episodes, and the running ones count as cut off (truncated) after their last step.
+
+        Returns:
+            Whether everything goes on where it was.
+        """
+        self._obs = as_array(state["obs"], self._library)
+        for name, own in self._counted().items():
+            own[:] = state[name].cpu().numpy()
+        for name, tensor in self._tensors.items():
+            tensor.copy_(state["rows"][name].transpose(0, 1))
+        self._uniforms.load_state_dict(state["uniforms"])
+        self._reset_seeds.load_state_dict(state["reset_seeds"])
+        if not trust and "environments" in state["simulation"]:
+            last = {name: self._tensors[name][-1] for name in ("valid", "terminated", "truncated")}
+            last["truncated"] |= last["valid"] & ~last["terminated"]
+            self._age[:], self._sums[:] = 0, 0.0
+            self._restart()
+            return False
+        self._simulation.load_state_dict(state["simulation"])
+        return True
+
+
+def _later(ended: np.ndarray) -> np.ndarray:
+    """Whether an episode ends at row t or a later one: bool [T, M, N]."""
+    return np.logical_or.accumulate(ended[::-1])[::-1]

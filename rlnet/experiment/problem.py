@@ -1,0 +1,278 @@
+"""From a checked config to the objects of a run; what does not fit together is refused here, before anything starts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet import algos
+from rlnet.algos import Algorithm, Setting
+from rlnet.algos.loss_terms import COMPLETE
+from rlnet.compare import (
+    AGAINST_OPTIMAL,
+    AGAINST_POLICY,
+    Comparison,
+    Tables,
+    Truth,
+    score_population,
+    time_limit,
+)
+from rlnet.compare.names import OF_CONTROL
+from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, require
+from rlnet.config.population import each_setting
+from rlnet.envs import Environment, make
+from rlnet.experiment.fixed_policies import given_policies
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
+from rlnet.nets import Inputs, Network, make_network, number, with_noise
+from rlnet.policies.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
+from rlnet.policies.exploration import BEHAVIOURS, COUNTING
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is learned, on what, and the truth about it."""
+
+    environment: Environment
+    algorithm: Algorithm
+    setting: Setting
+    solutions: list[Solution] | None  # [M], at each member's γ; None without a finite model
+    against: str  # which exact values the learner is compared with
+
+    @cached_property
+    def truths(self) -> list[Truth]:
+        """[M], what each member is scored against: the solution at its γ, and the optimum under the time limit."""
+        mdp, steps = self.environment.mdp, self.environment.max_steps
+        known: dict[int, Truth] = {}
+        for solution in self.solutions:
+            if id(solution) not in known:
+                limit = None if steps is None else time_limit(mdp, solution.gamma, steps, solution.temperature)
+                known[id(solution)] = Truth(mdp, solution, limit)
+        return [known[id(solution)] for solution in self.solutions]
+
+    def score(self, tables: Tables, visits: np.ndarray) -> Comparison:
+        """The scores of all members. Where a given policy is predicted they are those of its values alone."""
+        found = score_population(self.truths, tables, self.against, visits)
+        if self.algorithm.judged != "given":
+            return found
+        return replace(found, scalars={name: x for name, x in found.scalars.items() if name not in OF_CONTROL})
+
+    def of(self, members: Sequence[int]) -> "Problem":
+        """The same for some of the members."""
+        tables = {name: getattr(self.setting, name) for name in ("given_policy", "given_behaviour")}
+        own = {name: None if table is None else table[members] for name, table in tables.items()}
+        if self.solutions is None:
+            return replace(self, setting=replace(self.setting, **own))
+        part = replace(self, setting=replace(self.setting, **own), solutions=[self.solutions[m] for m in members])
+        vars(part)["truths"] = [self.truths[m] for m in members]  # what is known need not be found again
+        return part
+
+
+def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: object) -> Solution:
+    """`mdp.solve`, with a ConfigError that names the key where the problem has no finite solution at this γ."""
+    try:
+        return solve(mdp, gamma, **options)
+    except (ImproperPolicyError, UnboundedValueError) as error:
+        raise ConfigError(
+            f"gamma={gamma}: env={env} has no finite values without discount ({error}); use gamma < 1"
+        ) from error
+
+
+def build(config: Config) -> Problem:
+    """Everything of a run that does not change.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+    """
+    return assemble(config, make(config.env))
+
+
+def assemble(config: Config, environment: Environment) -> Problem:
+    """`build` for an environment that is there already."""
+    algorithm = algos.load(config.algo.name)
+    _check_options(config.algo.options, algorithm, config.algo.name)
+    algorithm = algorithm.chosen(config.algo.options)
+    alone = each_setting(config)
+    for one in alone:
+        _check_algorithm(one, algorithm)
+    _check_actions(config, algorithm, environment)
+    _check_exploration(config, algorithm, environment)
+    mdp = environment.mdp
+    solutions, given, acting = None, None, None
+    if mdp is not None:
+        solutions = [solution for solution in _solutions(mdp, alone, algorithm) for _ in range(config.seeds)]
+    if algorithm.judged == "given":
+        given, acting = given_policies(config, alone, mdp, solutions, algorithm.off_policy)
+    for one in alone:
+        _check_returns(one, algorithm, mdp)
+    device = _device(config.device)
+    features = environment.features
+    size = None if environment.n_states is not None else int(np.prod(environment.observation_shape))
+    inputs = Inputs(
+        env=config.env.name,
+        n_states=environment.n_states,
+        features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
+        size=size,
+        several=len(config.member_seeds) > 1,
+    )
+    actions = _actions(environment, algorithm, device)
+    setting = Setting(
+        actions=actions,
+        networks={role: _network(config, inputs, role, actions, environment) for role in algorithm.roles},
+        dueling=config.network.dueling,
+        available=None if mdp is None else _available(mdp, device),
+        behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
+        options=config.algo.options,
+        given_policy=None if given is None else given.to(device),
+        given_behaviour=None if acting is None else acting.to(device),
+    )
+    against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft", "actor") else AGAINST_POLICY
+    return Problem(environment, algorithm, setting, solutions, against)
+
+
+def _solutions(mdp: FiniteMDP, alone: list[Config], algorithm: Algorithm) -> list[Solution]:
+    """The exact solution for each setting of a population; each problem is solved once."""
+    kinds = [(c.gamma, 0.0 if algorithm.temperature is None else algorithm.temperature(c.algo.hyper)) for c in alone]
+    exact = {(gamma, tau): exact_solution(mdp, gamma, alone[0].env.name, temperature=tau) for gamma, tau in set(kinds)}
+    return [exact[kind] for kind in kinds]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    known = device is not None and device.type in ("cpu", "cuda")
+    require(known, "device", name, "must be cpu, cuda or cuda:N")
+    require(
+        device.type == "cpu" or torch.cuda.is_available(), "device", name, "this machine offers no such device to torch"
+    )
+    return device
+
+
+def _network(config: Config, inputs: Inputs, role: str, actions: Distribution, environment: Environment) -> Network:
+    """The network of one role. Values of real actions are numbers of an observation and an action."""
+    exploration, initial, split = config.exploration, config.network.initial_value, 0
+    if role == "temperature":
+        return number()
+    kind = role.rstrip("2")
+    count = {"q": environment.n_actions or 1, "pi": actions.outputs, "v": 1, "h": 1}[kind]
+    if kind == "q":
+        if environment.n_actions is None:
+            inputs = replace(inputs, size=inputs.size + actions.shape[0])
+        quantiles = config.algo.options.get("quantiles", 1)
+        split = quantiles if config.network.dueling else 0
+        count = count * quantiles + split
+        if isinstance(exploration, OptimisticConfig):
+            initial = exploration.initial_value
+    own = config.network
+    if kind in ("pi", "h"):  # preferences and corrections begin at 0, whatever values do
+        initial = 0.0
+        own = replace(own, weights=None) if isinstance(own, LinearConfig) else own
+    network = make_network(own, inputs, count, split=split, initial=initial)
+    return with_noise(network, exploration.sigma) if isinstance(exploration, NoisyConfig) else network
+
+
+def _check_exploration(config: Config, algorithm: Algorithm, environment: Environment) -> None:
+    name, network = config.exploration.name, config.network
+    allowed = f"counts visits, but env={config.env.name} has no countable states"
+    require(name not in COUNTING or environment.n_states is not None, "exploration", name, allowed)
+    # Who acts by noisy parameters has no policy that could be evaluated; the greedy policy of the means is another.
+    allowed = f"algo={config.algo.name} learns the value of the policy that acts; use one that learns Q*"
+    require(name != "noisy" or algorithm.judged != "behaviour", "exploration", name, allowed)
+    allowed = f"the traces of algo={config.algo.name} remember no noise; choose another exploration"
+    require(name != "noisy" or algorithm.traces is None, "exploration", name, allowed)
+    allowed = "exploration=optimistic sets the first values by exploration.initial_value; leave this at 0"
+    optimistic = isinstance(config.exploration, OptimisticConfig)
+    require(not optimistic or network.initial_value == 0, "network.initial_value", network.initial_value, allowed)
+    allowed = f"algo={config.algo.name} learns no values of discrete actions, so there is nothing to split"
+    splits = "q" in algorithm.roles and environment.n_actions is not None
+    require(not network.dueling or splits, "network.dueling", network.dueling, allowed)
+
+
+def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
+    name, exploration = config.algo.name, config.exploration.name
+    if algorithm.explores:
+        require(
+            exploration in BEHAVIOURS, "exploration", exploration, f"algo={name} needs one of {', '.join(BEHAVIOURS)}"
+        )
+    else:
+        require(
+            exploration == "none", "exploration", exploration, f"algo={name} acts by a policy of its own: only none"
+        )
+    if algorithm.whole_episodes:
+        allowed = f"must be at least 2: algo={name} learns from whole episodes, and this is the most steps of one"
+        require(config.algo.rollout > 1, "algo.rollout", config.algo.rollout, allowed)
+    if algorithm.one_by_one:
+        allowed = f"algo={name} takes a step for every row, most of them without a gradient for some members: only sgd"
+        require(config.optimizer.name == "sgd", "optimizer", config.optimizer.name, allowed)
+    if algorithm.traces == "dutch":
+        allowed = f"must be 1: the traces of algo={name} correct for the steps of a single environment; use more seeds"
+        require(config.algo.envs == 1, "algo.envs", config.algo.envs, allowed)
+    if algorithm.traces == "replacing":
+        allowed = "a replacing trace needs gradients of zeros and ones: network=tabular, or linear on such features"
+        require(config.network.name != "mlp", "network", config.network.name, allowed)
+    _check_hyper(config.algo.hyper, algorithm, name)
+
+
+def _check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:
+    bounds, env, name = environment.action_bounds, config.env.name, config.algo.name
+    needed, found = ("a Box", "Discrete") if bounds is None else ("Discrete", "a Box")
+    kind = "discrete" if bounds is None else "continuous"
+    able = ", ".join(other for other in algos.names() if getattr(algos.load(other), kind))
+    allowed = f"algo={name} needs actions that are {needed}, those of this environment are {found}; use one of {able}"
+    require(getattr(algorithm, kind), "env", env, allowed)
+    if algorithm.squashes:
+        allowed = f"algo={name} needs actions between finite bounds, here they are {bounds[0]} and {bounds[1]}"
+        require(bool(np.isfinite(bounds).all()), "env", env, allowed)
+        allowed = f"algo={name} needs observations that are a Box, those of this environment are Discrete"
+        require(environment.n_states is None, "env", env, allowed)
+
+
+def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
+    """The distributions that a policy has here."""
+    if environment.action_bounds is None:
+        return Categorical(environment.n_actions)
+    family = SquashedGaussian if algorithm.squashes else Gaussian
+    return family(*(torch.from_numpy(bound).to(device) for bound in environment.action_bounds))
+
+
+def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) -> None:
+    known = ", ".join(algorithm.hyper) or "none"
+    for key, value in hyper.items():
+        require(key in algorithm.hyper, f"algo.hyper.{key}", value, f"algo={name} has no such number; it has: {known}")
+        low, high = algorithm.hyper[key]
+        require(low <= value <= high, f"algo.hyper.{key}", value, f"must be in [{low:g}, {high:g}]")
+    for key in algorithm.hyper:
+        require(key in hyper, f"algo.hyper.{key}", "missing", f"algo={name} needs it")
+
+
+def _check_options(options: Mapping[str, Any], algorithm: Algorithm, name: str) -> None:
+    known = ", ".join(algorithm.options) or "none"
+    for key, value in options.items():
+        require(key in algorithm.options, f"algo.options.{key}", value, f"algo={name} has no such option: {known}")
+        choices = algorithm.options[key]
+        among = f"integers from {choices[0]}" if isinstance(choices, range) else ", ".join(map(str, choices)).lower()
+        fits = value in choices and isinstance(value, type(choices[0]))
+        require(fits, f"algo.options.{key}", value, f"allowed are {among}")
+    for key in algorithm.options:
+        require(key in options, f"algo.options.{key}", "missing", f"algo={name} needs it")
+
+
+def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) -> None:
+    """Refuse to wait for complete returns that can never come."""
+    if not algorithm.complete_returns or mdp is None or mdp.terminated.any():
+        return
+    limit = min(config.algo.rollout, config.env.max_episode_steps or config.algo.rollout)
+    need = f"env={config.env.name} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"
+    advice = "use a smaller gamma, a longer algo.rollout and env.max_episode_steps, or a TD method"
+    require(config.gamma**limit <= COMPLETE, "gamma", config.gamma, f"{need}; {limit} steps are too few: {advice}")
+
+
+def _available(mdp: FiniteMDP, device: torch.device) -> Tensor | None:
+    """bool [S, A], or None where nothing is ever masked. Terminal states, whose values never count, mask nothing."""
+    available = mdp.available | mdp.terminal[:, None]
+    return None if available.all() else torch.as_tensor(available, device=device)

@@ -1,0 +1,219 @@
+"""The files that a run leaves: metrics.csv, TensorBoard events, values.npz, comparison.json."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from rlnet.config import Config, leaves
+from rlnet.config.population import each_setting, member_settings, settings
+from rlnet.experiment.checkpoints import DamagedError, write_whole
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+Row = Mapping[str, np.ndarray]  # scalar name → [M]
+
+
+class Record:
+    """Writes rows of scalars to metrics.csv and to TensorBoard.
+
+    Args:
+        folder: where to.
+        config: of the run.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder, self._config = folder, config
+        self._own = [  # what tells the members apart: the first cells of their rows
+            {"member": m, "seed": seed, **setting}
+            for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
+        ]
+        self._names: list[str] | None = None  # the scalars of the rows
+        self._purge: int | None = None  # from which step on TensorBoard is to forget what was logged before
+        self._file: BinaryIO | None = None
+        self._written, self._digest = 0, hashlib.sha256()  # bytes of metrics.csv, and their checksum
+
+    def begin(self) -> None:
+        """Begin with no rows."""
+        self._file = (self.folder / "metrics.csv").open("wb")
+
+    def go_on(self, rows: bytes, step: int, *, copied: bool) -> None:
+        """Begin with rows that there are already; what was written behind them goes.
+
+        Args:
+            rows: see `rows_until`.
+            step: of the last one.
+            copied: whether they are another folder's, and TensorBoard is to be told of them, too.
+        """
+        path = self.folder / "metrics.csv"
+        if copied:
+            path.write_bytes(rows)
+        else:
+            os.truncate(path, len(rows))
+        self._file, self._purge = path.open("ab"), None if copied else step + 1
+        self._written = len(rows)
+        self._digest.update(rows)
+        table = self._table(rows)
+        if table:
+            self._names = [name for name in table[0] if name != "step" and name not in self._own[0]]
+        if copied:
+            for group in self._groups(table):
+                self._show(max(int(row["step"]) for row in group), self._scalars(group))
+
+    def last_row(self) -> Row:
+        """The scalars of the last step that there are rows of, [M] each; {} where there are none."""
+        groups = self._groups(self._table((self.folder / "metrics.csv").read_bytes()))
+        return self._scalars(groups[-1]) if groups else {}
+
+    def place(self) -> dict[str, Any]:
+        """Where metrics.csv ends now, for a checkpoint: its bytes, and their checksum. They lie on the disk then."""
+        os.fsync(self._file.fileno())
+        return {"bytes": self._written, "sha256": self._digest.hexdigest()}
+
+    def row(self, steps: np.ndarray, scalars: Row) -> None:
+        """One row per member to metrics.csv, and the mean over members to TensorBoard.
+
+        Args:
+            steps: [M], environment steps of each member so far.
+            scalars: [M] each; not finite where there is nothing to say. The first row decides the columns.
+        """
+        text = io.StringIO(newline="")
+        names = list(scalars) if self._names is None else self._names
+        table = csv.DictWriter(text, ["step", *self._own[0], *names], restval="")
+        if self._names is None:
+            table.writeheader()
+            self._names = names
+        for m, own in enumerate(self._own):
+            cells = {name: _cell(values[m]) for name, values in scalars.items()}
+            table.writerow({"step": int(steps[m]), **own, **cells})
+        written = text.getvalue().encode()
+        self._file.write(written)
+        self._file.flush()
+        self._written += len(written)
+        self._digest.update(written)
+        self._show(int(steps.max()), scalars)
+
+    def _show(self, step: int, scalars: Row) -> None:
+        for name, values in scalars.items():
+            finite = values[np.isfinite(values)]
+            if len(finite):
+                self._board.add_scalar(name, float(finite.mean()), step)
+
+    def _table(self, rows: bytes) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(rows.decode(), newline="")))
+
+    def _groups(self, table: list[dict[str, str]]) -> list[list[dict[str, str]]]:
+        """The rows of all members that were written together."""
+        members = len(self._own)
+        return [table[first : first + members] for first in range(0, len(table), members)]
+
+    def _scalars(self, group: list[dict[str, str]]) -> Row:
+        return {name: np.array([float(row[name] or "nan") for row in group]) for name in self._names}
+
+    @cached_property
+    def _board(self) -> "SummaryWriter":
+        from torch.utils.tensorboard import SummaryWriter  # takes a moment to import: the first update need not wait
+
+        return SummaryWriter(str(self.folder), flush_secs=10, purge_step=self._purge)
+
+    def image(self, name: str, image: np.ndarray, step: int) -> None:
+        """A picture [H, W, 3] uint8 to TensorBoard."""
+        self._board.add_image(name, image, step, dataformats="HWC")
+
+    def hparams(self, results: Row) -> None:
+        """The settings of the run and its final numbers, means over seeds, for TensorBoard's table of runs.
+
+        Where settings differ between members, each setting is a run of its own there, in a folder below this one.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        grid, seeds = settings(self._config), self._config.seeds
+        for k, (setting, alone) in enumerate(zip(grid, each_setting(self._config), strict=True)):
+            means = {f"final/{name}": float(np.mean(values[k * seeds :][:seeds])) for name, values in results.items()}
+            finite = {name: value for name, value in means.items() if math.isfinite(value)}
+            name = ",".join(f"{key}={value:g}" for key, value in setting.items())
+            board = SummaryWriter(str(self.folder / "settings" / name)) if setting else self._board
+            shown = {"resume": None, "vary": {}, "seeds": seeds}
+            for summary in hparams(flat({**asdict(alone), **shown}), finite):
+                board.file_writer.add_summary(summary)
+            if setting:
+                board.close()
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self._file is not None:
+            self._file.close()
+        if "_board" in vars(self):
+            self._board.close()
+
+
+def rows_until(path: Path, place: Mapping[str, Any]) -> bytes:
+    """The beginning of a metrics.csv, as it was at a checkpoint.
+
+    Args:
+        path: of the file.
+        place: see `Record.place`.
+
+    Raises:
+        DamagedError: the file does not begin with what was written then.
+    """
+    try:
+        with path.open("rb") as file:
+            rows = file.read(place["bytes"])
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(rows) < place["bytes"] or hashlib.sha256(rows).hexdigest() != place["sha256"]:
+        raise DamagedError(f"{path}: cannot be read: it is not what was written, its checksum differs")
+    return rows
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings as {"env.name": ...}, for tables: plain numbers, truth values and strings."""
+    plain = (bool, int, float, str)
+    return {name: value if isinstance(value, plain) else str(value) for name, value in leaves(tree).items()}
+
+
+def jsonable(value: Any) -> Any:
+    """Numbers of numpy as JSON has them; what JSON has no number for becomes "inf", "-inf" or "nan"."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [jsonable(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_whole(path, lambda part: part.write_text(json.dumps(jsonable(content), indent=2) + "\n", encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
+    """Write an .npz file of the arrays that are there, whole or not at all."""
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, **{name: array for name, array in arrays.items() if array is not None})
+
+    write_whole(path, write)

@@ -1,0 +1,104 @@
+"""The folder of a job: one writer at a time, nothing of an earlier job overwritten, and how it was started."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from rlnet.config import ConfigError
+from rlnet.config.files import check_folder, read_yaml
+from rlnet.experiment.checkpoints import write_whole
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing there guards a folder
+    fcntl = None
+
+RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
+STORED = ".hydra"
+_held: set[Path] = set()  # locks of a process do not keep out the process itself
+
+
+@contextmanager
+def claimed(folder: Path, *, going_on: bool = False) -> Iterator[None]:
+    """Keep a folder for oneself. The lock goes with the process, however that ends.
+
+    Args:
+        folder: made where it is missing.
+        going_on: whether the folder holds the run that goes on there; otherwise it must not hold one.
+
+    Raises:
+        ConfigError: the folder holds a run, or another job writes into it now.
+    """
+    if not going_on:
+        _refuse_results(folder)
+    check_folder(folder)
+    stored, place = folder / STORED, folder.resolve()
+    busy = ConfigError(f"hydra.run.dir={folder}: another job writes into this folder now; choose another, or wait")
+    if place in _held:
+        raise busy
+    stored.mkdir(parents=True, exist_ok=True)
+    with (stored / "lock").open("a") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # processes that are forked do not inherit it
+            except (BlockingIOError, PermissionError):
+                raise busy from None
+        if not going_on:
+            _refuse_results(folder)
+        _held.add(place)
+        try:
+            yield
+        finally:
+            _held.discard(place)
+
+
+def _refuse_results(folder: Path) -> None:
+    for name in RESULTS:
+        if (folder / name).exists():
+            raise ConfigError(
+                f"hydra.run.dir={folder}: already holds a run; choose another folder, or go on with it: resume={folder}"
+            )
+
+
+def keep_settings(folder: Path, config: Mapping[str, Any], began: int = 0) -> None:
+    """Write what a job was started with into .hydra: config.yaml; from the command line overrides.yaml, too.
+
+    commands.yaml lists all starts of a run: `command`, as it was typed, and `step`, from which it went on.
+
+    Args:
+        folder: of the job.
+        config: all its settings.
+        began: the step at which the run begins or goes on.
+    """
+    stored, typed = folder / STORED, HydraConfig.initialized()
+    stored.mkdir(parents=True, exist_ok=True)
+    _write(stored / "config.yaml", config)
+    if typed:
+        own = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith("resume=")]
+        _write(stored / "overrides.yaml", own)
+    command = (
+        shlex.join(["python", *sys.orig_argv[1:]]) if typed else "rlnet.learning.training_loop.run(config, folder)"
+    )
+    _write(stored / "commands.yaml", [*commands(folder), {"command": command, "step": began}])
+
+
+def commands(folder: Path) -> list[dict[str, Any]]:
+    """The starts of the run in a folder, the first one first: `command` and `step` of each; [] where none are known."""
+    path = folder / STORED / "commands.yaml"
+    return OmegaConf.to_container(read_yaml(path, computed=True), resolve=False) if path.is_file() else []
+
+
+def _write(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    write_whole(path, lambda part: OmegaConf.save(OmegaConf.create(content), part))
+
+
+def shown(folder: Path) -> str:
+    """The folder as it can be typed into a shell."""
+    return shlex.quote(os.fspath(folder))

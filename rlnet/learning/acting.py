@@ -1,0 +1,178 @@
+"""Choosing actions while data is gathered: by the algorithm's own functions, or on the CPU the same in numpy.
+
+A call into torch costs microseconds whatever its size, and gathering is made of many small ones: for one small network
+numpy acts several times faster, and for a handful of environments plain numbers of Python draw the action faster still.
+What they compute is what `Algorithm.act` and `Distribution.sample` say, and tests hold them together; networks,
+behaviours and actions that have no twin here take the plain path.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import accumulate
+from math import exp
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.algos import Algorithm, Setting
+from rlnet.algos.algorithm import Hyper, Params, by_given, by_policy
+from rlnet.numerics.random_streams import Array
+from rlnet.policies.distributions import Categorical
+from rlnet.policies.exploration import epsilon_greedy, greedy, softmax
+
+Choose = Callable[[Array, Array], Array]  # (obs [M, N, ...], uniform [M, N]) → actions [M, N]
+# For so many environments and fewer, actions are drawn one by one in numbers of Python, with the same results.
+FEW = 8
+
+
+class Twin(NamedTuple):
+    """A behaviour of `explore` where every action is available, in float64: weights of the actions, up to a factor."""
+
+    many: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores [A, M, N], explore [M, 1]) → [A, M, N]
+    one: Callable[[list[float], float], list[float]]  # (scores [A], explore) → [A]
+
+
+class Acting:
+    """How an algorithm acts.
+
+    Args:
+        algorithm: which one.
+        setting: what it acts in.
+        device: of the parameters; on the CPU observations and actions are arrays of numpy, elsewhere tensors.
+    """
+
+    def __init__(self, algorithm: Algorithm, setting: Setting, device: torch.device | str = "cpu") -> None:
+        self._algorithm, self._setting, self._arrays = algorithm, setting, torch.device(device).type == "cpu"
+        self._twin = _twin(algorithm, setting) if self._arrays else None
+        self._params: Params | None = None  # those that `_forward` is of
+        self._forward: Callable[[np.ndarray], np.ndarray] | None = None
+        self._explore: Tensor | None = None  # that `_choose` is of
+        self._choose: Choose | None = None
+
+    @property
+    def in_numpy(self) -> bool:
+        """Whether torch has no part in it."""
+        return self._twin is not None
+
+    def by(self, params: Params, hyper: Hyper) -> Choose:
+        """How to act by these numbers; of parameters that are changed in place, by what they then are."""
+        if self._twin is None:
+            return self._with_torch(params, hyper)
+        if self._params is params and self._explore is hyper["explore"]:
+            return self._choose
+        if self._params is not params:
+            self._params, self._forward = params, self._prepared(params)
+        self._explore = hyper["explore"]
+        explore = self._explore.numpy() if self._algorithm.explores else np.ones((len(hyper["gamma"]), 1))
+        self._choose = _drawing(self._twin, self._forward, explore.astype(float))
+        return self._choose
+
+    def _with_torch(self, params: Params, hyper: Hyper) -> Choose:
+        act, setting = self._algorithm.act, self._setting
+
+        def choose(obs: Tensor, uniform: Tensor) -> Tensor:
+            return setting.actions.sample(act(setting, params, obs, hyper), uniform)
+
+        if not self._arrays:
+            return choose
+        # A copy: what one environment shows is read-only, which a tensor cannot be.
+        return lambda obs, uniform: choose(torch.from_numpy(obs.copy()), torch.from_numpy(uniform)).numpy()
+
+    def _prepared(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
+        """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""
+        setting = self._setting
+        if self._twin is GIVEN:
+            table = (setting.given_policy if setting.given_behaviour is None else setting.given_behaviour).numpy()
+            member = np.arange(len(table))[:, None]
+            return lambda obs: table[member, obs]
+        role = "pi" if self._algorithm.act is by_policy else "q"
+        return setting.networks[role].in_numpy(params[role].flat.detach().numpy())
+
+
+def _twin(algorithm: Algorithm, setting: Setting) -> Twin | None:
+    """How it acts in numpy; None where something has no twin there."""
+    if not isinstance(setting.actions, Categorical):
+        return None
+    if algorithm.act is by_given:
+        return GIVEN
+    role = "pi" if algorithm.act is by_policy else "q"
+    behaviour = softmax if algorithm.act is by_policy else setting.behaviour if algorithm.explores else None
+    networks = [name for name in setting.networks if name.startswith(role)]
+    plain = setting.available is None and setting.quantiles == 1 and not setting.dueling and networks == [role]
+    return TWINS.get(behaviour) if plain and setting.networks[role].in_numpy is not None else None
+
+
+def _drawing(twin: Twin, forward: Callable[[np.ndarray], np.ndarray], explore: np.ndarray) -> Choose:
+    """`Categorical.sample` of what the twin makes of `forward`, obs [M, N, ...] → [M, N, A]; `explore` is [M, 1]."""
+    numbers = explore[:, 0].tolist()
+
+    def choose(obs: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        scores = forward(obs)
+        if uniform.size == 1:
+            return _alone(_one(twin.one(scores.tolist()[0][0], numbers[0]), uniform.item()))
+        if uniform.size <= FEW:
+            rows = zip(scores.tolist(), uniform.tolist(), numbers, strict=True)
+            return np.array([[_one(twin.one(x, e), u) for x, u in zip(xs, us, strict=True)] for xs, us, e in rows])
+        # Actions first: numpy reduces a short last axis slowly.
+        cumulative = twin.many(scores.transpose(2, 0, 1).astype(float, order="C"), explore).cumsum(0)
+        return (cumulative[:-1] <= uniform * cumulative[-1]).sum(0)
+
+    return choose
+
+
+@cache
+def _alone(action: int) -> np.ndarray:
+    """The action of the only environment there is, [1, 1] int64, read-only."""
+    array = np.full((1, 1), action)
+    array.flags.writeable = False
+    return array
+
+
+def _one(weights: list[float], uniform: float) -> int:
+    """The first action whose cumulative weight exceeds its share; the first of all where there is no number."""
+    cumulative = list(accumulate(weights))
+    edge = uniform * cumulative[-1]
+    for action, upto in enumerate(cumulative):
+        if not upto <= edge:
+            return action
+    return 0
+
+
+def _greedy(scores: np.ndarray, explore: np.ndarray) -> np.ndarray:
+    best = scores == scores.max(0)
+    return best / best.sum(0)
+
+
+def _greedy_one(scores: list[float], explore: float) -> list[float]:
+    best = max(scores)
+    share = 1 / scores.count(best)
+    return [share if score == best else 0.0 for score in scores]
+
+
+def _epsilon_greedy(scores: np.ndarray, explore: np.ndarray) -> np.ndarray:
+    return (1 - explore) * _greedy(scores, explore) + explore / len(scores)
+
+
+def _epsilon_greedy_one(scores: list[float], explore: float) -> list[float]:
+    best, other = max(scores), explore / len(scores)
+    share = (1 - explore) * (1 / scores.count(best)) + other
+    return [share if score == best else other for score in scores]
+
+
+def _softmax(scores: np.ndarray, explore: np.ndarray) -> np.ndarray:
+    return np.exp((scores - scores.max(0)) / explore)
+
+
+def _softmax_one(scores: list[float], explore: float) -> list[float]:
+    best = max(scores)
+    return [exp((score - best) / explore) for score in scores]
+
+
+GIVEN = Twin(lambda scores, explore: scores, lambda scores, explore: scores)
+TWINS = {
+    greedy: Twin(_greedy, _greedy_one),
+    epsilon_greedy: Twin(_epsilon_greedy, _epsilon_greedy_one),
+    softmax: Twin(_softmax, _softmax_one),
+}

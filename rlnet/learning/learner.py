@@ -1,0 +1,349 @@
+"""One optimiser step for all members: the gradient of each one's own loss, a clip and a learning rate for each."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.algos import Algorithm, Setting
+from rlnet.algos.algorithm import Hyper, Later, Loss, by_policy
+from rlnet.algos.eligibility_traces import Traces
+from rlnet.algos.loss_terms import mean, semi_gradient
+from rlnet.algos.returns import td_target
+from rlnet.config import ConfigError, OptimizerConfig
+from rlnet.data.rollout import Rollout, apart
+from rlnet.learning.manual_gradients import gradient, possible
+from rlnet.nets import Layout
+from rlnet.numerics.loss_derivatives import QUIET
+from rlnet.numerics.random_streams import Streams
+from rlnet.policies.distributions import Gaussian
+
+State = dict[str, Tensor]
+WIDE = 64  # numbers: a multiple of those that any processor computes with at once
+KEEPING = 8  # every so many steps the parameters are kept, for a member that diverges
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Two functions over theta [M, P] and a state of tensors."""
+
+    init: Callable[[Tensor], State]
+    step: Callable[[Tensor, Tensor, Tensor, State], None]  # (theta, gradient, learning_rate [M, 1], state), in place
+
+
+def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
+    """θ ← θ − α·g."""
+    theta.addcmul_(grad, rate, value=-1)
+
+
+def roomy(rows: Tensor) -> Tensor:
+    """A copy [M, P] of rows whose memory goes on to a multiple of `WIDE` numbers, with zeros."""
+    memory = rows.new_zeros(-(-rows.numel() // WIDE) * WIDE)
+    copy = memory[: rows.numel()].view(rows.shape)
+    return copy.copy_(rows)
+
+
+def _with_room(rows: Tensor, whole: bool) -> Tensor:
+    """The rows and the zeros behind them, in one row; copied where they are a part or were not made by `roomy`."""
+    size = -(-rows.numel() // WIDE) * WIDE
+    made = whole and rows.is_contiguous() and not rows.storage_offset()
+    if not made or rows.untyped_storage().nbytes() != rows.element_size() * size:
+        rows = roomy(rows)
+    return rows.as_strided((size,), (1,))
+
+
+def _adam_init(theta: Tensor) -> State:
+    count = torch.zeros((), device=theta.device)  # float32 counts to 2^24
+    return {"mean": roomy(torch.zeros_like(theta)), "square": roomy(torch.zeros_like(theta)), "steps": count}
+
+
+def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
+    """Adam (Kingma & Ba 2015, algorithm 1) with β = (0.9, 0.999), ε = 1e-8, and a learning rate for each member."""
+    mean, square, steps = state["mean"], state["square"], state["steps"]
+    if theta.device.type == "cpu":  # one pass over memory instead of eight, for neighbours of the same rate together
+        steps.numpy()[...] += 1
+        tensors, rates, first = (theta, grad, mean, square), rate.numpy().ravel().tolist(), 0
+        while first < len(rates):
+            value, last = rates[first], first + 1
+            while last < len(rates) and rates[last] == value:
+                last += 1
+            whole = last - first == len(rates)
+            _adam_on_cpu(tensors if whole else [x[first:last] for x in tensors], value, steps, whole)
+            first = last
+        return
+    steps += 1
+    mean.lerp_(grad, 0.1)
+    square.mul_(0.999).addcmul_(grad, grad, value=0.001)
+    # In double: 1 − 0.999^n loses five digits in single precision.
+    count = steps.double()
+    root = (1 - 0.999**count).sqrt().to(theta.dtype)
+    size = (rate / (1 - 0.9**count)).to(theta.dtype)
+    theta.addcdiv_(mean * size, square.sqrt().div_(root).add_(1e-8), value=-1)
+
+
+def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor, whole: bool) -> None:
+    """One rate for all of (theta, gradient, mean, square), [m, P] each: the whole tensors, or parts of them.
+
+    The last numbers of a row that do not fill a vector of the processor are rounded in another way than the others,
+    and which ones these are depends on how many members there are: hence the room behind them.
+    """
+    wide = [_with_room(tensor, whole) for tensor in tensors]
+    torch._fused_adam_(
+        *([tensor] for tensor in wide), [], [steps],
+        lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
+    )  # fmt: skip
+    for tensor, row in zip(tensors, wide, strict=True):
+        if tensor.data_ptr() != row.data_ptr() and tensor is not tensors[1]:
+            tensor.copy_(row[: tensor.numel()].view(tensor.shape))
+
+
+def _norms(grad: Tensor) -> Tensor:
+    """The length of each member's gradient: [M, P] → [M, 1]."""
+    if grad.is_cuda:
+        return torch.linalg.vector_norm(grad, dim=1, keepdim=True)
+    rows = grad.numpy()  # a third of the time
+    return torch.from_numpy(np.sqrt(np.vecdot(rows, rows))[:, None])
+
+
+OPTIMIZERS = {
+    "sgd": Optimizer(lambda theta: {}, _sgd_step),
+    "adam": Optimizer(_adam_init, _adam_step),
+}
+
+
+def _can_compile(device: torch.device) -> bool:
+    """Whether torch finds what it compiles with; a warning where it does not."""
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cuda" and find_spec("triton") is None:
+        _log.warning("compile=true: triton is not installed; going on without compiling")
+    elif shutil.which(compiler) is None:
+        _log.warning("compile=true: there is no compiler %s (CXX names another); going on without compiling", compiler)
+    else:
+        return True
+    return False
+
+
+class Learner:
+    """The parameters of a population, and how they change.
+
+    Args:
+        algorithm: what is learned.
+        setting: what it is learned with.
+        config: the optimiser.
+        seeds: the M member seeds; each draws its own first parameters.
+        device: where parameters live.
+        envs: N, environments per member, each of which has an eligibility trace where the algorithm has them.
+        compiled: whether torch compiles the loss; without a compiler for the device it is said that it does not.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        setting: Setting,
+        config: OptimizerConfig,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        envs: int = 1,
+        compiled: bool = False,
+    ) -> None:
+        if config.name not in OPTIMIZERS:
+            raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
+        self.algorithm, self.setting = algorithm, setting
+        self._compiled = compiled and _can_compile(torch.device(device))
+        translate = torch.compile if self._compiled else lambda function: function
+        self._loss = algorithm.loss or (None if algorithm.target is None else semi_gradient(algorithm.target))
+        self._loss, self._online = (f if f is None else translate(f) for f in (self._loss, algorithm.online))
+        self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
+        measured = algorithm.act is by_policy and isinstance(setting.actions, Gaussian)
+        self._max_kl = config.max_kl if measured else None
+        self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
+        self.theta = roomy(self.layout.init(Streams(seeds, "network", device)))  # [M, P]; its memory stays where it is
+        self._grad = roomy(torch.zeros_like(self.theta))
+        self._state = self._optimizer.init(self.theta)
+        self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
+        # The current parameters by role and name, without gradient: views that follow every step.
+        self.params = self.layout.unpack(self.theta)
+        self._by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"
+        self._by_hand = self._by_hand and possible(algorithm, setting)
+        grads = self.layout.unpack(self._grad) if self._by_hand else {}
+        # By role, the views of the gradient that it is written into.
+        self._slots = {role: own.layers(setting.networks[role].by_hand) for role, own in grads.items()}
+        # Those that targets bootstrap from: the target network's, or the current ones.
+        self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
+        for own in self.target_params.values():
+            own.rest = self.target is not None
+        self._numbers = Streams(seeds, "update", device)  # what losses draw
+        self._noise = Streams(seeds, "noise", device)  # of noisy networks
+        # A member whose gradient is once not finite goes back to parameters before, and stays there.
+        self.alive = torch.ones_like(self.theta[:, :1], dtype=torch.bool)  # [M, 1]
+        self.all_alive = True  # for sure; not asked of a GPU, which would have to be waited for
+        self._sound = self.theta.clone()  # [M, P], parameters whose gradient was finite, at most KEEPING steps old
+        self._count = 0  # steps
+        shape = (len(seeds), envs, self.layout.size)
+        self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
+
+    def acting_params(self) -> dict[str, dict[str, Tensor]]:
+        """The parameters to act by now: of noisy networks, with fresh noise."""
+        return self.layout.draw(self.theta, self._noise)
+
+    def follow(self, rate: Tensor | float) -> None:
+        """Move the target network a share of the way to the current parameters: 1 copies them (Polyak averaging).
+
+        Args:
+            rate: broadcastable to [M, 1], in [0, 1].
+        """
+        self.target.lerp_(self.theta, rate)
+
+    @np.errstate(**QUIET)
+    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Later:
+        """One gradient step of every member on its own loss.
+
+        Args:
+            batch: a rollout [T, M, N].
+            hyper: [M, 1] each.
+            learning_rate: [M, 1]; 0 leaves a member's parameters as they are.
+
+        Returns:
+            The loss before the step, without gradient; among its metrics the norm of the gradient before clipping.
+        """
+        if self.traces is None:
+            grad, measure = self._gradient(batch, hyper)
+        else:
+            grad, measure = self._traced(batch, hyper, learning_rate)
+        norm = _norms(grad)
+        if self._max_norm is not None:
+            grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
+        # NaN is not below infinity.
+        self.all_alive = self.all_alive and not grad.is_cuda and norm.numpy().max() < torch.inf
+        if not self.all_alive:
+            self.alive &= norm < torch.inf
+            grad, learning_rate = torch.where(self.alive, grad, 0.0), learning_rate * self.alive
+            for theta in (self.theta, self.target):
+                if theta is not None:
+                    theta.copy_(torch.where(self.alive, theta, self._sound))
+        if self._count % KEEPING == 0:
+            self._sound.copy_(self.theta)
+        self._count += 1
+        if self._max_kl is None:
+            self._optimizer.step(self.theta, grad, learning_rate, self._state)
+        else:
+            with self._short_steps(batch, grad):
+                self._optimizer.step(self.theta, grad, learning_rate, self._state)
+
+        def measured() -> Loss:
+            with np.errstate(**QUIET):
+                loss = measure()
+            norms = {"loss/total": loss.total, "loss/grad_norm": norm.squeeze(1)}
+            return loss._replace(metrics={**loss.metrics, **norms})
+
+        return Later(measured)
+
+    @contextmanager
+    @torch.no_grad()
+    def _short_steps(self, batch: Rollout, grad: Tensor) -> Iterator[None]:
+        """Shorten the steps in which a policy over real actions changes by more than `max_kl`, averaged over the batch.
+
+        The score of a mean grows as 1/σ, and a step of Adam has the same length whatever its gradient: a policy that
+        has become narrow would leap over the actions that it knows about, and have nothing left to learn from. In units
+        of its own width no policy leaps (the trust region of Schulman et al. 2015, by one rescaling).
+
+        As a policy narrows, its advantages shrink by orders of magnitude within the memory of Adam's second moment,
+        which would leave it steps of no length: the policy's gradient is handed over with length 1.
+        """
+        own = grad[:, self.layout.columns("pi")]
+        own /= _norms(own).clamp(min=1e-30)
+        flat, policy = self.params["pi"].flat, self.setting.policy
+        first, before = flat.clone(), policy(self.params, batch.obs)
+        yield
+        change = self.setting.actions.change(before, policy(self.params, batch.obs))
+        change = mean(change, batch.weight).unsqueeze(-1)
+        share = (self._max_kl / change).sqrt()  # exact where scores are linear in the parameters
+        flat.copy_(torch.where(change > self._max_kl, torch.lerp(first, flat, share), flat))
+
+    def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
+        """The gradient [M, P] of every member's own loss, and what works out the loss."""
+        batch, setting = self._with_draws(batch), self.setting
+        if self._by_hand:
+            every = self.params, self.target_params, batch, hyper
+            return self._grad, gradient(self.algorithm, setting, *every, self._slots)
+        if self.layout.noisy:
+            leaves = [self.theta.detach().requires_grad_()]
+            params = self.layout.draw(leaves[0], self._noise)
+            target_params = self.layout.draw(self.theta if self.target is None else self.target, self._noise)
+        else:  # a leaf for each network
+            params = {role: own.leaf() for role, own in self.params.items()}
+            leaves, target_params = [own.flat for own in params.values()], self.target_params
+        if self._compiled:  # by name: the compiler fuses what stands there, and does not see into numpy
+            params, target_params = (
+                {role: dict(own) for role, own in packed.items()} for packed in (params, target_params)
+            )
+        result = Loss(*self._loss(setting, params, target_params, batch, hyper))
+        loss, members = result.total, len(self.theta)
+        if loss.shape != (members,):
+            raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
+        grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
+        result = result._replace(total=loss.detach())
+        return grads[0] if len(grads) == 1 else torch.cat(grads, dim=1, out=self._grad), lambda: result
+
+    def _traced(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> tuple[Tensor, Callable[[], Loss]]:
+        """Minus the mean over environments of δ·z for the first row [M, P], and ½·δ² as the loss."""
+        weight, envs = batch.weight[0], batch.weight.shape[2]
+        # With every environment as a member, one backward pass gives each its own gradient.
+        theta = self.theta.repeat_interleave(envs, dim=0).requires_grad_()
+        wide = {name: number.repeat_interleave(envs, dim=0) for name, number in hyper.items()}
+        sight = self._online(self.setting, self.layout.unpack(theta), apart(batch), wide)
+        (grad,) = torch.autograd.grad(sight.value[0].sum(), theta)
+        value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in sight)
+        error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
+        grad = grad.view(*weight.shape, -1)
+        directions = self.traces.directions(value, next_value, error, grad, decay, learning_rate, weight > 0)
+        self.traces.forget((batch.terminated | batch.truncated)[0] & (weight > 0))
+        squares = (weight * error.square()).sum(1)
+        metrics = {"loss/td_error": (squares / weight.sum(1)).sqrt()}
+        return -(weight.unsqueeze(-1) * directions).sum(1), lambda: Loss(0.5 * squares, metrics)
+
+    def _with_draws(self, batch: Rollout) -> Rollout:
+        """The batch with the random numbers that the loss asks for, each member's from its own stream."""
+        if self.algorithm.draws is None:
+            return batch
+        steps, _, envs = batch.reward.shape
+        uniform = self._numbers.uniform(steps, envs, self.algorithm.draws(self.setting)).movedim(0, 1)
+        return batch.with_extra({**batch.extra, "uniform": uniform})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and optimiser state."""
+        return {
+            "theta": self.theta,
+            "optimizer": self._state,
+            "target": self.target,
+            "numbers": self._numbers.state_dict(),
+            "noise": self._noise.state_dict(),
+            "alive": self.alive,
+            "sound": self._sound,
+            "count": self._count,
+            "traces": None if self.traces is None else self.traces.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.theta.copy_(state["theta"])
+        self.alive.copy_(state["alive"])
+        self.all_alive, self._count = bool(self.alive.all()), state["count"]
+        self._sound.copy_(state["sound"])
+        if self.target is not None:
+            self.target.copy_(state["target"])
+        self._numbers.load_state_dict(state["numbers"])
+        self._noise.load_state_dict(state["noise"])
+        if self.traces is not None:
+            self.traces.load_state_dict(state["traces"])
+        for name, tensor in self._state.items():
+            tensor.copy_(state["optimizer"][name])

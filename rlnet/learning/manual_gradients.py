@@ -1,0 +1,98 @@
+"""The gradient of a batch without autograd: networks go forward and backward by hand, and so does what stands above.
+
+For one small network autograd takes several times as long as the arithmetic. What is computed here is what it would
+find, and a test holds the two together for every algorithm. It is on the CPU, in numpy, for networks that say how they
+go backward, and methods that say the derivative of their loss: all semi-gradient methods, and who has `slopes`.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from rlnet.algos import Algorithm, Setting
+from rlnet.algos.algorithm import Hyper, Loss, Target
+from rlnet.data.rollout import Rollout
+from rlnet.nets import Packed
+from rlnet.nets.numpy.perceptron import as_steps, rows_of
+from rlnet.numerics.loss_derivatives import error_by_hand, pull_by_hand
+from rlnet.policies.distributions import Categorical
+
+Array = np.ndarray
+
+
+def possible(algorithm: Algorithm, setting: Setting) -> bool:
+    """Whether this algorithm's gradient can be had by hand with these networks."""
+    plain = setting.quantiles == 1 and not setting.dueling
+    if algorithm.slopes is not None:
+        plain = plain and setting.available is None and isinstance(setting.actions, Categorical)
+    elif algorithm.target is None:
+        return False
+    return plain and all(setting.networks[role].by_hand is not None for role in algorithm.roles)
+
+
+def gradient(
+    algorithm: Algorithm,
+    setting: Setting,
+    params: Mapping[str, Packed],
+    target_params: Mapping[str, Packed],
+    batch: Rollout,
+    hyper: Hyper,
+    out: Mapping[str, list[Array]],
+) -> Callable[[], Loss]:
+    """The gradient of a batch into `out`; what comes back works out the loss.
+
+    Args:
+        params, target_params: of the networks, and those that targets bootstrap from.
+        batch: [T, M, N].
+        out: role → the layers of an array [M, P of the network].
+    """
+    if algorithm.target is not None:
+        with torch.no_grad():
+            target = algorithm.target(setting, params, target_params, batch, hyper)
+    obs = batch.array("obs")
+    outputs, kept = {}, {}
+    for role in algorithm.roles:
+        net = setting.networks[role].by_hand
+        outputs[role], kept[role] = net.forward(params[role].layers(net), rows_of(obs, not net.of_indices))
+    if algorithm.target is None:
+        slopes, measure = algorithm.slopes({role: x[None] for role, x in outputs.items()}, batch, hyper)
+    else:
+        ((role, values),) = outputs.items()
+        slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == "q")
+        slopes = {role: slope}
+    for role, values in reversed(outputs.items()):  # what is read again was written last
+        net = setting.networks[role].by_hand
+        net.backward(params[role].layers(net), kept[role], slopes[role].reshape(values.shape), out[role])
+    return measure
+
+
+def _semi_gradient(
+    values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool
+) -> tuple[Array, Callable[[], Loss]]:
+    """The derivative of the loss `algos.parts.semi_gradient` by values [M, R, O], and the loss for who asks."""
+    weights = batch.array("weight") if target.weight is None else target.weight.numpy()
+    shape = weights.shape
+    aims, weights = (rows_of(x, False)[None] for x in (target.value.numpy(), weights))
+    huber = hyper["huber"].numpy() if "huber" in hyper else None
+    if huber is not None and min(huber.ravel().tolist()) == np.inf:
+        huber = None  # what follows is shorter then
+    if by_action:
+        flat = values.reshape(-1)
+        place = np.arange(0, len(flat), values.shape[-1]) + rows_of(batch.array("action"), False).ravel()
+        estimate = flat.take(place).reshape(aims.shape)
+    else:
+        estimate = values[None, ..., 0]
+    missed = pull_by_hand(np, estimate, aims, weights, huber)
+    if by_action:
+        slope = np.zeros_like(flat)
+        slope[place] = -missed[-1].ravel()
+    else:
+        slope = -missed[-1]
+
+    def measure() -> Loss:
+        total, rms = error_by_hand(*missed, weights)
+        error = torch.from_numpy(as_steps(missed[0][0, ..., None], shape)[..., 0])
+        return Loss(torch.from_numpy(total), {target.error: torch.from_numpy(rms), **target.metrics}, error)
+
+    return slope, measure

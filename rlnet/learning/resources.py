@@ -1,0 +1,126 @@
+"""How many threads torch gets, how many processes share the members, and how numbers count.
+
+Networks that have their own way in numpy (`Network.in_numpy`: small tables, perceptrons) leave nothing to torch that
+would repay a second thread: measured on two cores (64×64 network, DQN and PPO on CartPole, all of a run), two threads
+over one gave 0.93 and 1.05 with 64 members, 0.93 with 256. For other networks small products lose more by being handed
+to a second thread than it saves: 0.99 with one member, 1.2 with 16, 1.4 with 64. Where another program computes on the
+same cores, waiting for each other makes two threads 3 to 50 times slower. So the work of an update must be clearly
+worth it. Exact dynamic programming splits its sweeps by itself (`rlnet.mdp.solvers.compiled.sweeps`).
+
+Members in two processes gave 1.56 (DQN) to 1.87 (PPO) times the steps of one, with 64 of them (`rlnet.learning.workers`).
+
+numpy's OpenBLAS always gets one: with two, products as small as those of a 64×64 network were five times slower.
+
+The moments that Adam keeps for a unit that is no longer active shrink to denormal numbers and stay there, because
+0.9 times the smallest of them is rounded to itself. Arithmetic with those is done in microcode: a third of them made an
+Adam step of 4,610 parameters take 109 µs in place of 6. Training counts them as zero.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import sys
+import warnings
+
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from rlnet.config import EpochsConfig, ReplayConfig, require
+from rlnet.config.population import most_parts
+from rlnet.learning.training_state import Run
+
+PAUSE_HARD = 2  # omp_pause_hard: the threads end
+PER_THREAD = 2**24  # multiply-adds of one update that repay a thread: 16 million, about a millisecond
+MEMBERS_EACH, STEPS_EACH = 4, 100_000  # members, and steps of all of them together, that repay a process
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def work(run: Run) -> int:
+    """Multiply-adds of a forward pass of one update: members × rows × parameters, as if each met every row."""
+    algo = run.config.algo
+    if isinstance(algo, ReplayConfig):
+        rows = algo.batch * algo.n_step
+    elif isinstance(algo, EpochsConfig):
+        rows = algo.envs * algo.rollout // algo.minibatches
+    else:
+        rows = algo.envs * (1 if run.problem.algorithm.one_by_one else algo.rollout)
+    return len(run.steps) * rows * run.learner.layout.size
+
+
+def set_threads(run: Run, processes: int = 1) -> int:
+    """Give torch the threads of the config, or by default one for each `PER_THREAD` of its work; never more than cores.
+
+    Where OMP_NUM_THREADS is set, the default keeps to it. From here on this thread, and those that it starts, take
+    denormal numbers for zero, where the processor can.
+
+    Args:
+        run: whose work it is.
+        processes: how many like this one share the cores.
+
+    Returns:
+        How many.
+    """
+    wanted, most = run.config.threads, max(cores() // processes, 1)
+    if wanted is None:
+        plain = any(network.in_numpy is None for network in run.problem.setting.networks.values())
+        wanted = min(work(run) // PER_THREAD if plain else 1, _allowed(most))
+    count = max(1, min(wanted, most))
+    torch.set_flush_denormal(True)
+    threadpool_limits(1, user_api="blas")
+    torch.set_num_threads(count)
+    return count
+
+
+def before_fork() -> None:
+    """Have OpenMP end the threads that it may have begun here: a child that is forked beside them
+    waits for them forever.
+    They begin again when they are needed.
+    """
+    for library in threadpool_info():
+        if library["user_api"] == "openmp":
+            loaded = ctypes.CDLL(library["filepath"])
+            if hasattr(loaded, "omp_pause_resource_all"):  # OpenMP 5.0
+                loaded.omp_pause_resource_all(PAUSE_HARD)
+
+
+def _allowed(most: int) -> int:
+    """At most what the environment says, where it says something."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(most, int(said)) if said.isdigit() else most
+
+
+def processes(run: Run) -> int:
+    """How many processes the members of a run are shared out among: those of the config, or what the work repays.
+
+    Raises:
+        ConfigError: the config asks for several that cannot be.
+    """
+    config = run.config
+    wanted, sides = config.processes, most_parts(config)
+    if wanted == 1 or (sides == 1 and wanted is None):
+        return 1
+    if wanted is None:
+        steps = int((config.steps - run.steps).clamp(min=0).sum())
+        room = _allowed(cores()) // (config.threads or 1)
+        wanted = min(room, sides, len(run.steps) // MEMBERS_EACH, steps // STEPS_EACH)
+        return wanted if wanted > 1 and not config.compile and _why_not(run) is None else 1
+    allowed = f"at most {sides}, the seeds or the longest list of vary, whatever is more, can be shared out"
+    require(wanted <= sides, "processes", wanted, allowed)
+    why = _why_not(run)
+    require(why is None, "processes", wanted, f"must be 1: {why}")
+    return wanted
+
+
+def _why_not(run: Run) -> str | None:
+    """What stands against several processes."""
+    if run.config.device != "cpu":
+        return f"device={run.config.device} is not shared between processes"
+    if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
+        return "this system cannot fork, or not safely"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that they cannot be saved is said when they are
+        return run.collector.state_dict()["simulation"].get("reason")

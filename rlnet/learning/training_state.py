@@ -1,0 +1,302 @@
+"""The state of a run between two updates, and what it can be asked."""
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.compare import Comparison, Tables
+from rlnet.config import Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig
+from rlnet.config.population import column, columns
+from rlnet.data.collector import Collector
+from rlnet.data.replay_buffer import Replay
+from rlnet.data.rollout import Rollout
+from rlnet.experiment.checkpoints import DamagedError, misfit
+from rlnet.experiment.problem import Problem
+from rlnet.learning.acting import Acting
+from rlnet.learning.learner import Learner
+from rlnet.numerics.random_streams import Array, Streams
+from rlnet.policies.exploration import COUNTING, Progress, greedy, scheduled, softmax
+
+_log = logging.getLogger(__name__)
+FEW = 32  # so many rows of one member are counted one by one in less time than numpy's calls take
+# What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
+RESUMABLE = (
+    "steps",
+    "log_every",
+    "compare_every",
+    "compare_share",
+    "checkpoint_every",
+    "threads",
+    "processes",
+    "compile",
+    "resume",
+    "trust",
+)
+
+
+class Run:
+    """The state of a run between two updates.
+
+    Args:
+        config: a checked config.
+        problem: what `build` made of it.
+    """
+
+    def __init__(self, config: Config, problem: Problem) -> None:
+        self.config, self.problem = config, problem
+        algorithm, seeds, device = problem.algorithm, config.member_seeds, config.device
+        optimizer = columns(config, "optimizer", device)
+        self.learner = Learner(algorithm, problem.setting, optimizer, seeds, device, config.algo.envs, config.compile)
+        self.gamma = column(config, "gamma", device)
+        self.collector = Collector(
+            problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device),
+            seeds,
+            config.algo.envs,
+            config.algo.rollout,
+            self.gamma,
+            problem.setting.actions,
+            lookback=0 if algorithm.whole_episodes else algorithm.lookback,
+            whole_episodes=algorithm.whole_episodes,
+        )
+        self._acting = Acting(algorithm, problem.setting, device)
+        self.replay: Replay | None = None
+        self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
+        self.updates = 0  # optimiser steps so far
+        self.steps = torch.zeros(len(seeds), dtype=torch.int64)  # [M], on the CPU, where the loop looks at them
+        self.diverged = torch.full_like(self.steps, -1)  # [M], the step at which it was seen; −1 for sound members
+        states, actions = problem.environment.n_states, problem.environment.n_actions
+        sizes = (len(seeds), states, actions)
+        counted = states is not None and actions is not None
+        self.visits = torch.zeros(sizes, dtype=torch.int64, device=device) if counted else None
+        self._known: tuple[tuple[bytes, bytes], Progress] | None = None  # the last progress, and what it is of
+        exploring = None if config.schedule.name == "none" else _arrays(columns(config, "schedule"))
+        self._explore = _Scheduled(exploring, device) if exploring else None
+        rate = _arrays(columns(config, "optimizer")).learning_rate
+        self._rate = _Scheduled(_arrays(columns(config, "optimizer.schedule")), device, rate)
+        self._unscheduled = torch.zeros_like(self.gamma)
+        self.algo = columns(config, "algo", device)
+        if algorithm.replays:
+            self.replay = _replay(config, self.algo)
+            self._correction = _Scheduled(_arrays(columns(config, "algo.correction")), device)
+
+    @property
+    def explore(self) -> Tensor:
+        """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
+        return self._unscheduled if self._explore is None else self._explore.at(self._progress)
+
+    @property
+    def learning_rate(self) -> Tensor:
+        """[M, 1]; 0 for a member that has done its steps while others have not, or diverged."""
+        rate, active = self._rate.at(self._progress), self.steps.numpy() < self.config.steps
+        if not self.learner.all_alive:
+            rate = rate * self.learner.alive
+        return rate if active.all() else rate * torch.from_numpy(active)[:, None].to(rate.device)
+
+    @property
+    def correction(self) -> Tensor:
+        """β of prioritised replay now: [M, 1]."""
+        return self._correction.at(self._progress)
+
+    def _progress(self) -> Progress:
+        """How far each member is: one object for as long as they all stay there."""
+        steps, episodes = self.steps.numpy(), self.collector.episode_count
+        key = steps.tobytes(), episodes.tobytes()
+        if self._known is None or self._known[0] != key:
+            done = np.minimum(steps / self.config.steps, 1.0)
+            self._known = key, Progress(done.astype(np.float32)[:, None], episodes[:, None].copy())
+        return self._known[1]
+
+    def newly_diverged(self) -> list[int]:
+        """The members that the learner has frozen since the last call; their step is noted in `diverged`."""
+        new = ~self.learner.alive.squeeze(-1).cpu() & (self.diverged < 0)
+        self.diverged = torch.where(new, self.steps, self.diverged)
+        return new.nonzero().flatten().tolist()
+
+    def collect(self) -> Rollout:
+        """The next rollout, by the current parameters and exploration."""
+        learner = self.learner
+        params = learner.acting_params() if learner.layout.noisy else learner.params
+        return self.collector.collect(self._acting.by(params, self.hyper()))
+
+    def hyper(self) -> dict[str, Tensor]:
+        """The numbers that acting and a loss may use, now: [M, 1] each, and visits [M, S, A] where they decide."""
+        numbers = {"gamma": self.gamma, "explore": self.explore, **self.algo.hyper}
+        return numbers | {"visits": self.visits} if self.config.exploration.name in COUNTING else numbers
+
+    def count(self, rollout: Rollout) -> None:
+        """Book the steps and the visits of the rollout that was collected last."""
+        steps = self.steps.numpy()
+        active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
+        steps += self.collector.new_steps * active
+        if self.visits is not None:
+            seen = rollout.obs, rollout.action, rollout.valid
+            if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time
+                _count(self.visits.numpy(), *(x.numpy()[self.collector.lookback :] for x in seen), active)
+            else:
+                active = torch.from_numpy(active).to(self.visits.device)
+                _count(self.visits, *(x[self.collector.lookback :] for x in seen), active)
+
+    @torch.no_grad()
+    def tables(self) -> Tables:
+        """What the networks say of every state, and the policy that each member stands for now."""
+        problem, params = self.problem, self.learner.params
+        mdp, algorithm = problem.environment.mdp, problem.algorithm
+        states = torch.arange(mdp.n_states, device=self.gamma.device).expand(len(self.steps), -1)  # [M, S]
+        hyper, values = self.hyper(), algorithm.values or (lambda setting, params, obs, hyper: setting.q(params, obs))
+        q = values(problem.setting, params, states, hyper) if "q" in algorithm.roles else None
+        v = problem.setting.v(params, states) if "v" in algorithm.roles else None
+        # Just before a member is seen to diverge its numbers may be infinite or none.
+        q = None if q is None else q.nan_to_num(neginf=-math.inf)
+        v = None if v is None else v.nan_to_num()
+        if algorithm.judged == "greedy":
+            policy = greedy(q)
+        elif algorithm.judged == "given":
+            policy = problem.setting.given_policy
+        elif algorithm.judged == "soft":
+            policy = softmax(q, self._temperature())
+        else:
+            policy = algorithm.act(problem.setting, params, states, hyper)
+        policy = policy.double().nan_to_num(1.0).cpu().numpy() * mdp.available
+        policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
+        return Tables(policy, *(None if x is None else x.double().cpu().numpy() for x in (v, q)))
+
+    def _temperature(self) -> Tensor:
+        """τ of the problem that is solved, [M, 1, 1]."""
+        return self.gamma.new_tensor([solution.temperature for solution in self.problem.solutions]).view(-1, 1, 1)
+
+    def compare(self) -> tuple[Tables, Comparison]:
+        """Score the networks, as they are, against the exact solution."""
+        tables = self.tables()
+        return tables, self.problem.score(tables, self.visits.cpu().numpy())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly where it stopped."""
+        parts = {"learner": self.learner.state_dict(), "collector": self.collector.state_dict()}
+        if self.replay is not None:
+            parts["replay"] = self.replay.state_dict()
+        parts["shuffle"] = self.shuffle.state_dict()
+        counters = {"steps": self.steps, "diverged": self.diverged, "visits": self.visits, "updates": self.updates}
+        return {**parts, **counters, "config": asdict(self.config)}
+
+    def load_state_dict(self, state: Mapping[str, Any], trust: bool = True) -> None:
+        """Go on from `state_dict`.
+
+        Args:
+            state: what it gave.
+            trust: whether pickled environments may be restored; otherwise they begin new episodes, which is warned of.
+
+        Raises:
+            ConfigError: the state belongs to other settings.
+            DamagedError: it is none of such a run.
+        """
+        same_settings(self.config, state["config"])
+        self._check_fits(state)
+        state = copy.deepcopy(dict(state))  # or two runs restored from it would share their tensors
+        self.learner.load_state_dict(state["learner"])
+        exact = self.collector.load_state_dict(state["collector"], trust)
+        self.steps.copy_(state["steps"])
+        self.diverged.copy_(state["diverged"])
+        self.updates = state["updates"]
+        self.shuffle.load_state_dict(state["shuffle"])
+        if self.replay is not None:
+            self.replay.load_state_dict(state["replay"])
+        if self.visits is not None:
+            self.visits.copy_(state["visits"])
+        if not exact:
+            if self.replay is not None:
+                self.replay.cut()
+            if self.learner.traces is not None:
+                self.learner.traces.forget(torch.ones_like(self.learner.traces.foreseen, dtype=torch.bool))
+            _log.warning(
+                "the environments begin new episodes: those of the checkpoint are pickled, and unpickling runs code; "
+                "trust=true restores them and goes on exactly where the run was"
+            )
+
+    def _check_fits(self, state: Mapping[str, Any]) -> None:
+        """Raise DamagedError for a state that this run cannot have."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of environments that cannot be saved
+            own = self.state_dict()
+        if own["collector"]["simulation"].get("environments") is not None:
+            own["collector"]["simulation"]["environments"] = None  # saved in more or fewer bytes
+        for name, part in own.items():
+            wrong = None if name == "config" else misfit(part, state.get(name), name)
+            if wrong is not None:
+                raise DamagedError(f"it belongs to no run like this one: {wrong}")
+        steps, visits = state["steps"], state["visits"]
+        counted = {
+            "steps": steps,
+            "updates": state["updates"],
+            "collector.episode_count": state["collector"]["episode_count"],
+        }
+        for name, count in counted.items():
+            if (torch.as_tensor(count) < 0).any():
+                raise DamagedError(f"it belongs to no run like this one: {name} is below 0")
+        if visits is not None and not torch.equal(visits.sum((1, 2)).cpu(), steps):
+            raise DamagedError("it belongs to no run like this one: visits do not add up to steps")
+
+
+def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a run that goes on has other settings than it had, but for `RESUMABLE`."""
+    for key, value in asdict(config).items():
+        before = stored.get(key, value)
+        if key not in RESUMABLE and before != value:
+            allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-2])} may change"
+            raise ConfigError(f"{key}={value}: {allowed} (it was {before})")
+
+
+def _replay(config: Config, algo: ReplayConfig) -> Replay:
+    device = None if config.device == "cpu" else config.device
+    sizes = (algo.capacity, algo.batch, algo.n_step, config.member_seeds, device)
+    return Replay(*sizes, priority=algo.priority, floor=algo.priority_floor)
+
+
+def _arrays(config: ScheduleConfig | OptimizerConfig) -> Any:
+    """A config with columns of tensors as one with arrays."""
+    own = {item.name: getattr(config, item.name) for item in fields(config)}
+    return replace(config, **{name: value.numpy() for name, value in own.items() if isinstance(value, Tensor)})
+
+
+class _Scheduled:
+    """A schedule's number [M, 1], which is computed when progress has been made, and once where it is constant."""
+
+    def __init__(self, config: ScheduleConfig, device: str, factor: np.ndarray | float = 1.0) -> None:
+        self._config, self._device, self._factor = config, device, factor
+        self._progress: Progress | None = None  # that `_value` is of
+        self._value: Tensor | None = None
+
+    def at(self, now: Callable[[], Progress]) -> Tensor:
+        """Not to be written into: the next call may give it again."""
+        if self._value is not None and self._config.name == "constant":
+            return self._value
+        progress = now()
+        if progress is not self._progress:
+            value = np.asarray(self._factor * scheduled(self._config, progress), np.float32)
+            self._progress, self._value = progress, torch.from_numpy(value).to(self._device)
+        return self._value
+
+
+def _count(visits: Array, obs: Array, action: Array, valid: Array, active: Array) -> None:
+    """Add the valid (member, state, action) of active members, bool [M], in [T, M, N] rows to visits [M, S, A]."""
+    members, states, actions = visits.shape
+    if members == 1 and isinstance(visits, np.ndarray) and obs.size <= FEW:
+        rows = zip(obs.ravel().tolist(), action.ravel().tolist(), (valid & active).ravel().tolist(), strict=True)
+        for state, taken, counts in rows:
+            visits[0, state, taken] += counts
+        return
+    first = np.arange(0, members * states, states)[:, None]
+    if isinstance(visits, np.ndarray):
+        index, counts = (obs + first) * actions + action, valid & active[:, None]
+        counts = 1 if counts.all() else counts.reshape(-1).astype(np.int64)
+        np.add.at(visits.reshape(-1), index.reshape(-1), counts)
+    else:
+        index, counts = (obs + torch.from_numpy(first).to(obs.device)) * actions + action, valid & active[:, None]
+        visits.view(-1).scatter_add_(0, index.reshape(-1), counts.reshape(-1).long())

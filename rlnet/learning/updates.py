@@ -1,0 +1,88 @@
+"""What a rollout is worth: the optimiser steps that are taken on it, on its minibatches, or on what replay holds."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import repeat
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.algorithm import Hyper
+from rlnet.config import EpochsConfig, require
+from rlnet.data.rollout import Rollout, minibatches, rows_in_order
+from rlnet.learning.training_state import Run
+
+
+def learn(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
+    """Take the optimiser steps that a rollout is worth: on itself, on its minibatches, or on what replay holds.
+
+    Returns:
+        What works out, until the next rollout is collected, the metrics of the last step, or where rows are learned
+        from one by one their means: [M] each.
+    """
+    if state.replay is not None:
+        return _learn_from_replay(state, rollout)
+    algorithm, hyper = state.problem.algorithm, state.hyper()
+    if algorithm.prepare is not None:
+        with torch.no_grad():
+            extra = algorithm.prepare(state.problem.setting, state.learner.params, rollout, hyper)
+        rollout = replace(rollout, extra=extra)
+    metrics = _learn_from_rollout(state, rollout, hyper)
+    state.count(rollout)
+    return metrics
+
+
+def _learn_from_rollout(state: Run, rollout: Rollout, hyper: Hyper) -> Callable[[], dict[str, Tensor]]:
+    algorithm, learner, algo, rate = state.problem.algorithm, state.learner, state.config.algo, state.learning_rate
+    if algorithm.one_by_one:
+        steps = [learner.step(row, hyper, rate) for row in rows_in_order(rollout, algorithm.lookback)]
+        return lambda: _means([step.metrics for step in steps])
+    if not isinstance(algo, EpochsConfig):
+        step = learner.step(rollout, hyper, rate)
+        return lambda: step.metrics
+    stops = "stop_at_kl" in hyper and bool((hyper["stop_at_kl"] < torch.inf).any())
+    for batch in _epochs(state, rollout, algo):
+        step = learner.step(batch, hyper, rate)
+        if stops:  # a member whose policy has moved far enough stops until the next rollout
+            rate = rate * (1 - step.metrics["stop"]).unsqueeze(-1)
+    return lambda: {name: value for name, value in step.metrics.items() if name != "stop"}
+
+
+def _epochs(state: Run, rollout: Rollout, algo: EpochsConfig) -> Iterator[Rollout]:
+    """The minibatches of all epochs."""
+    if algo.minibatches == 1:  # all rows, whose order does not matter
+        yield from repeat(next(minibatches(rollout, None, 1)), algo.epochs)
+        return
+    rows = rollout.weight.shape[0] * rollout.weight.shape[2]
+    for order in state.shuffle.permutation(algo.epochs, rows).unbind(1):
+        yield from minibatches(rollout, order, algo.minibatches)
+
+
+def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Means of metrics [M] over steps, leaving out the steps in which a member had nothing to learn from (NaN)."""
+    return {name: torch.stack([metrics[name] for metrics in steps]).nanmean(0) for name in (steps or [{}])[0]}
+
+
+def _learn_from_replay(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
+    learner, replay, algo = state.learner, state.replay, state.algo
+    replay.add(rollout)
+    state.count(rollout)
+    while len(replay) < algo.learning_starts:
+        rollout = state.collect()
+        replay.add(rollout)
+        state.count(rollout)
+    hyper, rate, more = state.hyper(), state.learning_rate, {}
+    for _ in range(algo.updates):
+        batch = replay.sample(state.correction) if replay.prioritised else replay.sample()
+        step = learner.step(batch, hyper, rate)
+        if replay.prioritised:
+            allowed = f"algo={algo.name} does not say by how much a row missed its target; leave it at 0"
+            require(step.error is not None, "algo.priority", algo.priority, allowed)
+            replay.prioritise(batch, step.error)
+            more = {"replay/correction": state.correction.squeeze(-1)}
+        state.updates += 1
+        if algo.target_rate is not None:
+            learner.follow(algo.target_rate)
+        elif state.updates % algo.target_every == 0:
+            learner.follow(1.0)
+    return lambda: {**step.metrics, **more}

@@ -1,0 +1,210 @@
+"""The finite model of a Gymnasium environment: handed out, listed as `P`, or explored; and whether to believe it.
+
+A model is believed only if it is the model of what is stepped. One that an environment hands out as `mdp` is its own
+statement and is trusted, unless a wrapper stands between. Everything else is tried first on copies of the environment
+as it is stepped, wrappers included (`rlnet.mdp.belief.trial`, `rlnet.mdp.belief.hidden`).
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rlnet.mdp.belief.claims import is_table, readings, sampled_start, stated_start
+from rlnet.mdp.belief.exploring import Numbering, explored
+from rlnet.mdp.belief.hidden import Hidden
+from rlnet.mdp.belief.subject import Result, Subject, is_harmless, layers
+from rlnet.mdp.belief.trial import Effort, Trial, thorough, usual
+from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.model.finite_mdp import FiniteMDP
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Believed:
+    """A model, and what else was seen when it was tried."""
+
+    mdp: FiniteMDP
+    truncates: bool = False  # the environment's own code truncates episodes, of which a model knows nothing
+
+
+def from_env(env: Any, max_states: int = 100_000) -> FiniteMDP:
+    """The model of `env`: `env.unwrapped.mdp`, else its `P` (toy-text), else by exploring it.
+
+    State s is the observation s of a Discrete space, counted from 0; the states of other spaces are numbered as they
+    are discovered, and `observations` holds what the environment shows in each. States that are never reached have no
+    action. Exploring needs Discrete actions, an environment that can be copied, reset and stepped without chance, and
+    observations that tell states apart. A time limit (TimeLimit, or `truncated`) is no part of the model.
+
+    A table `P`, and what was explored, are tried on copies of `env` before they are believed.
+
+    Raises:
+        NoModelError: there is no model, or not one of what is stepped, or it has more than `max_states` states; the
+            message says why, in one sentence.
+    """
+    return believe(env, max_states).mdp
+
+
+def believe(env: Any, max_states: int = 100_000) -> Believed:
+    """As `from_env`, with what else the trial saw."""
+    inner = env.unwrapped
+    handed, table = getattr(inner, "mdp", None), getattr(inner, "P", None)
+    if isinstance(handed, FiniteMDP):
+        if all(is_harmless(layer) for layer in layers(env)[:-1]):
+            return Believed(handed)
+        _refuse_changes(env)
+        _require_discrete(env)
+        return _tried(env, Subject(env, handed), handed, "the model of the environment inside")
+    if table is not None and is_table(table):
+        _refuse_changes(env)
+        return _from_table(env, table)
+    return _from_exploring(env, max_states, "" if table is None else ", its `P` is no table of outcomes,")
+
+
+def claimed(env: Any) -> FiniteMDP | None:
+    """The model that an environment with Discrete spaces says it has, whether it is to be believed or not; or None."""
+    inner = env.unwrapped
+    if isinstance(getattr(inner, "mdp", None), FiniteMDP):
+        return inner.mdp
+    try:
+        _require_discrete(env)
+        if not is_table(getattr(inner, "P", None)):
+            return None
+        start = stated_start(env)
+        if start is None:
+            subject = Subject(env, inner.P)
+            n_states = int(env.observation_space.n)
+            start = sampled_start(subject, Numbering(env.observation_space, subject.name, n_states), n_states)
+        return next(readings(env, start), None)
+    except NoModelError:
+        return None
+
+
+def confirm(env: Any, mdp: FiniteMDP) -> None:
+    """A short trial of a model on another environment that was made in the same way, with Discrete observations.
+
+    Raises:
+        NoModelError: it is another problem, as where every copy is made with a map of its own.
+    """
+    subject = Subject(env, getattr(env.unwrapped, "P", None))
+    state_of = Numbering(env.observation_space, subject.name, mdp.n_states)
+    claim = "two that are made alike are not the same problem"
+    Trial(mdp, subject, state_of, Effort(500, 50, 0.2, 0), claim).run()
+
+
+def _from_table(env: Any, table: Any) -> Believed:
+    _require_discrete(env)
+    subject = Subject(env, table)
+    state_of = Numbering(env.observation_space, subject.name, int(env.observation_space.n))
+    start, refused = stated_start(env), None
+    exact = start is not None
+    if start is None:
+        start = sampled_start(subject, state_of, state_of.n_states)
+    for mdp in readings(env, start):
+        try:
+            found = _tried(env, subject, mdp, "its `P` is not the model of what is stepped", exact)
+            if not _equal(table, subject.table):
+                raise NoModelError(f"{subject.name}: its steps change its `P`")
+            return found
+        except NoModelError as error:
+            refused = refused or error
+    raise refused or NoModelError(f"{subject.name}: its `P` is no model")
+
+
+def _equal(table: Any, other: Any) -> bool:
+    try:
+        return bool(table == other)
+    except ValueError:  # of arrays
+        return pickle.dumps(table) == pickle.dumps(other)
+
+
+def _from_exploring(env: Any, max_states: int, why: str) -> Believed:
+    import gymnasium as gym
+
+    name = type(env.unwrapped).__name__
+    if not isinstance(env.action_space, gym.spaces.Discrete):
+        raise NoModelError(f"{name} has no model (mdp or P), and its actions are {env.action_space}, not Discrete(n)")
+    try:
+        subject = Subject(env)
+        numbering = Numbering(env.observation_space, name, max_states)
+        mdp = explored(subject, numbering, int(env.action_space.n))
+        return _tried(env, subject, mdp, "an observation is no state", state_of=numbering, by_chance=False)
+    except NoModelError as error:
+        raise NoModelError(f"{name}{why} and {error}") if why else error from error.__cause__
+
+
+def _tried(
+    env: Any,
+    subject: Subject,
+    mdp: FiniteMDP,
+    claim: str,
+    exact_start: bool = True,
+    state_of: Callable[[Any], int] | None = None,
+    by_chance: bool = True,
+) -> Believed:
+    """The model, once it has stood the trial."""
+    began = time.perf_counter()
+    if (mdp.start[mdp.terminal] > 0).any():
+        raise NoModelError(f"{subject.name}: {claim}: episodes begin in a state that is terminal in it")
+    if state_of is None:
+        state_of = Numbering(env.observation_space, subject.name, mdp.n_states)
+    reference, ordinary = _reference(env, subject)
+    effort: Effort = usual(mdp) if ordinary else thorough(mdp)
+    trial = Trial(mdp, subject, state_of, effort, claim, exact_start, Hidden(subject, by_chance, reference))
+    record = trial.run()
+    _log.info(
+        "%s: its model was tried on a copy: %d steps and %d resets, in %.2f s; no difference",
+        *(subject.name, record.steps, int(record.starts.sum()), time.perf_counter() - began),
+    )
+    return Believed(mdp, record.truncates)
+
+
+def _reference(env: Any, subject: Subject) -> tuple[Callable[[Any, int], Result] | None, bool]:
+    """(the step that the table belongs to, where what is stepped is more than that; whether it is just that).
+
+    Gymnasium's classes step from their `P`. A wrapper or an overriding class changes that, perhaps so seldom that no
+    walk shows it, but then it must differ in what it does or draws.
+    """
+    inner = env.unwrapped
+    wrapped = any(not is_harmless(layer) for layer in layers(env)[:-1])
+    base = next((c for c in type(inner).__mro__ if c.__module__.startswith("gymnasium.envs.")), None)
+    held = vars(inner).keys() & {"step", "reset"}
+    changed = base is None or held or any(getattr(type(inner), m) is not getattr(base, m) for m in ("step", "reset"))
+    if not wrapped and not changed:
+        return None, True
+    if not wrapped and base is None:
+        return None, False
+    code = (base if changed and base is not None else type(inner)).step
+
+    def step(twin: Any, action: int) -> Result:
+        class _Inner:
+            step = staticmethod(lambda a: code(twin.unwrapped, a))
+
+        return subject.step(_Inner, action)
+
+    return step, False
+
+
+def _refuse_changes(env: Any) -> None:
+    import gymnasium as gym
+
+    for layer in layers(env)[:-1]:
+        if isinstance(layer, gym.RewardWrapper | gym.ActionWrapper):
+            raise NoModelError(
+                f"{type(layer).__name__} changes rewards or actions: the model inside is another problem"
+            )
+
+
+def _require_discrete(env: Any) -> None:
+    import gymnasium as gym
+
+    for space, what in ((env.observation_space, "observations"), (env.action_space, "actions")):
+        if not isinstance(space, gym.spaces.Discrete):
+            raise NoModelError(
+                f"{type(env.unwrapped).__name__}: its {what} are {space}, not the numbers that its model counts in"
+            )

@@ -1,0 +1,1 @@
+"""Proved bounds on the error of values."""

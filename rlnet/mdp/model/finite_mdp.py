@@ -1,0 +1,189 @@
+"""The one description of a finite problem: DP solves it, the simulator samples it, the comparison scores against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy as sp
+
+from rlnet.mdp.model.validation import check_model, check_start
+
+
+def index_dtype(largest: int) -> type[np.signedinteger]:
+    """int32 wherever the largest index or count fits: a sweep is bound by memory traffic."""
+    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteMDP:
+    """A finite Markov decision process p(s', r | s, a) over available (state, action) *pairs*.
+
+    The pairs of state s are rows `pair_ptr[s]:pair_ptr[s + 1]`; a state without pairs is terminal. The outcomes of
+    pair i are `outcome_ptr[i]:outcome_ptr[i + 1]`. An outcome marked `terminated` gives its reward and no successor
+    value (the episode is over), whatever its `next_state`; every outcome that leads to a terminal state is so marked.
+    Arrays are read-only. S states, P pairs, K outcomes.
+
+    Raises InvalidMDPError (a ValueError) where the arrays are no model. Build through the class methods, which sort,
+    merge duplicates and check. Sutton & Barto (2nd ed.), eq. 3.2.
+    """
+
+    pair_ptr: np.ndarray  # int [S + 1]
+    pair_action: np.ndarray  # int [P]
+    outcome_ptr: np.ndarray  # int [P + 1]
+    next_state: np.ndarray  # int [K]
+    probability: np.ndarray  # float64 [K], sums to 1 within a pair
+    reward: np.ndarray  # float64 [K], R_{t+1} of the outcome
+    terminated: np.ndarray  # bool [K]
+    start: np.ndarray  # float64 [S], the distribution of S_0
+    n_actions: int
+    labels: tuple[str, ...] | None = None  # one per state
+    shape: tuple[int, int] | None = None  # (rows, columns) of the drawing
+    cell: np.ndarray | None = None  # int [S], flat index in `shape` of each state; None with a shape: state i is cell i
+    action_labels: tuple[str, ...] | None = None  # one per action, e.g. ("↑", "→", "↓", "←")
+    observations: np.ndarray | None = None  # [S, ...] what an environment shows in each state; None: the state's number
+
+    def __post_init__(self) -> None:
+        n_states, n_pairs, n_outcomes = len(self.pair_ptr) - 1, len(self.pair_action), len(self.next_state)
+        types = {
+            "pair_ptr": index_dtype(n_pairs),
+            "pair_action": index_dtype(self.n_actions),
+            "outcome_ptr": index_dtype(n_outcomes),
+            "next_state": index_dtype(n_states),
+            "probability": np.float64,
+            "reward": np.float64,
+            "terminated": np.bool_,
+            "start": np.float64,
+        }
+        if self.cell is not None:
+            types["cell"] = index_dtype(int(np.prod(self.shape)) if self.shape is not None else 0)
+        for name, dtype in types.items():
+            array = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        check_model(self)
+        _ = sp.linalg, sp.sparse.csgraph, sp.sparse.linalg  # loaded by the first model, not in the seconds of a solve
+
+    # Sizes and masks.
+
+    @property
+    def n_states(self) -> int:
+        return len(self.pair_ptr) - 1
+
+    @property
+    def n_pairs(self) -> int:
+        return len(self.pair_action)
+
+    @property
+    def n_outcomes(self) -> int:
+        return len(self.next_state)
+
+    @cached_property
+    def terminal(self) -> np.ndarray:
+        """bool [S]: the states without actions; their value is 0."""
+        return _frozen(np.diff(self.pair_ptr) == 0)
+
+    @cached_property
+    def pair_state(self) -> np.ndarray:
+        """int [P]: the state of each pair."""
+        states = np.arange(self.n_states, dtype=index_dtype(self.n_states))
+        return _frozen(np.repeat(states, np.diff(self.pair_ptr)))
+
+    @cached_property
+    def available(self) -> np.ndarray:
+        """bool [S, A]: whether a ∈ A(s)."""
+        mask = np.zeros((self.n_states, self.n_actions), dtype=bool)
+        mask[self.pair_state, self.pair_action] = True
+        return _frozen(mask)
+
+    @cached_property
+    def pair_index(self) -> np.ndarray:
+        """int [S, A]: the pair of (s, a), −1 where a is not available in s."""
+        index = np.full((self.n_states, self.n_actions), -1, dtype=index_dtype(self.n_pairs))
+        index[self.pair_state, self.pair_action] = np.arange(self.n_pairs)
+        return _frozen(index)
+
+    @cached_property
+    def expected_reward(self) -> np.ndarray:
+        """float64 [P]: r(s, a) = Σ p(s', r | s, a) r (S&B eq. 3.5)."""
+        return _frozen(
+            np.add.reduceat(self.probability * self.reward, self.outcome_ptr[:-1]) if self.n_pairs else np.zeros(0)
+        )
+
+    @cached_property
+    def transition(self) -> sp.sparse.csr_matrix:
+        """csr [P, S]: p(s' | s, a) of the outcomes that go on; what is missing from a row's sum has terminated."""
+        on = ~self.terminated
+        ptr = np.concatenate([[0], np.cumsum(on)])[self.outcome_ptr].astype(index_dtype(self.n_outcomes))
+        matrix = sp.sparse.csr_matrix(
+            (self.probability[on], self.next_state[on], ptr), shape=(self.n_pairs, self.n_states)
+        )
+        matrix.sum_duplicates()
+        return matrix
+
+    def with_start(self, start: np.ndarray) -> FiniteMDP:
+        """The same model with another distribution of S_0, float [S] (InvalidMDPError if it is none)."""
+        check_start(np.asarray(start, dtype=np.float64), self.n_states)
+        return replace(self, start=np.array(start, dtype=np.float64))
+
+    # Builders. Each one's own file-level function has the details.
+
+    @classmethod
+    def from_arrays(
+        cls,
+        transition: np.ndarray,
+        reward: np.ndarray,
+        *,
+        terminal: np.ndarray | None = None,
+        available: np.ndarray | None = None,
+        start: np.ndarray | None = None,
+    ) -> FiniteMDP:
+        """From dense p(s'|s,a) [S, A, S'] and r [S, A] or [S, A, S']; see `rlnet.mdp.model.builders.from_arrays`."""
+        from rlnet.mdp.model import builders
+
+        return builders.from_arrays(transition, reward, terminal=terminal, available=available, start=start)
+
+    @classmethod
+    def from_outcomes(
+        cls,
+        outcomes: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]],
+        n_states: int | None = None,
+        n_actions: int | None = None,
+        start: np.ndarray | None = None,
+    ) -> FiniteMDP:
+        """From `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]`, the `P` of Gymnasium toy-text;
+        see `rlnet.mdp.model.from_outcomes.from_outcomes`."""
+        from rlnet.mdp.model import from_outcomes
+
+        return from_outcomes.from_outcomes(outcomes, n_states=n_states, n_actions=n_actions, start=start)
+
+    @classmethod
+    def from_coo(
+        cls,
+        state: np.ndarray,
+        action: np.ndarray,
+        next_state: np.ndarray,
+        probability: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray | None = None,
+        **options: Any,
+    ) -> FiniteMDP:
+        """From one array entry per outcome, in any order; see `rlnet.mdp.model.builders.from_coo` for the options."""
+        from rlnet.mdp.model import builders
+
+        return builders.from_coo(state, action, next_state, probability, reward, terminated, **options)
+
+    @classmethod
+    def from_env(cls, env: Any, max_states: int = 100_000) -> FiniteMDP:
+        """From a Gymnasium environment that has a model, or can be explored; see `rlnet.mdp.belief.from_gymnasium.from_env`."""
+        from rlnet.mdp.belief.from_gymnasium import from_env
+
+        return from_env(env, max_states=max_states)
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array

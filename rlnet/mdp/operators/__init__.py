@@ -1,0 +1,1 @@
+"""Bellman operators, Markov chains and linear systems of a model."""

@@ -1,0 +1,64 @@
+"""Direct solves of (I − γP) x = b."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy as sp
+
+from rlnet.mdp.errors import ImproperPolicyError
+from rlnet.mdp.operators.products import summed
+
+DENSE_LIMIT = 150  # states; up to here a dense LU is faster than the set-up of another
+BAND_PRODUCTS = 3000  # for each state in the LU of a band matrix, up to which it is clearly faster than a sparse one
+
+NEVER_ENDS = "gamma=1: the policy ends with a probability that is lost in rounding; use gamma < 1"
+
+
+class SingularChainError(ImproperPolicyError):
+    """I − P is singular to working precision. args[0]: the states (int) that hardly end, or a sentence."""
+
+
+class DiscountedSystem:
+    """The LU factors of I − γP for a csr matrix P [n, n] of a chain (rows sum to at most 1).
+
+    Raises:
+        SingularChainError: at γ = 1, a chain that hardly ever ends.
+    """
+
+    def __init__(self, p: sp.sparse.csr_matrix | np.ndarray, gamma: float) -> None:
+        n = p.shape[0]
+        self.dense, self.band = n <= DENSE_LIMIT, None
+        if self.dense:
+            matrix = (p if isinstance(p, np.ndarray) else p.toarray()) * -gamma
+            matrix.flat[:: n + 1] += 1.0
+            # LAPACK itself: its wrappers take longer than it does on a small matrix. It sees the transpose, uncopied.
+            self.factors, self.pivots, failed = sp.linalg.lapack.dgetrf(matrix.T, overwrite_a=1)
+            if failed:
+                raise SingularChainError(NEVER_ENDS)
+            return
+        p = sp.sparse.csr_matrix(p)
+        own = np.repeat(np.arange(n), np.diff(p.indptr))
+        far = p.indices - own
+        above, below = max(int(far.max(initial=0)), 1), max(int(-far.min(initial=0)), 1)
+        if above * below <= BAND_PRODUCTS:
+            self.band = above, below
+            # LAPACK sees the transpose, in whose columns the first `above` places are for what pivoting would fill.
+            diagonal, depth = above + below, 2 * above + below + 1
+            matrix = summed(own * depth + diagonal + far, -gamma * p.data, n * depth).reshape(n, depth)
+            matrix[:, diagonal] += 1.0
+            self.factors, self.pivots, failed = sp.linalg.lapack.dgbtrf(matrix.T, above, below, overwrite_ab=1)
+            if failed:
+                raise SingularChainError(NEVER_ENDS)
+        else:
+            try:
+                self.factors = sp.sparse.linalg.splu((sp.sparse.identity(n, format="csc") - gamma * p).tocsc())
+            except RuntimeError as error:  # SuperLU's way to say so
+                raise SingularChainError(NEVER_ENDS) from error
+
+    def solve(self, b: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """x [n] or [n, k] with (I − γP) x = b, or with the transpose of the matrix."""
+        if self.dense:
+            return sp.linalg.lapack.dgetrs(self.factors, self.pivots, b, trans=int(not transposed))[0]
+        if self.band:
+            return sp.linalg.lapack.dgbtrs(self.factors, *self.band, b, self.pivots, trans=int(not transposed))[0]
+        return self.factors.solve(b, trans="T" if transposed else "N")

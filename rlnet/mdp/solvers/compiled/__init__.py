@@ -1,0 +1,1 @@
+"""Sweeps over all states in kernels that numba compiles."""

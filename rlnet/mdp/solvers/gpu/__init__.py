@@ -1,0 +1,1 @@
+"""Sweeps over all states in torch, on any device."""

@@ -1,0 +1,1 @@
+"""Hand-written numpy twins of small networks: forward, backward and acting."""

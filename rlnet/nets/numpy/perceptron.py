@@ -1,0 +1,294 @@
+"""The usual multi-layer perceptron with a backward pass of its own: all members, in numpy, on the CPU.
+
+Plain autograd says the same in a page less, and is what every other network has; a test holds the two together. What
+this saves is what small networks spend their time on: dozens of calls into torch, and fresh memory for every layer.
+
+A bias is the weight of an input that is always 1. Every layer's input therefore has one more column than it has units,
+and weights with the bias row below them, as they lie in theta, are one matrix: one product makes W·x + b, another one
+both of their gradients. Both activations keep that column constant, and a hidden layer's own values say its slope.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from rlnet.nets.numpy.activations import ACTIVATIONS
+
+Array = np.ndarray
+CHUNK = 2**18  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
+DENSE = 256  # states up to which rows of one member are summed by a product
+QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the learner reports what is not finite
+SHAPES = 4  # of so many numbers of rows the memory is kept
+
+
+class _Part(NamedTuple):
+    """The memory of some members, as the passes use it; without the axis of members where there is one alone."""
+
+    where: slice | int
+    inputs: list[Array]  # of every layer with the 1: [R, I + 1]; of a layer of indices None
+    units: list[Array]  # the same without the 1
+    ones: list[Array]
+    transposed: list[Array]
+    gradients: list[Array]  # of every layer's inputs, with a column for the 1; of the first layer None
+
+
+class _Space:
+    """The memory of a forward pass and of the backward pass after it. It is used again: its pages are there already.
+
+    Where there is no backward pass (`kept` False) all parts have the same memory, which stays in the cache.
+    """
+
+    def __init__(self, net: "Perceptron", members: int, rows: int, dtype: np.dtype, kept: bool) -> None:
+        self.key = members, rows, dtype, kept
+        size = max(1, CHUNK // max(1, rows * max(net.widths[1:]) * dtype.itemsize))
+        few = min(members, size)
+        alone = members == 1 and not net.several
+        widths, shape = [width + 1 for width in net.widths[net.indexed : -1]], (members if kept else few, rows)
+        # In one piece: from 4 MiB on numpy asks for huge pages.
+        block, values = np.ones(prod(shape) * sum(widths), dtype), [None] if net.indexed else []
+        for width in widths:
+            piece, block = np.split(block, [prod(shape) * width])
+            values.append(piece.reshape(*shape, width))
+        scratch = [np.empty((few, rows, width + 1), dtype) if kept else None for width in net.widths[1:-1]]
+        self.index: Array | None = None
+        self.parts = []
+        for start in range(0, members, size):
+            where = 0 if alone else slice(start, min(start + size, members))
+            short = where if alone else slice(0, where.stop - start)
+            inputs = [None if x is None else x[where if kept else short] for x in values]
+            views = zip(*((None, None, None) if x is None else _views(x) for x in inputs), strict=True)
+            gradients = [None if x is None else x[short] for x in (None, *scratch)]
+            self.parts.append(_Part(where, inputs, *views, gradients))
+
+
+def _views(x: Array) -> tuple[Array, Array, Array]:
+    """Without the column of ones; that column; transposed."""
+    return x[..., :-1], x[..., -1], x.swapaxes(-1, -2)
+
+
+@dataclass(frozen=True, eq=False)
+class Perceptron:
+    """The shape of a network.
+
+    Its parameters are one row per member, [M, P]: for each layer the weights [I, O], then the bias [O].
+    """
+
+    widths: Sequence[int]  # of the input, the hidden layers, the output
+    activation: str
+    indexed: bool  # observations are indices of rows of the first weights
+    features: Array | None = None  # [S, I]: observations are indices of these rows
+    # Whether members are ever several. One alone is computed with in another order, faster; a share of one is not.
+    several: bool = False
+
+    @property
+    def of_indices(self) -> bool:
+        """Whether an observation is one number."""
+        return self.indexed or self.features is not None
+
+    def __call__(self, flat: Tensor, obs: Tensor) -> Tensor:
+        """flat [M, P], obs [..., M, N] int64 or [..., M, N, I] → [..., M, N, O]."""
+        if torch.is_grad_enabled() and (flat.requires_grad or obs.requires_grad):
+            return _Backprop.apply(flat, obs, self)
+        return self.without_gradient(self.layers(flat.detach().numpy()), obs.detach())
+
+    @np.errstate(**QUIET)
+    def without_gradient(self, layers: list[Array], obs: Tensor) -> Tensor:
+        """The same, of `layers` of flat."""
+        out, space = self.forward(layers, rows_of(obs.numpy(), not self.of_indices), kept=False)
+        self.give(space)
+        return torch.from_numpy(as_steps(out, _lead(obs, self)))
+
+    @cached_property
+    def places(self) -> list[tuple[int, int, int, int]]:
+        """Where each layer lies in a row of parameters, its inputs + 1, and its outputs."""
+        places, start = [], 0
+        for inputs, outputs in pairwise(self.widths):
+            places.append((start, start + (inputs + 1) * outputs, inputs + 1, outputs))
+            start = places[-1][1]
+        return places
+
+    def layers(self, flat: Array) -> list[Array]:
+        """Views [M, I + 1, O]: weights and below them the bias."""
+        return [flat[:, start:stop].reshape(-1, rows, outputs) for start, stop, rows, outputs in self.places]
+
+    @cached_property
+    def _free(self) -> dict[tuple, list[_Space]]:
+        return {}
+
+    def _take(self, *key: Any) -> _Space:
+        """Memory that belongs to whoever takes it until it is given back."""
+        try:
+            return self._free[key].pop()
+        except (KeyError, IndexError):
+            return _Space(self, *key)
+
+    def give(self, space: _Space) -> None:
+        """Give back what `forward` kept."""
+        self._free[space.key] = [*self._free.pop(space.key, ()), space]  # at the end: used last
+        while len(self._free) > SHAPES:
+            del self._free[next(iter(self._free))]
+
+    def forward(self, layers: list[Array], x: Array, kept: bool = True) -> tuple[Array, _Space]:
+        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them, if that is kept.
+
+        Numbers that are not finite are no mistake here, of which numpy should warn; the same holds for `backward`.
+        """
+        if self.features is not None:
+            x = self.features[x]
+        members, rows = x.shape[:2]
+        space, last = self._take(members, rows, layers[0].dtype, kept), len(layers) - 1
+        if self.indexed:
+            space.index = x
+        out = np.empty((members, rows, self.widths[-1]), layers[0].dtype)
+        act = ACTIVATIONS[self.activation][0]
+        for part in space.parts:
+            if not self.indexed:
+                part.units[0][...] = x[part.where]
+            for k, layer in enumerate(layers):
+                own, after = layer[part.where], out[part.where] if k == last else part.units[k + 1]
+                if k == 0 and self.indexed:
+                    _look_up(own, x[part.where], after)
+                else:
+                    np.matmul(part.inputs[k], own, out=after)
+                if k < last:
+                    act(part.inputs[k + 1])
+                    part.ones[k + 1][...] = 1
+        return out, space
+
+    def backward(
+        self, layers: list[Array], space: _Space, grad: Array, into: list[Array], wanted: Array | None = None
+    ) -> None:
+        """The gradient from that of the outputs [M, R, O]; what `forward` kept is used up and given back.
+
+        Args:
+            into: where it goes, the `layers` of an array [M, P].
+            wanted: where the gradient with respect to x goes, [M, R, I + 1] with one column to be ignored.
+        """
+        slope = ACTIVATIONS[self.activation][1]
+        for part in reversed(space.parts):  # the values of the last one are in the cache still
+            where = part.where
+            g = grad[where]
+            for k in range(len(layers) - 1, -1, -1):
+                before = part.gradients[k] if k else None if wanted is None else wanted[where]
+                if k == 0 and self.indexed:
+                    _scatter(space.index[where], g, into[0][where])
+                else:
+                    np.matmul(part.transposed[k], g, out=into[k][where])
+                if before is None:
+                    break
+                transposed = np.ascontiguousarray(layers[k][where].swapaxes(-1, -2))
+                if g.shape[-1] == 1:  # with two times the half: products over one number numpy does not leave to BLAS
+                    g, transposed = g.repeat(2, -1), (transposed / 2).repeat(2, -2)
+                np.matmul(g, transposed, out=before)
+                if k:
+                    slope(before, part.inputs[k])
+                    g = before[..., :-1]
+        self.give(space)
+
+
+def _look_up(layer: Array, index: Array, out: Array) -> None:
+    """Rows of the weights [S + 1, H], and the bias below them: index [R] → [R, H], or all this for members."""
+    if layer.ndim == 2:
+        np.add(layer[index], layer[-1], out=out)
+    else:
+        np.add(layer[np.arange(len(layer))[:, None], index], layer[:, -1:], out=out)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A number for each state and output, [M, S·O]: the same two passes."""
+
+    states: int
+    of_indices = True
+
+    def layers(self, flat: Array) -> list[Array]:
+        """A view [M, S, O]."""
+        return [flat.reshape(len(flat), self.states, -1)]
+
+    def forward(self, layers: list[Array], x: Array) -> tuple[Array, Array]:
+        """The rows x [M, R] of the tables, [M, R, O], and x for `backward`."""
+        return layers[0][np.arange(len(x))[:, None], x], x
+
+    def backward(self, layers: list[Array], values: Array, grad: Array, into: list[Array]) -> None:
+        """The gradient, into the `layers` of an array [M, S·O], from that of the rows [M, R, O]."""
+        _sum_rows(values, grad, into[0])
+
+
+def _scatter(index: Array, grad: Array, into: Array) -> None:
+    """The gradient of `_look_up` from that of its rows [R, H], into [S + 1, H], or all this for members."""
+    if into.ndim == 2 and len(into) <= DENSE:  # one product of one-hot rows, with the 1 of the bias
+        rows = np.zeros((len(index), len(into)), grad.dtype)
+        rows[np.arange(len(index)), index] = 1
+        rows[:, -1] = 1
+        np.matmul(rows.T, grad, out=into)
+        return
+    _sum_rows(index, grad, into[..., :-1, :])
+    np.add.reduce(grad, -2, out=into[..., -1, :])
+
+
+def _sum_rows(index: Array, grad: Array, into: Array) -> None:
+    """Σ of the rows [R, O] with the same index [R], into [S, O], or all this for members."""
+    states, outputs = into.shape[-2:]
+    if into.ndim == 3:
+        index = index + np.arange(len(into))[:, None] * states
+    at, rows = torch.from_numpy(index.ravel()), torch.from_numpy(np.ascontiguousarray(grad).reshape(-1, outputs))
+    sums = torch.zeros(into.size // outputs, outputs, dtype=rows.dtype).index_add_(0, at, rows)
+    into[...] = sums.numpy().reshape(into.shape)
+
+
+def rows_of(x: Array, features: bool) -> Array:
+    """[..., M, N(, F)] → [M, R(, F)], all rows of a member together."""
+    axis = x.ndim - 2 - features  # of M
+    if axis == 0 or x.shape[:axis] == (1,):
+        return x.reshape(x.shape[axis:])
+    order = (axis, *range(axis), *range(axis + 1, x.ndim))
+    return x.transpose(order).reshape(x.shape[axis], -1, *x.shape[axis + 2 :])
+
+
+def as_steps(out: Array, shape: Sequence[int]) -> Array:
+    """The inverse, for shape [..., M, N]: [M, R, O] → [..., M, N, O]."""
+    axis = len(shape) - 2  # of M
+    if axis == 0 or shape[:axis] == (1,):
+        return out.reshape(*shape, out.shape[-1])
+    apart = out.reshape(len(out), *shape[:axis], shape[-1], out.shape[-1])
+    return apart.transpose(*range(1, axis + 1), 0, axis + 1, axis + 2)
+
+
+def _lead(obs: Tensor, net: Perceptron) -> torch.Size:
+    """[..., M, N], the shape of observations without their features."""
+    return obs.shape if net.of_indices else obs.shape[:-1]
+
+
+class _Backprop(torch.autograd.Function):
+    """`Perceptron.forward`, and `Perceptron.backward` as its gradient."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, flat: Tensor, obs: Tensor, net: Perceptron) -> Tensor:
+        with np.errstate(**QUIET):
+            out, ctx.space = net.forward(net.layers(flat.numpy()), rows_of(obs.numpy(), not net.of_indices))
+        ctx.net, ctx.shape = net, _lead(obs, net)
+        ctx.save_for_backward(flat)
+        return torch.from_numpy(as_steps(out, ctx.shape))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        space, ctx.space = ctx.space, None
+        if space is None:
+            raise RuntimeError("the values of this forward pass are used up: a network's backward pass runs once")
+        net, (flat,) = ctx.net, ctx.saved_tensors
+        rows = np.ascontiguousarray(rows_of(grad.numpy(), True))
+        wanted = np.empty((*rows.shape[:2], net.widths[0] + 1), rows.dtype) if ctx.needs_input_grad[1] else None
+        into = np.empty(flat.shape, rows.dtype)
+        with np.errstate(**QUIET):
+            net.backward(net.layers(flat.numpy()), space, rows, net.layers(into), wanted)
+        before = None if wanted is None else torch.from_numpy(as_steps(wanted[..., :-1], ctx.shape))
+        return torch.from_numpy(into), before, None

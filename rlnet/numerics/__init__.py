@@ -1,0 +1,1 @@
+"""Random streams, statistics and derivatives: what several rooms compute with."""

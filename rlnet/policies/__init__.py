@@ -1,0 +1,1 @@
+"""Behaviour policies: exploration, schedules and action distributions."""

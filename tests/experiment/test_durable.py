@@ -1,0 +1,285 @@
+"""What survives: checkpoints that are damaged, runs that are stopped anywhere, folders that two want at once."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from support import ROOT, composed, make_run
+
+from rlnet.config import ConfigError
+from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, write_checkpoint
+from rlnet.experiment.run_folder import claimed, commands
+from rlnet.learning import training_loop
+from rlnet.learning.interrupts import Interrupted
+from rlnet.learning.training_loop import run
+from rlnet.learning.training_state import Run
+
+SMALL = ("env=random_walk", "gamma=0.9", "algo.envs=4", "steps=2000", "log_every=400", "compare_every=800")
+SMALL += ("checkpoint_every=600",)
+
+
+def lines(folder):
+    """metrics.csv without what the clock says."""
+    table = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    kept = [k for k, name in enumerate(table[0]) if not name.startswith("time/")]
+    return [[row[k] for k in kept] for row in table]
+
+
+def assert_equal_runs(ours, theirs):
+    """Bit for bit: rows, scores, arrays and parameters."""
+    assert lines(ours) == lines(theirs)
+    ends = [json.loads((folder / "comparison.json").read_text()) for folder in (ours, theirs)]
+    for end in ends:
+        del end["exact"]["seconds"]
+    assert ends[0] == ends[1]
+    values = [dict(np.load(folder / "values.npz")) for folder in (ours, theirs)]
+    for name in values[0]:
+        np.testing.assert_array_equal(values[0][name], values[1][name], err_msg=name)
+    states = [read_checkpoint(folder / "checkpoint.pt")["learner"] for folder in (ours, theirs)]
+    assert torch.equal(states[0]["theta"], states[1]["theta"])
+    assert states[0]["count"] == states[1]["count"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("durable") / "run"
+    run(composed(*SMALL), folder)
+    return folder
+
+
+def copy_of(folder, to):
+    shutil.copytree(folder, to)
+    return to
+
+
+def resumed(folder, *more):
+    return run(composed(*SMALL, *more, f"resume={folder}"), folder)
+
+
+class Killed(BaseException):
+    """In place of SIGKILL: nothing catches it, and nothing is written any more."""
+
+
+@pytest.mark.parametrize(
+    ("place", "times"),
+    [
+        ((training_loop, "write_checkpoint"), 1),  # before the first checkpoint
+        ((training_loop, "write_checkpoint"), 3),
+        ((training_loop.Loop, "_row"), 4),
+        ((training_loop, "write_json"), 1),  # after the last step, before the last files
+        ((training_loop, "write_arrays"), 1),
+    ],
+)
+def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, times, finished, tmp_path, monkeypatch):
+    owner, name = place
+    was, seen = getattr(owner, name), []
+
+    def dies(*args, **options):
+        seen.append(1)
+        if len(seen) == times:
+            raise Killed
+        return was(*args, **options)
+
+    monkeypatch.setattr(owner, name, dies)
+    with pytest.raises(Killed):
+        run(composed(*SMALL), tmp_path / "run")
+    monkeypatch.setattr(owner, name, was)
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("1999,0,0,half a ro")  # what was being written
+    resumed(tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", finished)
+
+
+def test_rows_of_members_with_different_numbers_of_steps_stay_with_them(tmp_path, monkeypatch):
+    options = ("env=random_walk", "algo=mc_control", "algo.rollout=30", "vary.gamma=[0.8,0.9]", "seeds=2", "steps=600")
+    options += ("algo.envs=2", "log_every=60", "compare_every=120", "checkpoint_every=200")
+    whole = run(composed(*options), tmp_path / "whole").run
+    assert len(set(whole.steps.tolist())) > 1
+    write, seen = training_loop.write_checkpoint, []
+
+    def dies(*args, **more):
+        write(*args, **more)
+        seen.append(1)
+        if len(seen) == 2:
+            raise Killed
+
+    monkeypatch.setattr(training_loop, "write_checkpoint", dies)
+    with pytest.raises(Killed):
+        run(composed(*options), tmp_path / "run")
+    monkeypatch.setattr(training_loop, "write_checkpoint", write)
+    run(composed(*options, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_score_that_waits_for_its_row_is_not_lost(tmp_path, monkeypatch):
+    options = (*SMALL[:-2], "log_every=500", "compare_every=400", "checkpoint_every=400")
+    run(composed(*options), tmp_path / "whole")
+    write = training_loop.write_checkpoint
+
+    def dies(*args, **more):
+        write(*args, **more)
+        raise Killed
+
+    monkeypatch.setattr(training_loop, "write_checkpoint", dies)
+    with pytest.raises(Killed):
+        run(composed(*options), tmp_path / "run")
+    monkeypatch.setattr(training_loop, "write_checkpoint", write)
+    run(composed(*options, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def damage_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def edit(path, **changes):
+    torch.save({**torch.load(path, weights_only=True), **changes}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (damage_bit, "checksum differs"),
+        (cut_short, "does not end with a checksum"),
+        (lambda path: edit(path, updates=7), "does not end with a checksum"),
+        (lambda path: path.write_text("nonsense"), "does not end with a checksum"),
+        (lambda path: path.unlink(), "is missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, said, finished, tmp_path, caplog):
+    folder = copy_of(finished, tmp_path / "run")
+    damage(folder / "checkpoint.pt")
+    with caplog.at_level(logging.WARNING):
+        resumed(folder)
+    assert any(said in m and "going on from checkpoint_previous.pt, step 1800" in m for m in caplog.messages)
+    assert_equal_runs(folder, finished)
+    assert int(read_checkpoint(folder / "checkpoint_previous.pt")["steps"].max()) == 1800, "the sound one was kept"
+
+
+def test_without_a_sound_checkpoint_nothing_is_written(finished, tmp_path):
+    folder = copy_of(finished, tmp_path / "run")
+    damage_bit(folder / "checkpoint.pt")
+    cut_short(folder / "checkpoint_previous.pt")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"resume=.*checkpoint.pt: .*checksum.*checkpoint_previous.pt: "):
+        resumed(folder)
+    with pytest.raises(ConfigError, match=r"gamma=0.8: a resumed run keeps"):
+        run(composed(*SMALL, "gamma=0.8", f"resume={finished}"), finished)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_every_flipped_bit_is_noticed(finished, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    data = (finished / "checkpoint.pt").read_bytes()
+    for place in np.random.default_rng(0).integers(len(data), size=40).tolist() + [0, len(data) - 1, len(data) - 70]:
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        with pytest.raises(DamagedError, match="cannot be read"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state["learner"].update(theta=state["learner"]["theta"][:, 1:]), "learner.theta is float32"),
+        (lambda state: state.update(steps=state["steps"] - 10_000), "steps is below 0"),
+        (lambda state: state.update(steps=state["steps"] + 1), "visits do not add up"),
+        (lambda state: state.update(updates="many"), "updates is 'many', not of type int"),
+        (lambda state: state["collector"].pop("obs"), "collector has not the parts"),
+    ],
+)
+def test_a_state_of_another_shape_is_refused(change, said):
+    state = make_run(*SMALL)
+    stored = state.state_dict()
+    change(stored)
+    with pytest.raises(DamagedError, match=said):
+        make_run(*SMALL).load_state_dict(stored)
+    assert misfit(state.state_dict(), state.state_dict()) is None
+
+
+def test_checkpoints_are_read_by_torch_and_hold_their_content(tmp_path):
+    for k in range(3):
+        write_checkpoint(tmp_path, {"k": k, "x": torch.arange(k)})
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["k"] == 2
+    assert read_checkpoint(tmp_path / "checkpoint_previous.pt")["k"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "checkpoint_previous.pt"]
+
+
+def test_a_changed_row_of_the_log_is_noticed(finished, tmp_path):
+    folder = copy_of(finished, tmp_path / "run")
+    damage_bit(folder / "metrics.csv")
+    with pytest.raises(ConfigError, match=r"metrics.csv: cannot be read: it is not what was written"):
+        resumed(folder)
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    code = "import sys, time; from pathlib import Path; from rlnet.experiment.run_folder import claimed\n"
+    code += "with claimed(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(ConfigError, match="another job writes into this folder now"):
+            run(composed(*SMALL), tmp_path / "run")
+        assert [path.name for path in (tmp_path / "run").rglob("*")] == [".hydra", "lock"]
+        other.kill()
+    # Freed by its death.
+    with claimed(tmp_path / "run"), pytest.raises(ConfigError, match="another job"), claimed(tmp_path / "run"):
+        pass
+
+
+def test_the_starts_of_a_run_are_listed(finished, tmp_path):
+    folder = copy_of(finished, tmp_path / "run")
+    resumed(folder, "steps=2400")
+    assert [start["step"] for start in commands(folder)] == [0, 2000]
+    assert lines(folder)[: len(lines(finished))] == lines(finished)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(name, finished, tmp_path, monkeypatch):
+    score, seen = Run.compare, []
+
+    def signalled(self):
+        seen.append(1)
+        if len(seen) == 3:
+            os.kill(os.getpid(), getattr(signal, name))
+        return score(self)
+
+    monkeypatch.setattr(Run, "compare", signalled)
+    with pytest.raises(Interrupted, match=r"go on with: .* resume=") as stop:
+        run(composed(*SMALL), tmp_path / "run")
+    monkeypatch.setattr(Run, "compare", score)
+    assert stop.value.number == getattr(signal, name)
+    resumed(tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR1", 138)])
+def test_the_exit_code_says_which_signal(name, code, tmp_path):
+    options = ["env=random_walk", "gamma=0.9", "seeds=4", "steps=100000000", "log_every=400", "processes=2"]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *options, "hydra.run.dir=run"]
+    started = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    waited = time.monotonic()
+    while not (tmp_path / "run" / "metrics.csv").is_file() or (tmp_path / "run" / "metrics.csv").stat().st_size < 1000:
+        assert started.poll() is None, started.stderr.read()
+        assert time.monotonic() - waited < 120
+        time.sleep(0.05)
+    os.killpg(started.pid, getattr(signal, name))  # as a batch system does: to all of its processes
+    said = started.communicate(timeout=120)[1]
+    assert said.splitlines()[-1] == f"error: interrupted by {name}; go on with: python scripts/train.py resume=run"
+    assert started.returncode == code
+    with pytest.raises(ProcessLookupError):
+        os.killpg(started.pid, 0)  # nobody is left
+    assert int(read_checkpoint(tmp_path / "run" / "checkpoint.pt")["steps"].min()) > 0

@@ -1,0 +1,64 @@
+"""From config to problem: masks, the policy to be predicted, the truth at the right γ."""
+
+import numpy as np
+import pytest
+import torch
+from support import composed, random_mdp
+
+from rlnet.config import ConfigError
+from rlnet.experiment.problem import _available, build
+from rlnet.mdp import solve
+
+
+def test_actions_are_masked_where_they_are_not_available_and_nowhere_in_terminal_states():
+    mdp = random_mdp(0)
+    mask = _available(mdp, torch.device("cpu"))
+    np.testing.assert_array_equal(mask.numpy()[~mdp.terminal], mdp.available[~mdp.terminal])
+    assert mask[torch.as_tensor(mdp.terminal.copy())].all()
+    assert _available(random_mdp(0, masked=False), torch.device("cpu")) is None
+
+
+def test_the_truth_is_that_of_the_runs_gamma():
+    for gamma in (0.5, 0.9):
+        problem = build(composed("env=gridworld", f"gamma={gamma}"))
+        np.testing.assert_allclose(problem.solutions[0].v, solve(problem.environment.mdp, gamma).v)
+
+
+def test_the_given_policy(tmp_path):
+    uniform = build(composed("env=gridworld", "algo=td0")).setting.given_policy[0]
+    mdp = build(composed("env=gridworld")).environment.mdp
+    assert (uniform[torch.as_tensor(~mdp.terminal)] == 0.25).all()
+    problem = build(composed("env=gridworld", "algo=mc", "algo.policy=optimal"))
+    np.testing.assert_allclose(problem.setting.given_policy[0].numpy(), problem.solutions[0].policy, atol=1e-7)
+    saved = np.roll(problem.solutions[0].policy, 1, axis=1)
+    np.savez(tmp_path / "values.npz", pi=saved[None])
+    problem = build(composed("env=gridworld", "algo=td0", f"algo.policy={tmp_path}/values.npz"))
+    np.testing.assert_allclose(problem.setting.given_policy[0].numpy(), saved, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"v": np.zeros(3)}, "holds no policy"),
+        ({"policy": np.ones((2, 2)) / 2}, r"holds a policy of shape \(2, 2\), not"),
+        ({"policy": np.ones((37, 4))}, "is not a policy of env=gridworld"),
+    ],
+)
+def test_a_file_that_holds_no_policy_for_the_environment_is_refused(arrays, message, tmp_path):
+    mdp = build(composed("env=gridworld")).environment.mdp
+    if arrays.get("policy", np.zeros(0)).shape == (37, 4):
+        arrays = {"policy": np.ones((mdp.n_states, mdp.n_actions))}
+    np.savez(tmp_path / "policy.npz", **arrays)
+    with pytest.raises(ConfigError, match=message):
+        build(composed("env=gridworld", "algo=td0", f"algo.policy={tmp_path}/policy.npz"))
+
+
+@pytest.mark.parametrize("algo", ["q_learning", "dqn", "td0"])
+def test_what_needs_discrete_actions_refuses_a_box(algo):
+    with pytest.raises(ConfigError, match=f"env=pendulum: algo={algo} needs actions that are Discrete, .* use one of"):
+        build(composed("env=pendulum", f"algo={algo}"))
+
+
+def test_a_table_refuses_real_observations():
+    with pytest.raises(ConfigError, match="network=tabular: env=pendulum has no countable states"):
+        build(composed("env=pendulum", "algo=ppo", "network=tabular"))
