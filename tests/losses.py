@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from rlnet import algos
-from rlnet.algos import Setting
+from rlnet.algos import AlgorithmContext
 from rlnet.config import OptimizerConfig, TabularConfig
 from rlnet.data.rollout import Rollout
 from rlnet.learning.learner import Learner
@@ -31,16 +31,16 @@ def learner_for(
     available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
     values = (mdp.n_actions + dueling) * options.get("quantiles", 1)
     outputs = {"q": values, "q2": values, "pi": mdp.n_actions, "v": 1}
-    setting = Setting(
+    context = AlgorithmContext(
         actions=Categorical(mdp.n_actions),
         networks={role: make_network(TabularConfig("tabular"), inputs, outputs[role]) for role in algorithm.roles},
-        available=available,
+        masked=not bool(available.all()),
         behaviour=epsilon_greedy,
         given_policy=None if given is None else torch.as_tensor(given, dtype=torch.float32)[None],
         options=options,
         dueling=dueling,
     )
-    return Learner(algorithm, setting, OptimizerConfig("sgd", 1.0), list(range(members)))
+    return Learner(algorithm, context, OptimizerConfig("sgd", 1.0), list(range(members)))
 
 
 def hyper(members: int = 1, **own: float) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from rlnet.commands.command_line import opened
 from rlnet.config import Config, register
 from rlnet.config.validation import from_hydra
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Observation, Rollout
 from rlnet.envs.make import from_model
 from rlnet.experiment.problem import assemble, build
 from rlnet.learning.training_state import Run
@@ -97,4 +97,28 @@ def enumerated(mdp: FiniteMDP, policy: np.ndarray, weights: np.ndarray) -> Rollo
         valid=~flags,
         weight=row(weight, torch.float32),
         start_discount=torch.ones(1, 1, len(pair)),
+        **masks(mdp, state, np.asarray(mdp.next_state)),
     )
+
+
+def all_states(mdp: FiniteMDP) -> Observation:
+    """Every state of a model as observations of one member, [1, S]."""
+    states = torch.arange(mdp.n_states).view(1, -1)
+    available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
+    return Observation(states, None if available.all() else available[None])
+
+
+def wider(tensor: torch.Tensor, members: int) -> torch.Tensor:
+    """The rows of one member for several."""
+    return tensor.repeat(1, members, *[1] * (tensor.ndim - 2))
+
+
+def masks(mdp: FiniteMDP, state: np.ndarray, next_state: np.ndarray) -> dict[str, torch.Tensor]:
+    """The masks of rows [1, 1, n] of a rollout; none where every state has every action."""
+    available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
+    if available.all():
+        return {}
+    return {
+        name: available[torch.as_tensor(np.array(s))][None, None]
+        for name, s in (("mask", state), ("next_mask", next_state))
+    }

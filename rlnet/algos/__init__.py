@@ -3,10 +3,10 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from rlnet.algos.algorithm import Algorithm, Setting
+from rlnet.algos.algorithm import Algorithm, AlgorithmContext
 from rlnet.config import ConfigError
 
-__all__ = ["Algorithm", "Setting", "load", "names"]
+__all__ = ["Algorithm", "AlgorithmContext", "load", "names"]
 
 
 SHARED = ("algorithm", "eligibility_traces", "loss_terms", "returns")  # what they are made of

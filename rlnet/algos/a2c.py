@@ -7,40 +7,51 @@ end of the rollout, Â_t = R_{t+1} + … + γ^{T−t}·V(S_T) − V(S_t). With �
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_policy
+from rlnet.algos.algorithm import (
+    PI,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    V,
+    by_policy,
+)
 from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, ends, following_values, policy_gradient, regression
 from rlnet.algos.returns import gae
 from rlnet.data.rollout import Rollout
 
 
-def advantages(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor]:
+def advantages(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor]:
     """Â_t and the value target Â_t + V(S_t), without gradient: [T, M, N] each."""
     with torch.no_grad():
-        value = setting.v(params, batch.obs)
-        next_value = following_values(setting, params, batch, value)
+        value = context.v(params, batch.state)
+        next_value = following_values(context, params, batch, value)
         discount, trace = ends(batch, hyper, hyper["lambda_"])
         advantage = gae(batch.reward, discount, trace, value, next_value)
     return advantage, advantage + value
 
 
 def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """−Â·log π(A|S) + c·½·(Â + V⁻(S) − V(S))² − c_H·H(π(·|S))."""
-    advantage, target = advantages(setting, target_params, batch, hyper)
-    value_loss, error = regression(target, setting.v(params, batch.obs), batch.weight)
-    advantage = advantage - baseline_of_others(setting, batch, hyper, advantage, batch.weight)
-    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, advantage, batch.weight)
+    advantage, target = advantages(context, target_params, batch, hyper)
+    value_loss, error = regression(target, context.v(params, batch.state), batch.weight)
+    advantage = advantage - baseline_of_others(context, batch, hyper, advantage, batch.weight)
+    policy_loss, metrics = policy_gradient(context, params, batch, hyper, advantage, batch.weight)
     metrics["loss/value_error"] = error
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 
 
 ALGORITHM = Algorithm(
-    roles=("pi", "v"),
-    act=by_policy,
-    loss=loss,
-    judged="behaviour",
-    source="Mnih et al. 2016",
-    continuous=True,
+    roles=(PI, V),
+    acting=Acting(by_policy, continuous=True),
+    objective=LossGradient(loss),
+    judged=Judged.BEHAVIOUR,
     hyper={**POLICY_HYPER, "lambda_": (0.0, 1.0)},
+    source="Mnih et al. 2016",
 )

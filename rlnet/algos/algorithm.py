@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -11,10 +12,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Observation, Rollout
 from rlnet.nets import Network, lookup
 from rlnet.policies.distributions import Distribution
 from rlnet.policies.exploration import Behaviour
+
+
+class Role(str):
+    """The part that a network plays: one of the kinds below, with a number behind it where there are several of a kind.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+
+    KINDS = ("pi", "v", "h", "q", "temperature")
+
+    def __new__(cls, name: str) -> "Role":
+        role = super().__new__(cls, name)
+        if role.kind not in cls.KINDS:
+            raise ValueError(f"role {name!r}: must be one of {', '.join(cls.KINDS)}, perhaps with a number behind it")
+        return role
+
+    @property
+    def kind(self) -> str:
+        """The role without its number."""
+        return self.rstrip("0123456789")
+
+
+PI = Role("pi")  # a policy: the numbers of a distribution over actions
+V = Role("v")  # state values
+H = Role("h")  # the second estimate of gradient-TD methods
+Q, Q2 = Role("q"), Role("q2")  # action values, and a second network of the same kind
+TEMPERATURE = Role("temperature")  # one number θ
+
+
+class Judged(StrEnum):
+    """Whose values are learned, and so which exact values and which policy a learner is compared with."""
+
+    GIVEN = "given"  # prediction of a given policy
+    BEHAVIOUR = "behaviour"  # the policy that acts, exploration included
+    GREEDY = "greedy"  # optimal control: the policy greedy for the learned Q
+    SOFT = "soft"  # optimal control with entropy: the softmax of the learned Q
+    ACTOR = "actor"  # the same by a policy network
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the learned values are meant to be the optimal ones."""
+        return self in (Judged.GREEDY, Judged.SOFT, Judged.ACTOR)
+
 
 Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
 # name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; and visits [M, S, A] where states can be counted.
@@ -24,18 +69,18 @@ Options = Mapping[str, Any]  # the algorithm's own choices: name → one of thos
 
 
 class Loss(NamedTuple):
-    """What a loss hands back; a plain pair (total, metrics) stands for one without the rest."""
+    """What a loss returns; a plain pair (total, metrics) stands for one without the rest."""
 
     total: Tensor  # [M]
     metrics: Metrics
     error: Tensor | None = None  # [T, M, N], by how much each row missed its target: what replay may prioritise by
 
 
-class Later:
-    """A `Loss` that is worked out when it is first looked at: few steps are logged, and the gradient is known already.
+class LazyLoss:
+    """A `Loss` that is computed when it is first read; most steps are never logged.
 
     Args:
-        measure: works it out, from numbers that hold until the next rollout is collected.
+        measure: computes it, from numbers that hold until the next rollout is collected.
     """
 
     def __init__(self, measure: Callable[[], Loss]) -> None:
@@ -63,7 +108,7 @@ class Later:
 
 
 class Target(NamedTuple):
-    """What V(S), or Q(S, A), of every row is pulled towards: a semi-gradient method."""
+    """The numbers that V(S), or Q(S, A), of every row is pulled towards by a semi-gradient method."""
 
     value: Tensor  # [T, M, N]
     weight: Tensor | None = None  # [T, M, N], in place of that of the batch
@@ -71,11 +116,8 @@ class Target(NamedTuple):
     error: str = "loss/td_error"  # the name in the log of by how much it is missed
 
 
-Slopes = tuple[dict[str, np.ndarray], Callable[[], Loss]]
-
-
-class Sight(NamedTuple):
-    """What an online method with eligibility traces sees at a step: [T, M, N] each, of which the first row counts."""
+class TraceStep(NamedTuple):
+    """Per-step inputs of an eligibility-trace update: [T, M, N] each, of which the first row counts."""
 
     value: Tensor  # the estimate that is learned, with gradient
     next_value: Tensor  # that of the successor: δ = R + discount·next_value − value
@@ -84,15 +126,17 @@ class Sight(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What stays fixed during a run, as an algorithm sees it. Observations are [..., M, N(, F)].
+class AlgorithmContext:
+    """What stays fixed during a run, as an algorithm sees it: networks, action distribution, given policies.
 
-    A role of action values has A·K outputs, K = `quantiles` (1 for most methods); with `dueling` a further K in front.
+    Observations are [..., M, N(, F)]. A role of action values has A·K outputs, K = `quantiles` (1 for most methods);
+    with `dueling` a further K in front. An action that an observation's mask does not allow has −inf for a value or
+    a log-probability.
     """
 
-    networks: Mapping[str, Network]  # by role: q, v, pi; a role of several networks of its kind: q, q2
+    networks: Mapping[str, Network]  # by role
     actions: Distribution  # over the actions of the environment: what a policy network's numbers mean
-    available: Tensor | None = None  # bool [S, A], None where every action is always available
+    masked: bool = False  # whether observations come with masks; without, every action is always available
     behaviour: Behaviour | None = None  # how action values become the probabilities of acting
     given_policy: Tensor | None = None  # [M, S, A], for prediction
     given_behaviour: Tensor | None = None  # [M, S, A], who acts in its place; None: the given policy itself
@@ -104,135 +148,197 @@ class Setting:
         """K, the numbers that stand for the distribution of the return of an action."""
         return self.options.get("quantiles", 1)
 
-    def v(self, params: Params, obs: Tensor) -> Tensor:
+    def v(self, params: Params, state: Observation) -> Tensor:
         """V(s): [..., M, N]."""
-        return self.networks["v"].apply(params["v"], obs).squeeze(-1)
+        return self.networks[V].apply(params[V], state.obs).squeeze(-1)
 
-    def h(self, params: Params, obs: Tensor) -> Tensor:
+    def h(self, params: Params, state: Observation) -> Tensor:
         """h(s), the second estimate of gradient-TD methods: [..., M, N]."""
-        return self.networks["h"].apply(params["h"], obs).squeeze(-1)
+        return self.networks[H].apply(params[H], state.obs).squeeze(-1)
 
-    def q(self, params: Params, obs: Tensor, role: str | None = None) -> Tensor:
+    def q(self, params: Params, state: Observation, role: str | None = None) -> Tensor:
         """Q(s, ·) of one role, or (None) the mean over all roles of action values: [..., M, N, A].
 
         −inf where an action is not available.
         """
         roles = self._valuing if role is None else [role]
         if self.quantiles == 1 and not self.dueling:
-            means = [self.networks[name].apply(params[name], obs) for name in roles]
+            means = [self.networks[name].apply(params[name], state.obs) for name in roles]
         else:
-            means = [self.return_quantiles(params, obs, name).mean(-1) for name in roles]
-        return self._masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), obs)
+            means = [self.return_quantiles(params, state, name).mean(-1) for name in roles]
+        return _masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), state.mask)
 
     @cached_property
     def _valuing(self) -> list[str]:
-        return [name for name in self.networks if name.startswith("q")]
+        return [name for name in self.networks if Role(name).kind == Q]
 
-    def q_of(self, params: Params, obs: Tensor, action: Tensor, role: str) -> Tensor:
-        """Q(s, a) of real actions: obs [..., M, N, F], action [..., M, N, D] → [..., M, N]."""
-        return self.networks[role].apply(params[role], torch.cat((obs, self.actions.unit(action)), -1)).squeeze(-1)
+    def q_of(self, params: Params, state: Observation, action: Tensor, role: str) -> Tensor:
+        """Q(s, a) of real actions: observations [..., M, N, F], action [..., M, N, D] → [..., M, N]."""
+        inputs = torch.cat((state.obs, self.actions.unit(action)), -1)
+        return self.networks[role].apply(params[role], inputs).squeeze(-1)
 
-    def return_quantiles(self, params: Params, obs: Tensor, role: str = "q") -> Tensor:
+    def return_quantiles(self, params: Params, state: Observation, role: str = Q) -> Tensor:
         """K numbers for the return of every action, also of those that are not available: [..., M, N, A, K].
 
         With `dueling`: V(s) + advantage(s, a) − mean advantage over A(s) (Wang et al. 2016, eq. 9).
         """
-        out = self.networks[role].apply(params[role], obs).unflatten(-1, (-1, self.quantiles))
+        out = self.networks[role].apply(params[role], state.obs).unflatten(-1, (-1, self.quantiles))
         if not self.dueling:
             return out
         value, advantage = out[..., :1, :], out[..., 1:, :]
-        if self.available is None:
+        if state.mask is None:
             return value + advantage - advantage.mean(-2, keepdim=True)
-        share = self.available[obs].to(out.dtype)
+        share = state.mask.to(out.dtype)
         share = (share / share.sum(-1, keepdim=True)).unsqueeze(-1)
         return value + advantage - (share * advantage).sum(-2, keepdim=True)
 
-    def policy(self, params: Params, obs: Tensor) -> Tensor:
+    def policy(self, params: Params, state: Observation) -> Tensor:
         """π(·|s) as the parameters of `actions`: log-probabilities [..., M, N, A], or mean and log deviation."""
-        return self.actions.parameters(self._masked(self.networks["pi"].apply(params["pi"], obs), obs))
+        return self.actions.parameters(_masked(self.networks[PI].apply(params[PI], state.obs), state.mask))
 
-    def _masked(self, x: Tensor, obs: Tensor) -> Tensor:
-        # nan_to_num: even a member that has just diverged takes available actions only.
-        return x if self.available is None else x.nan_to_num().masked_fill(~self.available[obs], -math.inf)
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    # nan_to_num: even a member that has just diverged takes available actions only.
+    return x if mask is None else x.nan_to_num().masked_fill(~mask, -math.inf)
+
+
+# ---------------------------------------------------------------------------------------------- objectives
+
+TargetFunction = Callable[[AlgorithmContext, Params, Params, Rollout, Hyper], Target]
+LossFunction = Callable[[AlgorithmContext, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]]
+TraceFunction = Callable[[AlgorithmContext, Params, Rollout, Hyper], TraceStep]
+OutputGradients = tuple[dict[str, np.ndarray], Callable[[], Loss]]  # by role, and what computes the loss on demand
+ManualGradient = Callable[[Mapping[str, np.ndarray], Rollout, Hyper], OutputGradients]
 
 
 @dataclass(frozen=True)
-class Algorithm:
-    """A record of functions and facts; it has no state.
+class SemiGradient:
+    """V or Q of one network is pulled towards a target through which no gradient flows (S&B section 9.3)."""
 
-    How it learns is one of three functions. `target(setting, params, target_params, batch, hyper)` says, without
-    gradient, what V or Q of one network is pulled towards: a semi-gradient method. Any other one has
-    `loss(setting, params, target_params, batch, hyper)`, which returns the loss [M] and metrics [M]; no gradient flows
-    through `target_params`. A method with eligibility traces has `online(setting, params, batch, hyper)`, which is
-    asked row by row. `act(setting, params, obs, hyper)` returns the probabilities [..., M, N, A] of the
-    policy that gathers data, or the parameters of its density; `hyper["explore"]` [M, 1] is the exploration's ε or τ.
+    target: TargetFunction  # (context, params, target_params, batch, hyper)
+
+
+@dataclass(frozen=True)
+class LossGradient:
+    """A loss that autograd differentiates; no gradient flows through `target_params`.
+
+    `manual_gradient(outputs, batch, hyper)` may give its derivative by hand, for speed: it is given the outputs of the
+    networks in numpy, role → [1, M, B, O], of a batch of one step, and returns the derivative by each of them, and a
+    function that computes the loss on demand.
     """
 
-    # The networks that it needs: q, v, pi; q2, ... for further ones of the same kind; temperature for a number θ.
-    roles: tuple[str, ...]
-    act: Callable[[Setting, Params, Tensor, Tensor], Tensor]
-    # Whose values are learned: "given" and "behaviour" policies have theirs; "greedy" is optimal control, "soft"
-    # optimal control with entropy, by the values' own policy; "actor" the same by a policy network.
-    judged: str
-    source: str  # where the method is described
-    target: Callable[[Setting, Params, Params, Rollout, Hyper], Target] | None = None
-    loss: Callable[[Setting, Params, Params, Rollout, Hyper], Loss | tuple[Tensor, Metrics]] | None = None
-    # The derivative of `loss` by hand, for speed: `slopes(outputs, batch, hyper)` is given the numbers of the networks
-    # in numpy, role → [1, M, B, O], of a batch of one step, and returns its derivative by each of them, and a function
-    # that works out the loss itself.
-    slopes: Callable[[Mapping[str, np.ndarray], Rollout, Hyper], Slopes] | None = None
-    online: Callable[[Setting, Params, Rollout, Hyper], Sight] | None = None
-    traces: str | None = None  # of `online`: which of `rlnet.algos.eligibility_traces.KINDS`
+    loss: LossFunction  # (context, params, target_params, batch, hyper)
+    manual_gradient: ManualGradient | None = None
+
+
+@dataclass(frozen=True)
+class TraceUpdate:
+    """An online update with an eligibility trace, computed row by row (S&B chapter 12)."""
+
+    step: TraceFunction  # (context, params, batch, hyper)
+    kind: str  # one of `rlnet.algos.eligibility_traces.KINDS`
+
+
+Objective = SemiGradient | LossGradient | TraceUpdate
+
+
+# ---------------------------------------------------------------------------------------------- the record
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How data is gathered, and which actions can be taken.
+
+    `act(context, params, observation, hyper)` returns the probabilities [..., M, N, A] of the policy that gathers data,
+    or the parameters of its density; `hyper["explore"]` [M, 1] is the exploration's ε or τ.
+    """
+
+    act: Callable[[AlgorithmContext, Params, Observation, Hyper], Tensor]
     discrete: bool = True  # can act where actions are Discrete
     continuous: bool = False  # can act in a Box, by a policy over real actions
     squashes: bool = False  # its real actions are squashed between the bounds of the Box, which must be finite
-    whole_episodes: bool = False  # a rollout is one episode per environment, from its start
-    off_policy: bool = False  # prediction that corrects for acting by another policy than the given one
-    complete_returns: bool = False  # learns only from returns that were sampled to their end
-    one_by_one: bool = False  # the rows of a rollout are learned from in time order, each in a step of its own
-    replays: bool = False  # learns from segments of a replay, with a target network
-    lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
-    # Computed once for a rollout, before its optimiser steps, and handed to every one of them as `batch.extra`.
-    prepare: Callable[[Setting, Params, Rollout, Hyper], dict[str, Tensor]] | None = None
-    hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # its own numbers and their ranges
-    # Uniform numbers that the loss draws for each row: `batch.extra["uniform"]` [T, M, N, draws], anew for each step.
-    draws: Callable[[Setting], int] | None = None
-    # The weight τ of the policy's entropy in the problem that it solves, from its own numbers; 0 for plain returns.
-    temperature: Callable[[Mapping[str, Any]], Any] | None = None
-    # The action values [..., M, N, A] that its parameters stand for, where they are not simply Q.
-    values: Callable[[Setting, Params, Tensor, Hyper], Tensor] | None = None
-    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # its own choices and what each can be
-    facts: Callable[[Options], Mapping[str, Any]] | None = None  # the fields above that depend on `options`
 
     @property
     def explores(self) -> bool:
         """Whether it acts on action values, by an exploration that can be chosen."""
         return self.act is by_values
 
+
+@dataclass(frozen=True)
+class Data:
+    """The data regime: which transitions an update learns from."""
+
+    replay: bool = False  # segments of a replay, with a target network; else rollouts
+    whole_episodes: bool = False  # a rollout is one episode per environment, from its start
+    complete_returns: bool = False  # only rows whose return was sampled to its end
+    lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
+    off_policy: bool = False  # prediction that corrects for acting by another policy than the given one
+
+
+@dataclass(frozen=True)
+class Update:
+    """How a rollout becomes optimiser steps."""
+
+    row_by_row: bool = False  # rows are learned from in time order, each in a step of its own
+    # Computed once for a rollout, before its optimiser steps, and passed to every one of them as `batch.extra`.
+    prepare: Callable[[AlgorithmContext, Params, Rollout, Hyper], dict[str, Tensor]] | None = None
+    # Uniform numbers that the loss draws for each row: `batch.extra["uniform"]` [T, M, N, draws], anew for each step.
+    draws: Callable[[AlgorithmContext], int] | None = None
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An algorithm: a record of functions and facts, without state."""
+
+    roles: tuple[Role, ...]  # the networks that it needs
+    acting: Acting
+    objective: Objective
+    judged: Judged
+    source: str  # where the method is described
+    data: Data = Data()
+    update: Update = Update()
+    hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # its own numbers and their ranges
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # its own choices and what each can be
+    # The record for some choices, where they decide more than numbers in a loss.
+    configure: Callable[["Algorithm", Options], "Algorithm"] | None = None
+    # The weight τ of the policy's entropy in the problem that it solves, from its own numbers; 0 for plain returns.
+    temperature: Callable[[Mapping[str, Any]], Any] | None = None
+    # The action values [..., M, N, A] that its parameters stand for, where they are not simply Q.
+    values: Callable[[AlgorithmContext, Params, Observation, Hyper], Tensor] | None = None
+
+    @property
+    def traces(self) -> str | None:
+        """The kind of eligibility trace; None for methods without one."""
+        return self.objective.kind if isinstance(self.objective, TraceUpdate) else None
+
     def chosen(self, options: Options) -> "Algorithm":
         """The record with these choices made."""
-        return self if self.facts is None else replace(self, **self.facts(options))
+        return self if self.configure is None else self.configure(self, options)
+
+    def action_values(self, context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
+        """The action values that its parameters stand for: [..., M, N, A]."""
+        return context.q(params, state) if self.values is None else self.values(context, params, state, hyper)
 
 
 # ---------------------------------------------------------------------------------------------- ways of acting
 
 
-def by_values(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
+def by_values(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
     """Explore around the action values: ε-greedy, softmax, ... [..., M, N, A]."""
     visits = hyper.get("visits")
-    counts = None if visits is None else lookup(visits, obs)
-    return setting.behaviour(setting.q(params, obs), hyper["explore"].unsqueeze(-1), counts)
+    counts = None if visits is None else lookup(visits, state.obs)
+    return context.behaviour(context.q(params, state), hyper["explore"].unsqueeze(-1), counts)
 
 
-def by_policy(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
+def by_policy(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
     """Follow the learned policy: [..., M, N, A] π(a|s), or [..., M, N, 2·D] its mean and log deviation."""
-    return setting.actions.behaviour(setting.policy(params, obs))
+    return context.actions.behaviour(context.policy(params, state))
 
 
-def by_given(setting: Setting, params: Params, obs: Tensor, hyper: Hyper) -> Tensor:
+def by_given(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
     """Follow the policy whose value is to be predicted, or the one that acts in its place: [..., M, N, A]."""
-    table = setting.given_policy if setting.given_behaviour is None else setting.given_behaviour
-    return in_state(table, obs)
+    table = context.given_policy if context.given_behaviour is None else context.given_behaviour
+    return in_state(table, state.obs)
 
 
 def in_state(table: Tensor, obs: Tensor) -> Tensor:

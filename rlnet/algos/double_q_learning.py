@@ -7,7 +7,20 @@ that chose the action is not (S&B section 6.7). Actions are chosen by the mean o
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_values
+from rlnet.algos.algorithm import (
+    Q2,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    Q,
+    Update,
+    by_values,
+)
 from rlnet.algos.loss_terms import ends, expectation, regression, take
 from rlnet.algos.returns import td_target
 from rlnet.data.rollout import Rollout
@@ -15,7 +28,7 @@ from rlnet.policies.exploration import greedy
 
 
 def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """½·(R + γ·Q2(S', argmax_a Q1(S', a)) − Q1(S, A))² where a coin shows heads, else the same with 1 and 2 swapped."""
     heads = batch.extra["uniform"][..., 0] < 0.5
@@ -23,20 +36,20 @@ def loss(
     total, square = 0.0, 0.0
     for role, other, chosen in (("q", "q2", heads), ("q2", "q", ~heads)):
         with torch.no_grad():
-            best = greedy(setting.q(target_params, batch.next_obs, role))  # among several: the mean over them
-            next_value = expectation(best, setting.q(target_params, batch.next_obs, other))
+            best = greedy(context.q(target_params, batch.next_state, role))  # among several: the mean over them
+            next_value = expectation(best, context.q(target_params, batch.next_state, other))
             target = td_target(batch.reward, discount, next_value)
-        estimate = take(setting.q(params, batch.obs, role), batch.action)
+        estimate = take(context.q(params, batch.state, role), batch.action)
         half, _ = regression(target, estimate, batch.weight * chosen)
         total, square = total + half, square + 2 * half.detach()
     return total, {"loss/td_error": (square / batch.weight.sum(dim=(0, 2))).sqrt()}
 
 
 ALGORITHM = Algorithm(
-    roles=("q", "q2"),
-    act=by_values,
-    loss=loss,
-    judged="greedy",
+    roles=(Q, Q2),
+    acting=Acting(by_values),
+    objective=LossGradient(loss),
+    update=Update(draws=lambda context: 1),
+    judged=Judged.GREEDY,
     source="S&B section 6.7",
-    draws=lambda setting: 1,
 )

@@ -3,24 +3,36 @@
 With n_step > 1 a target takes n rewards before it bootstraps, uncorrected for the behaviour (Hessel et al. 2018).
 """
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Params,
+    Q,
+    SemiGradient,
+    Target,
+    by_values,
+)
 from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import largest
 
 
-def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + … + γ^n·max_a Q⁻(S_n, a)."""
-    next_value = largest(setting.q(target_params, batch.next_obs))
+    next_value = largest(context.q(target_params, batch.next_state))
     return Target(over_the_segment(batch, hyper, batch.reward, next_value))
 
 
 ALGORITHM = Algorithm(
-    roles=("q",),
-    act=by_values,
-    target=target,
-    judged="greedy",
-    source="Mnih et al. 2015",
-    replays=True,
+    roles=(Q,),
+    acting=Acting(by_values),
+    objective=SemiGradient(target),
+    data=Data(replay=True),
+    judged=Judged.GREEDY,
     hyper=REPLAY_HYPER,
+    source="Mnih et al. 2015",
 )

@@ -7,24 +7,37 @@ that are not linear, the term with the second derivative of V is left out.
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    H,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    V,
+    by_given,
+)
 from rlnet.algos.tdc import projected_step
 from rlnet.data.rollout import Rollout
 
 
 def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """−ρ·h⁻(S)·(V(S) − γ·V(S')) + rate·ρ·½·(δ⁻ − h(S))²; ⁻ marks what no gradient flows through."""
-    return projected_step(setting, params, batch, hyper, lambda delta, v, next_v, h: h * (v - next_v))
+    return projected_step(context, params, batch, hyper, lambda delta, v, next_v, h: h * (v - next_v))
 
 
 ALGORITHM = Algorithm(
-    roles=("v", "h"),
-    act=by_given,
-    loss=loss,
-    judged="given",
-    source="S&B section 11.7",
-    off_policy=True,
+    roles=(V, H),
+    acting=Acting(by_given),
+    objective=LossGradient(loss),
+    data=Data(off_policy=True),
+    judged=Judged.GIVEN,
     hyper={"rate": (0.0, torch.inf)},
+    source="S&B section 11.7",
 )

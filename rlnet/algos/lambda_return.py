@@ -3,35 +3,52 @@
 `one_by_one` learns from one state after the other, as the book does, instead of from all of them in one step.
 """
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from rlnet.algos import returns
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Params,
+    SemiGradient,
+    Target,
+    Update,
+    V,
+    by_given,
+)
 from rlnet.algos.loss_terms import ends
 from rlnet.data.rollout import Rollout
 
 
-def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
+def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
     """G^λ of every row, S&B eq. 12.3."""
     discount, trace = ends(batch, hyper, hyper["lambda_"])
-    next_value = setting.v(params, batch.next_obs)
+    next_value = context.v(params, batch.next_state)
     return {"target": returns.lambda_return(batch.reward, discount, trace, next_value)}
 
 
-def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """G^λ, S&B eq. 12.4."""
     return Target(batch.extra["target"])
 
 
 ALGORITHM = Algorithm(
-    roles=("v",),
-    act=by_given,
-    target=target,
-    judged="given",
-    source="S&B section 12.1",
-    whole_episodes=True,
-    prepare=prepare,
+    roles=(V,),
+    acting=Acting(by_given),
+    objective=SemiGradient(target),
+    data=Data(whole_episodes=True),
+    update=Update(prepare=prepare),
+    judged=Judged.GIVEN,
     hyper={"lambda_": (0.0, 1.0)},
     options={"one_by_one": (False, True)},
-    facts=lambda options: {"one_by_one": options["one_by_one"]},
+    configure=lambda algorithm, options: replace(
+        algorithm, update=replace(algorithm.update, row_by_row=options["one_by_one"])
+    ),
+    source="S&B section 12.1",
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Hyper, Loss, Metrics, Params, Setting, Target, in_state
+from rlnet.algos.algorithm import AlgorithmContext, Hyper, Loss, Metrics, Params, Q, Target, in_state
 from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import Array, squared_error, without_gradient
@@ -23,11 +23,11 @@ def take(values: Tensor, action: Tensor) -> Tensor:
     return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
-def ratio(setting: Setting, batch: Rollout) -> Tensor:
+def ratio(context: AlgorithmContext, batch: Rollout) -> Tensor:
     """ρ = π(A|S)/b(A|S) of prediction, S&B eq. 5.3 for one step: [T, M, N]."""
-    if setting.given_behaviour is None:
+    if context.given_behaviour is None:
         return torch.ones_like(batch.reward)
-    tables = setting.given_policy, setting.given_behaviour
+    tables = context.given_policy, context.given_behaviour
     target, behaviour = (take(in_state(table, batch.obs), batch.action) for table in tables)
     return target / behaviour.clamp(min=1e-30)  # of rows that nobody sampled, 0 / 0
 
@@ -83,18 +83,18 @@ def _bootstrapped(reward: Array, gamma: Array, terminated: Array, next_value: Ar
     return td_target(reward, discounts(gamma, terminated), next_value)
 
 
-def following_values(setting: Setting, params: Params, batch: Rollout, value: Tensor) -> Tensor:
+def following_values(context: AlgorithmContext, params: Params, batch: Rollout, value: Tensor) -> Tensor:
     """V(S') of the rows of a rollout whose states have the values V(S), without gradient: [T, M, N].
 
     Where the episode goes on that is the next row's value. The network is asked for the rows in which some episode was
     cut, and for the last one. Where the MDP ended there is no such value, and the number means nothing.
     """
     if value.is_cuda or torch.compiler.is_compiling():  # which rows these are would have to be waited for
-        return setting.v(params, batch.next_obs)
+        return context.v(params, batch.next_state)
     asked = batch.truncated.flatten(1).any(1)
     asked[-1] = True
     following = value.roll(-1, dims=0)
-    following[asked] = setting.v(params, batch.next_obs[asked])
+    following[asked] = context.v(params, batch.next_state.rows(asked))
     return following
 
 
@@ -109,18 +109,18 @@ def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: T
     return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
 
 
-def semi_gradient(target: Callable[..., Target]) -> Callable[[Setting, Params, Params, Rollout, Hyper], Loss]:
+def semi_gradient(target: Callable[..., Target]) -> Callable[[AlgorithmContext, Params, Params, Rollout, Hyper], Loss]:
     """The loss Σ weight·h(target − V(S)), or with Q(S, A), of an algorithm's `target`.
 
     h(δ) = ½·δ², or κ·(|δ| − ½·κ) beyond the `huber` κ of replays. Its gradient step is the semi-gradient update
     w += α·δ·∇v (S&B eq. 9.7).
     """
 
-    def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+    def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
         with torch.no_grad():
-            aim = target(setting, params, target_params, batch, hyper)
-        q = "q" in setting.networks
-        estimate = take(setting.q(params, batch.obs), batch.action) if q else setting.v(params, batch.obs)
+            aim = target(context, params, target_params, batch, hyper)
+        q = Q in context.networks
+        estimate = take(context.q(params, batch.state), batch.action) if q else context.v(params, batch.state)
         weight = batch.weight if aim.weight is None else aim.weight
         total, error, rms = squared_error(aim.value, estimate, weight, hyper.get("huber"))
         return Loss(total, {aim.error: rms, **aim.metrics}, error)
@@ -184,7 +184,7 @@ def entropy_scale(setting: Setting, advantage: Tensor, weight: Tensor) -> Tensor
 
 
 def policy_gradient(
-    setting: Setting, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
+    context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
 ) -> tuple[Tensor, Metrics]:
     """−Σ weight·γ^t·Â·log π(A|S) − c·entropy; its gradient is minus the sampled policy gradient (S&B eq. 13.8).
 
@@ -192,8 +192,8 @@ def policy_gradient(
         advantage: [T, M, N], detached.
         weight: [T, M, N].
     """
-    pi = setting.policy(params, batch.obs)
-    log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
+    pi = context.policy(params, batch.state)
+    log_prob, entropy = context.actions.log_prob(pi, batch.action), context.actions.entropy(pi)
     early = batch.start_discount ** hyper["state_discount"]
     bonus = hyper["entropy_coefficient"] * entropy_scale(setting, advantage, weight)
     gain = early * (advantage * log_prob + bonus * entropy)

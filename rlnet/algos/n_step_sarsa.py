@@ -3,25 +3,39 @@
 A row waits for the n rows after it; at a truncation the expectation over the next action stands in for it, as in Sarsa.
 """
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from dataclasses import replace
+
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Params,
+    Q,
+    SemiGradient,
+    Target,
+    by_values,
+)
 from rlnet.algos.loss_terms import ends
 from rlnet.algos.returns import n_step_return
 from rlnet.algos.sarsa import next_values
 from rlnet.data.rollout import Rollout
 
 
-def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + … + γ^n·Q(S_n, A_n), S&B eq. 7.5."""
-    next_value = next_values(setting, target_params, batch, hyper)
-    return Target(n_step_return(batch.reward, *ends(batch, hyper, 1.0), next_value, setting.options["n_step"]))
+    next_value = next_values(context, target_params, batch, hyper)
+    return Target(n_step_return(batch.reward, *ends(batch, hyper, 1.0), next_value, context.options["n_step"]))
 
 
 ALGORITHM = Algorithm(
-    roles=("q",),
-    act=by_values,
-    target=target,
-    judged="behaviour",
-    source="S&B section 7.2",
+    roles=(Q,),
+    acting=Acting(by_values),
+    objective=SemiGradient(target),
+    judged=Judged.BEHAVIOUR,
     options={"n_step": range(1, 100_000)},
-    facts=lambda options: {"lookback": options["n_step"]},
+    configure=lambda algorithm, options: replace(algorithm, data=Data(lookback=options["n_step"])),
+    source="S&B section 7.2",
 )

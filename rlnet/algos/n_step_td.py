@@ -4,28 +4,46 @@ A row waits for the n − 1 rows after it. `one_by_one` gathers a whole episode 
 does, one state after the other, each target from the values as they are by then: nobody acts on V, so nothing is lost.
 """
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from dataclasses import replace
+
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Options,
+    Params,
+    SemiGradient,
+    Target,
+    Update,
+    V,
+    by_given,
+)
 from rlnet.algos.loss_terms import ends
 from rlnet.algos.returns import n_step_return
 from rlnet.data.rollout import Rollout
 
 
-def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + … + γ^n·V(S_n), S&B eq. 7.2."""
-    next_value = setting.v(target_params, batch.next_obs)
-    return Target(n_step_return(batch.reward, *ends(batch, hyper, 1.0), next_value, setting.options["n_step"]))
+    next_value = context.v(target_params, batch.next_state)
+    return Target(n_step_return(batch.reward, *ends(batch, hyper, 1.0), next_value, context.options["n_step"]))
+
+
+def configure(algorithm: Algorithm, options: Options) -> Algorithm:
+    """How far ahead a row's target looks, and whether its rows are learned from one after the other."""
+    data = Data(lookback=options["n_step"] - 1, whole_episodes=options["one_by_one"])
+    return replace(algorithm, data=data, update=Update(row_by_row=options["one_by_one"]))
 
 
 ALGORITHM = Algorithm(
-    roles=("v",),
-    act=by_given,
-    target=target,
-    judged="given",
-    source="S&B section 7.1",
+    roles=(V,),
+    acting=Acting(by_given),
+    objective=SemiGradient(target),
+    judged=Judged.GIVEN,
     options={"n_step": range(1, 100_000), "one_by_one": (False, True)},
-    facts=lambda options: {
-        "lookback": options["n_step"] - 1,
-        "whole_episodes": options["one_by_one"],
-        "one_by_one": options["one_by_one"],
-    },
+    configure=configure,
+    source="S&B section 7.1",
 )

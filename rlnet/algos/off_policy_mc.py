@@ -4,17 +4,29 @@
 ratios up to it: both without bias. `weighted` weighs the squared error: with a bias that vanishes, and less variance.
 """
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_given
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Params,
+    SemiGradient,
+    Target,
+    V,
+    by_given,
+)
 from rlnet.algos.loss_terms import complete_returns, ends, ratio
 from rlnet.algos.returns import importance_sampled_return, product_of_ratios
 from rlnet.data.rollout import Rollout
 
 
-def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """ρ·G, or weighted: G by ρ, which makes the minimum the estimate of S&B eq. 5.6."""
     ret, weight, share = complete_returns(batch, hyper)
     discount, trace = ends(batch, hyper, lambda_=1.0)
-    rho, kind = ratio(setting, batch), setting.options["sampling"]
+    rho, kind = ratio(context, batch), context.options["sampling"]
     if kind == "weighted":
         weight = weight * product_of_ratios(rho, trace)
     elif kind == "ordinary":
@@ -25,13 +37,11 @@ def target(setting: Setting, params: Params, target_params: Params, batch: Rollo
 
 
 ALGORITHM = Algorithm(
-    roles=("v",),
-    act=by_given,
-    target=target,
-    judged="given",
-    source="S&B section 5.5",
-    off_policy=True,
-    whole_episodes=True,
-    complete_returns=True,
+    roles=(V,),
+    acting=Acting(by_given),
+    objective=SemiGradient(target),
+    data=Data(whole_episodes=True, complete_returns=True, off_policy=True),
+    judged=Judged.GIVEN,
     options={"sampling": ("weighted", "ordinary", "per_decision")},
+    source="S&B section 5.5",
 )

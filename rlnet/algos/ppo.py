@@ -13,7 +13,22 @@ import torch
 from torch import Tensor
 
 from rlnet.algos.a2c import advantages
-from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Metrics, Params, Setting, Slopes, by_policy
+from rlnet.algos.algorithm import (
+    PI,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Hyper,
+    Judged,
+    Loss,
+    LossGradient,
+    Metrics,
+    OutputGradients,
+    Params,
+    Update,
+    V,
+    by_policy,
+)
 from rlnet.algos.loss_terms import POLICY_HYPER, mean, regression, total
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import (
@@ -28,26 +43,26 @@ from rlnet.numerics.loss_derivatives import (
 )
 
 
-def prepare(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
+def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
     """Advantages, values and log π(A|S) of the networks that gathered the rollout."""
-    advantage, target = advantages(setting, params, batch, hyper)
-    log_prob = setting.actions.log_prob(setting.policy(params, batch.obs), batch.action)
+    advantage, target = advantages(context, params, batch, hyper)
+    log_prob = context.actions.log_prob(context.policy(params, batch.state), batch.action)
     return {"advantage": advantage, "value": target - advantage, "log_prob": log_prob}
 
 
 def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """−γ^t·(min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c_H·H(π)) + c·½·(Â + V_old(S) − V(S))², ρ = π(A|S)/π_old(A|S)."""
-    pi = setting.policy(params, batch.obs)
-    log_prob, entropy = setting.actions.log_prob(pi, batch.action), setting.actions.entropy(pi)
+    pi = context.policy(params, batch.state)
+    log_prob, entropy = context.actions.log_prob(pi, batch.action), context.actions.entropy(pi)
     raw, old_value = batch.extra["advantage"], batch.extra["value"]
     advantage = torch.lerp(raw, normalised(raw, batch.weight), hyper["normalise"])
     gain, excess, ratio = clipped_gain(log_prob, batch.extra["log_prob"], advantage, hyper["clip"])
     early = batch.start_discount ** hyper["state_discount"]
     policy_loss = -total(early * (gain + hyper["entropy_coefficient"] * entropy), batch.weight)
     target = raw + old_value
-    value = clipped_value(setting.v(params, batch.obs), old_value, target, hyper["value_clip"])
+    value = clipped_value(context.v(params, batch.state), old_value, target, hyper["value_clip"])
     value_loss, error = regression(target, value, batch.weight)
     divergence = mean(excess, batch.weight)  # an estimate of KL(π_old ‖ π) that is ≥ 0
     metrics = {
@@ -60,7 +75,7 @@ def loss(
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 
 
-def slopes(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> Slopes:
+def manual_gradient(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> OutputGradients:
     """The derivatives of `loss` with discrete actions by the preferences [1, M, B, A] and the values [1, M, B, 1]."""
     action, weight, early = (batch.array(name) for name in ("action", "weight", "start_discount"))
     raw, old_value, old = (batch.extra[name].numpy() for name in ("advantage", "value", "log_prob"))
@@ -127,14 +142,11 @@ outside, normalised = without_gradient(outside_by_hand), without_gradient(normal
 
 
 ALGORITHM = Algorithm(
-    roles=("pi", "v"),
-    act=by_policy,
-    loss=loss,
-    judged="behaviour",
-    source="Schulman et al. 2017",
-    continuous=True,
-    slopes=slopes,
-    prepare=prepare,
+    roles=(PI, V),
+    acting=Acting(by_policy, continuous=True),
+    objective=LossGradient(loss, manual_gradient),
+    update=Update(prepare=prepare),
+    judged=Judged.BEHAVIOUR,
     hyper={
         **POLICY_HYPER,
         "lambda_": (0.0, 1.0),
@@ -143,4 +155,5 @@ ALGORITHM = Algorithm(
         "normalise": (0.0, 1.0),
         "stop_at_kl": (0.0, math.inf),
     },
+    source="Schulman et al. 2017",
 )

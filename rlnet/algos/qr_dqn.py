@@ -5,25 +5,37 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Params, Setting, by_values
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Loss,
+    LossGradient,
+    Params,
+    Q,
+    by_values,
+)
 from rlnet.algos.loss_terms import ends, rms, total
 from rlnet.algos.returns import n_step_return
 from rlnet.data.rollout import Rollout
 
 
-def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Σ_i mean_j |τ_i − 1{u_ij < 0}|·h(u_ij), u_ij = R + … + γ^n·θ⁻_j(S_n, a*) − θ_i(S, A), τ_i = (i − ½)/K.
 
     a* maximises the mean of θ⁻; h is |u|, rounded off within ±κ where `huber` κ > 0: eq. 10 of the paper over κ.
     """
-    count = setting.quantiles
+    count = context.quantiles
     with torch.no_grad():
-        best = setting.q(target_params, batch.next_obs).argmax(-1)
-        following = _of(setting.return_quantiles(target_params, batch.next_obs), best)
+        best = context.q(target_params, batch.next_state).argmax(-1)
+        following = _of(context.return_quantiles(target_params, batch.next_state), best)
         rest = (batch.reward, *ends(batch, hyper, lambda_=1.0))
         rest = (x.unsqueeze(-1).expand_as(following) for x in rest)
         target = n_step_return(*rest, following, n=len(batch.reward))
-    estimate = _of(setting.return_quantiles(params, batch.obs), batch.action)
+    estimate = _of(context.return_quantiles(params, batch.state), batch.action)
     error = target.unsqueeze(-2) - estimate.unsqueeze(-1)  # [T, M, N, i, j]
     level = (torch.arange(count, device=error.device) + 0.5) / count
     tilt = (level.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()
@@ -44,12 +56,12 @@ def _rounded(size: Tensor, threshold: Tensor) -> Tensor:
 
 
 ALGORITHM = Algorithm(
-    roles=("q",),
-    act=by_values,
-    loss=loss,
-    judged="greedy",
-    source="Dabney et al. 2018",
-    replays=True,
+    roles=(Q,),
+    acting=Acting(by_values),
+    objective=LossGradient(loss),
+    data=Data(replay=True),
+    judged=Judged.GREEDY,
     hyper={"huber": (0.0, math.inf)},
     options={"quantiles": range(1, 10_001)},
+    source="Dabney et al. 2018",
 )

@@ -6,34 +6,45 @@ has the same mean: that of J where `state_discount` is 1 and every return is sam
 
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_policy
+from rlnet.algos.algorithm import (
+    PI,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    V,
+    by_policy,
+)
 from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, complete_returns, policy_gradient, regression
 from rlnet.data.rollout import Rollout
 
 
 def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """−γ^t·(G − b·V(S))·log π(A|S) + c·½·(G − V(S))², over the steps whose return was sampled to its end."""
     ret, weight, share = complete_returns(batch, hyper)
-    v = setting.v(params, batch.obs)
+    v = context.v(params, batch.state)
     value_loss, error = regression(ret, v, weight)
     missed = (ret - v).detach()
-    others = baseline_of_others(setting, batch, hyper, missed, weight)
+    others = baseline_of_others(context, batch, hyper, missed, weight)
     advantage = ret - hyper["baseline"] * (v.detach() + others)
-    policy_loss, metrics = policy_gradient(setting, params, batch, hyper, advantage, weight)
+    policy_loss, metrics = policy_gradient(context, params, batch, hyper, advantage, weight)
     metrics |= {"loss/mc_error": error, "loss/complete_returns": share}
     return policy_loss + hyper["value_coefficient"].squeeze(-1) * value_loss, metrics
 
 
 ALGORITHM = Algorithm(
-    roles=("pi", "v"),
-    act=by_policy,
-    loss=loss,
-    judged="behaviour",
-    source="S&B section 13.4",
-    continuous=True,
-    whole_episodes=True,
-    complete_returns=True,
+    roles=(PI, V),
+    acting=Acting(by_policy, continuous=True),
+    objective=LossGradient(loss),
+    data=Data(whole_episodes=True, complete_returns=True),
+    judged=Judged.BEHAVIOUR,
     hyper={**POLICY_HYPER, "baseline": (0.0, 1.0)},
+    source="S&B section 13.4",
 )

@@ -5,19 +5,38 @@ It converges, off-policy too, but to the minimum of E[δ²], which is not V^π w
 
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Metrics, Params, Setting, by_given
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    V,
+    by_given,
+)
 from rlnet.algos.loss_terms import ends, ratio, regression
 from rlnet.data.rollout import Rollout
 
 
 def loss(
-    setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
     """ρ·½·(R + γ·V(S') − V(S))², with the gradient through V(S') too."""
     discount, _ = ends(batch, hyper, lambda_=0.0)
-    difference = setting.v(params, batch.obs) - discount * setting.v(params, batch.next_obs)
-    loss, error = regression(batch.reward, difference, batch.weight * ratio(setting, batch))
+    difference = context.v(params, batch.state) - discount * context.v(params, batch.next_state)
+    loss, error = regression(batch.reward, difference, batch.weight * ratio(context, batch))
     return loss, {"loss/td_error": error}
 
 
-ALGORITHM = Algorithm(roles=("v",), act=by_given, loss=loss, judged="given", source="S&B section 11.5", off_policy=True)
+ALGORITHM = Algorithm(
+    roles=(V,),
+    acting=Acting(by_given),
+    objective=LossGradient(loss),
+    data=Data(off_policy=True),
+    judged=Judged.GIVEN,
+    source="S&B section 11.5",
+)

@@ -9,30 +9,44 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Params, Setting, by_policy
+from rlnet.algos.algorithm import (
+    PI,
+    TEMPERATURE,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Loss,
+    LossGradient,
+    Params,
+    Update,
+    by_policy,
+)
 from rlnet.algos.loss_terms import regression, total
 from rlnet.algos.sac_discrete import CRITICS, soft_target
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Observation, Rollout
 
 
-def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Σ_i ½·(R + γ·(min_i Q⁻_i(S', A') − τ·log π(A'|S')) − Q_i(S, A))² + τ·log π(Ã|S) − min_i Q_i(S, Ã).
 
     A' and Ã are drawn from the current policy; Ã carries the gradient to it (the reparameterisation).
     """
-    actions = setting.actions
+    actions = context.actions
     exponent = params["temperature"]["value"]
     temperature = hyper["temperature"] * exponent.detach().exp()
     for_next, for_now = batch.extra["uniform"].chunk(2, dim=-1)
     with torch.no_grad():
-        action, log_prob = actions.draw(setting.policy(params, batch.next_obs), for_next)
-        next_value = _least(setting, target_params, batch.next_obs, action)
+        action, log_prob = actions.draw(context.policy(params, batch.next_state), for_next)
+        next_value = _least(context, target_params, batch.next_state, action)
         target = soft_target(batch, hyper, next_value, -temperature * log_prob)
-    taken = [setting.q_of(params, batch.obs, batch.action, role) for role in CRITICS]
+    taken = [context.q_of(params, batch.state, batch.action, role) for role in CRITICS]
     losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)
-    action, log_prob = actions.draw(setting.policy(params, batch.obs), for_now)
+    action, log_prob = actions.draw(context.policy(params, batch.state), for_now)
     frozen = {role: {name: tensor.detach() for name, tensor in params[role].items()} for role in CRITICS}
-    cost = total(temperature * log_prob - _least(setting, frozen, batch.obs, action), batch.weight)
+    cost = total(temperature * log_prob - _least(context, frozen, batch.state, action), batch.weight)
     mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
     entropy = -total(log_prob.detach(), batch.weight) / mean
     wanted = actions.log_scale + hyper["target_entropy"].squeeze(-1) * actions.shape[0]
@@ -41,20 +55,17 @@ def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout
     return Loss(sum(losses) + cost + adjust, metrics, target - sum(taken).detach() / len(CRITICS))
 
 
-def _least(setting: Setting, params: Params, obs: Tensor, action: Tensor) -> Tensor:
-    return torch.minimum(*(setting.q_of(params, obs, action, role) for role in CRITICS))
+def _least(context: AlgorithmContext, params: Params, state: Observation, action: Tensor) -> Tensor:
+    return torch.minimum(*(context.q_of(params, state, action, role) for role in CRITICS))
 
 
 ALGORITHM = Algorithm(
-    roles=("pi", *CRITICS, "temperature"),
-    act=by_policy,
-    loss=loss,
-    judged="actor",
-    source="Haarnoja et al. 2018",
-    discrete=False,
-    continuous=True,
-    squashes=True,
-    replays=True,
+    roles=(PI, *CRITICS, TEMPERATURE),
+    acting=Acting(by_policy, discrete=False, continuous=True, squashes=True),
+    objective=LossGradient(loss),
+    data=Data(replay=True),
+    update=Update(draws=lambda context: 2 * context.actions.shape[0]),
+    judged=Judged.ACTOR,
     hyper={"temperature": (1e-6, math.inf), "automatic": (0.0, 1.0), "target_entropy": (-math.inf, math.inf)},
-    draws=lambda setting: 2 * setting.actions.shape[0],
+    source="Haarnoja et al. 2018",
 )

@@ -7,26 +7,42 @@ samples. Two critics are learned and the lower of them is believed, in the targe
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Loss, Params, Setting, by_policy
+from rlnet.algos.algorithm import (
+    PI,
+    Q2,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Loss,
+    LossGradient,
+    Params,
+    Q,
+    by_policy,
+)
 from rlnet.algos.loss_terms import ends, expectation, regression, take, total
 from rlnet.algos.returns import n_step_return
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Observation, Rollout
 
-CRITICS = ("q", "q2")
+CRITICS = (Q, Q2)
 
 
-def loss(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Σ_i ½·(R + γ·(E_π[min_i Q⁻_i(S', ·)] + τ·H(π(·|S'))) − Q_i(S, A))² − E_π[min_i Q_i(S, ·)] − τ·H(π(·|S))."""
     temperature = hyper["temperature"]
     with torch.no_grad():
-        pi = setting.policy(params, batch.next_obs)
-        bonus = temperature * setting.actions.entropy(pi)
-        target = soft_target(batch, hyper, expectation(pi.exp(), _least(setting, target_params, batch.next_obs)), bonus)
-        least = _least(setting, params, batch.obs)
-    taken = [take(setting.q(params, batch.obs, role), batch.action) for role in CRITICS]
+        pi = context.policy(params, batch.next_state)
+        bonus = temperature * context.actions.entropy(pi)
+        target = soft_target(
+            batch, hyper, expectation(pi.exp(), _least(context, target_params, batch.next_state)), bonus
+        )
+        least = _least(context, params, batch.state)
+    taken = [take(context.q(params, batch.state, role), batch.action) for role in CRITICS]
     losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)
-    pi = setting.policy(params, batch.obs)
-    entropy = setting.actions.entropy(pi)
+    pi = context.policy(params, batch.state)
+    entropy = context.actions.entropy(pi)
     gain = total(expectation(pi.exp(), least) + temperature * entropy, batch.weight)
     mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
     metrics = {"loss/td_error": errors[0], "explore/entropy": total(entropy.detach(), batch.weight) / mean}
@@ -44,17 +60,17 @@ def soft_target(batch: Rollout, hyper: Hyper, next_value: Tensor, bonus: Tensor)
     return n_step_return(reward, discount, trace, next_value + bonus, n=len(reward))
 
 
-def _least(setting: Setting, params: Params, obs: Tensor) -> Tensor:
-    return torch.minimum(*(setting.q(params, obs, role) for role in CRITICS))
+def _least(context: AlgorithmContext, params: Params, state: Observation) -> Tensor:
+    return torch.minimum(*(context.q(params, state, role) for role in CRITICS))
 
 
 ALGORITHM = Algorithm(
-    roles=("pi", *CRITICS),
-    act=by_policy,
-    loss=loss,
-    judged="actor",
-    source="Christodoulou 2019",
-    replays=True,
-    hyper={"temperature": (1e-6, float("inf"))},
+    roles=(PI, *CRITICS),
+    acting=Acting(by_policy),
+    objective=LossGradient(loss),
+    data=Data(replay=True),
+    judged=Judged.ACTOR,
     temperature=lambda hyper: hyper["temperature"],
+    hyper={"temperature": (1e-6, float("inf"))},
+    source="Christodoulou 2019",
 )

@@ -7,24 +7,41 @@ expectation over the one that would have been drawn stands in for it.
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Params,
+    Q,
+    SemiGradient,
+    Target,
+    by_values,
+)
 from rlnet.algos.loss_terms import expectation, one_step, take
 from rlnet.data.rollout import Rollout
 
 
-def next_values(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
+def next_values(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
     """Q(S', A'), where an episode ended Σ_a π(a|S')·Q(S', a): [T, M, N]. Of the last row only the latter is right."""
-    next_q = setting.q(params, batch.next_obs)
-    expected = expectation(by_values(setting, params, batch.next_obs, hyper), next_q)
+    next_q = context.q(params, batch.next_state)
+    expected = expectation(by_values(context, params, batch.next_state, hyper), next_q)
     return torch.where(batch.terminated | batch.truncated, expected, take(next_q, batch.action.roll(-1, dims=0)))
 
 
-def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + γ·Q(S', A'), S&B eq. 6.7."""
-    next_value = next_values(setting, target_params, batch, hyper)
+    next_value = next_values(context, target_params, batch, hyper)
     return Target(one_step(batch, hyper, next_value))
 
 
 ALGORITHM = Algorithm(
-    roles=("q",), act=by_values, target=target, judged="behaviour", source="S&B section 6.4", lookback=1
+    roles=(Q,),
+    acting=Acting(by_values),
+    objective=SemiGradient(target),
+    data=Data(lookback=1),
+    judged=Judged.BEHAVIOUR,
+    source="S&B section 6.4",
 )

@@ -8,7 +8,19 @@ consistency, Nachum et al. 2017).
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Target, by_values
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    Params,
+    Q,
+    SemiGradient,
+    Target,
+    by_values,
+)
 from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment, take
 from rlnet.data.rollout import Rollout
 
@@ -18,32 +30,34 @@ def soft_value(q: Tensor, temperature: Tensor) -> Tensor:
     return temperature * torch.logsumexp(q / temperature.unsqueeze(-1), dim=-1)
 
 
-def scaled_log_policy(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
+def scaled_log_policy(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
     """τ·log π(A|S) = Q(S, A) − V(S) of the rows: [T, M, N]."""
-    q = setting.q(params, batch.obs)
+    q = context.q(params, batch.state)
     return take(q, batch.action) - soft_value(q, hyper["temperature"])
 
 
-def soft_target(setting: Setting, target_params: Params, batch: Rollout, hyper: Hyper, reward: Tensor) -> Target:
+def soft_target(
+    context: AlgorithmContext, target_params: Params, batch: Rollout, hyper: Hyper, reward: Tensor
+) -> Target:
     """R + γ·(R' − τ·log π⁻(A'|S')) + … + γ^n·V⁻(S_n) for the given rewards [T, M, N]."""
-    next_value = soft_value(setting.q(target_params, batch.next_obs), hyper["temperature"])
-    entropy = -scaled_log_policy(setting, target_params, batch, hyper)
+    next_value = soft_value(context.q(target_params, batch.next_state), hyper["temperature"])
+    entropy = -scaled_log_policy(context, target_params, batch, hyper)
     reward = torch.cat((reward[:1], reward[1:] + entropy[1:]))
     return Target(over_the_segment(batch, hyper, reward, next_value))
 
 
-def target(setting: Setting, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
+def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + γ·τ·log Σ_a exp(Q⁻(S', a)/τ), and so on for n steps."""
-    return soft_target(setting, target_params, batch, hyper, batch.reward)
+    return soft_target(context, target_params, batch, hyper, batch.reward)
 
 
 ALGORITHM = Algorithm(
-    roles=("q",),
-    act=by_values,
-    target=target,
-    judged="soft",
-    source="Haarnoja et al. 2017",
-    replays=True,
-    hyper={**REPLAY_HYPER, "temperature": (1e-6, 1e6)},
+    roles=(Q,),
+    acting=Acting(by_values),
+    objective=SemiGradient(target),
+    data=Data(replay=True),
+    judged=Judged.SOFT,
     temperature=lambda hyper: hyper["temperature"],
+    hyper={**REPLAY_HYPER, "temperature": (1e-6, 1e6)},
+    source="Haarnoja et al. 2017",
 )

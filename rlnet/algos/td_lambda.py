@@ -1,25 +1,39 @@
 """TD(λ) prediction with eligibility traces, online (S&B section 12.2; Sutton 1988)."""
 
-from rlnet.algos.algorithm import Algorithm, Hyper, Params, Setting, Sight, by_given
+from dataclasses import replace
+
+from rlnet.algos.algorithm import (
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Hyper,
+    Judged,
+    Params,
+    TraceStep,
+    TraceUpdate,
+    Update,
+    V,
+    by_given,
+)
 from rlnet.algos.loss_terms import ends
 from rlnet.data.rollout import Rollout
 
 
-def online(setting: Setting, params: Params, batch: Rollout, hyper: Hyper) -> Sight:
+def trace_step(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> TraceStep:
     """δ = R + γ·V(S') − V(S), z = γλ·z + ∇V(S), S&B eq. 12.5-12.7."""
     discount, _ = ends(batch, hyper, lambda_=0.0)
     decay = (hyper["gamma"] * hyper["lambda_"]).expand_as(discount)
-    return Sight(setting.v(params, batch.obs), setting.v(params, batch.next_obs), discount, decay)
+    return TraceStep(context.v(params, batch.state), context.v(params, batch.next_state), discount, decay)
 
 
 ALGORITHM = Algorithm(
-    roles=("v",),
-    act=by_given,
-    online=online,
-    judged="given",
-    source="S&B section 12.2",
-    one_by_one=True,
+    roles=(V,),
+    acting=Acting(by_given),
+    objective=TraceUpdate(trace_step, "accumulating"),
+    update=Update(row_by_row=True),
+    judged=Judged.GIVEN,
     hyper={"lambda_": (0.0, 1.0)},
     options={"traces": ("accumulating", "replacing")},
-    facts=lambda options: {"traces": options["traces"]},
+    configure=lambda algorithm, options: replace(algorithm, objective=TraceUpdate(trace_step, options["traces"])),
+    source="S&B section 12.2",
 )

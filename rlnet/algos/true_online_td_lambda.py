@@ -3,16 +3,15 @@
 That holds for functions that are linear in their parameters, and one environment per member.
 """
 
-from rlnet.algos.algorithm import Algorithm, by_given
-from rlnet.algos.td_lambda import online
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, TraceUpdate, Update, V, by_given
+from rlnet.algos.td_lambda import trace_step
 
 ALGORITHM = Algorithm(
-    roles=("v",),
-    act=by_given,
-    online=online,
-    judged="given",
-    source="S&B section 12.5",
-    one_by_one=True,
-    traces="dutch",
+    roles=(V,),
+    acting=Acting(by_given),
+    objective=TraceUpdate(trace_step, "dutch"),
+    update=Update(row_by_row=True),
+    judged=Judged.GIVEN,
     hyper={"lambda_": (0.0, 1.0)},
+    source="S&B section 12.5",
 )

@@ -6,10 +6,11 @@ import inspect
 import json
 import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -116,23 +117,29 @@ def table(configs: Path, names: list[str], results: dict[tuple[str, str], Reache
 
 def facts(configs: Path, name: str) -> tuple[str, str, str, str, str]:
     """What an algorithm's record and docstring say of it."""
-    from rlnet.algos.algorithm import by_given, by_policy, by_values
+    from rlnet.algos.algorithm import LossGradient, Q, SemiGradient, V, by_given, by_policy, by_values
 
     algorithm = _record(configs, name)
     symbols = {"q": "Q", "v": "V", "pi": "π", "temperature": "τ"}
     learns = ", ".join(symbols.get(role) or role.replace("q", "Q") for role in algorithm.roles)
-    acts = {by_values: "exploration", by_policy: "π", by_given: "given policy"}[algorithm.act]
-    learning = algorithm.target or algorithm.loss or algorithm.online
-    equation = inspect.getdoc(learning).splitlines()[0].rstrip(".")
-    if algorithm.target is not None:
-        equation = {"q": "Q(S, A)", "v": "V(S)"}[algorithm.roles[0]] + f" → {equation}"
+    acts = {by_values: "exploration", by_policy: "π", by_given: "given policy"}[algorithm.acting.act]
+    objective = algorithm.objective
+    if isinstance(objective, SemiGradient):
+        equation = {Q: "Q(S, A)", V: "V(S)"}[algorithm.roles[0]] + f" → {_formula(objective.target)}"
+    else:
+        equation = _formula(objective.loss if isinstance(objective, LossGradient) else objective.step)
     kinds = {
-        "replay": algorithm.replays,
+        "replay": algorithm.data.replay,
         "traces": algorithm.traces is not None,
-        "whole episodes": algorithm.whole_episodes,
+        "whole episodes": algorithm.data.whole_episodes,
     }
     data = next((kind for kind, holds in kinds.items() if holds), "rollouts")
     return learns, acts, equation, data, algorithm.source
+
+
+def _formula(function: Callable[..., Any]) -> str:
+    """The first line of a docstring: the equation."""
+    return inspect.getdoc(function).splitlines()[0].rstrip(".")
 
 
 def _record(configs: Path, name: str) -> Algorithm:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.data.rollout import TENSORS, Rollout
+from rlnet.data.rollout import Rollout
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array
 from rlnet.policies.distributions import Distribution
 
@@ -17,6 +17,9 @@ class Simulation(Protocol):
 
     It works either with arrays of numpy or with the tensors of a device, and the collector with the same.
     """
+
+    @property
+    def mask(self) -> Array | None: ...
 
     def reset(self, seeds: Sequence[int] | None = None) -> Array: ...
 
@@ -29,6 +32,8 @@ class Simulation(Protocol):
 
 BOOKED = ("reward", "terminated", "truncated", "valid")
 STEPPED = ("obs", "action", "next_obs", "reward", "terminated", "truncated", "valid")  # known at every step
+# (obs [M, N, ...], mask [M, N, A] or None, uniform numbers [M, N, *shape of an action]) → actions of the behaviour
+Choose = Callable[[Array, Array | None, Array], Array]
 
 
 class Collector:
@@ -65,6 +70,7 @@ class Collector:
         self._rollout, self.lookback, self._whole = rollout, lookback, whole_episodes
         self._reset_seeds = Streams(seeds, "reset")
         self._obs = simulation.reset(self._draw_seeds())  # [M, N, ...]
+        self._mask = simulation.mask  # bool [M, N, A], or None
         self._library = np if isinstance(self._obs, np.ndarray) else torch
         # A rollout's numbers are drawn together: how long other members' episodes are must not move the next ones.
         shape, streams = (rollout, envs, *actions.shape), Streams(seeds, "behaviour", device)
@@ -80,12 +86,15 @@ class Collector:
         kinds["action"] = (actions.shape, actions.dtype)
         kinds |= dict.fromkeys(("reward", "start_discount"), ((), torch.float32))
         kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
+        if self._mask is not None:
+            kinds |= dict.fromkeys(("mask", "next_mask"), (tuple(self._mask.shape[2:]), torch.bool))
         self._tensors = {
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
         }
         self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
-        self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in STEPPED}
+        stepped = STEPPED if self._mask is None else (*STEPPED, "mask", "next_mask")
+        self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in stepped}
         self._weight = np.zeros((lookback + rollout, *grid), np.float32)
         weight = torch.from_numpy(self._weight)
         self._all = Rollout(**self._tensors, weight=weight.to(device))  # of all rows, as they are at any time
@@ -98,12 +107,8 @@ class Collector:
 
     @torch.no_grad()
     @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
-    def collect(self, choose: Callable[[Array, Array], Array]) -> Rollout:
-        """The next rollout.
-
-        Args:
-            choose: obs [M, N, ...] and uniform numbers [M, N, *shape of an action] → actions of the behaviour policy.
-        """
+    def collect(self, choose: Choose) -> Rollout:
+        """The next rollout, by actions that `choose` returns."""
         keep, running = self.lookback, None
         if keep:
             for tensor in self._tensors.values():
@@ -111,9 +116,9 @@ class Collector:
         if self._whole:
             self._restart()
             running = self._library.ones_like(self._obs[..., 0] if self._obs.ndim > 2 else self._obs, dtype=bool)
-        uniforms, first, steps, actions = self._uniforms.next(), self._obs, [], []
+        uniforms, first, first_mask, steps, actions = self._uniforms.next(), self._obs, self._mask, [], []
         for t in range(self._rollout):
-            action = choose(self._obs, uniforms[:, t])
+            action = choose(self._obs, self._mask, uniforms[:, t])
             step = self._simulation.step(action)
             if running is not None:
                 cut = step.truncated
@@ -122,13 +127,15 @@ class Collector:
                 step = step._replace(valid=step.valid & running, truncated=cut)
             actions.append(action)
             steps.append(step)
-            self._obs = step.obs
+            self._obs, self._mask = step.obs, step.mask
             if running is not None:
                 running &= ~(step.terminated | step.truncated)
                 if not running.any():
                     break
-        next_obs, reward, terminated, truncated, valid, obs = zip(*steps, strict=True)
-        seen = (first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid
+        next_obs, reward, terminated, truncated, valid, obs, next_mask, mask = zip(*steps, strict=True)
+        seen = [(first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid]
+        if first_mask is not None:
+            seen += [(first_mask, *mask[:-1]), next_mask]
         for into, values in zip(self._new.values(), seen, strict=True):
             self._library.concatenate(values, out=into[: len(steps) * len(first)])
         return self._finish(keep + len(steps))
@@ -156,12 +163,13 @@ class Collector:
             self._all.weight[:total] = torch.from_numpy(weight)
         if total == len(self._weight):
             return self._all
-        return Rollout(**{name: getattr(self._all, name)[:total] for name in TENSORS})
+        return Rollout(**{name: self._all.tensor(name)[:total] for name in self._all.names})
 
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were
         # must not decide which numbers come next.
         self._obs = self._simulation.reset(self._draw_seeds())
+        self._mask = self._simulation.mask
 
     def _go_on(self, reward: np.ndarray) -> np.ndarray:
         """`_book` of new steps among which no episode ends."""
@@ -224,6 +232,8 @@ class Collector:
         rows = {name: tensor.transpose(0, 1) for name, tensor in self._tensors.items()}
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
         simulation = self._simulation.state_dict()
+        if self._mask is not None:
+            tensors["mask"] = torch.as_tensor(self._mask).clone()
         return {"obs": torch.as_tensor(self._obs + 0), **tensors, **streams, "rows": rows, "simulation": simulation}
 
     def load_state_dict(self, state: dict[str, Any], trust: bool = True) -> bool:
@@ -238,6 +248,7 @@ class Collector:
             Whether everything goes on where it was.
         """
         self._obs = as_array(state["obs"], self._library)
+        self._mask = as_array(state["mask"], self._library) if "mask" in state else None
         for name, own in self._counted().items():
             own[:] = state[name].cpu().numpy()
         for name, tensor in self._tensors.items():

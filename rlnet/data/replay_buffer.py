@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from rlnet.data.prioritized_sampling import Priorities
-from rlnet.data.rollout import TENSORS, Rollout
+from rlnet.data.rollout import Rollout
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array
 
-STORED = tuple(name for name in TENSORS if name not in ("weight", "start_discount"))
+NOT_STORED = ("weight", "start_discount")
 # In numpy a transition is one record, which lies together: drawn rows are then one visit of memory each. Indices of
 # states and actions are stored in half of their width: no network has 2³¹ rows to look up.
 NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}
@@ -65,6 +65,7 @@ class Replay:
         self._ahead = as_array(ahead.view(-1, 1, 1), self._library)
         # [slots, M, N, ...] by name: an array of records, or with tensors one for each name.
         self._ring: np.ndarray | dict[str, Tensor] | None = None
+        self._names: tuple[str, ...] = ()  # of its fields
         self._added = 0  # rows written since the beginning
         self._exponent, self._floor = priority, floor
         # p^α of the rows, float64 [M, slots·N]; 0 for a row that is no transition.
@@ -88,7 +89,8 @@ class Replay:
 
     def _empty(self, rollout: Rollout, slots: int) -> np.ndarray | dict[str, Tensor]:
         """A ring for rows like those of a rollout."""
-        rows = {name: getattr(rollout, name) for name in STORED}
+        self._names = tuple(name for name in rollout.names if name not in NOT_STORED)
+        rows = {name: rollout.tensor(name) for name in self._names}
         if self._library is torch:
             return {name: tensor.new_zeros(slots, *tensor.shape[1:]) for name, tensor in rows.items()}
         kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in rows.items()]
@@ -119,8 +121,8 @@ class Replay:
             raise ValueError(f"a rollout of {length} steps does not fit into a replay of {self.slots} steps")
         begin = self._added % self.slots
         fit = min(length, self.slots - begin)  # the others go to the front
-        for name in STORED:
-            rows, ring = rollout.array(name) if self._library is np else getattr(rollout, name), self._ring[name]
+        for name in self._names:
+            rows, ring = rollout.array(name) if self._library is np else rollout.tensor(name), self._ring[name]
             ring[begin : begin + fit] = rows[:fit]
             if fit < length:
                 ring[: length - fit] = rows[fit:]
@@ -185,11 +187,11 @@ class Replay:
             make, valid = self._of_records(at)
             weights = np.zeros(at.shape, np.float32)
             np.multiply(valid, weight / self.batch, out=weights[0], casting="same_kind")
-            return Rollout.lazily(make, weights, extra)
+            return Rollout.lazily(make, weights, extra, self._names)
         rows = {name: ring.flatten(0, 2) for name, ring in self._ring.items()}
         weights = torch.zeros(at.shape, device=at.device)
         torch.mul(rows["valid"][at[0]], weight / self.batch, out=weights[0])
-        return Rollout.lazily(lambda name: rows[name][at], weights, extra)
+        return Rollout.lazily(lambda name: rows[name][at], weights, extra, self._names)
 
     def _of_records(self, at: np.ndarray) -> tuple[Callable[[str], np.ndarray], np.ndarray]:
         """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
@@ -233,7 +235,7 @@ class Replay:
         priorities = {"mass": None if self._drawable is None else self._mass, "top": self._top}
         ring = self._ring
         if isinstance(ring, np.ndarray):
-            ring = {name: torch.from_numpy(ring[name].copy()) for name in STORED}
+            ring = {name: torch.from_numpy(ring[name].copy()) for name in self._names}
         if ring is not None:
             ring = {name: rows.transpose(0, 1) for name, rows in ring.items()}
         return {"ring": ring, "added": self._added, "numbers": self._numbers.state_dict(), **priorities}
@@ -243,6 +245,7 @@ class Replay:
         self._ring, self._added = state["ring"], state["added"]
         if self._ring is not None:
             self._ring = {name: rows.transpose(0, 1) for name, rows in self._ring.items()}
+            self._names = tuple(self._ring)
         if self._library is np and self._ring is not None:
             kinds = [(name, rows.numpy().dtype, tuple(rows.shape[3:])) for name, rows in self._ring.items()]
             records = self._records(kinds, self._ring["reward"].shape)

@@ -1,11 +1,11 @@
-"""What travels from the environments to the losses.
+"""Rollout and minibatch containers.
 
 Axes, always in this order: T time, M members, N environments per member, then features.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,71 +13,152 @@ from torch import Tensor
 
 from rlnet.numerics.random_streams import Array, as_array
 
+FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid", "start_discount", "weight")
+MASKS = ("mask", "next_mask")  # fields that only environments with masks of actions have
 
-@dataclass(frozen=True)
+
+class Observation(NamedTuple):
+    """What is seen of a state: the observation, and which actions can be taken there."""
+
+    obs: Tensor  # [..., M, N] int64 state index, or [..., M, N, F] float32
+    mask: Tensor | None = None  # bool [..., M, N, A]; None: all actions, always
+
+    def rows(self, which: Tensor) -> "Observation":
+        """Some rows of the first axis."""
+        return Observation(self.obs[which], None if self.mask is None else self.mask[which])
+
+
 class Rollout:
-    """T consecutive steps of M × N environments.
+    """T consecutive steps of M × N environments, or a minibatch of them.
 
-    A collector's rollout shows its buffers: it holds until the next one is collected.
+    Each field is read as a tensor (an attribute) or, on the CPU, as an array of numpy in the same memory (`array`). The
+    fields of a minibatch are gathered when they are first read: few losses need all. A collector's rollout shows its
+    buffers: it holds until the next one is collected.
+
+    Args:
+        extra: what an algorithm prepared before its steps, name → [T, M, N].
+        fields: the fields below; `mask` and `next_mask` only where the environment masks actions.
     """
 
-    obs: Tensor  # [T, M, N] int64 state index, or [T, M, N, F] float32
-    action: Tensor  # [T, M, N] int64, or [T, M, N, D] float32 as it was drawn: a Box may clip it
-    reward: Tensor  # [T, M, N] float32, R_{t+1}
-    next_obs: Tensor  # as obs: the true successor S_{t+1}, at an end the final observation
-    terminated: Tensor  # [T, M, N] bool: the MDP ended, no successor value
-    truncated: Tensor  # [T, M, N] bool: a limit cut the episode, the successor has a value
-    valid: Tensor  # [T, M, N] bool: False for a row that is no transition (an autoreset, the time after an episode)
-    start_discount: Tensor  # [T, M, N] float32: γ^t with t the steps since the episode began
-    weight: Tensor  # [T, M, N] float32: the row's share in the member's loss; 0 for rows not to be learned from now
-    extra: Mapping[str, Tensor] = field(default_factory=dict)  # [T, M, N] each: what an algorithm prepared before steps
+    __slots__ = ("_arrays", "_make", "_tensors", "extra", "names")
+
+    def __init__(self, *, extra: Mapping[str, Tensor] | None = None, **fields: Tensor | None) -> None:
+        unknown = set(fields) - {*FIELDS, *MASKS}
+        if unknown or not set(FIELDS) <= set(fields):
+            raise TypeError(f"a rollout has the fields {', '.join(FIELDS)} and perhaps {', '.join(MASKS)}")
+        present = {name: tensor for name, tensor in fields.items() if name in FIELDS or tensor is not None}
+        self.names: tuple[str, ...] = tuple(name for name in (*FIELDS, *MASKS) if name in present)
+        self.extra: Mapping[str, Tensor] = {} if extra is None else extra
+        self._tensors: dict[str, Tensor] = present
+        self._arrays: dict[str, np.ndarray] = {}
+        self._make: Callable[[str], Array] | None = None
 
     @classmethod
-    def lazily(cls, make: Callable[[str], Array], weight: Array, extra: Mapping[str, Tensor]) -> "Rollout":
-        """A rollout whose other fields `make` gives, by name, when they are first looked at: few losses need all.
+    def lazily(
+        cls,
+        make: Callable[[str], Array],
+        weight: Array,
+        extra: Mapping[str, Tensor],
+        names: tuple[str, ...] = FIELDS,
+    ) -> "Rollout":
+        """A rollout whose fields, except for the weight, `make` returns by name when they are first read.
 
-        Whether they come as tensors or, on the CPU, as arrays of numpy: they can be had as both.
+        Args:
+            make: name → tensor, or (on the CPU) array of numpy.
+            weight: of the rows, likewise.
+            extra: as in the constructor.
+            names: the fields that there are.
         """
-        rollout = object.__new__(cls)
-        vars(rollout).update(extra=extra, _make=make, _arrays={})
-        if isinstance(weight, Tensor):
-            vars(rollout)["weight"] = weight
-        else:
-            rollout._arrays["weight"] = weight
+        rollout = cls.__new__(cls)
+        rollout.names, rollout.extra, rollout._make = names, extra, make
+        given = {"weight": weight}
+        rollout._tensors, rollout._arrays = (given, {}) if isinstance(weight, Tensor) else ({}, given)
         return rollout
 
-    def with_extra(self, extra: Mapping[str, Tensor]) -> "Rollout":
-        """The same rows, whose fields are still made when they are looked at, with another `extra`."""
-        rollout = object.__new__(type(self))
-        vars(rollout).update(vars(self), extra=extra)
+    def replace(self, *, extra: Mapping[str, Tensor] | None = None, **changes: Tensor) -> "Rollout":
+        """The same rows with some fields, or `extra`, changed; what was not read yet is still made when it is."""
+        rollout = type(self).__new__(type(self))
+        rollout.names, rollout._make = self.names, self._make
+        rollout.extra = self.extra if extra is None else extra
+        rollout._tensors = self._tensors | changes
+        rollout._arrays = {name: array for name, array in self._arrays.items() if name not in changes}
         return rollout
 
-    def __getattr__(self, name: str) -> Tensor:
-        """A field that was not looked at before."""
-        make = self.__dict__.get("_make")
-        if make is None or name not in TENSORS:
-            raise AttributeError(f"a {type(self).__name__} has no {name}")
-        made = self._arrays[name] if name in self._arrays else make(name)
-        value = self.__dict__[name] = made if isinstance(made, Tensor) else torch.from_numpy(made)
-        return value
+    def tensor(self, name: str) -> Tensor:
+        """A field by its name."""
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            made = self._arrays[name] if name in self._arrays else self._make(name)
+            tensor = self._tensors[name] = made if isinstance(made, Tensor) else torch.from_numpy(made)
+        return tensor
 
     def array(self, name: str) -> np.ndarray:
         """A field as an array of numpy, in the same memory; on the CPU."""
-        arrays = self.__dict__.get("_arrays")
-        if arrays is None:
-            arrays = self.__dict__["_arrays"] = {}
-        if name not in arrays:
-            made = self._make(name) if name not in self.__dict__ and "_make" in self.__dict__ else getattr(self, name)
-            arrays[name] = made.numpy() if isinstance(made, Tensor) else made
-        return arrays[name]
+        array = self._arrays.get(name)
+        if array is None:
+            made = self._tensors[name] if name in self._tensors else self._make(name)
+            array = self._arrays[name] = made.numpy() if isinstance(made, Tensor) else made
+        return array
 
+    @property
+    def state(self) -> Observation:
+        """S_t: the observation that was acted on, with its mask."""
+        return Observation(self.tensor("obs"), self.tensor("mask") if "mask" in self.names else None)
 
-TENSORS = tuple(item.name for item in fields(Rollout) if item.name != "extra")
+    @property
+    def next_state(self) -> Observation:
+        """S_{t+1}: the true successor, at an end the final observation, with its mask."""
+        return Observation(self.tensor("next_obs"), self.tensor("next_mask") if "next_mask" in self.names else None)
+
+    @property
+    def obs(self) -> Tensor:
+        """[T, M, N] int64 state index, or [T, M, N, F] float32."""
+        return self.tensor("obs")
+
+    @property
+    def action(self) -> Tensor:
+        """[T, M, N] int64, or [T, M, N, D] float32 as it was drawn: a Box may clip it."""
+        return self.tensor("action")
+
+    @property
+    def reward(self) -> Tensor:
+        """[T, M, N] float32, R_{t+1}."""
+        return self.tensor("reward")
+
+    @property
+    def next_obs(self) -> Tensor:
+        """As obs: the true successor S_{t+1}, at an end the final observation."""
+        return self.tensor("next_obs")
+
+    @property
+    def terminated(self) -> Tensor:
+        """[T, M, N] bool: the MDP ended, no successor value."""
+        return self.tensor("terminated")
+
+    @property
+    def truncated(self) -> Tensor:
+        """[T, M, N] bool: a limit cut the episode, the successor has a value."""
+        return self.tensor("truncated")
+
+    @property
+    def valid(self) -> Tensor:
+        """[T, M, N] bool: False for a row that is no transition (an autoreset, the time after an episode)."""
+        return self.tensor("valid")
+
+    @property
+    def start_discount(self) -> Tensor:
+        """[T, M, N] float32: γ^t with t the steps since the episode began."""
+        return self.tensor("start_discount")
+
+    @property
+    def weight(self) -> Tensor:
+        """[T, M, N] float32: the row's share in the member's loss; 0 for rows not to be learned from now."""
+        return self.tensor("weight")
 
 
 def apart(rollout: Rollout) -> Rollout:
     """Every environment as a member of its own: [T, M, N, ...] → [T, M·N, 1, ...]; without `extra`."""
-    return Rollout(**{name: getattr(rollout, name).flatten(1, 2).unsqueeze(2) for name in TENSORS})
+    return Rollout(**{name: rollout.tensor(name).flatten(1, 2).unsqueeze(2) for name in rollout.names})
 
 
 def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
@@ -93,7 +174,7 @@ def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
             rows = slice(t, t + 1 + lookback)
             weight = torch.zeros_like(rollout.weight[rows])
             weight[0] = due[t] / due.shape[-1]
-            tensors = {name: getattr(rollout, name)[rows] for name in TENSORS} | {"weight": weight}
+            tensors = {name: rollout.tensor(name)[rows] for name in rollout.names} | {"weight": weight}
             yield Rollout(**tensors, extra={name: tensor[rows] for name, tensor in rollout.extra.items()})
 
 
@@ -120,13 +201,12 @@ def minibatches(rollout: Rollout, order: Tensor | None, count: int) -> Iterator[
         picked = flat.take(place, 0) if library is np else flat[place]
         return picked.reshape(1, members, rows, *tensor.shape[3:])
 
-    field = cache(lambda name: drawn(getattr(rollout, name)))
+    field = cache(lambda name: drawn(rollout.tensor(name)))
     weight = drawn(rollout.weight)
     extra = {name: torch.as_tensor(drawn(tensor)) for name, tensor in rollout.extra.items()}
     edges = [-(-rows * k // count) for k in range(count + 1)]
     for part in map(slice, edges[:-1], edges[1:]):
         own = weight[:, :, part]
         share = own / own.sum(-1, keepdims=True).clip(1e-12)
-        yield Rollout.lazily(
-            lambda name, part=part: field(name)[:, :, part], share, {name: x[:, :, part] for name, x in extra.items()}
-        )
+        own_extra = {name: x[:, :, part] for name, x in extra.items()}
+        yield Rollout.lazily(lambda name, part=part: field(name)[:, :, part], share, own_extra, rollout.names)

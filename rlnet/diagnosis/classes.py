@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from rlnet.config import Config, LinearConfig, TabularConfig
+from rlnet.data.rollout import Observation
 from rlnet.diagnosis.targets import NotDefined, Operator, Target, Units, floored
 from rlnet.experiment.problem import Problem
 from rlnet.learning.learner import OPTIMIZERS, Learner
-from rlnet.nets import Layout
+from rlnet.nets import ParameterLayout
 from rlnet.numerics.random_streams import Streams
 
 SWEEPS = 50_000  # of expected updates in closed form before they count as not settling
@@ -101,10 +102,10 @@ class Neural:
             raise NotDefined(
                 f"a network is trained to convergence on at most {MOST_UNITS} values, not {len(units.state)}"
             )
-        self._setting, self._units = problem.setting, units
-        roles = [role for role in problem.algorithm.roles if role.startswith(units.kind.lower())]
+        self._context, self._units, self._mask = problem.context, units, problem.available
+        roles = [role for role in problem.algorithm.roles if role.kind == units.kind.lower()]
         # What noise is drawn around is the same function class without it.
-        self._layout = Layout({role: replace(problem.setting.networks[role], sigma=0.0) for role in roles})
+        self._layout = ParameterLayout({role: replace(problem.context.networks[role], sigma=0.0) for role in roles})
         first = learner.layout.unpack(learner.layout.init(Streams(config.member_seeds, "network")))
         self._first, self._learned = (self._pack(params)[list(members)] for params in (first, learner.params))
         self._states, place = np.unique(units.state, return_inverse=True)
@@ -117,9 +118,10 @@ class Neural:
 
     def _values(self, theta: Tensor) -> Tensor:
         """[M, n]."""
-        params, of = self._layout.unpack(theta), self._setting.v if self._units.action is None else self._setting.q
+        params, of = self._layout.unpack(theta), self._context.v if self._units.action is None else self._context.q
         states = torch.as_tensor(self._states).expand(len(theta), -1)
-        return of(params, states).flatten(1)[:, self._index]
+        mask = None if self._mask is None else self._mask[states]
+        return of(params, Observation(states, mask)).flatten(1)[:, self._index]
 
     def fit(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Supervised training to convergence, the better one of both starts for each member: [M, n] all."""

@@ -4,13 +4,13 @@ By the policy gradient theorem ∇J = Σ_s η(s)·Σ_a ∇π(a|s)·Q^π(s, a), �
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import by_policy
+from rlnet.algos.algorithm import PI, by_policy
+from rlnet.data.rollout import Observation
 from rlnet.diagnosis.blame import discounted_visits
 from rlnet.diagnosis.targets import NotDefined
 from rlnet.learning.training_state import Run
@@ -28,14 +28,15 @@ def exact_gradient(run: Run, policies: np.ndarray, members: Sequence[int]) -> Te
         gains[row] = discounted_visits(mdp, policy, gamma)[:, None] * np.where(mdp.available, q, 0.0)
     theta = learner.theta.detach().requires_grad_()
     states = torch.arange(mdp.n_states).expand(len(theta), -1)
-    pi = by_policy(problem.setting, learner.layout.unpack(theta), states, run.hyper())
+    seen = Observation(states, None if problem.available is None else problem.available[states])
+    pi = by_policy(problem.context, learner.layout.unpack(theta), seen, run.hyper())
     (grad,) = torch.autograd.grad((pi[chosen].double() * torch.as_tensor(gains)).sum(), theta)
     return _of_policy(run, grad)[chosen].double()
 
 
 def _of_policy(run: Run, grad: Tensor) -> Tensor:
     """The part of a gradient [M, P] that belongs to the policy network."""
-    return torch.cat([x.flatten(1) for x in run.learner.layout.unpack(grad)["pi"].values()], dim=1)
+    return torch.cat([x.flatten(1) for x in run.learner.layout.unpack(grad)[PI].values()], dim=1)
 
 
 def sampled_gradients(run: Run, batches: int) -> Tensor:
@@ -43,18 +44,18 @@ def sampled_gradients(run: Run, batches: int) -> Tensor:
 
     The networks stay as they are. The gradient is that of −loss, before any clipping or optimiser.
     """
-    algorithm, learner, setting = run.problem.algorithm, run.learner, run.problem.setting
+    algorithm, learner, context = run.problem.algorithm, run.learner, run.problem.context
     hyper, gradients = run.hyper(), []
     if "entropy_coefficient" in hyper:
         hyper["entropy_coefficient"] = torch.zeros_like(hyper["entropy_coefficient"])
     for _ in range(batches):
         rollout = run.collect()
-        if algorithm.prepare is not None:
+        if algorithm.update.prepare is not None:
             with torch.no_grad():
-                rollout = replace(rollout, extra=algorithm.prepare(setting, learner.params, rollout, hyper))
+                rollout = rollout.replace(extra=algorithm.update.prepare(context, learner.params, rollout, hyper))
         theta = learner.theta.detach().requires_grad_()
         params = learner.layout.unpack(theta)
-        loss = algorithm.loss(setting, params, learner.target_params, rollout, hyper)[0]
+        loss = algorithm.objective.loss(context, params, learner.target_params, rollout, hyper)[0]
         gradients.append(_of_policy(run, -torch.autograd.grad(loss.sum(), theta)[0]).double())
     return torch.stack(gradients)
 
@@ -77,9 +78,9 @@ def compare_gradients(
         NotDefined: the run has no policy network, or does not learn by the gradient of sampled rollouts.
     """
     algorithm = run.problem.algorithm
-    if "pi" not in algorithm.roles:
+    if PI not in algorithm.roles:
         raise NotDefined(f"algo={run.config.algo.name} has no policy network")
-    if algorithm.replays or algorithm.temperature is not None:
+    if algorithm.data.replay or algorithm.temperature is not None:
         raise NotDefined(f"algo={run.config.algo.name} does not follow the gradient of J from its own rollouts")
     exact = exact_gradient(run, policies, members)
     if not (exact.norm(dim=1) > 0).all():

@@ -17,7 +17,7 @@ from rlnet.experiment.comparison_files import Rescored, rescore
 from rlnet.experiment.run_files import jsonable, write_json
 from rlnet.learning.training_state import Run
 
-MOST_MEMBERS = 4  # of a population are diagnosed: the first of each setting, or the first ones
+MOST_MEMBERS = 4  # of a population are diagnosed: the first of each context, or the first ones
 MOST_STATES = 10  # that carry the regret are listed
 
 

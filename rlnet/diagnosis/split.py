@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlnet.algos.algorithm import Q
 from rlnet.compare import judge_policy
 from rlnet.config.population import alone
 from rlnet.diagnosis.classes import class_of
@@ -59,7 +60,7 @@ def split(run: Run, values: dict[str, np.ndarray], members: Sequence[int]) -> Sp
         NotDefined: the values that are compared are no output of the networks.
     """
     problem, config = run.problem, run.config
-    mdp, kind = problem.environment.mdp, "Q" if "q" in problem.algorithm.roles else "V"
+    mdp, kind = problem.environment.mdp, "Q" if Q in problem.algorithm.roles else "V"
     units, chosen = units_of(mdp, kind), list(members)
     policies, configs = values["pi"][chosen], [alone(config, m) for m in chosen]
     learned, exact = (units.pick(values[name][chosen]) for name in (kind.lower(), f"{kind.lower()}_exact"))

@@ -172,7 +172,7 @@ def _check_weights(algo: AlgoConfig) -> None:
 
 
 def _limit(config: Config, problem: Problem) -> int | None:
-    limits = [problem.environment.max_steps, config.algo.rollout if problem.algorithm.whole_episodes else None]
+    limits = [problem.environment.max_steps, config.algo.rollout if problem.algorithm.data.whole_episodes else None]
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -44,7 +44,7 @@ __all__ = [
 for _id, _single, _vector, _limit in (
     ("rlnet/Gridworld-v0", "single:GridworldEnv", "vector:gridworld_vector", None),
     ("rlnet/RandomWalk-v0", "single:RandomWalkEnv", "vector:random_walk_vector", None),
-    ("rlnet/LQR-v0", "lqr:LqrEnv", "lqr:LqrVectorEnv", 30),
+    ("rlnet/LQR-v0", "control.lqr:LqrEnv", "control.lqr:LqrVectorEnv", 30),
 ):
     if _id not in gymnasium.registry:  # already there when the package is reloaded
         gymnasium.register(

@@ -76,6 +76,8 @@ class GymnasiumSimulation:
         RunFailed: from stepping, whole numbers in observations that float32 cannot hold.
     """
 
+    mask: np.ndarray | None = None  # of actions, see `Step`
+
     def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int], name: str | None = None) -> None:
         if len(vectors) != len(seeds) or not seeds:
             raise ValueError(f"{len(vectors)} vector environments for {len(seeds)} seeds: one for each is needed")

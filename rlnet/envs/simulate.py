@@ -24,6 +24,8 @@ class Step(NamedTuple):
     truncated: Array  # [M, N] bool, the time limit cut the episode; never where terminated
     valid: Array  # [M, N] bool, False where this was no transition: nothing may be learned from it or counted
     obs: Array  # [M, N, ...], to act on next: of the new episode where one ended
+    next_mask: Array | None = None  # bool [M, N, A], the actions available in `next_obs`; None: all, always
+    mask: Array | None = None  # the same of `obs`
 
 
 class OnDevice:
@@ -38,7 +40,14 @@ class OnDevice:
 
     def step(self, action: Tensor) -> Step:
         """As that of the simulation."""
-        return Step(*(torch.from_numpy(x).to(self.device) for x in self.simulation.step(action.cpu().numpy())))
+        step = self.simulation.step(action.cpu().numpy())
+        return Step(*(None if x is None else torch.from_numpy(x).to(self.device) for x in step))
+
+    @property
+    def mask(self) -> Tensor | None:
+        """As that of the simulation."""
+        mask = self.simulation.mask
+        return None if mask is None else torch.from_numpy(mask).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """As that of the simulation."""
@@ -192,6 +201,9 @@ class TabularSimulation:
         shape, library = (self.members, envs), self._library
         self._none, self._all = library.zeros(shape, dtype=bool, **made), library.ones(shape, dtype=bool, **made)
         self.state: Array | None = None  # [M, N] int64, the observation to act on
+        # [S, A], None where every state has every action. Terminal states, in which nobody acts, mask nothing.
+        available = mdp.available | mdp.terminal[:, None]
+        self._available = None if available.all() else as_array(torch.as_tensor(available, **made), library)
         self.age = library.zeros(shape, dtype=library.int64, **made)  # [M, N] steps of the running episode
         # One environment steps in numbers of Python, several times faster than arrays of one number.
         self._alone = device is None and shape == (1, 1) and self.sampler.regular
@@ -200,6 +212,11 @@ class TabularSimulation:
             self._tables = [table.reshape(-1, 1, 1) for table in tables]
             for table in self._tables:  # steps show them
                 table.flags.writeable = False
+
+    @property
+    def mask(self) -> Array | None:
+        """The actions available in the observation to act on, bool [M, N, A]; None: all, always."""
+        return None if self._available is None else self._available[self.state]
 
     def reset(self, seeds: Sequence[int] | None = None, where: Array | None = None) -> Array:
         """Begin a new episode everywhere, or only `where` (bool [M, N]).
@@ -257,7 +274,8 @@ class TabularSimulation:
             ended = late | terminated
             self.age = where(ended, 0, age)
         self.state = where(ended, sampler.first_state(uniform[:, 1]), next_state)
-        return Step(next_state, reward, terminated, truncated, valid, self.state)
+        step = Step(next_state, reward, terminated, truncated, valid, self.state)
+        return step if self._available is None else step._replace(next_mask=self._available[next_state], mask=self.mask)
 
     def _step_alone(self, action: int) -> Step:
         """`step` of one environment."""

@@ -159,7 +159,7 @@ def _time_limit(problem: Problem) -> dict[str, Any] | None:
         return None
     cut = (
         "returns that the limit cuts short are left out"
-        if problem.algorithm.whole_episodes
+        if problem.algorithm.data.whole_episodes
         else "where the limit cuts an episode, the target goes on with the value of its final state"
     )
     return {

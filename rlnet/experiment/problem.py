@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rlnet import algos
-from rlnet.algos import Algorithm, Setting
+from rlnet.algos import Algorithm, AlgorithmContext
+from rlnet.algos.algorithm import PI, TEMPERATURE, H, Judged, Q, Role, V
 from rlnet.algos.loss_terms import COMPLETE
 from rlnet.compare import (
     AGAINST_OPTIMAL,
@@ -38,9 +39,10 @@ class Problem:
 
     environment: Environment
     algorithm: Algorithm
-    setting: Setting
+    context: AlgorithmContext
     solutions: list[Solution] | None  # [M], at each member's γ; None without a finite model
     against: str  # which exact values the learner is compared with
+    available: Tensor | None  # bool [S, A] of a finite model; None where nothing is ever masked
 
     @cached_property
     def truths(self) -> list[Truth]:
@@ -62,11 +64,11 @@ class Problem:
 
     def of(self, members: Sequence[int]) -> "Problem":
         """The same for some of the members."""
-        tables = {name: getattr(self.setting, name) for name in ("given_policy", "given_behaviour")}
+        tables = {name: getattr(self.context, name) for name in ("given_policy", "given_behaviour")}
         own = {name: None if table is None else table[members] for name, table in tables.items()}
         if self.solutions is None:
-            return replace(self, setting=replace(self.setting, **own))
-        part = replace(self, setting=replace(self.setting, **own), solutions=[self.solutions[m] for m in members])
+            return replace(self, context=replace(self.context, **own))
+        part = replace(self, context=replace(self.context, **own), solutions=[self.solutions[m] for m in members])
         vars(part)["truths"] = [self.truths[m] for m in members]  # what is known need not be found again
         return part
 
@@ -104,8 +106,8 @@ def assemble(config: Config, environment: Environment) -> Problem:
     solutions, given, acting = None, None, None
     if mdp is not None:
         solutions = [solution for solution in _solutions(mdp, alone, algorithm) for _ in range(config.seeds)]
-    if algorithm.judged == "given":
-        given, acting = given_policies(config, alone, mdp, solutions, algorithm.off_policy)
+    if algorithm.judged is Judged.GIVEN:
+        given, acting = given_policies(config, alone, mdp, solutions, algorithm.data.off_policy)
     for one in alone:
         _check_returns(one, algorithm, mdp)
     device = _device(config.device)
@@ -118,19 +120,19 @@ def assemble(config: Config, environment: Environment) -> Problem:
         size=size,
         several=len(config.member_seeds) > 1,
     )
-    actions = _actions(environment, algorithm, device)
-    setting = Setting(
+    actions, available = _actions(environment, algorithm, device), None if mdp is None else _available(mdp, device)
+    context = AlgorithmContext(
         actions=actions,
         networks={role: _network(config, inputs, role, actions, environment) for role in algorithm.roles},
         dueling=config.network.dueling,
-        available=None if mdp is None else _available(mdp, device),
-        behaviour=BEHAVIOURS[config.exploration.name] if algorithm.explores else None,
+        masked=available is not None,
+        behaviour=BEHAVIOURS[config.exploration.name] if algorithm.acting.explores else None,
         options=config.algo.options,
         given_policy=None if given is None else given.to(device),
         given_behaviour=None if acting is None else acting.to(device),
     )
-    against = AGAINST_OPTIMAL if algorithm.judged in ("greedy", "soft", "actor") else AGAINST_POLICY
-    return Problem(environment, algorithm, setting, solutions, against)
+    against = AGAINST_OPTIMAL if algorithm.judged.is_control else AGAINST_POLICY
+    return Problem(environment, algorithm, context, solutions, against, available)
 
 
 def _solutions(mdp: FiniteMDP, alone: list[Config], algorithm: Algorithm) -> list[Solution]:
@@ -153,14 +155,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _network(config: Config, inputs: Inputs, role: str, actions: Distribution, environment: Environment) -> Network:
+def _network(config: Config, inputs: Inputs, role: Role, actions: Distribution, environment: Environment) -> Network:
     """The network of one role. Values of real actions are numbers of an observation and an action."""
     exploration, initial, split = config.exploration, config.network.initial_value, 0
-    if role == "temperature":
+    if role == TEMPERATURE:
         return number()
-    kind = role.rstrip("2")
-    count = {"q": environment.n_actions or 1, "pi": actions.outputs, "v": 1, "h": 1}[kind]
-    if kind == "q":
+    kind = role.kind
+    count = {Q: environment.n_actions or 1, PI: actions.outputs, V: 1, H: 1}[kind]
+    if kind == Q:
         if environment.n_actions is None:
             inputs = replace(inputs, size=inputs.size + actions.shape[0])
         quantiles = config.algo.options.get("quantiles", 1)
@@ -169,7 +171,7 @@ def _network(config: Config, inputs: Inputs, role: str, actions: Distribution, e
         if isinstance(exploration, OptimisticConfig):
             initial = exploration.initial_value
     own = config.network
-    if kind in ("pi", "h"):  # preferences and corrections begin at 0, whatever values do
+    if kind in (PI, H):  # preferences and corrections begin at 0, whatever values do
         initial = 0.0
         own = replace(own, weights=None) if isinstance(own, LinearConfig) else own
     network = make_network(own, inputs, count, split=split, initial=initial)
@@ -182,20 +184,20 @@ def _check_exploration(config: Config, algorithm: Algorithm, environment: Enviro
     require(name not in COUNTING or environment.n_states is not None, "exploration", name, allowed)
     # Who acts by noisy parameters has no policy that could be evaluated; the greedy policy of the means is another.
     allowed = f"algo={config.algo.name} learns the value of the policy that acts; use one that learns Q*"
-    require(name != "noisy" or algorithm.judged != "behaviour", "exploration", name, allowed)
+    require(name != "noisy" or algorithm.judged is not Judged.BEHAVIOUR, "exploration", name, allowed)
     allowed = f"the traces of algo={config.algo.name} remember no noise; choose another exploration"
     require(name != "noisy" or algorithm.traces is None, "exploration", name, allowed)
     allowed = "exploration=optimistic sets the first values by exploration.initial_value; leave this at 0"
     optimistic = isinstance(config.exploration, OptimisticConfig)
     require(not optimistic or network.initial_value == 0, "network.initial_value", network.initial_value, allowed)
     allowed = f"algo={config.algo.name} learns no values of discrete actions, so there is nothing to split"
-    splits = "q" in algorithm.roles and environment.n_actions is not None
+    splits = Q in algorithm.roles and environment.n_actions is not None
     require(not network.dueling or splits, "network.dueling", network.dueling, allowed)
 
 
 def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
     name, exploration = config.algo.name, config.exploration.name
-    if algorithm.explores:
+    if algorithm.acting.explores:
         require(
             exploration in BEHAVIOURS, "exploration", exploration, f"algo={name} needs one of {', '.join(BEHAVIOURS)}"
         )
@@ -203,10 +205,10 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
         require(
             exploration == "none", "exploration", exploration, f"algo={name} acts by a policy of its own: only none"
         )
-    if algorithm.whole_episodes:
+    if algorithm.data.whole_episodes:
         allowed = f"must be at least 2: algo={name} learns from whole episodes, and this is the most steps of one"
         require(config.algo.rollout > 1, "algo.rollout", config.algo.rollout, allowed)
-    if algorithm.one_by_one:
+    if algorithm.update.row_by_row:
         allowed = f"algo={name} takes a step for every row, most of them without a gradient for some members: only sgd"
         require(config.optimizer.name == "sgd", "optimizer", config.optimizer.name, allowed)
     if algorithm.traces == "dutch":
@@ -222,10 +224,10 @@ def _check_actions(config: Config, algorithm: Algorithm, environment: Environmen
     bounds, env, name = environment.action_bounds, config.env.name, config.algo.name
     needed, found = ("a Box", "Discrete") if bounds is None else ("Discrete", "a Box")
     kind = "discrete" if bounds is None else "continuous"
-    able = ", ".join(other for other in algos.names() if getattr(algos.load(other), kind))
+    able = ", ".join(other for other in algos.names() if getattr(algos.load(other).acting, kind))
     allowed = f"algo={name} needs actions that are {needed}, those of this environment are {found}; use one of {able}"
-    require(getattr(algorithm, kind), "env", env, allowed)
-    if algorithm.squashes:
+    require(getattr(algorithm.acting, kind), "env", env, allowed)
+    if algorithm.acting.squashes:
         allowed = f"algo={name} needs actions between finite bounds, here they are {bounds[0]} and {bounds[1]}"
         require(bool(np.isfinite(bounds).all()), "env", env, allowed)
         allowed = f"algo={name} needs observations that are a Box, those of this environment are Discrete"
@@ -236,7 +238,7 @@ def _actions(environment: Environment, algorithm: Algorithm, device: torch.devic
     """The distributions that a policy has here."""
     if environment.action_bounds is None:
         return Categorical(environment.n_actions)
-    family = SquashedGaussian if algorithm.squashes else Gaussian
+    family = SquashedGaussian if algorithm.acting.squashes else Gaussian
     return family(*(torch.from_numpy(bound).to(device) for bound in environment.action_bounds))
 
 
@@ -264,7 +266,7 @@ def _check_options(options: Mapping[str, Any], algorithm: Algorithm, name: str) 
 
 def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) -> None:
     """Refuse to wait for complete returns that can never come."""
-    if not algorithm.complete_returns or mdp is None or mdp.terminated.any():
+    if not algorithm.data.complete_returns or mdp is None or mdp.terminated.any():
         return
     limit = min(config.algo.rollout, config.env.max_episode_steps or config.algo.rollout)
     need = f"env={config.env.name} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"

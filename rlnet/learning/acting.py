@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos import Algorithm, Setting
-from rlnet.algos.algorithm import Hyper, Params, by_given, by_policy
-from rlnet.numerics.random_streams import Array
+from rlnet.algos import Algorithm, AlgorithmContext
+from rlnet.algos.algorithm import PI, Hyper, Params, Q, Role, by_given, by_policy
+from rlnet.data.collector import Choose
+from rlnet.data.rollout import Observation
 from rlnet.policies.distributions import Categorical
 from rlnet.policies.exploration import epsilon_greedy, greedy, softmax
 
-Choose = Callable[[Array, Array], Array]  # (obs [M, N, ...], uniform [M, N]) → actions [M, N]
 # For so many environments and fewer, actions are drawn one by one in numbers of Python, with the same results.
 FEW = 8
 
 
-class Twin(NamedTuple):
+class NumpyBehaviour(NamedTuple):
     """A behaviour of `explore` where every action is available, in float64: weights of the actions, up to a factor."""
 
     many: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores [A, M, N], explore [M, 1]) → [A, M, N]
@@ -39,13 +39,13 @@ class Acting:
 
     Args:
         algorithm: which one.
-        setting: what it acts in.
+        context: what it acts in.
         device: of the parameters; on the CPU observations and actions are arrays of numpy, elsewhere tensors.
     """
 
-    def __init__(self, algorithm: Algorithm, setting: Setting, device: torch.device | str = "cpu") -> None:
-        self._algorithm, self._setting, self._arrays = algorithm, setting, torch.device(device).type == "cpu"
-        self._twin = _twin(algorithm, setting) if self._arrays else None
+    def __init__(self, algorithm: Algorithm, context: AlgorithmContext, device: torch.device | str = "cpu") -> None:
+        self._algorithm, self._context, self._arrays = algorithm, context, torch.device(device).type == "cpu"
+        self._twin = _twin(algorithm, context) if self._arrays else None
         self._params: Params | None = None  # those that `_forward` is of
         self._forward: Callable[[np.ndarray], np.ndarray] | None = None
         self._explore: Tensor | None = None  # that `_choose` is of
@@ -65,50 +65,57 @@ class Acting:
         if self._params is not params:
             self._params, self._forward = params, self._prepared(params)
         self._explore = hyper["explore"]
-        explore = self._explore.numpy() if self._algorithm.explores else np.ones((len(hyper["gamma"]), 1))
+        explore = self._explore.numpy() if self._algorithm.acting.explores else np.ones((len(hyper["gamma"]), 1))
         self._choose = _drawing(self._twin, self._forward, explore.astype(float))
         return self._choose
 
     def _with_torch(self, params: Params, hyper: Hyper) -> Choose:
-        act, setting = self._algorithm.act, self._setting
+        act, context = self._algorithm.acting.act, self._context
 
-        def choose(obs: Tensor, uniform: Tensor) -> Tensor:
-            return setting.actions.sample(act(setting, params, obs, hyper), uniform)
+        def choose(obs: Tensor, mask: Tensor | None, uniform: Tensor) -> Tensor:
+            return context.actions.sample(act(context, params, Observation(obs, mask), hyper), uniform)
 
-        if not self._arrays:
-            return choose
-        # A copy: what one environment shows is read-only, which a tensor cannot be.
-        return lambda obs, uniform: choose(torch.from_numpy(obs.copy()), torch.from_numpy(uniform)).numpy()
+        def choose_arrays(obs: np.ndarray, mask: np.ndarray | None, uniform: np.ndarray) -> np.ndarray:
+            # Copies: what one environment shows is read-only, which a tensor cannot be.
+            seen = [None if x is None else torch.from_numpy(x.copy()) for x in (obs, mask)]
+            return choose(*seen, torch.from_numpy(uniform)).numpy()
+
+        return choose_arrays if self._arrays else choose
 
     def _prepared(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
         """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""
-        setting = self._setting
+        context = self._context
         if self._twin is GIVEN:
-            table = (setting.given_policy if setting.given_behaviour is None else setting.given_behaviour).numpy()
+            table = (context.given_policy if context.given_behaviour is None else context.given_behaviour).numpy()
             member = np.arange(len(table))[:, None]
             return lambda obs: table[member, obs]
-        role = "pi" if self._algorithm.act is by_policy else "q"
-        return setting.networks[role].in_numpy(params[role].flat.detach().numpy())
+        role = _acting_role(self._algorithm)
+        return context.networks[role].in_numpy(params[role].flat.detach().numpy())
 
 
-def _twin(algorithm: Algorithm, setting: Setting) -> Twin | None:
+def _twin(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | None:
     """How it acts in numpy; None where something has no twin there."""
-    if not isinstance(setting.actions, Categorical):
+    if not isinstance(context.actions, Categorical):
         return None
-    if algorithm.act is by_given:
+    act = algorithm.acting.act
+    if act is by_given:
         return GIVEN
-    role = "pi" if algorithm.act is by_policy else "q"
-    behaviour = softmax if algorithm.act is by_policy else setting.behaviour if algorithm.explores else None
-    networks = [name for name in setting.networks if name.startswith(role)]
-    plain = setting.available is None and setting.quantiles == 1 and not setting.dueling and networks == [role]
-    return TWINS.get(behaviour) if plain and setting.networks[role].in_numpy is not None else None
+    role = _acting_role(algorithm)
+    behaviour = softmax if act is by_policy else context.behaviour if algorithm.acting.explores else None
+    networks = [name for name in context.networks if Role(name).kind == role]
+    plain = not context.masked and context.quantiles == 1 and not context.dueling and networks == [role]
+    return TWINS.get(behaviour) if plain and context.networks[role].in_numpy is not None else None
 
 
-def _drawing(twin: Twin, forward: Callable[[np.ndarray], np.ndarray], explore: np.ndarray) -> Choose:
+def _acting_role(algorithm: Algorithm) -> Role:
+    return PI if algorithm.acting.act is by_policy else Q
+
+
+def _drawing(twin: NumpyBehaviour, forward: Callable[[np.ndarray], np.ndarray], explore: np.ndarray) -> Choose:
     """`Categorical.sample` of what the twin makes of `forward`, obs [M, N, ...] → [M, N, A]; `explore` is [M, 1]."""
     numbers = explore[:, 0].tolist()
 
-    def choose(obs: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    def choose(obs: np.ndarray, mask: None, uniform: np.ndarray) -> np.ndarray:
         scores = forward(obs)
         if uniform.size == 1:
             return _alone(_one(twin.one(scores.tolist()[0][0], numbers[0]), uniform.item()))
@@ -170,9 +177,9 @@ def _softmax_one(scores: list[float], explore: float) -> list[float]:
     return [exp((score - best) / explore) for score in scores]
 
 
-GIVEN = Twin(lambda scores, explore: scores, lambda scores, explore: scores)
+GIVEN = NumpyBehaviour(lambda scores, explore: scores, lambda scores, explore: scores)
 TWINS = {
-    greedy: Twin(_greedy, _greedy_one),
-    epsilon_greedy: Twin(_epsilon_greedy, _epsilon_greedy_one),
-    softmax: Twin(_softmax, _softmax_one),
+    greedy: NumpyBehaviour(_greedy, _greedy_one),
+    epsilon_greedy: NumpyBehaviour(_epsilon_greedy, _epsilon_greedy_one),
+    softmax: NumpyBehaviour(_softmax, _softmax_one),
 }

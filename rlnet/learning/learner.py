@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos import Algorithm, Setting
-from rlnet.algos.algorithm import Hyper, Later, Loss, by_policy
+from rlnet.algos import Algorithm, AlgorithmContext
+from rlnet.algos.algorithm import PI, Hyper, LazyLoss, Loss, LossGradient, TraceUpdate, by_policy
 from rlnet.algos.eligibility_traces import Traces
 from rlnet.algos.loss_terms import mean, semi_gradient
 from rlnet.algos.returns import td_target
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import Rollout, apart
 from rlnet.learning.manual_gradients import gradient, possible
-from rlnet.nets import Layout
+from rlnet.nets import ParameterLayout
 from rlnet.numerics.loss_derivatives import QUIET
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.distributions import Gaussian
@@ -137,7 +137,7 @@ class Learner:
 
     Args:
         algorithm: what is learned.
-        setting: what it is learned with.
+        context: what it is learned with.
         config: the optimiser.
         seeds: the M member seeds; each draws its own first parameters.
         device: where parameters live.
@@ -148,7 +148,7 @@ class Learner:
     def __init__(
         self,
         algorithm: Algorithm,
-        setting: Setting,
+        context: AlgorithmContext,
         config: OptimizerConfig,
         seeds: Sequence[int],
         device: torch.device | str = "cpu",
@@ -157,26 +157,30 @@ class Learner:
     ) -> None:
         if config.name not in OPTIMIZERS:
             raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
-        self.algorithm, self.setting = algorithm, setting
+        self.algorithm, self.context = algorithm, context
         self._compiled = compiled and _can_compile(torch.device(device))
         translate = torch.compile if self._compiled else lambda function: function
-        self._loss = algorithm.loss or (None if algorithm.target is None else semi_gradient(algorithm.target))
-        self._loss, self._online = (f if f is None else translate(f) for f in (self._loss, algorithm.online))
+        objective = algorithm.objective
+        if isinstance(objective, TraceUpdate):
+            self._trace_step = translate(objective.step)
+        else:
+            loss = objective.loss if isinstance(objective, LossGradient) else semi_gradient(objective.target)
+            self._loss = translate(loss)
         self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
-        measured = algorithm.act is by_policy and isinstance(setting.actions, Gaussian)
+        measured = algorithm.acting.act is by_policy and isinstance(context.actions, Gaussian)
         self._max_kl = config.max_kl if measured else None
-        self.layout = Layout({role: setting.networks[role] for role in algorithm.roles})
+        self.layout = ParameterLayout({role: context.networks[role] for role in algorithm.roles})
         self.theta = roomy(self.layout.init(Streams(seeds, "network", device)))  # [M, P]; its memory stays where it is
         self._grad = roomy(torch.zeros_like(self.theta))
         self._state = self._optimizer.init(self.theta)
-        self.target = self.theta.clone() if algorithm.replays else None  # [M, P]
+        self.target = self.theta.clone() if algorithm.data.replay else None  # [M, P]
         # The current parameters by role and name, without gradient: views that follow every step.
         self.params = self.layout.unpack(self.theta)
         self._by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"
-        self._by_hand = self._by_hand and possible(algorithm, setting)
+        self._by_hand = self._by_hand and possible(algorithm, context)
         grads = self.layout.unpack(self._grad) if self._by_hand else {}
         # By role, the views of the gradient that it is written into.
-        self._slots = {role: own.layers(setting.networks[role].by_hand) for role, own in grads.items()}
+        self._slots = {role: own.layers(context.networks[role].by_hand) for role, own in grads.items()}
         # Those that targets bootstrap from: the target network's, or the current ones.
         self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
         for own in self.target_params.values():
@@ -204,7 +208,7 @@ class Learner:
         self.target.lerp_(self.theta, rate)
 
     @np.errstate(**QUIET)
-    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> Later:
+    def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> LazyLoss:
         """One gradient step of every member on its own loss.
 
         Args:
@@ -245,7 +249,7 @@ class Learner:
             norms = {"loss/total": loss.total, "loss/grad_norm": norm.squeeze(1)}
             return loss._replace(metrics={**loss.metrics, **norms})
 
-        return Later(measured)
+        return LazyLoss(measured)
 
     @contextmanager
     @torch.no_grad()
@@ -259,22 +263,22 @@ class Learner:
         As a policy narrows, its advantages shrink by orders of magnitude within the memory of Adam's second moment,
         which would leave it steps of no length: the policy's gradient is handed over with length 1.
         """
-        own = grad[:, self.layout.columns("pi")]
+        own = grad[:, self.layout.columns(PI)]
         own /= _norms(own).clamp(min=1e-30)
-        flat, policy = self.params["pi"].flat, self.setting.policy
-        first, before = flat.clone(), policy(self.params, batch.obs)
+        flat, policy = self.params[PI].flat, self.context.policy
+        first, before = flat.clone(), policy(self.params, batch.state)
         yield
-        change = self.setting.actions.change(before, policy(self.params, batch.obs))
+        change = self.context.actions.change(before, policy(self.params, batch.state))
         change = mean(change, batch.weight).unsqueeze(-1)
         share = (self._max_kl / change).sqrt()  # exact where scores are linear in the parameters
         flat.copy_(torch.where(change > self._max_kl, torch.lerp(first, flat, share), flat))
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
         """The gradient [M, P] of every member's own loss, and what works out the loss."""
-        batch, setting = self._with_draws(batch), self.setting
+        batch, context = self._with_draws(batch), self.context
         if self._by_hand:
             every = self.params, self.target_params, batch, hyper
-            return self._grad, gradient(self.algorithm, setting, *every, self._slots)
+            return self._grad, gradient(self.algorithm, context, *every, self._slots)
         if self.layout.noisy:
             leaves = [self.theta.detach().requires_grad_()]
             params = self.layout.draw(leaves[0], self._noise)
@@ -286,7 +290,7 @@ class Learner:
             params, target_params = (
                 {role: dict(own) for role, own in packed.items()} for packed in (params, target_params)
             )
-        result = Loss(*self._loss(setting, params, target_params, batch, hyper))
+        result = Loss(*self._loss(context, params, target_params, batch, hyper))
         loss, members = result.total, len(self.theta)
         if loss.shape != (members,):
             raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
@@ -300,9 +304,9 @@ class Learner:
         # With every environment as a member, one backward pass gives each its own gradient.
         theta = self.theta.repeat_interleave(envs, dim=0).requires_grad_()
         wide = {name: number.repeat_interleave(envs, dim=0) for name, number in hyper.items()}
-        sight = self._online(self.setting, self.layout.unpack(theta), apart(batch), wide)
-        (grad,) = torch.autograd.grad(sight.value[0].sum(), theta)
-        value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in sight)
+        trace = self._trace_step(self.context, self.layout.unpack(theta), apart(batch), wide)
+        (grad,) = torch.autograd.grad(trace.value[0].sum(), theta)
+        value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in trace)
         error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
         grad = grad.view(*weight.shape, -1)
         directions = self.traces.directions(value, next_value, error, grad, decay, learning_rate, weight > 0)
@@ -313,11 +317,11 @@ class Learner:
 
     def _with_draws(self, batch: Rollout) -> Rollout:
         """The batch with the random numbers that the loss asks for, each member's from its own stream."""
-        if self.algorithm.draws is None:
+        if self.algorithm.update.draws is None:
             return batch
         steps, _, envs = batch.reward.shape
-        uniform = self._numbers.uniform(steps, envs, self.algorithm.draws(self.setting)).movedim(0, 1)
-        return batch.with_extra({**batch.extra, "uniform": uniform})
+        uniform = self._numbers.uniform(steps, envs, self.algorithm.update.draws(self.context)).movedim(0, 1)
+        return batch.replace(extra={**batch.extra, "uniform": uniform})
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and optimiser state."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from rlnet.algos import Algorithm, Setting
-from rlnet.algos.algorithm import Hyper, Loss, Target
+from rlnet.algos import Algorithm, AlgorithmContext
+from rlnet.algos.algorithm import Hyper, Loss, LossGradient, Q, SemiGradient, Target, TraceUpdate
 from rlnet.data.rollout import Rollout
-from rlnet.nets import Packed
+from rlnet.nets import ParameterView
 from rlnet.nets.numpy.perceptron import as_steps, rows_of
 from rlnet.numerics.loss_derivatives import error_by_hand, pull_by_hand
 from rlnet.policies.distributions import Categorical
@@ -21,21 +21,22 @@ from rlnet.policies.distributions import Categorical
 Array = np.ndarray
 
 
-def possible(algorithm: Algorithm, setting: Setting) -> bool:
+def possible(algorithm: Algorithm, context: AlgorithmContext) -> bool:
     """Whether this algorithm's gradient can be had by hand with these networks."""
-    plain = setting.quantiles == 1 and not setting.dueling
-    if algorithm.slopes is not None:
-        plain = plain and setting.available is None and isinstance(setting.actions, Categorical)
-    elif algorithm.target is None:
+    plain = context.quantiles == 1 and not context.dueling
+    if isinstance(algorithm.objective, LossGradient):
+        given = algorithm.objective.manual_gradient is not None
+        plain = plain and given and not context.masked and isinstance(context.actions, Categorical)
+    elif isinstance(algorithm.objective, TraceUpdate):
         return False
-    return plain and all(setting.networks[role].by_hand is not None for role in algorithm.roles)
+    return plain and all(context.networks[role].by_hand is not None for role in algorithm.roles)
 
 
 def gradient(
     algorithm: Algorithm,
-    setting: Setting,
-    params: Mapping[str, Packed],
-    target_params: Mapping[str, Packed],
+    context: AlgorithmContext,
+    params: Mapping[str, ParameterView],
+    target_params: Mapping[str, ParameterView],
     batch: Rollout,
     hyper: Hyper,
     out: Mapping[str, list[Array]],
@@ -47,22 +48,23 @@ def gradient(
         batch: [T, M, N].
         out: role → the layers of an array [M, P of the network].
     """
-    if algorithm.target is not None:
+    objective = algorithm.objective
+    if isinstance(objective, SemiGradient):
         with torch.no_grad():
-            target = algorithm.target(setting, params, target_params, batch, hyper)
+            target = objective.target(context, params, target_params, batch, hyper)
     obs = batch.array("obs")
     outputs, kept = {}, {}
     for role in algorithm.roles:
-        net = setting.networks[role].by_hand
+        net = context.networks[role].by_hand
         outputs[role], kept[role] = net.forward(params[role].layers(net), rows_of(obs, not net.of_indices))
-    if algorithm.target is None:
-        slopes, measure = algorithm.slopes({role: x[None] for role, x in outputs.items()}, batch, hyper)
+    if isinstance(objective, LossGradient):
+        slopes, measure = objective.manual_gradient({role: x[None] for role, x in outputs.items()}, batch, hyper)
     else:
         ((role, values),) = outputs.items()
-        slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == "q")
+        slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == Q)
         slopes = {role: slope}
     for role, values in reversed(outputs.items()):  # what is read again was written last
-        net = setting.networks[role].by_hand
+        net = context.networks[role].by_hand
         net.backward(params[role].layers(net), kept[role], slopes[role].reshape(values.shape), out[role])
     return measure
 

@@ -47,7 +47,7 @@ def work(run: Run) -> int:
     elif isinstance(algo, EpochsConfig):
         rows = algo.envs * algo.rollout // algo.minibatches
     else:
-        rows = algo.envs * (1 if run.problem.algorithm.one_by_one else algo.rollout)
+        rows = algo.envs * (1 if run.problem.algorithm.update.row_by_row else algo.rollout)
     return len(run.steps) * rows * run.learner.layout.size
 
 
@@ -66,7 +66,7 @@ def set_threads(run: Run, processes: int = 1) -> int:
     """
     wanted, most = run.config.threads, max(cores() // processes, 1)
     if wanted is None:
-        plain = any(network.in_numpy is None for network in run.problem.setting.networks.values())
+        plain = any(network.in_numpy is None for network in run.problem.context.networks.values())
         wanted = min(work(run) // PER_THREAD if plain else 1, _allowed(most))
     count = max(1, min(wanted, most))
     torch.set_flush_denormal(True)

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.algos.algorithm import Judged, Q, V
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig
 from rlnet.config.population import column, columns
 from rlnet.data.collector import Collector
 from rlnet.data.replay_buffer import Replay
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Observation, Rollout
 from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import Acting
@@ -54,7 +55,7 @@ class Run:
         self.config, self.problem = config, problem
         algorithm, seeds, device = problem.algorithm, config.member_seeds, config.device
         optimizer = columns(config, "optimizer", device)
-        self.learner = Learner(algorithm, problem.setting, optimizer, seeds, device, config.algo.envs, config.compile)
+        self.learner = Learner(algorithm, problem.context, optimizer, seeds, device, config.algo.envs, config.compile)
         self.gamma = column(config, "gamma", device)
         self.collector = Collector(
             problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device),
@@ -62,11 +63,11 @@ class Run:
             config.algo.envs,
             config.algo.rollout,
             self.gamma,
-            problem.setting.actions,
-            lookback=0 if algorithm.whole_episodes else algorithm.lookback,
-            whole_episodes=algorithm.whole_episodes,
+            problem.context.actions,
+            lookback=0 if algorithm.data.whole_episodes else algorithm.data.lookback,
+            whole_episodes=algorithm.data.whole_episodes,
         )
-        self._acting = Acting(algorithm, problem.setting, device)
+        self._acting = Acting(algorithm, problem.context, device)
         self.replay: Replay | None = None
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
@@ -76,6 +77,8 @@ class Run:
         sizes = (len(seeds), states, actions)
         counted = states is not None and actions is not None
         self.visits = torch.zeros(sizes, dtype=torch.int64, device=device) if counted else None
+        mask = problem.available  # [S, A], None where every state has every action
+        self._mask = None if mask is None else mask.expand(len(seeds), -1, -1)
         self._known: tuple[tuple[bytes, bytes], Progress] | None = None  # the last progress, and what it is of
         exploring = None if config.schedule.name == "none" else _arrays(columns(config, "schedule"))
         self._explore = _Scheduled(exploring, device) if exploring else None
@@ -83,7 +86,7 @@ class Run:
         self._rate = _Scheduled(_arrays(columns(config, "optimizer.schedule")), device, rate)
         self._unscheduled = torch.zeros_like(self.gamma)
         self.algo = columns(config, "algo", device)
-        if algorithm.replays:
+        if algorithm.data.replay:
             self.replay = _replay(config, self.algo)
             self._correction = _Scheduled(_arrays(columns(config, "algo.correction")), device)
 
@@ -150,20 +153,20 @@ class Run:
         problem, params = self.problem, self.learner.params
         mdp, algorithm = problem.environment.mdp, problem.algorithm
         states = torch.arange(mdp.n_states, device=self.gamma.device).expand(len(self.steps), -1)  # [M, S]
-        hyper, values = self.hyper(), algorithm.values or (lambda setting, params, obs, hyper: setting.q(params, obs))
-        q = values(problem.setting, params, states, hyper) if "q" in algorithm.roles else None
-        v = problem.setting.v(params, states) if "v" in algorithm.roles else None
+        hyper, state = self.hyper(), Observation(states, self._mask)
+        q = algorithm.action_values(problem.context, params, state, hyper) if Q in algorithm.roles else None
+        v = problem.context.v(params, state) if V in algorithm.roles else None
         # Just before a member is seen to diverge its numbers may be infinite or none.
         q = None if q is None else q.nan_to_num(neginf=-math.inf)
         v = None if v is None else v.nan_to_num()
-        if algorithm.judged == "greedy":
+        if algorithm.judged is Judged.GREEDY:
             policy = greedy(q)
-        elif algorithm.judged == "given":
-            policy = problem.setting.given_policy
-        elif algorithm.judged == "soft":
+        elif algorithm.judged is Judged.GIVEN:
+            policy = problem.context.given_policy
+        elif algorithm.judged is Judged.SOFT:
             policy = softmax(q, self._temperature())
         else:
-            policy = algorithm.act(problem.setting, params, states, hyper)
+            policy = algorithm.acting.act(problem.context, params, state, hyper)
         policy = policy.double().nan_to_num(1.0).cpu().numpy() * mdp.available
         policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
         return Tables(policy, *(None if x is None else x.double().cpu().numpy() for x in (v, q)))

@@ -1,7 +1,6 @@
 """What a rollout is worth: the optimiser steps that are taken on it, on its minibatches, or on what replay holds."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import repeat
 
 import torch
@@ -23,10 +22,10 @@ def learn(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
     if state.replay is not None:
         return _learn_from_replay(state, rollout)
     algorithm, hyper = state.problem.algorithm, state.hyper()
-    if algorithm.prepare is not None:
+    if algorithm.update.prepare is not None:
         with torch.no_grad():
-            extra = algorithm.prepare(state.problem.setting, state.learner.params, rollout, hyper)
-        rollout = replace(rollout, extra=extra)
+            extra = algorithm.update.prepare(state.problem.context, state.learner.params, rollout, hyper)
+        rollout = rollout.replace(extra=extra)
     metrics = _learn_from_rollout(state, rollout, hyper)
     state.count(rollout)
     return metrics
@@ -34,8 +33,8 @@ def learn(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
 
 def _learn_from_rollout(state: Run, rollout: Rollout, hyper: Hyper) -> Callable[[], dict[str, Tensor]]:
     algorithm, learner, algo, rate = state.problem.algorithm, state.learner, state.config.algo, state.learning_rate
-    if algorithm.one_by_one:
-        steps = [learner.step(row, hyper, rate) for row in rows_in_order(rollout, algorithm.lookback)]
+    if algorithm.update.row_by_row:
+        steps = [learner.step(row, hyper, rate) for row in rows_in_order(rollout, algorithm.data.lookback)]
         return lambda: _means([step.metrics for step in steps])
     if not isinstance(algo, EpochsConfig):
         step = learner.step(rollout, hyper, rate)

@@ -2,6 +2,16 @@
 
 from rlnet.nets.build import Inputs, lookup, make_network, number
 from rlnet.nets.conv import ConvNet
-from rlnet.nets.network import Layout, Network, Packed, with_noise
+from rlnet.nets.network import Network, ParameterLayout, ParameterView, with_noise
 
-__all__ = ["ConvNet", "Inputs", "Layout", "Network", "Packed", "lookup", "make_network", "number", "with_noise"]
+__all__ = [
+    "ConvNet",
+    "Inputs",
+    "Network",
+    "ParameterLayout",
+    "ParameterView",
+    "lookup",
+    "make_network",
+    "number",
+    "with_noise",
+]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
 from rlnet.nets.module import module_network
-from rlnet.nets.network import Network, Packed, Params
+from rlnet.nets.network import Network, ParameterView, Params
 from rlnet.nets.numpy.acting import forward
 from rlnet.nets.numpy.activations import ACTIVATIONS as FAST
 from rlnet.nets.numpy.perceptron import Perceptron, Table
@@ -121,7 +121,7 @@ def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network
     fast = seen.perceptron([*hidden, len(first)], config.activation) if simple else None
 
     def apply(params: Params, obs: Tensor) -> Tensor:
-        if fast is not None and isinstance(params, Packed) and params.flat.device.type == "cpu":
+        if fast is not None and isinstance(params, ParameterView) and params.flat.device.type == "cpu":
             if torch.is_grad_enabled() and (params.flat.requires_grad or obs.requires_grad):
                 return fast(params.flat, obs)
             members, states = params.flat.shape[0], seen.width

@@ -36,7 +36,7 @@ def with_noise(network: Network, sigma: float) -> Network:
     """The noisy form of a network: w = μ + σ∘ε with learned μ and σ (Fortunato et al. 2018), σ from `sigma`/√fan_in.
 
     ε is factorised: ε_ij = f(x_i)·f(y_j) for a weight and f(y_j) for the bias beside it, f(x) = sign(x)·√|x| of normal
-    numbers. `Layout` keeps σ beside μ and draws ε for each member from its own stream.
+    numbers. `ParameterLayout` keeps σ beside μ and draws ε for each member from its own stream.
 
     Raises:
         ConfigError: the network does not say what its layers are.
@@ -46,7 +46,7 @@ def with_noise(network: Network, sigma: float) -> Network:
     return replace(network, sigma=sigma)
 
 
-class Packed(Mapping[str, Tensor]):
+class ParameterView(Mapping[str, Tensor]):
     """The parameters of one network as one row per member, and by name as views of it, which are made when asked for.
 
     Args:
@@ -80,13 +80,13 @@ class Packed(Mapping[str, Tensor]):
             self._table = version, outputs(every).flatten(0, 1).numpy()
         return self._table[1]
 
-    def leaf(self) -> "Packed":
+    def leaf(self) -> "ParameterView":
         """The same parameters, by which a loss can be differentiated: its gradient is with respect to `flat`."""
-        return Packed(self.flat.detach().requires_grad_(), self._shapes)
+        return ParameterView(self.flat.detach().requires_grad_(), self._shapes)
 
     def __getitem__(self, name: str) -> Tensor:
         if not self._views:
-            with torch.enable_grad():  # as in `Layout.unpack`
+            with torch.enable_grad():  # as in `ParameterLayout.unpack`
                 pieces = self.flat.split([prod(shape) for shape in self._shapes.values()], dim=1)
                 for (key, shape), piece in zip(self._shapes.items(), pieces, strict=True):
                     self._views[key] = piece.view(len(piece), *shape)
@@ -99,7 +99,7 @@ class Packed(Mapping[str, Tensor]):
         return len(self._shapes)
 
 
-class Layout:
+class ParameterLayout:
     """Where the parameters of all roles lie in one tensor theta [M, P].
 
     One tensor makes the optimiser, the per-member clip, checkpoints and target networks one operation each. Of noisy
@@ -140,7 +140,7 @@ class Layout:
         """The learned deviations of noisy networks, a view [M, P]."""
         return theta[:, self._means :]
 
-    def draw(self, theta: Tensor, streams: Streams) -> dict[str, Packed]:
+    def draw(self, theta: Tensor, streams: Streams) -> dict[str, ParameterView]:
         """Parameters with fresh noise, every member's from its own stream; without noise, `unpack`."""
         if not self.noisy:
             return self.unpack(theta)
@@ -162,11 +162,11 @@ class Layout:
         return torch.cat(parts, dim=1)
 
     @torch.enable_grad()  # or views that were made under no_grad would never carry a gradient
-    def unpack(self, theta: Tensor) -> dict[str, Packed]:
+    def unpack(self, theta: Tensor) -> dict[str, ParameterView]:
         """The parameters (of noisy networks, their means) by role and name, as views of theta [M, size]."""
         means = theta if len(self._roles) == 1 and not self.noisy else theta[:, : self._means]
         flats = means.split(self._roles, dim=1) if len(self._roles) > 1 else (means,)
         return {
-            role: Packed(flat, network.shapes)
+            role: ParameterView(flat, network.shapes)
             for (role, network), flat in zip(self.networks.items(), flats, strict=True)
         }

@@ -1,7 +1,5 @@
 """Policies over real actions: exact gradients by quadrature, the regulator's optimal gain, and what is refused."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from rlnet.envs import LQR
 from rlnet.envs.control.lqr import CART
 from rlnet.experiment.problem import build
 
-CONTINUOUS = [name for name in algos.names() if algos.load(name).continuous]
+CONTINUOUS = [name for name in algos.names() if algos.load(name).acting.continuous]
 
 
 @pytest.mark.parametrize("network", ["linear", "mlp"])
@@ -79,11 +77,11 @@ def test_the_mean_gradient_of_normal_policies_is_that_of_the_regulators_exact_re
     rollout = run.collect()
     algorithm, problem = run.problem.algorithm, run.problem
     weight = torch.full_like(rollout.weight, 1 / 1000)  # a sum over the one episode that each environment plays
-    rollout = replace(rollout, weight=weight)
-    if algorithm.prepare is not None:
+    rollout = rollout.replace(weight=weight)
+    if algorithm.update.prepare is not None:
         with torch.no_grad():
-            rollout = replace(
-                rollout, extra=algorithm.prepare(problem.setting, run.learner.params, rollout, run.hyper())
+            rollout = rollout.replace(
+                extra=algorithm.update.prepare(problem.context, run.learner.params, rollout, run.hyper())
             )
     before = run.learner.theta.clone()
     run.learner.step(rollout, run.hyper(), torch.ones(50, 1))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from losses import EPSILON, GAMMA, backed_up, hyper, learner_for, step_of, uniform_policy
-from support import CONFIGS, composed, enumerated, make_run, random_mdp, update
+from support import CONFIGS, all_states, composed, enumerated, make_run, random_mdp, update, wider
 
 from rlnet import algos
 from rlnet.algos.algorithm import by_policy
 from rlnet.algos.ppo import normalised
-from rlnet.data.rollout import TENSORS, Rollout, minibatches
+from rlnet.data.rollout import Rollout, minibatches
 from rlnet.learning.learner import Learner
 from rlnet.mdp import FiniteMDP, evaluate, occupancy, solve
 from rlnet.policies.exploration import epsilon_greedy
@@ -69,9 +69,9 @@ def test_double_q_learning_values_the_best_action_of_one_by_the_other(seed):
         learner.theta.copy_(torch.as_tensor(both).reshape(1, -1))
         extra = {"uniform": torch.full((*batch.reward.shape, 1), coin)}
         theta = learner.theta.detach().requires_grad_()
-        loss, _ = learner.algorithm.loss(
-            learner.setting, learner.layout.unpack(theta), learner.params,
-            dataclasses.replace(batch, extra=extra), hyper(),
+        loss, _ = learner.algorithm.objective.loss(
+            learner.context, learner.layout.unpack(theta), learner.params,
+            batch.replace(extra=extra), hyper(),
         )  # fmt: skip
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         q, other = both[role], both[1 - role]
@@ -86,7 +86,7 @@ def test_the_coins_of_double_q_learning_are_fair_and_each_members_own():
     mdp = random_mdp(0)
     many, alone = (learner_for("double_q_learning", mdp, members=count) for count in (3, 1))
     batch = enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states))
-    wide = Rollout(**{name: getattr(batch, name).repeat(1, 3, 1) for name in TENSORS})
+    wide = Rollout(**{name: wider(batch.tensor(name), 3) for name in batch.names})
     coins = many._with_draws(wide).extra["uniform"]
     assert torch.equal(coins[:, :1], alone._with_draws(batch).extra["uniform"])
     assert not torch.equal(coins[:, 0], coins[:, 1])
@@ -106,7 +106,7 @@ def test_sarsa_step_is_the_expected_bellman_error(seed):
     behaviour = epsilon_greedy(
         torch.as_tensor(np.where(mdp.available | mdp.terminal[:, None], q, -np.inf)), torch.tensor(EPSILON)
     )
-    rows = {name: getattr(first, name).repeat_interleave(mdp.n_actions, dim=2) for name in TENSORS}
+    rows = {name: first.tensor(name).repeat_interleave(mdp.n_actions, dim=2) for name in first.names}
     second = {name: tensor.clone() for name, tensor in rows.items()}
     second["action"] = torch.arange(mdp.n_actions).repeat(first.obs.shape[2]).view(1, 1, -1)
     rows["weight"] = rows["weight"] * behaviour[rows["next_obs"], second["action"]].float()
@@ -226,17 +226,14 @@ def test_entropy_bonus_pushes_towards_the_uniform_policy_over_available_actions(
     mdp = random_mdp(1)
     learner = learner_for("actor_critic", mdp)
     learner.theta.copy_(torch.randn_like(learner.theta))
-    still = dataclasses.replace(
-        enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states)), reward=torch.zeros(1, 1, 1)
-    )
-    batch = dataclasses.replace(still, reward=torch.zeros_like(still.weight))
+    batch = enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states))
+    batch = batch.replace(reward=torch.zeros_like(batch.weight))
     count = mdp.n_states * mdp.n_actions
     learner.theta[:, count:] = 0  # reward and critic 0: no advantage, only entropy moves the policy
     own = {"value_coefficient": 0.0, "entropy_coefficient": 1.0, "state_discount": 0.0}
     for _ in range(400):
         step_of(learner, batch, **own)
-    states = torch.arange(mdp.n_states).view(1, -1)
-    pi = by_policy(learner.setting, learner.params, states, torch.zeros(1, 1))[0].numpy()
+    pi = by_policy(learner.context, learner.params, all_states(mdp), torch.zeros(1, 1))[0].numpy()
     np.testing.assert_allclose((pi * mdp.available)[~mdp.terminal], uniform_policy(mdp)[~mdp.terminal], atol=1e-3)
 
 
@@ -245,10 +242,10 @@ def test_each_member_learns_from_its_own_rewards():
     mdp = random_mdp(3)
     policy = uniform_policy(mdp)
     batch = enumerated(mdp, policy, np.ones(mdp.n_states) * ~mdp.terminal)
-    both = {name: getattr(batch, name).repeat(1, 2, 1) for name in TENSORS}
+    both = {name: wider(batch.tensor(name), 2) for name in batch.names}
     both["reward"][:, 1] *= -2.0
     population, alone = learner_for("td0", mdp, policy, members=2), learner_for("td0", mdp, policy)
-    second = dataclasses.replace(batch, reward=batch.reward * -2.0)
+    second = batch.replace(reward=batch.reward * -2.0)
     for _ in range(300):
         step_of(population, Rollout(**both))
         step_of(alone, second)
@@ -288,7 +285,7 @@ def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algor
 
 
 @pytest.mark.parametrize("network", ["tabular", "linear", "mlp"])
-@pytest.mark.parametrize("algo", [name for name in algos.names() if algos.load(name).discrete])
+@pytest.mark.parametrize("algo", [name for name in algos.names() if algos.load(name).acting.discrete])
 def test_every_algorithm_trains_with_every_network_and_several_members(algo, network):
     envs = 1 if algos.load(algo).traces == "dutch" else 4
     options = ("seeds=3", f"algo.envs={envs}", "algo.rollout=200", "env=random_walk", "gamma=0.9")
@@ -316,8 +313,8 @@ def test_a2c_with_lambda_0_is_the_one_step_actor_critic():
 def ppo_batch(mdp: FiniteMDP, learner: Learner, own: dict[str, float]) -> Rollout:
     batch = enumerated(mdp, uniform_policy(mdp), np.ones(mdp.n_states) * ~mdp.terminal)
     with torch.no_grad():
-        extra = learner.algorithm.prepare(learner.setting, learner.params, batch, hyper(**own))
-    return dataclasses.replace(batch, extra=extra)
+        extra = learner.algorithm.update.prepare(learner.context, learner.params, batch, hyper(**own))
+    return batch.replace(extra=extra)
 
 
 PPO = {
@@ -340,7 +337,7 @@ def test_the_first_ppo_step_is_the_policy_gradient_with_normalised_advantages():
     # Subtracting the mean changes nothing in expectation over π; here all actions are enumerated under the uniform
     # policy, so the comparison adds the same constant to both.
     mean = (share * advantage).sum()
-    plain = dataclasses.replace(batch, reward=batch.reward - mean)
+    plain = batch.replace(reward=batch.reward - mean)
     torch.testing.assert_close(step_of(ppo, batch, **PPO), step_of(a2c, plain, **own) / deviation, atol=1e-5, rtol=1e-4)
 
 
@@ -354,7 +351,7 @@ def test_ppo_does_not_push_a_ratio_further_that_has_left_the_clip_range_in_its_d
     chosen = batch.action == 0
     extra = {**batch.extra, "advantage": torch.where(chosen, 1.0, -1.0)}
     learner.theta.view(-1)[: mdp.n_states * 2].view(-1, 2)[:, 0] = shift  # π(0) has grown since
-    change = step_of(learner, dataclasses.replace(batch, extra=extra), **PPO)
+    change = step_of(learner, batch.replace(extra=extra), **PPO)
     assert bool((change.abs() > 1e-6).any()) == moves
 
 
@@ -369,7 +366,7 @@ def test_ppo_stops_a_member_whose_policy_has_moved_far_enough():
 def test_minibatches_hold_every_row_once_and_are_means():
     run = make_run("env=random_walk", "gamma=0.9", "algo=ppo", "seeds=2", "algo.rollout=5", "algo.envs=3")
     rollout = run.collect()
-    rollout = dataclasses.replace(rollout, extra={"index": torch.arange(30).view(5, 2, 3)})
+    rollout = rollout.replace(extra={"index": torch.arange(30).view(5, 2, 3)})
     order = run.shuffle.uniform(15).argsort(dim=1)
     parts = list(minibatches(rollout, order, 4))
     assert [part.reward.shape[2] for part in parts] == [4, 4, 4, 3]
@@ -408,7 +405,7 @@ def test_sarsa_takes_the_next_action_and_at_a_truncation_its_expectation():
     change = step_of(learner, one_row(mdp, truncated=cut)).view(3, 2)
     expected = (1 - EPSILON) * 30.0 + EPSILON * 20.0
     assert change[0, 0].item() == pytest.approx(2.0 + GAMMA * expected - 1.0)
-    assert algos.load("sarsa").lookback == 1
+    assert algos.load("sarsa").data.lookback == 1
 
 
 def test_n_step_sarsa_takes_n_rewards_and_then_the_action_taken():
@@ -422,7 +419,7 @@ def test_n_step_sarsa_takes_n_rewards_and_then_the_action_taken():
         learner.theta.copy_(q.view(1, -1))
         change = step_of(learner, one_row(mdp, truncated=truncated)).view(3, 2)
         assert change[0, 0].item() == pytest.approx(target - 1.0)
-        assert learner.algorithm.lookback == 2
+        assert learner.algorithm.data.lookback == 2
 
 
 def test_monte_carlo_learns_from_complete_returns_only():
@@ -446,7 +443,7 @@ def test_first_visit_monte_carlo_learns_once_an_episode_from_each_state():
     obs = torch.tensor([[0, 0], [1, 0], [0, 1]]).view(3, 1, 2)
     ended = torch.tensor([False, False, True]).view(3, 1, 1)
     batch = one_row(mdp, terminated=ended, weight=torch.full((3, 1, 1), 0.5))
-    batch = Rollout(**{name: getattr(batch, name).repeat(1, 1, 2) for name in TENSORS if name != "obs"}, obs=obs)
+    batch = Rollout(**{name: batch.tensor(name).repeat(1, 1, 2) for name in batch.names if name != "obs"}, obs=obs)
     ret = [2 * (1 + GAMMA + GAMMA**2), 2 * (1 + GAMMA), 2.0]
     first, every = (learner_for("mc", mdp, np.full((3, 2), 0.5), visits=kind) for kind in ("first", "every"))
     assert step_of(first, batch).flatten().tolist() == pytest.approx([ret[0], (ret[1] + ret[2]) / 2, 0.0])
@@ -479,7 +476,7 @@ def test_coefficients_scale_the_parts_that_they_name(name):
 def test_each_member_has_its_own_gamma_and_exploration(name):
     mdp = random_mdp(0, states=3, actions=2, ends=False, masked=False)
     one = one_row(mdp, truncated=torch.tensor([True, False, False]).view(3, 1, 1))
-    both = Rollout(**{field: getattr(one, field).repeat(1, 2, 1) for field in TENSORS})
+    both = Rollout(**{field: wider(one.tensor(field), 2) for field in one.names})
     given = np.full((3, 2), 0.5)
     learner, alone = learner_for(name, mdp, given, members=2), learner_for(name, mdp, given)
     values = torch.arange(learner.layout.size).float()

@@ -9,9 +9,9 @@ from algos.test_returns_off_policy import policies, trajectories
 from support import composed, enumerated, finish, make_run, random_mdp, run_on, update
 
 from rlnet import algos
-from rlnet.algos import Setting
+from rlnet.algos import AlgorithmContext
 from rlnet.config import ConfigError, LinearConfig, OptimizerConfig
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import FIELDS, Rollout
 from rlnet.experiment.problem import build
 from rlnet.learning.learner import Learner
 from rlnet.mdp import FiniteMDP, evaluate
@@ -30,14 +30,14 @@ def learner_on(name: str, features: np.ndarray, target: np.ndarray, behaviour: n
     algorithm = algos.load(name).chosen(options)
     inputs = Inputs(env="test", n_states=len(features), features=tensor(features), size=None)
     network = make_network(LinearConfig("linear", bias=False), inputs, 1)
-    setting = Setting(
+    context = AlgorithmContext(
         networks=dict.fromkeys(algorithm.roles, network),
         actions=Categorical(target.shape[1]),
         given_policy=tensor(target)[None],
         given_behaviour=tensor(behaviour)[None],
         options=options,
     )
-    return Learner(algorithm, setting, OptimizerConfig("sgd", 1.0), [0])
+    return Learner(algorithm, context, OptimizerConfig("sgd", 1.0), [0])
 
 
 def hyper(gamma: float = GAMMA, **own: float) -> dict[str, torch.Tensor]:
@@ -154,7 +154,8 @@ def test_the_expected_step_of_importance_sampling_leads_to_v_pi(kind):
     state, action, reward, after, terminated, chance = trajectories(mdp, behaviour, 0, None)
     flags = torch.zeros_like(terminated)
     weight = chance.float().expand_as(state)
-    batch = Rollout(state, action, reward.float(), after, terminated, flags, ~flags, torch.ones_like(weight), weight)
+    rows = state, action, reward.float(), after, terminated, flags, ~flags, torch.ones_like(weight), weight
+    batch = Rollout(**dict(zip(FIELDS, rows, strict=True)))
     visits, now = np.zeros(7), np.eye(7)[0]
     p_b = np.zeros((7, 7))
     for pair in range(mdp.n_pairs):
@@ -189,7 +190,7 @@ def test_off_policy_prediction_reaches_v_pi_by_sampling(options):
     standard = error.std(0, ddof=1) / 4
     assert (np.abs(error.mean(0)) <= 4.5 * standard + 0.01).all()
     assert standard.max() < 0.03, "too much noise to say anything"
-    on_policy = evaluate(mdp, run.problem.setting.given_behaviour[0].double().numpy(), 0.5).v
+    on_policy = evaluate(mdp, run.problem.context.given_behaviour[0].double().numpy(), 0.5).v
     assert np.abs(exact - on_policy).max() > 0.05
 
 
@@ -204,8 +205,8 @@ def test_semi_gradient_dynamic_programming_diverges_on_bairds_counterexample_to_
     """S&B Fig. 11.2, right: α = .01, 1000 sweeps: w = (114.434 six times, 6.850, 335.001)."""
     run = make_run(*BAIRD, "algo=td0")
     mdp, solid = run.problem.environment.mdp, np.array([[0.0, 1.0]] * 7)
-    setting = dataclasses.replace(run.problem.setting, given_behaviour=None)
-    learner = Learner(run.problem.algorithm, setting, OptimizerConfig("sgd", 0.01), [0])
+    context = dataclasses.replace(run.problem.context, given_behaviour=None)
+    learner = Learner(run.problem.algorithm, context, OptimizerConfig("sgd", 0.01), [0])
     batch = enumerated(mdp, solid, np.full(7, 1 / 7))
     for _ in range(1000):
         learner.step(batch, hyper(0.99), torch.full((1, 1), 0.01))
@@ -256,7 +257,7 @@ def test_who_acts_is_what_was_asked_for_and_the_judged_policy_is_the_predicted_o
     problem = build(composed("env=random_walk", "gamma=0.9", "algo=td0", "algo.policy=optimal", "algo.behaviour=0.4"))
     mdp, optimal = problem.environment.mdp, problem.solutions[0].policy
     expected = 0.6 * optimal + 0.4 * 0.5 * mdp.available
-    np.testing.assert_allclose(problem.setting.given_behaviour[0].numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(problem.context.given_behaviour[0].numpy(), expected, atol=1e-6)
     run = make_run("env=random_walk", "gamma=0.9", "algo=td0", "algo.policy=optimal", "algo.behaviour=0.4")
     np.testing.assert_allclose(run.tables().policy[0], optimal, atol=1e-6)
     assert 0.1 < run.collect().action.float().mean() < 1.0  # the optimal policy goes right alone

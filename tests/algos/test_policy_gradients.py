@@ -6,7 +6,6 @@ a sound estimator would fail with probability 1e-3, once and for all, since seed
 """
 
 import dataclasses
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,10 +85,10 @@ def sampled_gradients(
     run.learner.theta.copy_(torch.cat((logits.flatten(), v)).expand(MEMBERS, -1))
     run.collector = whole_episodes(run, steps)
     rollout = run.collect()
-    algorithm, setting = run.problem.algorithm, run.problem.setting
-    if algorithm.prepare is not None:
+    algorithm, context = run.problem.algorithm, run.problem.context
+    if algorithm.update.prepare is not None:
         with torch.no_grad():
-            rollout = replace(rollout, extra=algorithm.prepare(setting, run.learner.params, rollout, run.hyper()))
+            rollout = rollout.replace(extra=algorithm.update.prepare(context, run.learner.params, rollout, run.hyper()))
     count = logits.numel()
     if moved is not None:
         run.learner.theta[:, :count] = moved.flatten().float()
@@ -102,7 +101,7 @@ def whole_episodes(run: Run, steps: int) -> Collector:
     """One episode per environment and rollout, cut after so many steps: a loss is then a sum over an episode."""
     config, problem = run.config, run.problem
     simulation = problem.environment.simulate(config.member_seeds, config.algo.envs)
-    arguments = (config.member_seeds, config.algo.envs, steps, run.gamma, problem.setting.actions)
+    arguments = (config.member_seeds, config.algo.envs, steps, run.gamma, problem.context.actions)
     return Collector(simulation, *arguments, whole_episodes=True)
 
 
@@ -201,9 +200,9 @@ def test_a2c_with_lambda_1_takes_n_step_returns_to_the_end_of_the_rollout():
     """Its value target at row t of T is the (T − t)-step return, its advantage that minus V."""
     run = run_on(MDP, "algo=a2c", "network=tabular", f"gamma={GAMMA}", "algo.hyper.lambda_=1", "algo.rollout=5")
     run.learner.theta.copy_(torch.cat((LOGITS.flatten(), WRONG)).view(1, -1))
-    rollout, setting, params = run.collect(), run.problem.setting, run.learner.params
-    advantage, target = advantages(setting, params, rollout, run.hyper())
-    v, next_v = setting.v(params, rollout.obs), setting.v(params, rollout.next_obs)
+    rollout, context, params = run.collect(), run.problem.context, run.learner.params
+    advantage, target = advantages(context, params, rollout, run.hyper())
+    v, next_v = context.v(params, rollout.state), context.v(params, rollout.next_state)
     discount, trace = boundaries(run.gamma, 1.0, rollout.terminated, rollout.truncated, rollout.valid)
     wanted = n_step_return(rollout.reward, discount, trace, next_v, n=5)
     torch.testing.assert_close(target, wanted)
@@ -227,14 +226,14 @@ def test_values_of_successors_are_those_of_the_network(stepping):
         "env=cartpole", "algo=ppo", "seeds=3", f"env.stepping={stepping}", "env.max_episode_steps=13",
         "algo.envs=2", "algo.rollout=40",
     )  # fmt: skip
-    setting, params = run.problem.setting, run.learner.params
+    context, params = run.problem.context, run.learner.params
     for _ in range(3):
         batch = run.collect()
         with torch.no_grad():
-            value = setting.v(params, batch.obs)
-            ours = following_values(setting, params, batch, value)
+            value = context.v(params, batch.state)
+            ours = following_values(context, params, batch, value)
             counts = batch.valid & ~batch.terminated
-            torch.testing.assert_close(ours[counts], setting.v(params, batch.next_obs)[counts])
+            torch.testing.assert_close(ours[counts], context.v(params, batch.next_state)[counts])
         assert (batch.truncated & batch.valid).any()
         assert (batch.terminated & batch.valid).any()
         assert batch.valid.all() == (stepping == "sync")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from losses import GAMMA, backed_up, hyper, learner_for, step_of, uniform_policy
 from scipy.special import logsumexp
-from support import enumerated, make_run, random_mdp
+from support import all_states, enumerated, make_run, random_mdp
 
-from rlnet.data.rollout import TENSORS, Rollout
+from rlnet.data.rollout import Rollout
 from rlnet.learning.learner import Learner
 from rlnet.mdp import FiniteMDP, solve
 
@@ -57,9 +57,8 @@ def test_soft_q_stays_at_the_soft_optimum_and_munchausen_at_the_one_of_less_temp
     np.testing.assert_allclose(step_of(soft, batch, **SOFT).numpy(), 0.0, atol=2e-6)
     np.testing.assert_allclose(step_of(munchausen, batch, **MUNCHAUSEN).numpy(), 0.0, atol=2e-6)
     # What is compared with the exact Q* are the values without the bonus.
-    states = torch.arange(mdp.n_states).view(1, -1)
     algorithm = munchausen.algorithm
-    values = algorithm.values(munchausen.setting, munchausen.params, states, hyper(**MUNCHAUSEN))[0].numpy()
+    values = algorithm.values(munchausen.context, munchausen.params, all_states(mdp), hyper(**MUNCHAUSEN))[0].numpy()
     exact = solve(mdp, GAMMA, temperature=algorithm.temperature(MUNCHAUSEN))
     np.testing.assert_allclose(values[mdp.available], exact.q[mdp.available], atol=2e-6)
     assert (values[~mdp.available & ~mdp.terminal[:, None]] == -np.inf).all()
@@ -94,7 +93,7 @@ def two_steps(mdp: FiniteMDP, policy: np.ndarray) -> Rollout:
         for j in after.nonzero().flatten().tolist():
             first.append(i)
             second.append(j)
-    rows = {name: getattr(one, name)[0, 0] for name in TENSORS}
+    rows = {name: one.tensor(name)[0, 0] for name in one.names}
     both = {name: torch.stack((row[first], row[second])).unsqueeze(1) for name, row in rows.items()}
     share = torch.where(rows["terminated"][first], 1.0, rows["weight"][second])
     both["weight"] = torch.stack((rows["weight"][first] * share, torch.zeros_like(share))).unsqueeze(1)
@@ -141,9 +140,8 @@ def test_dueling_takes_the_mean_over_the_actions_that_are_available():
     mdp = random_mdp(0)
     learner = learner_for("dqn", mdp, dueling=True)
     learner.theta.copy_(torch.randn(learner.theta.shape, generator=torch.Generator().manual_seed(0)))
-    states = torch.arange(mdp.n_states).view(1, -1)
     table = learner.params["q"]["table"][0].numpy()
-    q = learner.setting.q(learner.params, states)[0].numpy()
+    q = learner.context.q(learner.params, all_states(mdp))[0].numpy()
     for s in np.flatnonzero(~mdp.terminal):
         allowed = np.flatnonzero(mdp.available[s])
         advantage = table[s, 1:][allowed]
@@ -182,8 +180,7 @@ def test_quantile_regression_finds_the_quantiles_of_the_return():
     convolution = (np.array([0.0, 1.3, 10.1])[:, None] + GAMMA * best).flatten()
     np.testing.assert_allclose(learned[0, 0], quantiles_of(convolution, count), atol=0.02)
     np.testing.assert_allclose(learned[0, 2], -1.0 + GAMMA * best, atol=0.02)
-    states = torch.arange(2).view(1, -1)
-    q = learner.setting.q(learner.params, states)[0].numpy()
+    q = learner.context.q(learner.params, all_states(mdp))[0].numpy()
     np.testing.assert_allclose(q[1], [-np.inf, best.mean(), widest.mean()], atol=0.02)
 
 

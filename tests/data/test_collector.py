@@ -8,13 +8,15 @@ import torch
 from support import make_run
 
 from rlnet.data.collector import Collector
-from rlnet.data.rollout import TENSORS
+from rlnet.data.rollout import FIELDS
 from rlnet.envs import OnDevice, Step
 from rlnet.policies.distributions import Categorical
 
 
 class Scripted:
     """One member, one environment whose steps are written down: (reward, terminated, truncated, valid)."""
+
+    mask = None
 
     def __init__(self, script):
         self.script, self.at = script, 0
@@ -51,7 +53,7 @@ def collector(rows, **options):
     return Collector(simulation, [0], 1, options.pop("rollout", 1), gamma, Categorical(2), **options)
 
 
-def act(obs, uniform):
+def act(obs, mask, uniform):
     return (uniform >= 0.5) * 1
 
 
@@ -62,7 +64,7 @@ def test_tensors_are_gathered_as_arrays_are(options):
     pair = [collector(rows, rollout=4, tensors=tensors, **options) for tensors in (False, True)]
     for number in range(20):
         a, b = (c.collect(act) for c in pair)
-        for name in TENSORS:
+        for name in FIELDS:
             assert torch.equal(getattr(a, name), getattr(b, name)), name
         if number == 10:
             saved = [copy.deepcopy(c.state_dict()) for c in pair]

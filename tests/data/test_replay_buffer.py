@@ -9,8 +9,8 @@ from support import make_run, update
 
 from rlnet.algos import load
 from rlnet.config import ConfigError
-from rlnet.data.replay_buffer import STORED, Replay
-from rlnet.data.rollout import TENSORS, Rollout
+from rlnet.data.replay_buffer import Replay
+from rlnet.data.rollout import FIELDS, Rollout
 
 MEMBERS, ENVS = 2, 3
 
@@ -21,7 +21,8 @@ def rollout(first: int, length: int) -> Rollout:
     code = 100 * time + 10 * torch.arange(MEMBERS).view(1, -1, 1) + torch.arange(ENVS)
     flags = torch.zeros(length, MEMBERS, ENVS, dtype=torch.bool)
     ones = torch.ones(length, MEMBERS, ENVS)
-    return Rollout(code, code % 2, code.float(), code + 100, flags, flags, ~flags, ones, ones)
+    rows = code, code % 2, code.float(), code + 100, flags, flags, ~flags, ones, ones
+    return Rollout(**dict(zip(FIELDS, rows, strict=True)))
 
 
 def test_segments_are_consecutive_steps_of_one_environment_of_the_member():
@@ -75,7 +76,7 @@ def test_records_and_tensors_hold_the_same(priority):
             resumed.load_state_dict(copy.deepcopy(records.state_dict()))
             records = resumed
         a, b = records.sample(), tensors.sample()
-        for name in (*STORED, "weight"):
+        for name in sorted({*FIELDS, "weight"} - {"start_discount"}):
             assert getattr(a, name).dtype == getattr(b, name).dtype
             assert torch.equal(getattr(a, name), getattr(b, name)), name
 
@@ -92,7 +93,7 @@ def test_a_member_draws_the_same_segments_alone():
     many, alone = Replay(30, 16, 2, [4, 7]), Replay(30, 16, 2, [7])
     rows = rollout(0, 8)
     many.add(rows)
-    alone.add(Rollout(**{name: getattr(rows, name)[:, 1:] for name in TENSORS}))
+    alone.add(Rollout(**{name: rows.tensor(name)[:, 1:] for name in rows.names}))
     for _ in range(5):
         assert torch.equal(many.sample().obs[:, 1], alone.sample().obs[:, 0])
 
@@ -140,7 +141,7 @@ def test_the_target_network_follows(options, due):
 @pytest.mark.parametrize("name", ["dqn", "double_dqn"])
 def test_learning_begins_when_enough_is_stored(name):
     run = make_run(*SMALL, f"algo={name}")
-    assert load(name).replays
+    assert load(name).data.replay
     update(run, 1)
     assert len(run.replay) >= 100
     assert run.steps.tolist() == [len(run.replay)] * 2
@@ -154,7 +155,7 @@ def prioritised(capacity: int = 30, batch: int = 64, steps: int = 1, exponent: f
 def surprised(replay: Replay, errors: torch.Tensor) -> None:
     """Give every stored row [M, slots·N] its error."""
     place = torch.arange(errors.shape[1]).expand(1, MEMBERS, -1)
-    replay.prioritise(Rollout(**dict.fromkeys(TENSORS), extra={"place": place}), errors.unsqueeze(0))
+    replay.prioritise(Rollout(**dict.fromkeys(FIELDS), extra={"place": place}), errors.unsqueeze(0))
 
 
 def test_segments_are_drawn_in_proportion_to_their_priority():

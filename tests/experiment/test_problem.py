@@ -25,15 +25,15 @@ def test_the_truth_is_that_of_the_runs_gamma():
 
 
 def test_the_given_policy(tmp_path):
-    uniform = build(composed("env=gridworld", "algo=td0")).setting.given_policy[0]
+    uniform = build(composed("env=gridworld", "algo=td0")).context.given_policy[0]
     mdp = build(composed("env=gridworld")).environment.mdp
     assert (uniform[torch.as_tensor(~mdp.terminal)] == 0.25).all()
     problem = build(composed("env=gridworld", "algo=mc", "algo.policy=optimal"))
-    np.testing.assert_allclose(problem.setting.given_policy[0].numpy(), problem.solutions[0].policy, atol=1e-7)
+    np.testing.assert_allclose(problem.context.given_policy[0].numpy(), problem.solutions[0].policy, atol=1e-7)
     saved = np.roll(problem.solutions[0].policy, 1, axis=1)
     np.savez(tmp_path / "values.npz", pi=saved[None])
     problem = build(composed("env=gridworld", "algo=td0", f"algo.policy={tmp_path}/values.npz"))
-    np.testing.assert_allclose(problem.setting.given_policy[0].numpy(), saved, atol=1e-7)
+    np.testing.assert_allclose(problem.context.given_policy[0].numpy(), saved, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from support import make_run
 
+from rlnet.data.rollout import Observation
 from rlnet.learning import acting
 from rlnet.learning.acting import Acting
 
@@ -27,13 +28,15 @@ def test_numpy_acts_as_torch_does(options, seeds):
     run = make_run(*options, f"seeds={seeds}", "algo.envs=200")
     run.learner.theta.mul_(5)  # policies that are not nearly uniform
     run.steps += run.config.steps // 4  # explorations that are neither all nor nothing
-    algorithm, setting, params, hyper = run.problem.algorithm, run.problem.setting, run.learner.params, run.hyper()
-    obs, acts = run.collector._obs, Acting(algorithm, setting)
+    algorithm, context, params, hyper = run.problem.algorithm, run.problem.context, run.learner.params, run.hyper()
+    obs, acts = run.collector._obs, Acting(algorithm, context)
     assert acts.in_numpy
     for _ in range(5):
         uniform = torch.rand(seeds, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        plain = setting.actions.sample(algorithm.act(setting, params, torch.from_numpy(obs), hyper), uniform).numpy()
-        fast = acts.by(params, hyper)(obs, uniform.numpy())
+        plain = context.actions.sample(
+            algorithm.acting.act(context, params, Observation(torch.from_numpy(obs)), hyper), uniform
+        ).numpy()
+        fast = acts.by(params, hyper)(obs, None, uniform.numpy())
         assert fast.dtype == np.int64
         assert fast.shape == plain.shape
         # Rounding may move a boundary between two actions over a uniform number, hardly ever.
@@ -47,12 +50,12 @@ def test_few_actions_are_drawn_as_many_are(options, monkeypatch):
     run = make_run(*options, "seeds=3", "algo.envs=200")
     run.learner.theta.mul_(5)
     run.steps += run.config.steps // 4
-    choose = Acting(run.problem.algorithm, run.problem.setting).by(run.learner.params, run.hyper())
+    choose = Acting(run.problem.algorithm, run.problem.context).by(run.learner.params, run.hyper())
     uniform = np.random.default_rng(0).random((20, 3, 200))
-    many = [choose(run.collector._obs, numbers) for numbers in uniform]
+    many = [choose(run.collector._obs, None, numbers) for numbers in uniform]
     monkeypatch.setattr(acting, "FEW", 600)
     for numbers, actions in zip(uniform, many, strict=True):
-        few = choose(run.collector._obs, numbers)
+        few = choose(run.collector._obs, None, numbers)
         assert few.dtype == np.int64
         np.testing.assert_array_equal(few, actions)
 
@@ -63,11 +66,11 @@ def test_one_environment_acts_as_many_do(options):
     run = make_run(*options, "algo.envs=200")
     run.learner.theta.mul_(5)
     run.steps += run.config.steps // 4
-    choose = Acting(run.problem.algorithm, run.problem.setting).by(run.learner.params, run.hyper())
+    choose = Acting(run.problem.algorithm, run.problem.context).by(run.learner.params, run.hyper())
     obs, uniform = run.collector._obs, np.random.default_rng(0).random((1, 200))
     for _ in range(5):
-        many = choose(obs, uniform)
-        one = np.concatenate([choose(obs[:, n : n + 1], uniform[:, n : n + 1]) for n in range(200)], 1)
+        many = choose(obs, None, uniform)
+        one = np.concatenate([choose(obs[:, n : n + 1], None, uniform[:, n : n + 1]) for n in range(200)], 1)
         assert one.dtype == np.int64
         assert (one != many).mean() <= 0.005  # where rounding moved a boundary
         obs = run.collector._simulation.step(many).obs
@@ -91,7 +94,7 @@ def test_actions_are_drawn_also_where_the_values_are_no_numbers(few, monkeypatch
     for twin in acting.TWINS.values():
         draw = acting._drawing(twin, lambda obs: scores, np.full((1, 1), 1e-3))
         with np.errstate(over="ignore", invalid="ignore"):  # as the collector draws
-            actions = draw(scores, np.full((1, 5), 0.9))
+            actions = draw(scores, None, np.full((1, 5), 0.9))
         assert actions.min() >= 0
         assert actions.max() <= 1
         assert actions[0, 3:].tolist() == [0, 1]
@@ -110,8 +113,11 @@ def test_actions_are_drawn_also_where_the_values_are_no_numbers(few, monkeypatch
 )
 def test_what_has_no_twin_in_numpy_takes_the_plain_path(options):
     run = make_run(*options)
-    acts = Acting(run.problem.algorithm, run.problem.setting)
+    acts = Acting(run.problem.algorithm, run.problem.context)
     assert not acts.in_numpy
-    shape = (*run.collector._age.shape, *run.problem.setting.actions.shape)
+    shape = (*run.collector._age.shape, *run.problem.context.actions.shape)
     with torch.no_grad():
-        assert acts.by(run.learner.params, run.hyper())(run.collector._obs, np.full(shape, 0.5)).shape == shape
+        assert (
+            acts.by(run.learner.params, run.hyper())(run.collector._obs, run.collector._mask, np.full(shape, 0.5)).shape
+            == shape
+        )

@@ -8,8 +8,9 @@ import pytest
 import torch
 from support import make_run, update
 
+from rlnet.algos.algorithm import LossGradient
 from rlnet.config import ConfigError, OptimizerConfig
-from rlnet.data.rollout import TENSORS, Rollout, minibatches
+from rlnet.data.rollout import FIELDS, Rollout, minibatches
 from rlnet.learning.learner import OPTIMIZERS, Learner
 
 
@@ -36,7 +37,7 @@ def test_clipping_is_per_member():
     """One member's huge gradient does not shrink another's."""
     run = make_run("network=tabular", "seeds=2", "optimizer.max_grad_norm=0.01", "env=cliff")
     rollout = run.collect()
-    scaled = dataclasses.replace(rollout, reward=rollout.reward * torch.tensor([[1e4], [1e-6]]))
+    scaled = rollout.replace(reward=rollout.reward * torch.tensor([[1e4], [1e-6]]))
     before = run.learner.theta.clone()
     run.learner.step(scaled, run.hyper(), torch.ones(2, 1))
     moved = (run.learner.theta - before).norm(dim=1)
@@ -59,8 +60,10 @@ def test_a_learning_rate_of_zero_leaves_a_member_as_it_is():
 def test_a_loss_that_mixes_members_is_refused():
     run = make_run("seeds=2", "env=cliff", "algo=double_q_learning")
     algorithm = run.problem.algorithm
-    broken = dataclasses.replace(algorithm, loss=lambda *a: (algorithm.loss(*a)[0].sum(), {}))
-    learner = Learner(broken, run.problem.setting, run.config.optimizer, [0, 1])
+    broken = dataclasses.replace(
+        algorithm, objective=LossGradient(lambda *a: (algorithm.objective.loss(*a)[0].sum(), {}))
+    )
+    learner = Learner(broken, run.problem.context, run.config.optimizer, [0, 1])
     with pytest.raises(ValueError, match="one number per member"):
         learner.step(run.collect(), run.hyper(), torch.ones(2, 1))
 
@@ -68,7 +71,7 @@ def test_a_loss_that_mixes_members_is_refused():
 def test_an_unknown_optimizer_is_named():
     run = make_run("env=cliff")
     with pytest.raises(ConfigError, match="optimizer=rmsprop: allowed are sgd, adam"):
-        Learner(run.problem.algorithm, run.problem.setting, OptimizerConfig("rmsprop", 1e-3), [0])
+        Learner(run.problem.algorithm, run.problem.context, OptimizerConfig("rmsprop", 1e-3), [0])
 
 
 def test_the_logged_norm_is_that_of_the_gradient_before_clipping():
@@ -90,14 +93,14 @@ def test_each_member_starts_from_the_parameters_of_its_seed():
 def test_minibatches_hold_the_rows_of_each_members_own_order():
     """Row k of [T, M, N] is (t, n) = divmod(k, N); the weights of every part sum to 1 again."""
     steps, members, envs = 5, 3, 2
-    tensors = {name: torch.randn(steps, members, envs, *([4] if "obs" in name else [])) for name in TENSORS}
+    tensors = {name: torch.randn(steps, members, envs, *([4] if "obs" in name else [])) for name in FIELDS}
     tensors["weight"] = torch.rand(steps, members, envs)
     rollout = Rollout(**tensors, extra={"value": torch.randn(steps, members, envs)})
     order = torch.stack([torch.randperm(steps * envs) for _ in range(members)])
     parts = list(minibatches(rollout, order, 3))
     assert [part.reward.shape[2] for part in parts] == [4, 3, 3]
     for m in range(members):
-        for name in (*TENSORS, "value"):
+        for name in (*FIELDS, "value"):
             found = [part.extra[name] if name == "value" else getattr(part, name) for part in parts]
             whole = rollout.extra["value"] if name == "value" else tensors[name]
             wanted = torch.stack([whole[t, m, n] for t, n in (divmod(k, envs) for k in order[m].tolist())])

@@ -1,17 +1,23 @@
 """Gradients by hand against those of autograd, for every algorithm that has them."""
 
-import dataclasses
-
 import pytest
 import torch
 from support import make_run
 
 from rlnet import algos
 from rlnet.algos import load, names
-from rlnet.data.rollout import minibatches
+from rlnet.algos.algorithm import LossGradient, SemiGradient
+from rlnet.data.rollout import Observation, minibatches
 from rlnet.learning.manual_gradients import possible
 
-BY_HAND = [name for name in names() if load(name).target is not None or load(name).slopes is not None]
+
+def has_loss(name: str) -> bool:
+    """Whether its gradient by hand is that of a loss of its own."""
+    objective = load(name).objective
+    return isinstance(objective, LossGradient) and objective.manual_gradient is not None
+
+
+BY_HAND = [name for name in names() if isinstance(load(name).objective, SemiGradient) or has_loss(name)]
 NETWORKS = {
     "tabular": ("network=tabular",),
     "linear": ("network=linear",),
@@ -22,11 +28,11 @@ NETWORKS = {
 
 def run_of(name: str, *more: str):
     """Three members on a model where some actions are not available, or for policies where all of them are."""
-    env = "env=gridworld" if load(name).slopes is None else "env=random_walk"
-    if load(name).replays:
+    env = "env=random_walk" if has_loss(name) else "env=gridworld"
+    if load(name).data.replay:
         shapes = ("algo.learning_starts=200", "algo.n_step=3", "algo.batch=9")
     else:
-        shapes = ("algo.envs=2", f"algo.rollout={400 if load(name).whole_episodes else 6}")
+        shapes = ("algo.envs=2", f"algo.rollout={400 if load(name).data.whole_episodes else 6}")
     return make_run("seeds=3", env, f"algo={name}", "steps=10_000", *shapes, *more)
 
 
@@ -37,12 +43,10 @@ def batch_of(run):
             run.replay.add(run.collect())
         return run.replay.sample()
     rollout = run.collect()
-    algorithm, setting = run.problem.algorithm, run.problem.setting
-    if algorithm.prepare is not None:
-        rollout = dataclasses.replace(
-            rollout, extra=algorithm.prepare(setting, run.learner.params, rollout, run.hyper())
-        )
-    if load(run.config.algo.name).slopes is not None:
+    algorithm, context = run.problem.algorithm, run.problem.context
+    if algorithm.update.prepare is not None:
+        rollout = rollout.replace(extra=algorithm.update.prepare(context, run.learner.params, rollout, run.hyper()))
+    if has_loss(run.config.algo.name):
         rows = rollout.weight.shape[0] * rollout.weight.shape[2]
         rollout = next(minibatches(rollout, run.shuffle.permutation(rows), 2))
     return rollout
@@ -115,15 +119,15 @@ def test_what_has_no_derivative_by_hand_goes_through_autograd():
     ):
         assert not make_run("env=gridworld", *overrides).learner._by_hand, overrides
     run = make_run("env=pendulum", "algo=ppo")
-    assert not possible(run.problem.algorithm, run.problem.setting)
+    assert not possible(run.problem.algorithm, run.problem.context)
     assert {"dqn", "double_dqn", "q_learning", "td0", "mc", "ppo"} <= set(BY_HAND) <= set(algos.names())
 
 
 @pytest.mark.parametrize("members", [1, 3])
 def test_what_a_resting_target_network_says_of_few_states_is_remembered_until_it_moves(members):
     run = make_run("env=gridworld", "algo=dqn", f"seeds={members}", "network.hidden=[8]", "algo.batch=200")
-    learner, q = run.learner, run.problem.setting.q
-    obs = torch.randint(run.problem.environment.n_states, (2, members, 200))
+    learner, q = run.learner, run.problem.context.q
+    seen = Observation(torch.randint(run.problem.environment.n_states, (2, members, 200)))
     resting = learner.target_params["q"]
     assert resting.rest
     for move in (
@@ -135,14 +139,14 @@ def test_what_a_resting_target_network_says_of_few_states_is_remembered_until_it
         learner.theta.add_(torch.randn_like(learner.theta))
         move()
         with torch.no_grad():
-            first, again = (q(learner.target_params, obs) for _ in range(2))
+            first, again = (q(learner.target_params, seen) for _ in range(2))
         table = resting._table[1]
-        plain = q({"q": dict(resting)}, obs)
+        plain = q({"q": dict(resting)}, seen)
         assert first.shape == plain.shape
         torch.testing.assert_close(first, plain.detach())
         assert torch.equal(first, again)
         assert resting._table[1] is table
-    few = obs[:1, :, :10]  # not worth it: fewer rows than states
+    few = Observation(seen.obs[:1, :, :10])  # not worth it: fewer rows than states
     resting._table = None
     torch.testing.assert_close(q(learner.target_params, few), q({"q": dict(resting)}, few).detach())
     assert resting._table is None

@@ -69,9 +69,9 @@ def test_the_truth_is_that_of_each_members_own_gamma():
         np.testing.assert_allclose(solution.v, solve(mdp, gamma).v)
     assert problem.solutions[0] is problem.solutions[1], "each γ is solved once"
     options = ("env=windy", "algo=td0", "algo.policy=optimal")
-    given = build(composed(*options, "vary.gamma=[0.1,0.99]")).setting.given_policy
+    given = build(composed(*options, "vary.gamma=[0.1,0.99]")).context.given_policy
     for m, gamma in enumerate((0.1, 0.99)):
-        torch.testing.assert_close(given[m], build(composed(*options, f"gamma={gamma}")).setting.given_policy[0])
+        torch.testing.assert_close(given[m], build(composed(*options, f"gamma={gamma}")).context.given_policy[0])
     assert not torch.equal(given[0], given[1])
 
 
@@ -124,7 +124,9 @@ PARTICULAR = {
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_number_that_may_vary_reaches_its_member_and_no_other(algo):
     """One at a time: the member with another value becomes what it is alone with it, and differs from its sibling."""
-    config = composed(*BASE, f"algo={algo}", *(REPLAYS if algos.load(algo).replays else []), *PARTICULAR.get(algo, []))
+    config = composed(
+        *BASE, f"algo={algo}", *(REPLAYS if algos.load(algo).data.replay else []), *PARTICULAR.get(algo, [])
+    )
     usual = Run(config, build(config))
     update(usual, 4)
     for path, base, mine in numbers(config):
@@ -200,7 +202,7 @@ def test_a_gradient_that_is_not_a_number_touches_no_other_member():
         if bad:
             reward = rollout.reward.clone()
             reward[:, 1] = float("nan")
-            rollout = replace(rollout, reward=reward)
+            rollout = rollout.replace(reward=reward)
         before = state.learner.theta.clone()
         state.learner.step(rollout, state.hyper(), state.learning_rate)
     assert torch.equal(many.learner.theta[1], before[1])

@@ -43,7 +43,7 @@ def options_of(algo: str) -> tuple[str, ...]:
     own = (f"algo={algo}", f"env={env}", "gamma=0.9", "steps=160")
     own += (f"algo.envs={1 if algo == 'true_online_td_lambda' else 2}",)
     own += ("optimizer=sgd", "optimizer.learning_rate=0.03")  # Adam would magnify the rounding of small gradients
-    return (*own, *(REPLAYS if algos.load(algo).replays else ()))
+    return (*own, *(REPLAYS if algos.load(algo).data.replay else ()))
 
 
 def assert_same(ours, theirs, path="", rounded=False):
@@ -68,10 +68,10 @@ def comparable(state: Run) -> dict:
     algorithm, saved = state.problem.algorithm, state.state_dict()
     simulation = {name: part for name, part in saved["collector"]["simulation"].items() if name != "environments"}
     saved["collector"]["simulation"] = simulation
-    if algorithm.whole_episodes:  # it goes on, unused, until the episodes of all members have ended
+    if algorithm.data.whole_episodes:  # it goes on, unused, until the episodes of all members have ended
         for name in ("simulation", "obs", "rows", "age", "sums"):
             del saved["collector"][name]
-    if algorithm.one_by_one:  # the rows that are due for some member
+    if algorithm.update.row_by_row:  # the rows that are due for some member
         del saved["learner"]["count"], saved["learner"]["sound"]
     return saved
 

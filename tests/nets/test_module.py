@@ -25,7 +25,7 @@ class WithDropout(nn.Sequential):
 def test_each_members_network_is_the_module_with_its_parameters():
     run = make_run(*CONV, "seeds=3", "algo.envs=5", "algo.rollout=2")
     rollout, params = run.collect(), run.learner.params["q"]
-    q = run.problem.setting.q(run.learner.params, rollout.obs)  # [T, M, N, A]
+    q = run.problem.context.q(run.learner.params, rollout.state)  # [T, M, N, A]
     assert q.shape == (2, 3, 5, 4)
     for m in range(3):
         body = ConvNet(channels=4)

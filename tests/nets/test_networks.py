@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from rlnet.config import ConfigError, LinearConfig, MlpConfig, TabularConfig
-from rlnet.nets import Inputs, Layout, make_network, with_noise
+from rlnet.nets import Inputs, ParameterLayout, make_network, with_noise
 from rlnet.numerics.random_streams import Streams
 
 STATES = Inputs(env="e", n_states=7, features=torch.randn(7, 3, generator=torch.Generator().manual_seed(0)), size=None)
@@ -14,7 +14,7 @@ SEEDS = [3, 11]
 
 
 def built(config, inputs, outputs=5):
-    layout = Layout({"q": make_network(config, inputs, outputs)})
+    layout = ParameterLayout({"q": make_network(config, inputs, outputs)})
     theta = layout.init(Streams(SEEDS, "network"))
     return layout, theta, layout.unpack(theta)["q"]
 
@@ -82,7 +82,7 @@ def test_networks_that_cannot_see_the_states_are_refused():
 
 def test_a_dueling_mlp_is_a_body_with_two_streams():
     network = make_network(MlpConfig("mlp", hidden=[8, 6]), VECTORS, 2 * 5 + 2, split=2, initial=0.7)
-    layout = Layout({"q": network})
+    layout = ParameterLayout({"q": network})
     params = layout.unpack(layout.init(Streams(SEEDS, "network")))["q"]
     obs = torch.randn(3, 2, 9, 4)
     out = network.apply(params, obs)
@@ -96,8 +96,8 @@ def test_a_dueling_mlp_is_a_body_with_two_streams():
     assert (params["bias2"].abs() < 6**-0.5).all()
 
 
-def noisy_layout(config, sigma: float = 0.5) -> Layout:
-    return Layout({"q": with_noise(make_network(config, STATES, 5), sigma)})
+def noisy_layout(config, sigma: float = 0.5) -> ParameterLayout:
+    return ParameterLayout({"q": with_noise(make_network(config, STATES, 5), sigma)})
 
 
 def test_noise_is_factorised_has_the_right_size_and_is_each_members_own():

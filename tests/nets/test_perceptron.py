@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rlnet.config import MlpConfig
-from rlnet.nets import Inputs, Layout, make_network
+from rlnet.nets import Inputs, ParameterLayout, make_network
 from rlnet.nets.numpy import perceptron
 from rlnet.nets.numpy.perceptron import Perceptron
 from rlnet.numerics.random_streams import Streams
@@ -20,14 +20,14 @@ def observations(kind: str, *shape: int) -> torch.Tensor:
     return torch.randint(7, shape) if kind == "index" else torch.randn(*shape, 4)
 
 
-def two_roles(kind: str, members: int, hidden: list[int], activation: str) -> tuple[Layout, torch.Tensor]:
+def two_roles(kind: str, members: int, hidden: list[int], activation: str) -> tuple[ParameterLayout, torch.Tensor]:
     config = MlpConfig("mlp", hidden=hidden, activation=activation)
     split = 2 if hidden else 0
     networks = {
         "q": make_network(config, INPUTS[kind], 3),
         "v": make_network(config, INPUTS[kind], 4, split=split),
     }
-    layout = Layout(networks)
+    layout = ParameterLayout(networks)
     return layout, layout.init(Streams(range(members), "network")).requires_grad_()
 
 

@@ -53,6 +53,8 @@ class CartPoleSimulation:
         max_steps: an episode is truncated after so many steps.
     """
 
+    mask = None  # both actions are always available
+
     def __init__(self, seeds: Sequence[int], envs: int, max_steps: int) -> None:
         self.max_steps = max_steps
         self._starts = BlockUniform(Streams(seeds, "environment"), (4, envs), library=np)
