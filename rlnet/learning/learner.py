@@ -20,9 +20,9 @@ from rlnet.algos.loss_terms import mean, semi_gradient
 from rlnet.algos.returns import td_target
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import Rollout, apart
-from rlnet.learning.manual_gradients import gradient, possible
+from rlnet.learning.manual_gradients import ManualGradients, possible
 from rlnet.nets import ParameterLayout
-from rlnet.numerics.loss_derivatives import QUIET
+from rlnet.numerics.floating_point import QUIET
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.distributions import Gaussian
 
@@ -176,11 +176,10 @@ class Learner:
         self.target = self.theta.clone() if algorithm.data.replay else None  # [M, P]
         # The current parameters by role and name, without gradient: views that follow every step.
         self.params = self.layout.unpack(self.theta)
-        self._by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"
-        self._by_hand = self._by_hand and possible(algorithm, context)
-        grads = self.layout.unpack(self._grad) if self._by_hand else {}
-        # By role, the views of the gradient that it is written into.
-        self._slots = {role: own.layers(context.networks[role].by_hand) for role, own in grads.items()}
+        by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"
+        self.manual: ManualGradients | None = None  # None: autograd differentiates
+        if by_hand and possible(algorithm, context):
+            self.manual = ManualGradients(algorithm, context, self.layout, self._grad)
         # Those that targets bootstrap from: the target network's, or the current ones.
         self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
         for own in self.target_params.values():
@@ -276,9 +275,8 @@ class Learner:
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
         """The gradient [M, P] of every member's own loss, and what works out the loss."""
         batch, context = self._with_draws(batch), self.context
-        if self._by_hand:
-            every = self.params, self.target_params, batch, hyper
-            return self._grad, gradient(self.algorithm, context, *every, self._slots)
+        if self.manual is not None:
+            return self.manual.of(self.params, self.target_params, batch, hyper)
         if self.layout.noisy:
             leaves = [self.theta.detach().requires_grad_()]
             params = self.layout.draw(leaves[0], self._noise)

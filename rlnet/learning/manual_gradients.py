@@ -1,19 +1,20 @@
-"""The gradient of a batch without autograd: networks go forward and backward by hand, and so does what stands above.
+"""Gradients without autograd, in numpy: the hand-written backward pass of small networks and losses.
 
-For one small network autograd takes several times as long as the arithmetic. What is computed here is what it would
-find, and a test holds the two together for every algorithm. It is on the CPU, in numpy, for networks that say how they
-go backward, and methods that say the derivative of their loss: all semi-gradient methods, and who has `slopes`.
+For one small network autograd takes several times as long as the arithmetic. What is computed here is what autograd
+would find, and a test holds the two together for every algorithm. It works on the CPU, for networks that have a numpy
+twin and objectives whose derivative is known: all semi-gradient methods, and losses with a `manual_gradient`.
 """
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
 from rlnet.algos.algorithm import Hyper, Loss, LossGradient, Q, SemiGradient, Target, TraceUpdate
 from rlnet.data.rollout import Rollout
-from rlnet.nets import ParameterView
+from rlnet.nets import ParameterLayout, ParameterView
 from rlnet.nets.numpy.perceptron import as_steps, rows_of
 from rlnet.numerics.loss_derivatives import error_by_hand, pull_by_hand
 from rlnet.policies.distributions import Categorical
@@ -32,41 +33,58 @@ def possible(algorithm: Algorithm, context: AlgorithmContext) -> bool:
     return plain and all(context.networks[role].by_hand is not None for role in algorithm.roles)
 
 
-def gradient(
-    algorithm: Algorithm,
-    context: AlgorithmContext,
-    params: Mapping[str, ParameterView],
-    target_params: Mapping[str, ParameterView],
-    batch: Rollout,
-    hyper: Hyper,
-    out: Mapping[str, list[Array]],
-) -> Callable[[], Loss]:
-    """The gradient of a batch into `out`; what comes back works out the loss.
+class ManualGradients:
+    """Gradients of an algorithm's loss, computed by hand.
 
     Args:
-        params, target_params: of the networks, and those that targets bootstrap from.
-        batch: [T, M, N].
-        out: role → the layers of an array [M, P of the network].
+        algorithm, context: as in `possible`, which must hold.
+        layout: where the parameters of each role lie.
+        buffer: [M, P], the memory that gradients are returned in.
     """
-    objective = algorithm.objective
-    if isinstance(objective, SemiGradient):
-        with torch.no_grad():
-            target = objective.target(context, params, target_params, batch, hyper)
-    obs = batch.array("obs")
-    outputs, kept = {}, {}
-    for role in algorithm.roles:
-        net = context.networks[role].by_hand
-        outputs[role], kept[role] = net.forward(params[role].layers(net), rows_of(obs, not net.of_indices))
-    if isinstance(objective, LossGradient):
-        slopes, measure = objective.manual_gradient({role: x[None] for role, x in outputs.items()}, batch, hyper)
-    else:
-        ((role, values),) = outputs.items()
-        slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == Q)
-        slopes = {role: slope}
-    for role, values in reversed(outputs.items()):  # what is read again was written last
-        net = context.networks[role].by_hand
-        net.backward(params[role].layers(net), kept[role], slopes[role].reshape(values.shape), out[role])
-    return measure
+
+    def __init__(
+        self, algorithm: Algorithm, context: AlgorithmContext, layout: ParameterLayout, buffer: Tensor
+    ) -> None:
+        self._algorithm, self._context, self._buffer = algorithm, context, buffer
+        views = layout.unpack(buffer)
+        self._layers = {role: own.layers(context.networks[role].by_hand) for role, own in views.items()}
+
+    def of(
+        self,
+        params: Mapping[str, ParameterView],
+        target_params: Mapping[str, ParameterView],
+        batch: Rollout,
+        hyper: Hyper,
+    ) -> tuple[Tensor, Callable[[], Loss]]:
+        """The gradient of every member's own loss, and a function that computes the loss on demand.
+
+        Args:
+            params, target_params: of the networks, and those that targets bootstrap from.
+            batch: [T, M, N].
+
+        Returns:
+            [M, P], the buffer: the next call overwrites it.
+        """
+        algorithm, context, objective = self._algorithm, self._context, self._algorithm.objective
+        if isinstance(objective, SemiGradient):
+            with torch.no_grad():
+                target = objective.target(context, params, target_params, batch, hyper)
+        obs = batch.array("obs")
+        outputs, kept = {}, {}
+        for role in algorithm.roles:
+            net = context.networks[role].by_hand
+            outputs[role], kept[role] = net.forward(params[role].layers(net), rows_of(obs, not net.of_indices))
+        if isinstance(objective, LossGradient):
+            slopes, measure = objective.manual_gradient({role: x[None] for role, x in outputs.items()}, batch, hyper)
+        else:
+            ((role, values),) = outputs.items()
+            slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == Q)
+            slopes = {role: slope}
+        for role, values in reversed(outputs.items()):  # what is read again was written last
+            net = context.networks[role].by_hand
+            slope = slopes[role].reshape(values.shape)
+            net.backward(params[role].layers(net), kept[role], slope, self._layers[role])
+        return self._buffer, measure
 
 
 def _semi_gradient(

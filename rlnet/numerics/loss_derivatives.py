@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from rlnet.nets.numpy.perceptron import QUIET
+from rlnet.numerics.floating_point import QUIET
 
 Array = Any  # of numpy on the CPU, else of torch
 

@@ -54,9 +54,8 @@ def batch_of(run):
 
 def both(run, batch, hyper):
     """(gradient [M, P], loss) by hand, and by autograd."""
-    learner, found = run.learner, []
-    for by_hand in (True, False):
-        learner._by_hand = by_hand
+    learner, found, manual = run.learner, [], run.learner.manual
+    for learner.manual in (manual, None):
         grad, measure = learner._gradient(batch, hyper)
         found.append((grad.clone(), measure()))
     return found
@@ -78,7 +77,7 @@ def check(found) -> None:
 @pytest.mark.parametrize("name", BY_HAND)
 def test_gradients_by_hand_are_those_of_autograd(name, network):
     run = run_of(name, *NETWORKS[network])
-    assert run.learner._by_hand
+    assert run.learner.manual is not None
     torch.manual_seed(0)
     batch, hyper = batch_of(run), run.hyper()
     for tensor in (run.learner.theta, run.learner.target):  # away from what gathered the batch, and from one another
@@ -117,7 +116,7 @@ def test_what_has_no_derivative_by_hand_goes_through_autograd():
         ("algo=qr_dqn",),
         ("algo=dqn", "network.activation=silu"),
     ):
-        assert not make_run("env=gridworld", *overrides).learner._by_hand, overrides
+        assert make_run("env=gridworld", *overrides).learner.manual is None, overrides
     run = make_run("env=pendulum", "algo=ppo")
     assert not possible(run.problem.algorithm, run.problem.context)
     assert {"dqn", "double_dqn", "q_learning", "td0", "mc", "ppo"} <= set(BY_HAND) <= set(algos.names())

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from rlnet.nets.numpy.activations import ACTIVATIONS
+from rlnet.numerics.floating_point import QUIET
 
 Array = np.ndarray
 CHUNK = 2**18  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
 DENSE = 256  # states up to which rows of one member are summed by a product
-QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}  # the learner reports what is not finite
 SHAPES = 4  # of so many numbers of rows the memory is kept
 
 
