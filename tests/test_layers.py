@@ -8,8 +8,8 @@ from support import CONFIGS, ROOT, composed
 
 # The rooms of the house, from the top floor down: a module may import from the floors below it, and from its own room.
 FLOORS = (
-    ("bench", "commands"),
-    ("diagnosis",),
+    ("bench",),
+    ("commands", "diagnosis"),
     ("learning",),
     ("report",),
     ("audit",),

@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from rlnet.algos.algorithm import Algorithm, AlgorithmContext
-from rlnet.config import ConfigError
+from rlnet.config import ALGORITHMS
 
 __all__ = ["Algorithm", "AlgorithmContext", "load", "names"]
 
@@ -12,17 +12,22 @@ __all__ = ["Algorithm", "AlgorithmContext", "load", "names"]
 SHARED = ("algorithm", "eligibility_traces", "loss_terms", "returns")  # what they are made of
 
 
-def names() -> list[str]:
-    """The algorithms that there are: the files of this folder."""
+def ours() -> list[str]:
+    """The algorithms of rlnet: the files of this folder."""
     return sorted(module.name for module in iter_modules(__path__) if module.name not in SHARED)
+
+
+def names() -> list[str]:
+    """The algorithms that there are, those of plugins among them."""
+    return sorted({*ours(), *ALGORITHMS.names()})
 
 
 def load(name: str) -> Algorithm:
     """The record of an algorithm.
 
     Raises:
-        ConfigError: there is no file of this name.
+        ConfigError: there is none of this name.
     """
-    if name not in names():
-        raise ConfigError(f"algo.name={name}: allowed are {', '.join(names())}")
-    return import_module(f"rlnet.algos.{name}").ALGORITHM
+    if name in ours():
+        return import_module(f"rlnet.algos.{name}").ALGORITHM
+    return ALGORITHMS[name].make()

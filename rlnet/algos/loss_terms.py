@@ -155,7 +155,9 @@ POLICY_HYPER = {
 }
 
 
-def baseline_of_others(setting: Setting, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor) -> Tensor:
+def baseline_of_others(
+    context: AlgorithmContext, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
+) -> Tensor:
     """What is subtracted from the advantages of real actions: the mean over the member's other environments.
 
     They know nothing of an environment's own actions, so the mean of the gradient stays what it is. What a critic is
@@ -165,7 +167,7 @@ def baseline_of_others(setting: Setting, batch: Rollout, hyper: Hyper, advantage
     Args:
         advantage, weight: [T, M, N].
     """
-    if isinstance(setting.actions, Categorical):
+    if isinstance(context.actions, Categorical):
         return torch.zeros_like(advantage)
     weight = weight * batch.start_discount ** hyper["state_discount"]
     sums, weights = (advantage * weight).sum(0), weight.sum(0)  # [M, N]
@@ -173,12 +175,12 @@ def baseline_of_others(setting: Setting, batch: Rollout, hyper: Hyper, advantage
     return (sums.sum(-1, keepdim=True) - sums) / others.clamp(min=1e-12) * (others > 1e-12)
 
 
-def entropy_scale(setting: Setting, advantage: Tensor, weight: Tensor) -> Tensor | float:
+def entropy_scale(context: AlgorithmContext, advantage: Tensor, weight: Tensor) -> Tensor | float:
     """What an entropy bonus is counted in: 1, for real actions the root mean square of the advantages [M, 1].
 
     The entropy of a density has no unit that rewards could be compared with, and no upper bound.
     """
-    if isinstance(setting.actions, Categorical):
+    if isinstance(context.actions, Categorical):
         return 1.0
     return mean(advantage.square(), weight).sqrt().unsqueeze(-1)
 
@@ -195,6 +197,6 @@ def policy_gradient(
     pi = context.policy(params, batch.state)
     log_prob, entropy = context.actions.log_prob(pi, batch.action), context.actions.entropy(pi)
     early = batch.start_discount ** hyper["state_discount"]
-    bonus = hyper["entropy_coefficient"] * entropy_scale(setting, advantage, weight)
+    bonus = hyper["entropy_coefficient"] * entropy_scale(context, advantage, weight)
     gain = early * (advantage * log_prob + bonus * entropy)
     return -total(gain, weight), {"explore/entropy": mean(entropy, weight)}

@@ -10,9 +10,9 @@ from gymnasium.vector import AutoresetMode
 
 from rlnet.audit.audit import Audited, Finding, audit
 from rlnet.audit.sources import SINGLE_PRECISION, PopulationSource, SingleSource, Source, VectorSource
-from rlnet.config import AuditConfig, ConfigError, GymnasiumConfig
-from rlnet.envs import Environment, TabularEnv, TabularVectorEnv, make
-from rlnet.envs.make import from_model, made_with
+from rlnet.config import AuditConfig, ConfigError
+from rlnet.envs import Environment, GymnasiumConfig, TabularEnv, TabularVectorEnv, from_model, make
+from rlnet.envs.make import made_with
 from rlnet.experiment.run_files import write_json
 from rlnet.mdp.belief.from_gymnasium import claimed
 

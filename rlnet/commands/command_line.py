@@ -20,10 +20,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlnet.config import ConfigError, RunFailed, register
+from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, ConfigError, RunFailed, import_plugins, register
 from rlnet.config.files import check_folder, printable, read_yaml
 from rlnet.experiment.run_folder import claimed, keep_settings
 from rlnet.learning.interrupts import described, exit_code, raise_at_once
@@ -88,6 +88,7 @@ def launch(
     try:
         sys.argv[1:] = opened(_with_stored_overrides(sys.argv[1:]))
         _check_names(sys.argv[1:])
+        import_plugins(_plugins(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
         if finish is not None and not failures:
             for folder in sweeps:
@@ -163,7 +164,10 @@ def _with_stored_overrides(argv: list[str]) -> list[str]:
             trust, given = _trusted(argv), _given(argv)
             with loading():
                 from rlnet.config.trust import own_overrides
-            stored = own_overrides(OmegaConf.to_container(read_yaml(path, computed=True)), path, trust)
+            written = OmegaConf.to_container(read_yaml(path, computed=True))
+            if "plugins" in given:
+                written = [item for item in written if _key(str(item)) != "plugins"]
+            stored = own_overrides(written, path, trust)
             text = str(folder).replace("\\", "\\\\").replace("'", "\\'")  # as Hydra quotes
             quoted = [f"resume='{text}'" if item is argument else item for item in argv]
             here = [] if {"hydra.run.dir", "hydra.sweep.dir"} & given else [f"hydra.run.dir='{text}'"]
@@ -191,6 +195,25 @@ def _check_names(argv: Sequence[str]) -> None:
         name = item.partition("=")[2]
         if _key(item) in ("env.name", "algo.name") and (".." in name or "/" in name or os.sep in name):
             raise ConfigError(f"{item}: must be a name without / and .., after which files are named")
+
+
+def _plugins(argv: list[str]) -> list[str]:
+    """The modules of `plugins=[...]`, which have to be imported before the config can be composed.
+
+    Installed plugins are imported where `env=` or `algo=` names something that has no file.
+    """
+    for item in argv:
+        key, _, value = item.partition("=")
+        registry = {"env": ENVIRONMENTS, "algo": ALGORITHMS}.get(key.lstrip("+"))
+        if registry is not None and not (CONFIGS / key.lstrip("+") / f"{value}.yaml").exists():
+            registry.complete()
+    given = [item.partition("=")[2] for item in argv if item.lstrip("+").startswith("plugins=")]
+    if not given:
+        return []
+    modules = OmegaConf.from_dotlist([f"plugins={given[-1]}"]).plugins
+    if not isinstance(modules, ListConfig) or not all(isinstance(module, str) for module in modules):
+        raise ConfigError(f"plugins={given[-1]}: must be a list of modules, such as plugins=[my_module]")
+    return list(modules)
 
 
 def opened(overrides: Sequence[str]) -> list[str]:

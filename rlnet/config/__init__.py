@@ -6,13 +6,7 @@ checks ranges and hands out objects whose attributes can be set only once. A num
 """
 
 from rlnet.config.environments import (
-    BairdConfig,
-    CellConfig,
     EnvConfig,
-    GridworldConfig,
-    GymnasiumConfig,
-    MaximisationBiasConfig,
-    RandomWalkConfig,
     check_env,
 )
 from rlnet.config.jobs import (
@@ -41,7 +35,17 @@ from rlnet.config.learning import (
     ScheduleConfig,
     TabularConfig,
 )
+from rlnet.config.registry import (
+    ALGORITHMS,
+    ENVIRONMENTS,
+    SCHEDULES,
+    import_plugins,
+    register_algorithm,
+    register_environment,
+    register_schedule,
+)
 from rlnet.config.settings import (
+    CONFIGS,
     ConfigError,
     RunFailed,
     Settings,
@@ -50,21 +54,20 @@ from rlnet.config.settings import (
 )
 
 __all__ = [
+    "ALGORITHMS",
+    "CONFIGS",
+    "ENVIRONMENTS",
+    "SCHEDULES",
     "SCHEMAS",
     "AlgoConfig",
     "AuditConfig",
-    "BairdConfig",
-    "CellConfig",
     "Config",
     "ConfigError",
     "ConstantConfig",
     "EnvConfig",
     "EpisodesConfig",
     "EpochsConfig",
-    "GridworldConfig",
-    "GymnasiumConfig",
     "LinearConfig",
-    "MaximisationBiasConfig",
     "MlpConfig",
     "ModuleConfig",
     "NetworkConfig",
@@ -74,7 +77,6 @@ __all__ = [
     "PiecewiseConfig",
     "PredictionConfig",
     "RampConfig",
-    "RandomWalkConfig",
     "ReplayConfig",
     "RunFailed",
     "ScheduleConfig",
@@ -82,7 +84,11 @@ __all__ = [
     "SolveConfig",
     "TabularConfig",
     "check_env",
+    "import_plugins",
     "leaves",
     "register",
+    "register_algorithm",
+    "register_environment",
+    "register_schedule",
     "require",
 ]

@@ -7,19 +7,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from rlnet.config.environments import (
-    BairdConfig,
-    EnvConfig,
-    GridworldConfig,
-    GymnasiumConfig,
-    MaximisationBiasConfig,
-    RandomWalkConfig,
-)
+from rlnet.config.environments import EnvConfig
 from rlnet.config.learning import (
+    ALGO_SCHEMAS,
+    SCHEDULE_SCHEMAS,
     AlgoConfig,
-    ConstantConfig,
-    EpisodesConfig,
-    EpochsConfig,
     ExplorationConfig,
     LinearConfig,
     MlpConfig,
@@ -28,13 +20,10 @@ from rlnet.config.learning import (
     NoisyConfig,
     OptimisticConfig,
     OptimizerConfig,
-    PiecewiseConfig,
-    PredictionConfig,
-    RampConfig,
-    ReplayConfig,
     ScheduleConfig,
     TabularConfig,
 )
+from rlnet.config.registry import ENVIRONMENTS, SCHEDULES
 from rlnet.config.settings import PER_MEMBER, Settings, leaves
 
 
@@ -70,6 +59,7 @@ class Config(Settings):
     resume: str | None = None  # the folder of a run to go on with
     # Whether that folder may have code run: modules that its config names, computed values, pickled environments.
     trust: bool = False
+    plugins: list[str] = field(default_factory=list)  # modules that register environments, algorithms or schedules
 
     @property
     def member_seeds(self) -> list[int]:
@@ -90,6 +80,7 @@ class SolveConfig(Settings):
     horizon: int | None = None  # at most so many steps; null: no limit
     verify: bool = False  # check the residual again, in extended precision
     device: str = "cpu"
+    plugins: list[str] = field(default_factory=list)  # modules that register environments
 
 
 @dataclass
@@ -101,21 +92,14 @@ class AuditConfig(Settings):
     envs: int = 64  # environments in a vector
     level: float = 0.01  # the probability of any false alarm
     seed: int = 0
+    plugins: list[str] = field(default_factory=list)  # modules that register environments
 
 
 SCHEMAS: dict[str, type] = {
     "train": Config,
     "solve": SolveConfig,
     "audit": AuditConfig,
-    "env/gridworld": GridworldConfig,
-    "env/random_walk": RandomWalkConfig,
-    "env/maximisation_bias": MaximisationBiasConfig,
-    "env/baird": BairdConfig,
-    "env/gymnasium": GymnasiumConfig,
-    "algo/control": AlgoConfig,
-    "algo/prediction": PredictionConfig,
-    "algo/replay": ReplayConfig,
-    "algo/epochs": EpochsConfig,
+    **ALGO_SCHEMAS,
     "network/tabular": TabularConfig,
     "network/linear": LinearConfig,
     "network/mlp": MlpConfig,
@@ -123,17 +107,15 @@ SCHEMAS: dict[str, type] = {
     "exploration/any": ExplorationConfig,
     "exploration/optimistic": OptimisticConfig,
     "exploration/noisy": NoisyConfig,
-    "schedule/none": ScheduleConfig,
-    "schedule/constant": ConstantConfig,
-    "schedule/ramp": RampConfig,
-    "schedule/piecewise": PiecewiseConfig,
-    "schedule/episodes": EpisodesConfig,
+    **SCHEDULE_SCHEMAS,
     "optimizer/any": OptimizerConfig,
 }
 
 
 def register() -> None:
-    """Make the schemas known to Hydra, as `schema/...`."""
+    """Make the schemas known to Hydra, as `schema/...`; those of environments are, once they are imported."""
+    ENVIRONMENTS.ours()
+    SCHEDULES.ours()
     store = ConfigStore.instance()
     for path, schema in SCHEMAS.items():
         group, _, name = path.rpartition("/")

@@ -48,6 +48,15 @@ class EpisodesConfig(ScheduleConfig):
     decay: float = field(default=MISSING, metadata=PER_MEMBER)
 
 
+SCHEDULE_SCHEMAS: dict[str, type[ScheduleConfig]] = {
+    "schedule/none": ScheduleConfig,
+    "schedule/constant": ConstantConfig,
+    "schedule/ramp": RampConfig,
+    "schedule/piecewise": PiecewiseConfig,
+    "schedule/episodes": EpisodesConfig,
+}
+
+
 @dataclass
 class AlgoConfig(Settings):
     """An algorithm of `rlnet/algos/` and the data that one update sees."""
@@ -91,6 +100,14 @@ class PredictionConfig(AlgoConfig):
 
     policy: Any = "uniform"  # uniform, optimal, a list of action weights, or the path of a values.npz or solution.npz
     behaviour: Any = None  # who acts: the same choices, or a share of uniform actions in the policy; null: the policy
+
+
+ALGO_SCHEMAS: dict[str, type[AlgoConfig]] = {
+    "algo/control": AlgoConfig,
+    "algo/prediction": PredictionConfig,
+    "algo/replay": ReplayConfig,
+    "algo/epochs": EpochsConfig,
+}
 
 
 @dataclass

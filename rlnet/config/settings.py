@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 PER_MEMBER = {"per_member": True}
+# The folder of the YAML files: installed as data of the package, else in the source tree.
+_PLACES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
+CONFIGS = next((place for place in _PLACES if place.is_dir()), _PLACES[-1])
 
 
 class ConfigError(ValueError):

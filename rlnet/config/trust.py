@@ -5,17 +5,16 @@ rlnet), by values that are computed (`${oc.env:...}` and other resolvers of Omeg
 """
 
 import re
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import gymnasium
+from omegaconf import ListConfig
 
-from rlnet.config import Config, ConfigError, EnvConfig, GymnasiumConfig, ModuleConfig
+from rlnet.config import Config, ConfigError, ModuleConfig, import_plugins
 from rlnet.config.files import REFERENCE, printable
 
 HINT = "add trust=true if you trust this folder"
-OWN = "rlnet/"  # before the ids of our environments
-GYMNASIUM = "gymnasium.envs."  # before the modules of Gymnasium's
 KEY = re.compile(r"(?:\+{0,2}|~)(\w[\w-]*(?:[./@]\w[\w-]*)*)")  # of an override; ~ takes a key away
 OPTION = re.compile(r"\w*")  # of a group: a file of that name in its folder
 GROUPS = ("env", "algo", "network", "exploration", "schedule", "optimizer", "tuned")
@@ -33,21 +32,18 @@ def check_trusted(config: Config, source: str, given: Collection[str] = frozense
     network, env = config.network, config.env
     if isinstance(network, ModuleConfig) and "network.target" not in given:
         raise ConfigError(f"{source}: network.target={printable(network.target)} would be imported; {HINT}")
-    if isinstance(env, GymnasiumConfig) and "env.id" not in given and not _built_in(env):
-        raise ConfigError(f"{source}: env.id={printable(env.id)} is an environment that others wrote; {HINT}")
+    foreign = env.foreign_code()
+    if foreign is not None and foreign.partition("=")[0] not in given:
+        raise ConfigError(f"{source}: {printable(foreign)} is an environment that others wrote; {HINT}")
 
 
-def _built_in(env: EnvConfig) -> bool:
-    """Whether an environment is of Gymnasium or rlnet; one that is unknown is refused where it is made."""
-    if ":" in env.id:  # imports what stands before it
-        return False
-    if env.id.startswith(OWN):
-        return True
-    try:
-        entry = gymnasium.spec(env.id).entry_point
-    except gymnasium.error.Error:
-        return True
-    return isinstance(entry, str) and entry.startswith(GYMNASIUM)
+def check_plugins(plugins: object, source: str, trust: bool) -> None:
+    """Import the plugins that a folder names, where it is trusted; ConfigError where it is not, or one is missing."""
+    modules = [str(module) for module in plugins] if isinstance(plugins, Sequence | ListConfig) else []
+    unknown = [module for module in modules if module not in sys.modules]
+    if unknown and not trust:
+        raise ConfigError(f"{source}: plugins=[{printable(unknown[0])}] would be imported; {HINT}")
+    import_plugins(modules)
 
 
 def own_overrides(stored: Sequence[object], path: Path, trust: bool) -> list[str]:
@@ -71,6 +67,8 @@ def own_overrides(stored: Sequence[object], path: Path, trust: bool) -> list[str
         name = re.split(r"[./@]", found.group(1))[0]
         if name in OF_THE_RUN:
             continue
+        if name == "plugins" and not trust:
+            raise ConfigError(f"{path}: {shown!r} would be imported; {HINT}, or give plugins=[...] yourself")
         if name not in GROUPS and "/" in key:
             raise ConfigError(f"{path}: {shown!r} is no setting of a run")
         if (found.group(1) in GROUPS or "@" in key or "/" in key) and OPTION.fullmatch(value) is None:

@@ -9,18 +9,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rlnet.config import (
+    ENVIRONMENTS,
+    SCHEDULES,
     SCHEMAS,
     AuditConfig,
     Config,
     ConfigError,
     EpochsConfig,
-    MaximisationBiasConfig,
     MlpConfig,
     ModuleConfig,
     NoisyConfig,
     OptimisticConfig,
     PiecewiseConfig,
-    RandomWalkConfig,
     ReplayConfig,
     ScheduleConfig,
     SolveConfig,
@@ -31,7 +31,7 @@ from rlnet.config import (
 from rlnet.config.files import check_folder, read_yaml, reading
 from rlnet.config.memory import require_memory
 from rlnet.config.population import each_setting
-from rlnet.config.trust import check_trusted
+from rlnet.config.trust import check_plugins, check_trusted
 from rlnet.mdp.solving import ITERATIVE, METHODS
 
 # What a schedule gives to an exploration: its range, and what it is.
@@ -42,7 +42,6 @@ SCHEDULED = {
 }
 # Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.
 PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**15, 16, 16
-SCHEDULE_NAMES = "constant, linear, exponential, cosine, piecewise, episodes"
 
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
@@ -78,7 +77,7 @@ def _check_exploration(config: Config) -> None:
     if name not in SCHEDULED:
         require(schedule.name == "none", "schedule", schedule.name, f"exploration={name} has nothing to schedule")
         return
-    allowed = f"exploration={name} needs a schedule: {SCHEDULE_NAMES}"
+    allowed = f"exploration={name} needs a schedule: {', '.join(SCHEDULES.names())}"
     require(schedule.name != "none", "schedule", schedule.name, allowed)
     _check_schedule(schedule, "schedule", *SCHEDULED[name])
 
@@ -137,7 +136,7 @@ def _check_train(config: Config) -> None:
     require(norm is None or norm > 0, "optimizer.max_grad_norm", norm, "must be above 0, or null for no clipping")
     limit = optimizer.max_kl
     require(limit is None or limit > 0, "optimizer.max_kl", limit, "must be above 0, or null for steps of any length")
-    require(optimizer.schedule.name != "none", "optimizer.schedule", "none", f"use {SCHEDULE_NAMES}")
+    require(optimizer.schedule.name != "none", "optimizer.schedule", "none", f"use {', '.join(SCHEDULES.names())}")
     _check_schedule(optimizer.schedule, "optimizer.schedule", 0.0, float("inf"), "the factor on the learning rate")
     _check_exploration(config)
 
@@ -168,11 +167,7 @@ def _check_audit(config: AuditConfig) -> None:
 
 def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
     """What is set aside at least, in bytes, by the settings that decide it: what is sure before anything is built."""
-    env, parts = config.env, {}
-    if isinstance(env, RandomWalkConfig):
-        parts[f"env.length={env.length} env.jump={env.jump}"] = PER_OUTCOME * 2.0 * env.length * env.jump
-    if isinstance(env, MaximisationBiasConfig):
-        parts[f"env.actions={env.actions}"] = PER_OUTCOME * float(env.actions)
+    parts = {settings: PER_OUTCOME * count for settings, count in config.env.outcomes().items()}
     if not isinstance(config, Config):
         return parts
     members = float(config.seeds)
@@ -252,11 +247,18 @@ def from_stored(path: Path, trust: bool = False) -> Config:
     check_folder(path.parent.parent)
     stored = read_yaml(path, computed=trust)
     with reading(path, "is not the config of a run"):
+        check_plugins(stored.get("plugins"), str(path), trust)
         typed = OmegaConf.structured(Config)
         for group in ("env", "algo", "network", "exploration", "schedule", "optimizer"):
             if group not in stored:
                 raise ConfigError(f"{path}: is not the config of a run: it has no {group}")
-            typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
+            if group == "env":
+                require(
+                    "kind" in stored.env, f"{path}: env.kind", "missing", "was written by an older version of rlnet"
+                )
+                typed.env = OmegaConf.structured(ENVIRONMENTS[stored.env.kind])
+            else:
+                typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
         if "correction" in stored.algo:
             typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
         typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))

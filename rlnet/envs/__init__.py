@@ -6,24 +6,30 @@ Importing this registers `rlnet/Gridworld-v0`, `rlnet/RandomWalk-v0` and `rlnet/
 import gymnasium
 
 from rlnet.envs.adapter import GymnasiumSimulation
+from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.control.lqr import LQR, LqrEnv, LqrVectorEnv
-from rlnet.envs.make import Environment, Simulation, make
+from rlnet.envs.make import GymnasiumConfig, make
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice, Sampler, Step, TabularSimulation
 from rlnet.envs.single import GridworldEnv, RandomWalkEnv, TabularEnv
-from rlnet.envs.tabular.gridworld import build_gridworld, grid_features
-from rlnet.envs.tabular.maximisation_bias import build_maximisation_bias
-from rlnet.envs.tabular.random_walk import build_random_walk, group_features
+from rlnet.envs.tabular.gridworld import CellConfig, GridworldConfig, build_gridworld, grid_features
+from rlnet.envs.tabular.maximisation_bias import MaximisationBiasConfig, build_maximisation_bias
+from rlnet.envs.tabular.random_walk import RandomWalkConfig, build_random_walk, group_features
 from rlnet.envs.vector import TabularVectorEnv
 
 __all__ = [
     "LQR",
+    "CellConfig",
     "Environment",
+    "GridworldConfig",
     "GridworldEnv",
+    "GymnasiumConfig",
     "GymnasiumSimulation",
     "LqrEnv",
     "LqrVectorEnv",
+    "MaximisationBiasConfig",
     "OnDevice",
+    "RandomWalkConfig",
     "RandomWalkEnv",
     "Sampler",
     "Simulation",
@@ -34,6 +40,7 @@ __all__ = [
     "build_gridworld",
     "build_maximisation_bias",
     "build_random_walk",
+    "from_model",
     "grid_features",
     "group_features",
     "make",

@@ -1,41 +1,28 @@
 """From the config of an environment to what the rest of the program needs of it."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
+from omegaconf import MISSING
 
-from rlnet.config import (
-    BairdConfig,
-    ConfigError,
-    EnvConfig,
-    GridworldConfig,
-    GymnasiumConfig,
-    MaximisationBiasConfig,
-    RandomWalkConfig,
-    check_env,
-    require,
-)
+from rlnet.config import ConfigError, EnvConfig, check_env, register_environment, require
 from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
+from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.checks import Checked
 from rlnet.envs.control.cartpole import IDS, CartPoleSimulation
-from rlnet.envs.simulate import OnDevice, TabularSimulation
-from rlnet.envs.tabular.baird import baird_features, build_baird
-from rlnet.envs.tabular.gridworld import build_gridworld, grid_features
-from rlnet.envs.tabular.maximisation_bias import build_maximisation_bias
-from rlnet.envs.tabular.random_walk import build_random_walk, group_features
-from rlnet.mdp import FiniteMDP, NoModelError
+from rlnet.envs.simulate import OnDevice
+from rlnet.envs.tabular.gridworld import grid_features
+from rlnet.mdp import NoModelError
 
 if TYPE_CHECKING:
     from rlnet.mdp.belief.from_gymnasium import Believed
 
-Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
 STEPPING = ("auto", "batched", "vector", "sync", "async")
 # What the code of others may raise when it is made.
 REFUSALS = (
@@ -43,26 +30,6 @@ REFUSALS = (
     *(RuntimeError, OSError),
 )
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Environment:
-    """What an environment is, apart from being stepped. S states, A actions of D components, F features."""
-
-    name: str
-    mdp: FiniteMDP | None = field(repr=False)  # the finite model, where there is one
-    n_actions: int | None  # A, where actions are discrete
-    action_bounds: tuple[np.ndarray, np.ndarray] | None  # lowest and highest, [D] float32 each, where they are real
-    n_states: int | None  # S, where observations are state indices
-    observation_shape: tuple[int, ...]  # of one observation: () for an index, else (F,)
-    features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
-    max_steps: int | None  # the time limit of an episode
-    _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
-    no_model: str = ""  # why there is no model, in one sentence, where one was looked for
-
-    def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
-        """M = len(seeds) members × N = `envs` environments, ready for `reset`; with tensors, or (None) with arrays."""
-        return self._build(seeds, envs, device)
 
 
 def make(config: EnvConfig) -> Environment:
@@ -79,29 +46,31 @@ def make(config: EnvConfig) -> Environment:
         TypeError: `config` is of no known kind.
     """
     check_env(config)
-    if isinstance(config, GridworldConfig):
-        mdp = build_gridworld(config)
-        return from_model(config.name, mdp, grid_features(mdp), config.max_episode_steps)
-    if isinstance(config, RandomWalkConfig):
-        return from_model(config.name, build_random_walk(config), group_features(config), config.max_episode_steps)
-    if isinstance(config, MaximisationBiasConfig):
-        return from_model(
-            config.name, build_maximisation_bias(config), np.eye(2, dtype=np.float32), config.max_episode_steps
-        )
-    if isinstance(config, BairdConfig):
-        return from_model(config.name, build_baird(), baird_features(), config.max_episode_steps)
-    if isinstance(config, GymnasiumConfig):
-        return _gymnasium(config)
-    raise TypeError(f"no environment is made from a {type(config).__name__}")
+    return config.build()
 
 
-def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps: int | None) -> Environment:
-    """An environment that is simulated from its model; features [S, F] for linear networks, and a time limit."""
+@register_environment("gymnasium")
+class GymnasiumConfig(EnvConfig):
+    """Any registered Gymnasium environment; its finite model is used where it has one."""
 
-    def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
-        return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
+    id: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async
 
-    return Environment(name, mdp, mdp.n_actions, None, mdp.n_states, (), features, max_steps, build)
+    def foreign_code(self) -> str | None:
+        """The id, unless it is of Gymnasium or rlnet; one that is unknown is refused where it is made."""
+        if ":" in self.id:  # imports what stands before it
+            return f"env.id={self.id}"
+        try:
+            entry = gymnasium.spec(self.id).entry_point
+        except gymnasium.error.Error:
+            return None
+        known = isinstance(entry, str) and entry.startswith(("gymnasium.envs.", "rlnet.envs."))
+        return None if known else f"env.id={self.id}"
+
+    def build(self) -> Environment:
+        """See `make`."""
+        return _gymnasium(self)
 
 
 def _gymnasium(config: GymnasiumConfig) -> Environment:

@@ -4,18 +4,16 @@ The files of `configs/env/` are the one place where a preset is defined.
 """
 
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-import rlnet
-from rlnet.config import SCHEMAS, ConfigError, EnvConfig, GridworldConfig, RandomWalkConfig
+from rlnet.config import CONFIGS, ENVIRONMENTS, ConfigError, EnvConfig
+from rlnet.envs.tabular.gridworld import GridworldConfig
+from rlnet.envs.tabular.random_walk import RandomWalkConfig
 
-# Installed as data of the package, else the source tree.
-_CANDIDATES = (Path(rlnet.__file__).parent / "configs" / "env", Path(rlnet.__file__).parents[1] / "configs" / "env")
-_FOLDER = next((folder for folder in _CANDIDATES if folder.is_dir()), _CANDIDATES[-1])
+_FOLDER = CONFIGS / "env"
 # Of the learner and of the run, not of the environment itself.
 _NOT_BUILT_FROM = ("name", "gamma", "max_episode_steps")
 
@@ -34,8 +32,8 @@ def preset(name: str, **overrides: Any) -> EnvConfig:
     if name not in preset_names():
         raise ConfigError(f"preset={name}: allowed are {', '.join(preset_names()) or f'none, {_FOLDER} is missing'}")
     composed = OmegaConf.load(_FOLDER / f"{name}.yaml")
-    schema, _, _ = composed.pop("defaults")[0].removeprefix("/schema/").partition("@")
-    return build(SCHEMAS[schema], composed, overrides)
+    kind, _, _ = composed.pop("defaults")[0].removeprefix("/schema/env/").partition("@")
+    return build(ENVIRONMENTS[kind], composed, overrides)
 
 
 def build(schema: type, *parts: Any) -> Any:

@@ -24,7 +24,8 @@ from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import Acting
 from rlnet.learning.learner import Learner
 from rlnet.numerics.random_streams import Array, Streams
-from rlnet.policies.exploration import COUNTING, Progress, greedy, scheduled, softmax
+from rlnet.policies.exploration import COUNTING, greedy, softmax
+from rlnet.policies.schedules import Progress, scheduled
 
 _log = logging.getLogger(__name__)
 FEW = 32  # so many rows of one member are counted one by one in less time than numpy's calls take

@@ -1,4 +1,4 @@
-"""Behaviour policies and schedules: pure functions.
+"""Behaviour policies around action values: pure functions.
 
 A behaviour turns action values into the *probabilities* of the policy that acts. Sampling, expected targets
 (Expected Sarsa) and the exact evaluation of the policy that a learner really follows all use the same numbers.
@@ -6,22 +6,11 @@ A behaviour turns action values into the *probabilities* of the policy that acts
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.config import ConfigError, ConstantConfig, EpisodesConfig, PiecewiseConfig, RampConfig, ScheduleConfig
-
 Behaviour = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-
-
-class Progress(NamedTuple):
-    """How far each member is. Schedules are a few numbers for each member: numpy computes them, wherever it learns."""
-
-    done: np.ndarray  # float32 [M, 1], the share of its steps in [0, 1]
-    episodes: np.ndarray  # int64 [M, 1], episodes that it has finished
 
 
 def greedy(q: Tensor, parameter: Tensor | float = 0.0, counts: Tensor | None = None) -> Tensor:
@@ -100,67 +89,3 @@ def sample(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """
     cumulative = probabilities.double().cumsum(-1)
     return (cumulative <= (uniform.unsqueeze(-1) * cumulative[..., -1:])).sum(-1)
-
-
-def _constant(config: ConstantConfig, progress: Progress) -> np.ndarray:
-    return np.zeros_like(progress.done) + config.value
-
-
-def _way(config: RampConfig, progress: Progress) -> np.ndarray:
-    """The share of the way from `start` to `end` that lies behind."""
-    return np.minimum(progress.done / config.fraction, 1.0)
-
-
-def _linear(config: RampConfig, progress: Progress) -> np.ndarray:
-    return config.start + (config.end - config.start) * _way(config, progress)
-
-
-def _exponential(config: RampConfig, progress: Progress) -> np.ndarray:
-    return config.start * (config.end / config.start) ** _way(config, progress)
-
-
-def _cosine(config: RampConfig, progress: Progress) -> np.ndarray:
-    """Half a wave (Loshchilov & Hutter 2017, eq. 5): slow at both ends."""
-    return config.end + (config.start - config.end) * 0.5 * (1 + np.cos(np.pi * _way(config, progress)))
-
-
-def _piecewise(config: PiecewiseConfig, progress: Progress) -> np.ndarray:
-    """In straight lines from point to point; before the first and after the last it stays."""
-    at, values = np.array(config.at), np.array(config.values)
-    # Between points k and k + 1 the line has gone `part` of the way.
-    length = np.maximum(at[1:] - at[:-1], 1e-12)
-    part = ((progress.done[..., None] - at[:-1]) / length).clip(0, 1)
-    return values[0] + (part * (values[1:] - values[:-1])).sum(-1)
-
-
-def _episodes(config: EpisodesConfig, progress: Progress) -> np.ndarray:
-    """max(end, start·decay^k) after k finished episodes."""
-    return np.maximum(config.start * config.decay**progress.episodes, config.end)
-
-
-SCHEDULES: dict[str, Callable[..., np.ndarray]] = {
-    "constant": _constant,
-    "linear": _linear,
-    "exponential": _exponential,
-    "cosine": _cosine,
-    "piecewise": _piecewise,
-    "episodes": _episodes,
-}
-
-
-def scheduled(config: ScheduleConfig, progress: Progress) -> np.ndarray:
-    """The value of a schedule.
-
-    Args:
-        config: which schedule, and its numbers, or arrays [M, 1] of them.
-        progress: how far each member is.
-
-    Returns:
-        float32 [M, 1].
-
-    Raises:
-        ConfigError: there is no schedule of this name.
-    """
-    if config.name not in SCHEDULES:
-        raise ConfigError(f"schedule={config.name}: allowed are {', '.join(SCHEDULES)}")
-    return SCHEDULES[config.name](config, progress).astype(np.float32)

@@ -15,8 +15,8 @@ from support import random_mdp
 
 from rlnet.audit import PopulationSource, SingleSource, VectorSource, audit
 from rlnet.audit.job import audit_and_write
-from rlnet.config import AuditConfig, ConfigError, GymnasiumConfig
-from rlnet.envs import GridworldEnv, TabularEnv, TabularSimulation, TabularVectorEnv, make, preset
+from rlnet.config import AuditConfig, ConfigError
+from rlnet.envs import GridworldEnv, GymnasiumConfig, TabularEnv, TabularSimulation, TabularVectorEnv, make, preset
 from rlnet.mdp import FiniteMDP
 from rlnet.report.audited import show_audit
 

@@ -12,9 +12,17 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from rlnet.config import GridworldConfig, RunFailed
+from rlnet.config import RunFailed
+from rlnet.envs import (
+    GridworldConfig,
+    OnDevice,
+    TabularEnv,
+    TabularVectorEnv,
+    build_gridworld,
+    build_random_walk,
+    preset,
+)
 from rlnet.envs import GymnasiumSimulation as Simulation
-from rlnet.envs import OnDevice, TabularEnv, TabularVectorEnv, build_gridworld, build_random_walk, preset
 
 MODES = list(AutoresetMode)
 LEFT, RIGHT = 0, 1

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from rlnet.config import CellConfig, ConfigError, GridworldConfig
-from rlnet.envs import build_gridworld, grid_features, preset
+from rlnet.config import ConfigError
+from rlnet.envs import CellConfig, GridworldConfig, build_gridworld, grid_features, preset
 from rlnet.mdp import evaluate, solve
 
 UP, RIGHT, DOWN, LEFT = range(4)

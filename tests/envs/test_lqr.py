@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from rlnet.config import ConfigError, GymnasiumConfig
-from rlnet.envs import LQR, LqrVectorEnv, make
+from rlnet.config import ConfigError
+from rlnet.envs import LQR, GymnasiumConfig, LqrVectorEnv, make
 from rlnet.envs.control.lqr import CART
 
 GAMMA = 0.9

@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rlnet.config import ConfigError, EnvConfig, GymnasiumConfig, register
-from rlnet.envs import GymnasiumSimulation, TabularSimulation, make, preset, preset_names
+from rlnet.config import ConfigError, EnvConfig, register
+from rlnet.envs import GymnasiumConfig, GymnasiumSimulation, TabularSimulation, make, preset, preset_names
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.mdp import solve
 

@@ -10,8 +10,8 @@ from gymnasium.envs.toy_text import FrozenLakeEnv
 from gymnasium.vector import AutoresetMode, VectorEnv
 from support import composed
 
-from rlnet.config import ConfigError, GymnasiumConfig
-from rlnet.envs import GymnasiumSimulation, TabularSimulation, make, preset, preset_names
+from rlnet.config import ConfigError
+from rlnet.envs import GymnasiumConfig, GymnasiumSimulation, TabularSimulation, make, preset, preset_names
 from rlnet.mdp import solve
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rlnet.config import ConfigError, RandomWalkConfig
-from rlnet.envs import build_random_walk, group_features, preset
+from rlnet.config import ConfigError
+from rlnet.envs import RandomWalkConfig, build_random_walk, group_features, preset
 from rlnet.mdp import evaluate
 
 

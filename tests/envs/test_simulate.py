@@ -9,8 +9,7 @@ import pytest
 import torch
 from envs_chi_square import assert_samples, assert_starts
 
-from rlnet.config import GridworldConfig
-from rlnet.envs import Sampler, build_gridworld, build_random_walk, make, preset
+from rlnet.envs import GridworldConfig, Sampler, build_gridworld, build_random_walk, make, preset
 from rlnet.envs import TabularSimulation as Simulation
 from rlnet.mdp import FiniteMDP
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from rlnet.config import ConfigError, GridworldConfig, SolveConfig
+from rlnet.config import ConfigError, SolveConfig
 from rlnet.config.validation import check
+from rlnet.envs import GridworldConfig
 from rlnet.experiment.solve_job import solve_and_write
 from rlnet.report.summary import show_solution
 

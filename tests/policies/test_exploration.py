@@ -8,7 +8,8 @@ import torch
 from scipy.stats import chisquare
 
 from rlnet.config import ConfigError, ConstantConfig, EpisodesConfig, PiecewiseConfig, RampConfig, ScheduleConfig
-from rlnet.policies.exploration import Progress, count_bonus, epsilon_greedy, greedy, sample, scheduled, softmax
+from rlnet.policies.exploration import count_bonus, epsilon_greedy, greedy, sample, softmax
+from rlnet.policies.schedules import Progress, scheduled
 
 Q = torch.tensor([[1.0, 3.0, 3.0, -math.inf], [0.0, -1.0, -2.0, 5.0]])
 

@@ -2,7 +2,18 @@
 
 import numpy as np
 
+from rlnet.config import EnvConfig, register_environment
+from rlnet.envs.base import Environment, from_model
 from rlnet.mdp import FiniteMDP
+
+
+@register_environment("baird")
+class BairdConfig(EnvConfig):
+    """Baird's counterexample, S&B Example 11.1."""
+
+    def build(self) -> Environment:
+        """The seven states as a finite model, with Baird's features."""
+        return from_model(self.name, build_baird(), baird_features(), self.max_episode_steps)
 
 
 def build_baird() -> FiniteMDP:

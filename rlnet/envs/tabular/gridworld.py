@@ -3,12 +3,50 @@
 Built from whole arrays, one pass per direction: the number of cells decides the memory, not a Python loop.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from omegaconf import MISSING
 
-from rlnet.config import CellConfig, ConfigError, GridworldConfig, check_env, require
+from rlnet.config import ConfigError, EnvConfig, Settings, check_env, register_environment, require
+from rlnet.envs.base import Environment, from_model
 from rlnet.mdp import FiniteMDP
+
+
+@dataclass
+class CellConfig(Settings):
+    """What a letter of a gridworld map means."""
+
+    reward: float | None = None  # on entering the cell, in place of env.step_reward
+    wall: bool = False
+    start: bool = False  # episodes begin in one of the start cells, each equally likely
+    terminal: bool = False  # entering ends the episode
+    send_to: str | None = None  # entering moves the agent on, in the same step, to the one cell with this letter
+    jump_to: str | None = None  # every action taken here leads to the one cell with this letter
+    jump_reward: float = 0.0  # the reward of that jump
+
+
+@register_environment("gridworld")
+class GridworldConfig(EnvConfig):
+    """A map of characters: '#' wall, '.' free, 'S' start, 'G' goal; `cells` says what further letters mean."""
+
+    map: str = MISSING
+    cells: dict[str, CellConfig] = field(default_factory=dict)
+    step_reward: float = 0.0  # reward of every step, unless the entered cell has its own
+    bump_reward: float | None = None  # reward of a step off the map or into a wall; null: the same as step_reward
+    slip: float = 0.0  # probability of moving at a right angle to the chosen direction (half of it to each side)
+    wind: list[int] = field(default_factory=list)  # cells that a step from each column is blown upwards
+    diagonal: bool = False  # eight moves instead of four
+
+    def check(self) -> None:
+        """Raise ConfigError where a number is out of range."""
+        require(0 <= self.slip <= 1, "env.slip", self.slip, "must be a probability in [0, 1]")
+
+    def build(self) -> Environment:
+        """The map as a finite model; a cell's row and column are its features."""
+        mdp = build_gridworld(self)
+        return from_model(self.name, mdp, grid_features(mdp), self.max_episode_steps)
+
 
 # What a letter means before `env.cells` adds to it. A built-in letter keeps its nature: a goal stays terminal.
 BUILT_IN = {

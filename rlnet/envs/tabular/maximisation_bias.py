@@ -3,10 +3,34 @@
 import numpy as np
 import scipy  # its parts are loaded when they are first used
 
-from rlnet.config import MaximisationBiasConfig, check_env, require
+from rlnet.config import EnvConfig, check_env, register_environment, require
+from rlnet.envs.base import Environment, from_model
 from rlnet.mdp import FiniteMDP
 
 ATOMS = 101  # equally likely rewards that stand for a normal distribution; odd, so that the mean is one of them
+
+
+@register_environment("maximisation_bias")
+class MaximisationBiasConfig(EnvConfig):
+    """Two states, of which one has many actions with equal, noisy rewards: S&B Example 6.7."""
+
+    actions: int = 10  # of state B
+    mean: float = -0.1  # of their rewards
+    deviation: float = 1.0
+
+    def check(self) -> None:
+        """Raise ConfigError where a number is out of range."""
+        require(self.actions >= 2, "env.actions", self.actions, "must be at least 2")
+        require(self.deviation >= 0, "env.deviation", self.deviation, "must be at least 0")
+
+    def outcomes(self) -> dict[str, float]:
+        """At least one for each action."""
+        return {f"env.actions={self.actions}": float(self.actions)}
+
+    def build(self) -> Environment:
+        """The two states as a finite model."""
+        features = np.eye(2, dtype=np.float32)
+        return from_model(self.name, build_maximisation_bias(self), features, self.max_episode_steps)
 
 
 def build_maximisation_bias(config: MaximisationBiasConfig) -> FiniteMDP:

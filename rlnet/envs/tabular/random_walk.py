@@ -2,8 +2,35 @@
 
 import numpy as np
 
-from rlnet.config import RandomWalkConfig, check_env, require
+from rlnet.config import EnvConfig, check_env, register_environment, require
+from rlnet.envs.base import Environment, from_model
 from rlnet.mdp import FiniteMDP
+
+
+@register_environment("random_walk")
+class RandomWalkConfig(EnvConfig):
+    """States in a row with an exit at each end; actions left and right, of 1 to `jump` states, equally likely."""
+
+    length: int = 19
+    jump: int = 1
+    left_reward: float = -1.0
+    right_reward: float = 1.0
+    groups: int | None = None  # features: neighbours aggregated into so many groups; null: 10, or `length` if less
+
+    def check(self) -> None:
+        """Raise ConfigError where a number is out of range."""
+        require(self.length >= 1, "env.length", self.length, "must be at least 1")
+        require(1 <= self.jump <= self.length, "env.jump", self.jump, f"must be in [1, env.length={self.length}]")
+        allowed = f"must be in [1, env.length={self.length}], or null"
+        require(self.groups is None or 1 <= self.groups <= self.length, "env.groups", self.groups, allowed)
+
+    def outcomes(self) -> dict[str, float]:
+        """Each of the two actions leads from each state to `jump` others."""
+        return {f"env.length={self.length} env.jump={self.jump}": 2.0 * self.length * self.jump}
+
+    def build(self) -> Environment:
+        """The walk as a finite model; its groups of states are the features."""
+        return from_model(self.name, build_random_walk(self), group_features(self), self.max_episode_steps)
 
 
 def build_random_walk(config: RandomWalkConfig) -> FiniteMDP:

@@ -1,0 +1,43 @@
+"""What an environment is to the rest of the program, apart from being stepped."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rlnet.envs.adapter import GymnasiumSimulation
+from rlnet.envs.control.cartpole import CartPoleSimulation
+from rlnet.envs.simulate import OnDevice, TabularSimulation
+from rlnet.mdp import FiniteMDP
+
+Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
+
+
+@dataclass(frozen=True, eq=False)
+class Environment:
+    """What an environment is, apart from being stepped. S states, A actions of D components, F features."""
+
+    name: str
+    mdp: FiniteMDP | None = field(repr=False)  # the finite model, where there is one
+    n_actions: int | None  # A, where actions are discrete
+    action_bounds: tuple[np.ndarray, np.ndarray] | None  # lowest and highest, [D] float32 each, where they are real
+    n_states: int | None  # S, where observations are state indices
+    observation_shape: tuple[int, ...]  # of one observation: () for an index, else (F,)
+    features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
+    max_steps: int | None  # the time limit of an episode
+    _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
+    no_model: str = ""  # why there is no model, in one sentence, where one was looked for
+
+    def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
+        """M = len(seeds) members × N = `envs` environments, ready for `reset`; with tensors, or (None) with arrays."""
+        return self._build(seeds, envs, device)
+
+
+def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps: int | None) -> Environment:
+    """An environment that is simulated from its model; features [S, F] for linear networks, and a time limit."""
+
+    def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
+        return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
+
+    return Environment(name, mdp, mdp.n_actions, None, mdp.n_states, (), features, max_steps, build)

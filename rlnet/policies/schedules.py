@@ -1,0 +1,80 @@
+"""Schedules of ε, temperature, bonus or learning rate: pure functions of a member's progress."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rlnet.config import (
+    SCHEDULES,
+    ConstantConfig,
+    EpisodesConfig,
+    PiecewiseConfig,
+    RampConfig,
+    ScheduleConfig,
+    register_schedule,
+)
+
+
+class Progress(NamedTuple):
+    """How far each member is. Schedules are a few numbers for each member: numpy computes them, wherever it learns."""
+
+    done: np.ndarray  # float32 [M, 1], the share of its steps in [0, 1]
+    episodes: np.ndarray  # int64 [M, 1], episodes that it has finished
+
+
+@register_schedule("constant", ConstantConfig)
+def constant(config: ConstantConfig, progress: Progress) -> np.ndarray:
+    return np.zeros_like(progress.done) + config.value
+
+
+def _way(config: RampConfig, progress: Progress) -> np.ndarray:
+    """The share of the way from `start` to `end` that lies behind."""
+    return np.minimum(progress.done / config.fraction, 1.0)
+
+
+@register_schedule("linear", RampConfig)
+def linear(config: RampConfig, progress: Progress) -> np.ndarray:
+    return config.start + (config.end - config.start) * _way(config, progress)
+
+
+@register_schedule("exponential", RampConfig)
+def exponential(config: RampConfig, progress: Progress) -> np.ndarray:
+    return config.start * (config.end / config.start) ** _way(config, progress)
+
+
+@register_schedule("cosine", RampConfig)
+def cosine(config: RampConfig, progress: Progress) -> np.ndarray:
+    """Half a wave (Loshchilov & Hutter 2017, eq. 5): slow at both ends."""
+    return config.end + (config.start - config.end) * 0.5 * (1 + np.cos(np.pi * _way(config, progress)))
+
+
+@register_schedule("piecewise", PiecewiseConfig)
+def piecewise(config: PiecewiseConfig, progress: Progress) -> np.ndarray:
+    """In straight lines from point to point; before the first and after the last it stays."""
+    at, values = np.array(config.at), np.array(config.values)
+    # Between points k and k + 1 the line has gone `part` of the way.
+    length = np.maximum(at[1:] - at[:-1], 1e-12)
+    part = ((progress.done[..., None] - at[:-1]) / length).clip(0, 1)
+    return values[0] + (part * (values[1:] - values[:-1])).sum(-1)
+
+
+@register_schedule("episodes", EpisodesConfig)
+def episodes(config: EpisodesConfig, progress: Progress) -> np.ndarray:
+    """max(end, start·decay^k) after k finished episodes."""
+    return np.maximum(config.start * config.decay**progress.episodes, config.end)
+
+
+def scheduled(config: ScheduleConfig, progress: Progress) -> np.ndarray:
+    """The value of a schedule.
+
+    Args:
+        config: which schedule, and its numbers, or arrays [M, 1] of them.
+        progress: how far each member is.
+
+    Returns:
+        float32 [M, 1].
+
+    Raises:
+        ConfigError: there is no schedule of this name.
+    """
+    return SCHEDULES[config.name].function(config, progress).astype(np.float32)
