@@ -1,0 +1,125 @@
+"""rlnet from Python: train and read what was learned, in a script or a notebook."""
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from rlnet.commands.command_line import explain, opened
+from rlnet.config import CONFIGS, Config, ConfigError, import_plugins, register
+from rlnet.config.validation import from_hydra
+from rlnet.learning import training_loop
+from rlnet.learning.policy import Policy
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What `train` returns. M members, S states, A actions."""
+
+    config: Config
+    policy: Policy  # of the first member; `member(k)` gives that of another
+    log: dict[str, np.ndarray]  # every scalar of metrics.csv by name, [rows, M]; step among them; NaN where not computed
+    values: dict[str, np.ndarray] | None  # the arrays of values.npz, [M, S] and [M, S, A]; None without a finite model
+    comparison: dict[str, Any] | None  # the content of comparison.json; None without a finite model
+    folder: Path | None  # of the run, where one was asked for
+    _run: training_loop.Result = field(repr=False)
+
+    def member(self, number: int) -> Policy:
+        """The policy of one member, 0 .. M − 1."""
+        return Policy(self._run.run, number)
+
+    @property
+    def scalars(self) -> dict[str, np.ndarray]:
+        """The final numbers by name, [M] each."""
+        return self._run.scalars
+
+    def _repr_html_(self) -> str:
+        """A table of the final numbers, means over members, for notebooks."""
+        head = f"{self.config.algo.name} on {self.config.env.name}, γ = {self.config.gamma:g}"
+        said = (self.comparison or {}).get("verdict", "")
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{float(np.mean(x)):.5g}</td></tr>" for name, x in self.scalars.items()
+        )
+        return f"<p><b>{escape(head)}</b></p><p>{escape(str(said))}</p><table>{rows}</table>"
+
+
+def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
+    """The checked config that overrides of the command line, or keyword arguments, give.
+
+    Args:
+        overrides: such as "env=gridworld" or "algo.hyper.huber=1".
+        name: of the primary config: train, solve or audit.
+        settings: keys without a dot, such as steps=50_000.
+
+    Raises:
+        ConfigError: a key, a type or a value that cannot be used.
+    """
+    given = [*overrides, *(f"{key}={_written(value)}" for key, value in settings.items())]
+    wrong = [item for item in given if not isinstance(item, str) or "=" not in item]
+    if wrong:
+        raise ConfigError(f"{wrong[0]}: must be KEY=VALUE")
+    register()
+    for item in given:
+        if item.startswith("plugins="):
+            import_plugins(item.removeprefix("plugins=").strip("[]").split(","))
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
+            return from_hydra(compose(name, overrides=opened(given)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, given)) from error
+
+
+def _written(value: Any) -> str:
+    """A value as the command line writes it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def train(*overrides: str, folder: Path | str | None = None, **settings: Any) -> TrainingResult:
+    """Train as `rlnet train` does, and return what was learned.
+
+    Args:
+        overrides: such as "env=gridworld", "algo=dqn".
+        folder: where to leave the files of the run; None: nowhere.
+        settings: keys without a dot, such as steps=50_000, seeds=4.
+
+    Raises:
+        ConfigError: a key, a type or a value that cannot be used, or a folder that holds a run.
+        RunFailed: the run began and could not be finished.
+    """
+    config = composed(*overrides, **settings)
+    if folder is not None:
+        return _trained(config, Path(folder), keep=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        return _trained(config, Path(temporary) / "run", keep=False)
+
+
+def _trained(config: Config, folder: Path, keep: bool) -> TrainingResult:
+    result = training_loop.train(config, folder)
+    values = folder / "values.npz"
+    comparison = folder / "comparison.json"
+    return TrainingResult(
+        config=config,
+        policy=Policy(result.run),
+        log=_read_log(folder / "metrics.csv", len(config.member_seeds)),
+        values=dict(np.load(values)) if values.exists() else None,
+        comparison=json.loads(comparison.read_text(encoding="utf-8")) if comparison.exists() else None,
+        folder=folder if keep else None,
+        _run=result,
+    )
+
+
+def _read_log(path: Path, members: int) -> dict[str, np.ndarray]:
+    """The columns of metrics.csv as [rows, M]; empty cells are NaN."""
+    columns = np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" ", ndmin=1)
+    return {name: columns[name].reshape(-1, members) for name in columns.dtype.names if name not in ("member", "seed")}
