@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "ConfigError",
+    "EnvConfig",
+    "FiniteMDP",
+    "RunFailed",
+    "Solution",
+    "TrainingResult",
+    "evaluate",
+    "make",
+    "preset",
+    "register_algorithm",
+    "register_environment",
+    "register_schedule",
+    "score",
+    "solve",
+    "train",
+]
+
 _HOME = {
     "ConfigError": "rlnet.config",
     "EnvConfig": "rlnet.config",
@@ -36,7 +54,6 @@ _HOME = {
     "solve": "rlnet.mdp",
     "train": "rlnet.commands.api",
 }
-__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
