@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlnet.commands.api import TrainingResult, train
     from rlnet.compare import score
-    from rlnet.config import ConfigError, EnvConfig, RunFailed
-    from rlnet.config import register_algorithm, register_environment, register_schedule
+    from rlnet.config import (
+        ConfigError,
+        EnvConfig,
+        RunFailed,
+        register_algorithm,
+        register_environment,
+        register_schedule,
+    )
     from rlnet.envs import make, preset
     from rlnet.mdp import FiniteMDP, Solution, evaluate, solve
 

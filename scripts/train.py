@@ -9,9 +9,9 @@ from rlnet.config import Config
 
 def job(config: Config, folder: Path) -> None:
     """One run: train, write its page, then show what was learned beside the truth."""
-    from rlnet.learning.training_loop import run
+    from rlnet.learning.training_loop import train
 
-    files = run(config, folder).files
+    files = train(config, folder).files
     # Loaded now, so that the first update need not wait for it.
     from rlnet.report.page import write_page
     from rlnet.report.summary import show_run

@@ -12,7 +12,7 @@ from rlnet.config.validation import from_hydra
 from rlnet.data.rollout import Observation, Rollout
 from rlnet.envs.make import from_model
 from rlnet.experiment.problem import assemble, build
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 from rlnet.learning.updates import learn
 from rlnet.mdp import FiniteMDP
 
@@ -27,29 +27,29 @@ def composed(*overrides: str, name: str = "train") -> Config:
         return from_hydra(compose(name, overrides=opened(overrides)))
 
 
-def make_run(*overrides: str) -> Run:
+def make_run(*overrides: str) -> TrainingState:
     """The state of a run before its first update."""
     torch.set_num_threads(1)
     config = composed(*overrides)
-    return Run(config, build(config))
+    return TrainingState(config, build(config))
 
 
-def run_on(mdp: FiniteMDP, *overrides: str, max_steps: int | None = None) -> Run:
+def run_on(mdp: FiniteMDP, *overrides: str, max_steps: int | None = None) -> TrainingState:
     """`make_run` on a model of one's own; features are one-hot."""
     torch.set_num_threads(1)
     config = composed("env=random_walk", *overrides)
     environment = from_model("model", mdp, np.eye(mdp.n_states, dtype=np.float32), max_steps)
-    return Run(config, assemble(config, environment))
+    return TrainingState(config, assemble(config, environment))
 
 
-def finish(run: Run) -> Run:
+def finish(run: TrainingState) -> TrainingState:
     """All the steps that are left."""
     while int(run.steps.min()) < run.config.steps:
         update(run)
     return run
 
 
-def update(run: Run, times: int = 1) -> Rollout:
+def update(run: TrainingState, times: int = 1) -> Rollout:
     """Collect and learn, as the loop of `rlnet.learning.training_loop` does; the last rollout."""
     for _ in range(times):
         rollout = run.collect()
@@ -57,7 +57,7 @@ def update(run: Run, times: int = 1) -> Rollout:
     return rollout
 
 
-def trained(*overrides: str) -> Run:
+def trained(*overrides: str) -> TrainingState:
     """A run after all its steps."""
     return finish(make_run(*overrides))
 

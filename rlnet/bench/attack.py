@@ -26,7 +26,7 @@ from rlnet.commands.command_line import opened
 from rlnet.config import register
 from rlnet.config.validation import from_hydra
 from rlnet.experiment.checkpoints import NEWEST, checkpoints, read_checkpoint
-from rlnet.learning.training_loop import run
+from rlnet.learning.training_loop import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -118,7 +118,7 @@ def _run(options: tuple[str, ...], folder: Path) -> None:
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = compose("train", opened([*options, *cadence, "compare_share=1", *more]))
-    run(from_hydra(composed), folder)
+    train(from_hydra(composed), folder)
 
 
 def differences(one: Path, other: Path) -> list[str]:

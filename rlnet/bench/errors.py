@@ -40,14 +40,14 @@ def reach(configs: Path, algo: str, env: str, seeds: int, steps: int | None = No
     from rlnet.config import ConfigError
     from rlnet.experiment.problem import build
     from rlnet.learning.resources import set_threads
-    from rlnet.learning.training_state import Run
+    from rlnet.learning.training_state import TrainingState
     from rlnet.learning.updates import learn
 
     began = time.perf_counter()
     try:
         length = [] if steps is None else [f"steps={steps}"]
         config = _composed(configs, algo, f"env={env}", f"seeds={seeds}", "threads=1", *length)
-        state = Run(config, build(config))
+        state = TrainingState(config, build(config))
         set_threads(state)
     except ConfigError as error:
         return Reached(algo, env, refused=str(error))

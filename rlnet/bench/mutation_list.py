@@ -10,6 +10,7 @@ EXPLORE, LEARNER, REPLAY, PPO = (
     "rlnet/algos/ppo.py",
 )
 SARSA, REINFORCE, DERIVATIVES = "rlnet/algos/sarsa.py", "rlnet/algos/reinforce.py", "rlnet/numerics/loss_derivatives.py"
+MANUAL, OFF_POLICY_TESTS = "rlnet/learning/manual_gradients.py", "tests/algos/test_returns_off_policy.py"
 ACTING = "rlnet/learning/acting.py"  # what explore.py says, again in numpy
 
 
@@ -82,7 +83,7 @@ MUTATIONS = (
     Mutation(
         "n-step: one reward too many before the bootstrap",
         ((RETURNS, "left, length = min(n, len(reward)) - 1, 1", "left, length = min(n, len(reward)), 1"),),
-        checked_by("tests/algos/test_returns_off_policy.py", "n_step_is_the_bellman_operator", "n_step_returns_against"),
+        checked_by(OFF_POLICY_TESTS, "n_step_is_the_bellman_operator", "n_step_returns_against"),
         on("random_walk", "n_step_td", 20_000),
     ),
     Mutation(
@@ -94,7 +95,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the values of all actions pulled towards the target, not that of the action taken",
-        (("rlnet/learning/manual_gradients.py", "slope[place] = -missed[-1].ravel()", "slope -= missed[-1].reshape(-1, 1)"),),
+        ((MANUAL, "slope[place] = -missed[-1].ravel()", "slope -= missed[-1].reshape(-1, 1)"),),
         STEP,
         Q,
     ),

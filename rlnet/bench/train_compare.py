@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlnet.bench.peers.rlnet_run import composed
-from rlnet.learning.training_loop import run
+from rlnet.learning.training_loop import train
 
 SHAPE = (20, 25)
 
@@ -22,7 +22,7 @@ def main() -> None:
     values = {name: value for name, value in vars(config).items() if name != "env"}
     config = type(config)(env=replace(config.env, map=room, cells={}), **values)
     with tempfile.TemporaryDirectory() as folder:
-        run(config, Path(folder) / "run")
+        train(config, Path(folder) / "run")
         with (Path(folder) / "run" / "metrics.csv").open(newline="", encoding="utf-8") as file:
             last = list(csv.DictReader(file))[-1]
     states = SHAPE[0] * SHAPE[1]

@@ -26,7 +26,9 @@ class TrainingResult:
 
     config: Config
     policy: Policy  # of the first member; `member(k)` gives that of another
-    log: dict[str, np.ndarray]  # every scalar of metrics.csv by name, [rows, M]; step among them; NaN where not computed
+    log: dict[
+        str, np.ndarray
+    ]  # every scalar of metrics.csv by name, [rows, M]; step among them; NaN where not computed
     values: dict[str, np.ndarray] | None  # the arrays of values.npz, [M, S] and [M, S, A]; None without a finite model
     comparison: dict[str, Any] | None  # the content of comparison.json; None without a finite model
     folder: Path | None  # of the run, where one was asked for

@@ -1,7 +1,8 @@
 """The structured configs: what can be set, and of which type.
 
-The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types; `rlnet.config.validation`
-checks ranges and hands out objects whose attributes can be set only once. A number that decides no shape is marked
+The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types. The ranges are
+checked by `rlnet.config.validation`, which returns objects whose attributes can be set only once.
+A number that decides no shape is marked
 `PER_MEMBER`: it travels as a tensor [M, 1], one number for each member of a population.
 """
 

@@ -46,7 +46,7 @@ class Config(Settings):
     threads: int | None = (
         None  # of torch, at most the cores there are; null: what the work repays, see rlnet.learning.resources
     )
-    # That share out the members of a population; null: what the work repays, at most the cores, see rlnet.learning.resources.
+    # Worker processes for the members of a population; null: chosen from the workload (rlnet.learning.resources).
     processes: int | None = None
     # torch.compile of the loss, ten seconds or more at first. Then on one core (64×64 network, batch 128) a step of one
     # PPO member took 0.92 ms in place of 1.25; of one DQN member 0.81 in place of 0.64, of 16 of them 5.5 in place

@@ -236,8 +236,8 @@ def from_stored(path: Path, trust: bool = False) -> Config:
 
     Args:
         path: of the file.
-        trust: whether the config may have code run: see `rlnet.config.trust`. It becomes the `trust` of the config, whatever
-            the file says.
+        trust: whether the config may have code run: see `rlnet.config.trust`. It becomes the `trust` of the config,
+            whatever the file says.
 
     Raises:
         ConfigError: there is no such file, it is not the config of a run, or it needs to be trusted.

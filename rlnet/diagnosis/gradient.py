@@ -13,11 +13,11 @@ from rlnet.algos.algorithm import PI, by_policy
 from rlnet.data.rollout import Observation
 from rlnet.diagnosis.blame import discounted_visits
 from rlnet.diagnosis.targets import NotDefined
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import evaluate
 
 
-def exact_gradient(run: Run, policies: np.ndarray, members: Sequence[int]) -> Tensor:
+def exact_gradient(run: TrainingState, policies: np.ndarray, members: Sequence[int]) -> Tensor:
     """∇J by the policy networks of some members, whose π are the rows of [K, S, A]: [K, P]."""
     problem, learner = run.problem, run.learner
     mdp, chosen = problem.environment.mdp, list(members)
@@ -34,12 +34,12 @@ def exact_gradient(run: Run, policies: np.ndarray, members: Sequence[int]) -> Te
     return _of_policy(run, grad)[chosen].double()
 
 
-def _of_policy(run: Run, grad: Tensor) -> Tensor:
+def _of_policy(run: TrainingState, grad: Tensor) -> Tensor:
     """The part of a gradient [M, P] that belongs to the policy network."""
     return torch.cat([x.flatten(1) for x in run.learner.layout.unpack(grad)[PI].values()], dim=1)
 
 
-def sampled_gradients(run: Run, batches: int) -> Tensor:
+def sampled_gradients(run: TrainingState, batches: int) -> Tensor:
     """What one update would follow, without entropy bonus, from so many rollouts of the same policy: [B, M, P].
 
     The networks stay as they are. The gradient is that of −loss, before any clipping or optimiser.
@@ -61,7 +61,7 @@ def sampled_gradients(run: Run, batches: int) -> Tensor:
 
 
 def compare_gradients(
-    run: Run, policies: np.ndarray, members: Sequence[int], batches: int = 50
+    run: TrainingState, policies: np.ndarray, members: Sequence[int], batches: int = 50
 ) -> dict[str, np.ndarray]:
     """How well an update's direction is that of ∇J, for K members with the policies [K, S, A]: [K] each.
 

@@ -15,7 +15,7 @@ from rlnet.diagnosis.targets import NotDefined
 from rlnet.experiment.checkpoints import NEWEST, read_checkpoint
 from rlnet.experiment.comparison_files import Rescored, rescore
 from rlnet.experiment.run_files import jsonable, write_json
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 
 MOST_MEMBERS = 4  # of a population are diagnosed: the first of each context, or the first ones
 MOST_STATES = 10  # that carry the regret are listed
@@ -97,12 +97,12 @@ def _or_why(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"not_defined": str(why)}
 
 
-def _restored(folder: Path, result: Rescored) -> Run:
+def _restored(folder: Path, result: Rescored) -> TrainingState:
     """The run with the parameters of its end."""
     path = folder / NEWEST
     if not path.is_file():
         raise ConfigError(f"{folder}: holds no {NEWEST}, which has the learned parameters")
-    run = Run(result.config, result.problem)
+    run = TrainingState(result.config, result.problem)
     try:
         run.load_state_dict(read_checkpoint(path, result.config.device), result.config.trust)
     except ConfigError:

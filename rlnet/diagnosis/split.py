@@ -18,7 +18,7 @@ from rlnet.compare import judge_policy
 from rlnet.config.population import alone
 from rlnet.diagnosis.classes import class_of
 from rlnet.diagnosis.targets import NotDefined, Units, data_weights, target_of, units_of
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 
 APPROXIMATION, DISTRIBUTION, BOOTSTRAPPING, REST = "approximation", "distribution", "bootstrapping", "sampling"
 UNSPLIT = "everything else"  # instead of the last three, where the target of the algorithm has no operator
@@ -48,7 +48,7 @@ class Split:
             return {name: (self.weights * x * self.error).sum(1) / square for name, x in self.parts.items()}
 
 
-def split(run: Run, values: dict[str, np.ndarray], members: Sequence[int]) -> Split:
+def split(run: TrainingState, values: dict[str, np.ndarray], members: Sequence[int]) -> Split:
     """Split the error of some members.
 
     Args:

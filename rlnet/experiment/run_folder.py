@@ -84,7 +84,7 @@ def keep_settings(folder: Path, config: Mapping[str, Any], began: int = 0) -> No
         own = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith("resume=")]
         _write(stored / "overrides.yaml", own)
     command = (
-        shlex.join(["python", *sys.orig_argv[1:]]) if typed else "rlnet.learning.training_loop.run(config, folder)"
+        shlex.join(["python", *sys.orig_argv[1:]]) if typed else "rlnet.learning.training_loop.train(config, folder)"
     )
     _write(stored / "commands.yaml", [*commands(folder), {"command": command, "step": began}])
 

@@ -74,7 +74,7 @@ class Policy:
             return self._own(self._state.problem.context.v(self._state.learner.params, seen), single)
 
     def q(self, obs: np.ndarray | int, mask: np.ndarray | None = None) -> np.ndarray:
-        """Q(s, ·): float32 [..., A], −inf where unavailable. ValueError where there are no values of discrete actions."""
+        """Q(s, ·): float32 [..., A], −inf where unavailable. ValueError where no such values are learned."""
         problem = self._state.problem
         if Q not in problem.algorithm.roles or problem.environment.n_actions is None:
             raise ValueError(f"algo={self._state.config.algo.name} learns no values of discrete actions; ask value")

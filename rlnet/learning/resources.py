@@ -7,7 +7,7 @@ to a second thread than it saves: 0.99 with one member, 1.2 with 16, 1.4 with 64
 same cores, waiting for each other makes two threads 3 to 50 times slower. So the work of an update must be clearly
 worth it. Exact dynamic programming splits its sweeps by itself (`rlnet.mdp.solvers.compiled.sweeps`).
 
-Members in two processes gave 1.56 (DQN) to 1.87 (PPO) times the steps of one, with 64 of them (`rlnet.learning.workers`).
+Members in two processes (`rlnet.learning.workers`) gave 1.56 (DQN) to 1.87 (PPO) times the steps of one, 64 members.
 
 numpy's OpenBLAS always gets one: with two, products as small as those of a 64×64 network were five times slower.
 
@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from rlnet.config import EpochsConfig, ReplayConfig, require
 from rlnet.config.population import most_parts
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 
 PAUSE_HARD = 2  # omp_pause_hard: the threads end
 PER_THREAD = 2**24  # multiply-adds of one update that repay a thread: 16 million, about a millisecond
@@ -39,7 +39,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def work(run: Run) -> int:
+def work(run: TrainingState) -> int:
     """Multiply-adds of a forward pass of one update: members × rows × parameters, as if each met every row."""
     algo = run.config.algo
     if isinstance(algo, ReplayConfig):
@@ -51,7 +51,7 @@ def work(run: Run) -> int:
     return len(run.steps) * rows * run.learner.layout.size
 
 
-def set_threads(run: Run, processes: int = 1) -> int:
+def set_threads(run: TrainingState, processes: int = 1) -> int:
     """Give torch the threads of the config, or by default one for each `PER_THREAD` of its work; never more than cores.
 
     Where OMP_NUM_THREADS is set, the default keeps to it. From here on this thread, and those that it starts, take
@@ -93,7 +93,7 @@ def _allowed(most: int) -> int:
     return min(most, int(said)) if said.isdigit() else most
 
 
-def processes(run: Run) -> int:
+def processes(run: TrainingState) -> int:
     """How many processes the members of a run are shared out among: those of the config, or what the work repays.
 
     Raises:
@@ -115,7 +115,7 @@ def processes(run: Run) -> int:
     return wanted
 
 
-def _why_not(run: Run) -> str | None:
+def _why_not(run: TrainingState) -> str | None:
     """What stands against several processes."""
     if run.config.device != "cpu":
         return f"device={run.config.device} is not shared between processes"

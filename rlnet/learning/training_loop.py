@@ -23,7 +23,7 @@ from rlnet.experiment.run_files import Record, rows_until, write_arrays, write_j
 from rlnet.experiment.run_folder import STORED, claimed, keep_settings, shown
 from rlnet.learning.interrupts import Interrupted, described, put_off
 from rlnet.learning.resources import processes, set_threads
-from rlnet.learning.training_state import Run, same_settings
+from rlnet.learning.training_state import TrainingState, same_settings
 from rlnet.learning.triggers import Cadence, Capped
 from rlnet.learning.workers import Shares
 from rlnet.report.live import progress
@@ -44,7 +44,7 @@ class DivergedError(RunFailed):
 class Result:
     """What a run ends with."""
 
-    run: Run
+    run: TrainingState
     tables: Tables | None  # None without a finite model, like the comparison
     comparison: Comparison | None
     scalars: dict[str, np.ndarray]  # the last row of the log, [M] each
@@ -60,7 +60,7 @@ class Judgement:
     comparison: Comparison
 
 
-def run(config: Config, folder: Path) -> Result:
+def train(config: Config, folder: Path) -> Result:
     """Train, and leave the record of it in a folder.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 are obeyed between two updates, with a checkpoint.
@@ -78,7 +78,7 @@ def run(config: Config, folder: Path) -> Result:
     here = source is not None and source.resolve() == folder.resolve()
     if source is not None and not (source / STORED / "config.yaml").is_file():
         raise ConfigError(f"resume={source}: must be the folder of a run; it holds no {STORED}/config.yaml")
-    state = Run(config, build(config))
+    state = TrainingState(config, build(config))
     _warn_idle(config)
     set_threads(state)
     count = processes(state)
@@ -109,7 +109,7 @@ class Past:
     newest: bool  # whether the checkpoint is the newest one
 
 
-def _restored(state: Run, source: Path) -> Past | None:
+def _restored(state: TrainingState, source: Path) -> Past | None:
     """Bring a run to where the newest sound checkpoint of a folder is; None where there was none yet.
 
     Raises:
@@ -139,7 +139,7 @@ def _restored(state: Run, source: Path) -> Past | None:
     return None
 
 
-def _check_steps(state: Run, source: Path | None) -> None:
+def _check_steps(state: TrainingState, source: Path | None) -> None:
     """Refuse fewer steps than were done; say so where no more are asked for."""
     done, steps = int(state.steps.min()), state.config.steps
     if source is None or done < steps:
@@ -168,7 +168,7 @@ def _warn_idle(config: Config) -> None:
         _log.warning("optimizer.learning_rate=0%s: nothing is learned; the scores are those of the first values", some)
 
 
-def _judged(state: Run) -> Judgement | None:
+def _judged(state: TrainingState) -> Judgement | None:
     if state.problem.solutions is None:
         return None
     return Judgement(int(state.steps.max()), *state.compare())
@@ -260,7 +260,7 @@ def _shown(row: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {short: float(values.mean()) for short, values in finite.items() if len(values)}
 
 
-def _report_diverged(state: Run) -> None:
+def _report_diverged(state: TrainingState) -> None:
     """Warn of members that the learner has frozen.
 
     Raises:
@@ -279,7 +279,7 @@ def _report_diverged(state: Run) -> None:
         _log.warning("%s; it stays at the parameters before, and the others go on; %s", sentence, advice)
 
 
-def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray], first: Judgement | None) -> Result:
+def _finish(state: TrainingState, record: Record, scalars: dict[str, np.ndarray], first: Judgement | None) -> Result:
     """The final comparison, the pictures (of the beginning too: matplotlib takes a second to begin) and settings."""
     config, folder = state.config, record.folder
     complete = scalars.get("loss/complete_returns", np.ones(1))
@@ -307,7 +307,7 @@ def _finish(state: Run, record: Record, scalars: dict[str, np.ndarray], first: J
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 
 
-def _picture(state: Run, record: Record, judgement: Judgement, drawn: Mapping[str, Any]) -> "Figure":
+def _picture(state: TrainingState, record: Record, judgement: Judgement, drawn: Mapping[str, Any]) -> "Figure":
     """Learned values, exact values and the error of the member that is drawn everywhere, to TensorBoard."""
     from rlnet.report.figures import image_array, values_figure
     from rlnet.report.panels import learned_and_exact

@@ -44,7 +44,7 @@ RESUMABLE = (
 )
 
 
-class Run:
+class TrainingState:
     """The state of a run between two updates.
 
     Args:

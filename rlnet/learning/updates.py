@@ -9,10 +9,10 @@ from torch import Tensor
 from rlnet.algos.algorithm import Hyper
 from rlnet.config import EpochsConfig, require
 from rlnet.data.rollout import Rollout, minibatches, rows_in_order
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 
 
-def learn(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
+def learn(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
     """Take the optimiser steps that a rollout is worth: on itself, on its minibatches, or on what replay holds.
 
     Returns:
@@ -31,7 +31,7 @@ def learn(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
     return metrics
 
 
-def _learn_from_rollout(state: Run, rollout: Rollout, hyper: Hyper) -> Callable[[], dict[str, Tensor]]:
+def _learn_from_rollout(state: TrainingState, rollout: Rollout, hyper: Hyper) -> Callable[[], dict[str, Tensor]]:
     algorithm, learner, algo, rate = state.problem.algorithm, state.learner, state.config.algo, state.learning_rate
     if algorithm.update.row_by_row:
         steps = [learner.step(row, hyper, rate) for row in rows_in_order(rollout, algorithm.data.lookback)]
@@ -47,7 +47,7 @@ def _learn_from_rollout(state: Run, rollout: Rollout, hyper: Hyper) -> Callable[
     return lambda: {name: value for name, value in step.metrics.items() if name != "stop"}
 
 
-def _epochs(state: Run, rollout: Rollout, algo: EpochsConfig) -> Iterator[Rollout]:
+def _epochs(state: TrainingState, rollout: Rollout, algo: EpochsConfig) -> Iterator[Rollout]:
     """The minibatches of all epochs."""
     if algo.minibatches == 1:  # all rows, whose order does not matter
         yield from repeat(next(minibatches(rollout, None, 1)), algo.epochs)
@@ -62,7 +62,7 @@ def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([metrics[name] for metrics in steps]).nanmean(0) for name in (steps or [{}])[0]}
 
 
-def _learn_from_replay(state: Run, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
+def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
     learner, replay, algo = state.learner, state.replay, state.algo
     replay.add(rollout)
     state.count(rollout)

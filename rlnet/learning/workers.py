@@ -1,8 +1,8 @@
 """A population at work in one process, or its members shared out among several.
 
 Members depend on nothing but themselves, so a share of them may learn anywhere. Each share is a population of its own,
-a whole `Run`, in a process that is forked once the problem is built and solved. All shares take the same number of
-updates between two looks: what comes together from them is what one process would have, counters included.
+a whole `TrainingState`, in a process that is forked once the problem is built and solved. All shares take the same
+number of updates between two looks: what comes together from them is what one process would have, counters included.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ from rlnet.config import Config, RunFailed
 from rlnet.config.population import joined, part_of, split
 from rlnet.learning.interrupts import ignored_by_children
 from rlnet.learning.resources import before_fork, set_threads
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 from rlnet.learning.updates import learn
 
 # The name in the log of what an exploration's schedule gives.
@@ -38,7 +38,7 @@ TURN = 0.5  # seconds of updates between two moments at which a run can be inter
 class Share:
     """Members that learn together in one process, and what they are asked."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrainingState) -> None:
         self.run = run
         self._metrics: Callable[[], Mapping[str, Tensor]] = dict
 
@@ -68,7 +68,7 @@ class Share:
         return self.run.compare()[1].scalars
 
     def state(self) -> dict[str, Any]:
-        """`Run.state_dict` without the config."""
+        """`TrainingState.state_dict` without the config."""
         return {name: part for name, part in self.run.state_dict().items() if name != "config"}
 
 
@@ -81,7 +81,7 @@ class Shares:
         processes: 1, or at most what `rlnet.learning.resources.processes` allows.
     """
 
-    def __init__(self, run: Run, processes: int = 1) -> None:
+    def __init__(self, run: TrainingState, processes: int = 1) -> None:
         self.run = run
         self._alone = Share(run) if processes == 1 else None
         self._members, self._others = [range(len(run.steps))], []
@@ -116,7 +116,7 @@ class Shares:
         return self._ask("scores")
 
     def state_dict(self) -> dict[str, Any]:
-        """`Run.state_dict` of all members as they are now."""
+        """`TrainingState.state_dict` of all members as they are now."""
         if self._alone is not None:
             return self.run.state_dict()
         return {**self._ask("state"), "diverged": self.run.diverged, "config": asdict(self.run.config)}
@@ -195,7 +195,7 @@ class _Process:
 
 
 def _serve(
-    run: Run,
+    run: TrainingState,
     config: Config,
     members: list[int],
     processes: int,
@@ -222,7 +222,7 @@ def _serve(
             return
         try:
             if share is None:
-                share = Share(Run(config, run.problem.of(members)))
+                share = Share(TrainingState(config, run.problem.of(members)))
                 set_threads(share.run, processes)
                 if state is not None:
                     share.run.load_state_dict({**part_of(state, members), "config": asdict(config)})

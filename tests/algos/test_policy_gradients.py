@@ -17,7 +17,7 @@ from rlnet.algos.loss_terms import following_values
 from rlnet.algos.ppo import clipped_value
 from rlnet.algos.returns import boundaries, n_step_return
 from rlnet.data.collector import Collector
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import FiniteMDP, evaluate
 
 GAMMA, MEMBERS, LONG = 0.85, 100, 120  # after LONG steps γ^t is 3e-9
@@ -97,7 +97,7 @@ def sampled_gradients(
     return (run.learner.theta - before)[:, :count].double().view(MEMBERS, *logits.shape)
 
 
-def whole_episodes(run: Run, steps: int) -> Collector:
+def whole_episodes(run: TrainingState, steps: int) -> Collector:
     """One episode per environment and rollout, cut after so many steps: a loss is then a sum over an episode."""
     config, problem = run.config, run.problem
     simulation = problem.environment.simulate(config.member_seeds, config.algo.envs)

@@ -7,7 +7,7 @@ from support import finish, make_run, update
 
 from rlnet.data.collector import Collector
 from rlnet.envs.simulate import Step
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 from rlnet.numerics.loss_derivatives import held
 from rlnet.policies.distributions import Gaussian
 
@@ -29,7 +29,7 @@ class Bandit:
         return Step(self.obs, reward, self.yes, ~self.yes, self.yes, self.obs)
 
 
-def bandit_run(algo: str, *more: str, low=(-1.0,), high=(1.0,), best=(0.5,), scale=1.0, offset=0.0) -> Run:
+def bandit_run(algo: str, *more: str, low=(-1.0,), high=(1.0,), best=(0.5,), scale=1.0, offset=0.0) -> TrainingState:
     bounds = [
         "env=lqr",
         "+env.kwargs.a=[[0.0]]",
@@ -47,7 +47,7 @@ def bandit_run(algo: str, *more: str, low=(-1.0,), high=(1.0,), best=(0.5,), sca
     return run
 
 
-def missed(run: Run, best) -> torch.Tensor:
+def missed(run: TrainingState, best) -> torch.Tensor:
     """How far the mean action of each member is from the best one, in half widths of the range: [M]."""
     with torch.no_grad():
         actions = run.problem.setting.actions

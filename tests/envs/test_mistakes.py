@@ -9,7 +9,7 @@ import wrong_environments
 from support import composed, make_run, update
 
 from rlnet.config import RunFailed
-from rlnet.learning.training_loop import run
+from rlnet.learning.training_loop import train
 
 # By mistake, what is said of it in an environment by itself.
 SAID = {
@@ -92,7 +92,7 @@ def test_a_run_that_an_environment_ends_leaves_whole_files(processes, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(RunFailed) as failed:
-        run(config, folder)
+        train(config, folder)
     sentence = "env.id=Wrong-v0: its step raised ValueError: 5 % of it is broken (in step 120 of seed 4)"
     assert str(failed.value) == sentence
     with (folder / "metrics.csv").open(newline="") as file:
@@ -103,4 +103,4 @@ def test_a_run_that_an_environment_ends_leaves_whole_files(processes, tmp_path):
     resumed = composed(*options("", "sync", *more, "env.kwargs.at=120", "env.kwargs.mistake=raise", f"resume={folder}"))
     (tmp_path / "again").mkdir()
     with pytest.raises(RunFailed, match=re.escape("(in step 120 of seed 4)")):
-        run(resumed, tmp_path / "again")
+        train(resumed, tmp_path / "again")

@@ -12,7 +12,7 @@ from rlnet.compare import Truth
 from rlnet.compare.mishaps import FACTOR, Mishap, largest_value, out_of_range
 from rlnet.compare.names import OF_CONTROL
 from rlnet.compare.population import Population, each_verdict, overall_verdict
-from rlnet.learning.training_loop import run
+from rlnet.learning.training_loop import train
 from rlnet.mdp import FiniteMDP, solve
 from rlnet.numerics.statistics import ranking
 from rlnet.report.finished import read_run
@@ -152,7 +152,7 @@ def test_the_ranking_declares_a_winner_among_equals_at_most_as_often_as_it_says(
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predicted") / "run"
-    run(composed("env=sutton4x4", "algo=td0", "seeds=3", "steps=1500", "compare_every=500", "log_every=500"), folder)
+    train(composed("env=sutton4x4", "algo=td0", "seeds=3", "steps=1500", "compare_every=500", "log_every=500"), folder)
     return folder
 
 
@@ -188,14 +188,14 @@ def test_one_member_is_drawn_everywhere_and_named(predicted, capsys):
 def test_off_policy_td_that_diverges_on_bairds_counterexample_is_told(tmp_path):
     options = ("env=baird", "algo=td0", "network=linear", "algo.behaviour=[6,1]", "optimizer=sgd", "steps=4000")
     weights = ("network.weights=[1,1,1,1,1,1,10,1]", "network.bias=false", "optimizer.learning_rate=0.2")
-    run(composed(*options, *weights, "algo.policy=[0,1]"), tmp_path / "run")
+    train(composed(*options, *weights, "algo.policy=[0,1]"), tmp_path / "run")
     document = json.loads((tmp_path / "run" / "comparison.json").read_text())
     assert document["verdict"].startswith("The learner diverged: learned values reach")
     assert document["members"][0]["diverged"] == 4000
 
 
 def test_a_learning_rate_of_zero_is_said(tmp_path, caplog):
-    run(composed("env=random_walk", "optimizer.learning_rate=0", "steps=320", "log_every=160"), tmp_path / "run")
+    train(composed("env=random_walk", "optimizer.learning_rate=0", "steps=320", "log_every=160"), tmp_path / "run")
     assert "optimizer.learning_rate=0: nothing is learned" in caplog.text
     document = json.loads((tmp_path / "run" / "comparison.json").read_text())
     assert document["verdict"].startswith("The learner learned nothing: the learning rate is 0.")

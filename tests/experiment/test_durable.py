@@ -19,8 +19,8 @@ from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, 
 from rlnet.experiment.run_folder import claimed, commands
 from rlnet.learning import training_loop
 from rlnet.learning.interrupts import Interrupted
-from rlnet.learning.training_loop import run
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_loop import train
+from rlnet.learning.training_state import TrainingState
 
 SMALL = ("env=random_walk", "gamma=0.9", "algo.envs=4", "steps=2000", "log_every=400", "compare_every=800")
 SMALL += ("checkpoint_every=600",)
@@ -51,7 +51,7 @@ def assert_equal_runs(ours, theirs):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("durable") / "run"
-    run(composed(*SMALL), folder)
+    train(composed(*SMALL), folder)
     return folder
 
 
@@ -61,7 +61,7 @@ def copy_of(folder, to):
 
 
 def resumed(folder, *more):
-    return run(composed(*SMALL, *more, f"resume={folder}"), folder)
+    return train(composed(*SMALL, *more, f"resume={folder}"), folder)
 
 
 class Killed(BaseException):
@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, time
 
     monkeypatch.setattr(owner, name, dies)
     with pytest.raises(Killed):
-        run(composed(*SMALL), tmp_path / "run")
+        train(composed(*SMALL), tmp_path / "run")
     monkeypatch.setattr(owner, name, was)
     with (tmp_path / "run" / "metrics.csv").open("a") as file:
         file.write("1999,0,0,half a ro")  # what was being written
@@ -101,7 +101,7 @@ def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, time
 def test_rows_of_members_with_different_numbers_of_steps_stay_with_them(tmp_path, monkeypatch):
     options = ("env=random_walk", "algo=mc_control", "algo.rollout=30", "vary.gamma=[0.8,0.9]", "seeds=2", "steps=600")
     options += ("algo.envs=2", "log_every=60", "compare_every=120", "checkpoint_every=200")
-    whole = run(composed(*options), tmp_path / "whole").run
+    whole = train(composed(*options), tmp_path / "whole").run
     assert len(set(whole.steps.tolist())) > 1
     write, seen = training_loop.write_checkpoint, []
 
@@ -113,15 +113,15 @@ def test_rows_of_members_with_different_numbers_of_steps_stay_with_them(tmp_path
 
     monkeypatch.setattr(training_loop, "write_checkpoint", dies)
     with pytest.raises(Killed):
-        run(composed(*options), tmp_path / "run")
+        train(composed(*options), tmp_path / "run")
     monkeypatch.setattr(training_loop, "write_checkpoint", write)
-    run(composed(*options, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+    train(composed(*options, f"resume={tmp_path / 'run'}"), tmp_path / "run")
     assert_equal_runs(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_score_that_waits_for_its_row_is_not_lost(tmp_path, monkeypatch):
     options = (*SMALL[:-2], "log_every=500", "compare_every=400", "checkpoint_every=400")
-    run(composed(*options), tmp_path / "whole")
+    train(composed(*options), tmp_path / "whole")
     write = training_loop.write_checkpoint
 
     def dies(*args, **more):
@@ -130,9 +130,9 @@ def test_a_score_that_waits_for_its_row_is_not_lost(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training_loop, "write_checkpoint", dies)
     with pytest.raises(Killed):
-        run(composed(*options), tmp_path / "run")
+        train(composed(*options), tmp_path / "run")
     monkeypatch.setattr(training_loop, "write_checkpoint", write)
-    run(composed(*options, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+    train(composed(*options, f"resume={tmp_path / 'run'}"), tmp_path / "run")
     assert_equal_runs(tmp_path / "run", tmp_path / "whole")
 
 
@@ -178,7 +178,7 @@ def test_without_a_sound_checkpoint_nothing_is_written(finished, tmp_path):
     with pytest.raises(ConfigError, match=r"resume=.*checkpoint.pt: .*checksum.*checkpoint_previous.pt: "):
         resumed(folder)
     with pytest.raises(ConfigError, match=r"gamma=0.8: a resumed run keeps"):
-        run(composed(*SMALL, "gamma=0.8", f"resume={finished}"), finished)
+        train(composed(*SMALL, "gamma=0.8", f"resume={finished}"), finished)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -232,7 +232,7 @@ def test_a_folder_has_one_writer(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "mine\n"
         with pytest.raises(ConfigError, match="another job writes into this folder now"):
-            run(composed(*SMALL), tmp_path / "run")
+            train(composed(*SMALL), tmp_path / "run")
         assert [path.name for path in (tmp_path / "run").rglob("*")] == [".hydra", "lock"]
         other.kill()
     # Freed by its death.
@@ -249,7 +249,7 @@ def test_the_starts_of_a_run_are_listed(finished, tmp_path):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
 def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(name, finished, tmp_path, monkeypatch):
-    score, seen = Run.compare, []
+    score, seen = TrainingState.compare, []
 
     def signalled(self):
         seen.append(1)
@@ -257,10 +257,10 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(name, finished,
             os.kill(os.getpid(), getattr(signal, name))
         return score(self)
 
-    monkeypatch.setattr(Run, "compare", signalled)
+    monkeypatch.setattr(TrainingState, "compare", signalled)
     with pytest.raises(Interrupted, match=r"go on with: .* resume=") as stop:
-        run(composed(*SMALL), tmp_path / "run")
-    monkeypatch.setattr(Run, "compare", score)
+        train(composed(*SMALL), tmp_path / "run")
+    monkeypatch.setattr(TrainingState, "compare", score)
     assert stop.value.number == getattr(signal, name)
     resumed(tmp_path / "run")
     assert_equal_runs(tmp_path / "run", finished)

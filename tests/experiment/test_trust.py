@@ -19,8 +19,8 @@ from rlnet.config.trust import own_overrides
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.experiment.comparison_files import rescore
 from rlnet.experiment.problem import build
-from rlnet.learning.training_loop import run
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_loop import train
+from rlnet.learning.training_state import TrainingState
 from rlnet.report.page import write_page
 from rlnet.report.sweep import write_sweep
 
@@ -31,7 +31,7 @@ EVIL = "rlnet_test_evil"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "run"
-    run(composed(*TINY), folder)
+    train(composed(*TINY), folder)
     OmegaConf.save(OmegaConf.create(list(TINY)), folder / ".hydra" / "overrides.yaml")
     write_page(folder)
     return folder
@@ -143,7 +143,7 @@ def test_links_are_neither_read_nor_written(folder, name, tmp_path):
 def test_pickled_environments_stay_pickled_without_trust(monkeypatch, caplog):
     options = ("env=cartpole", "env.stepping=sync", "algo=dqn", "algo.learning_starts=32", "algo.n_step=3")
     config = composed(*options, "algo.envs=2", "steps=640")
-    first, second = (Run(config, build(config)) for _ in range(2))
+    first, second = (TrainingState(config, build(config)) for _ in range(2))
     for _ in range(8):
         first.replay.add(first.collect())
     monkeypatch.setattr(GymnasiumSimulation, "load_state_dict", lambda *_: pytest.fail("was unpickled"))

@@ -14,8 +14,8 @@ from rlnet.config import ConfigError
 from rlnet.config.population import alone, column, member_settings, numbers, settings, varied
 from rlnet.experiment.comparison_files import rescore
 from rlnet.experiment.problem import build
-from rlnet.learning.training_loop import DivergedError, run
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_loop import DivergedError, train
+from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import solve
 
 ALGOS = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))
@@ -127,13 +127,13 @@ def test_every_number_that_may_vary_reaches_its_member_and_no_other(algo):
     config = composed(
         *BASE, f"algo={algo}", *(REPLAYS if algos.load(algo).data.replay else []), *PARTICULAR.get(algo, [])
     )
-    usual = Run(config, build(config))
+    usual = TrainingState(config, build(config))
     update(usual, 4)
     for path, base, mine in numbers(config):
         if not mine:
             continue
         pair = replace(config, vary={path: [1e30 if base is None else base, OTHER[path]]})
-        many, single = Run(pair, build(pair)), Run(alone(pair, 1), build(alone(pair, 1)))
+        many, single = TrainingState(pair, build(pair)), TrainingState(alone(pair, 1), build(alone(pair, 1)))
         update(many, 4)
         update(single, 4)
         close = {"atol": 2e-5, "rtol": 1e-4}
@@ -177,8 +177,8 @@ SMALL = ("env=random_walk", "algo.envs=20", "steps=2000", "log_every=400", "comp
 def test_a_diverging_member_is_reported_and_frozen_and_the_others_go_on(tmp_path, caplog):
     options = (*SMALL, "seeds=2", "seed=4")
     with caplog.at_level(logging.WARNING):
-        result = run(composed(*options, "optimizer=sgd", "vary.learning_rate=[1e-2,1e30]"), tmp_path / "run")
-    sound = run(composed(*options, "optimizer=sgd", "optimizer.learning_rate=1e-2"), tmp_path / "sound")
+        result = train(composed(*options, "optimizer=sgd", "vary.learning_rate=[1e-2,1e30]"), tmp_path / "run")
+    sound = train(composed(*options, "optimizer=sgd", "optimizer.learning_rate=1e-2"), tmp_path / "sound")
     theta = result.run.learner.theta
     assert theta.isfinite().all()
     torch.testing.assert_close(theta[:2], sound.run.learner.theta, atol=1e-5, rtol=1e-4)
@@ -215,13 +215,13 @@ def test_a_gradient_that_is_not_a_number_touches_no_other_member():
 
 def test_the_run_fails_only_when_all_members_have_diverged(tmp_path):
     with pytest.raises(DivergedError, match=r"member 0 \(seed 4\) diverged: .* as did all others"):
-        run(composed(*SMALL, "seeds=2", "seed=4", "optimizer=sgd", "optimizer.learning_rate=1e30"), tmp_path / "run")
+        train(composed(*SMALL, "seeds=2", "seed=4", "optimizer=sgd", "optimizer.learning_rate=1e30"), tmp_path / "run")
 
 
 def test_files_say_each_members_settings_and_are_scored_and_resumed(tmp_path):
     folder = tmp_path / "run"
     grid = ("vary.gamma=[0.8,0.9]", "vary.learning_rate=[1e-3,1e-2]", "seeds=2")
-    run(composed(*SMALL, *grid), folder)
+    train(composed(*SMALL, *grid), folder)
     values = np.load(folder / "values.npz")
     np.testing.assert_array_equal(values["gamma"], [0.8] * 4 + [0.9] * 4)
     np.testing.assert_array_equal(values["optimizer.learning_rate"], [1e-3, 1e-3, 1e-2, 1e-2] * 2)
@@ -237,6 +237,6 @@ def test_files_say_each_members_settings_and_are_scored_and_resumed(tmp_path):
     assert rescore(folder).difference == 0.0
     names = sorted(path.name for path in (folder / "settings").iterdir())
     assert names[0] == "gamma=0.8,optimizer.learning_rate=0.001"
-    more = run(composed(*SMALL, *grid, f"resume={folder}", "steps=2400"), tmp_path / "more")
+    more = train(composed(*SMALL, *grid, f"resume={folder}", "steps=2400"), tmp_path / "more")
     assert more.run.steps.tolist() == [2400] * 8
     assert (tmp_path / "more" / "metrics.csv").read_text().splitlines()[1].startswith("400,0,0,0.8,0.001,")

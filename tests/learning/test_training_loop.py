@@ -11,7 +11,7 @@ from support import composed, make_run, update
 
 from rlnet.config import ConfigError
 from rlnet.experiment.comparison_files import rescore
-from rlnet.learning.training_loop import run
+from rlnet.learning.training_loop import train
 
 SMALL = ("env=random_walk", "algo.envs=4", "steps=2000", "log_every=400", "compare_every=800", "checkpoint_every=1000")
 
@@ -24,7 +24,7 @@ def rows(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    result = run(composed(*SMALL, "seeds=2", "gamma=0.9"), folder)
+    result = train(composed(*SMALL, "seeds=2", "gamma=0.9"), folder)
     return folder, result
 
 
@@ -81,7 +81,7 @@ def test_stored_values_are_those_that_were_learned(finished):
 
 def test_a_run_ends_when_every_member_has_done_its_steps(tmp_path):
     options = ("env=random_walk", "gamma=0.9", "algo=mc", "seeds=3", "steps=300", "algo.envs=2")
-    result = run(composed(*options), tmp_path / "run")
+    result = train(composed(*options), tmp_path / "run")
     steps = result.run.steps
     assert (steps >= 300).all()
     assert len(set(steps.tolist())) > 1, "members whose episodes differ in length do not end together"
@@ -127,10 +127,10 @@ def test_tensorboard_receives_scalars_images_and_hparams(finished):
 @pytest.mark.parametrize("algo", ["q_learning", "sarsa", "reinforce"])
 def test_the_same_seed_gives_the_same_run_bit_for_bit(algo, tmp_path):
     config = composed(*SMALL, f"algo={algo}", "algo.rollout=50", "gamma=0.9")
-    first, second = run(config, tmp_path / "a"), run(config, tmp_path / "b")
+    first, second = train(config, tmp_path / "a"), train(config, tmp_path / "b")
     assert torch.equal(first.run.learner.theta, second.run.learner.theta)
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
-    other = run(composed(*SMALL, f"algo={algo}", "algo.rollout=50", "gamma=0.9", "seed=1"), tmp_path / "c")
+    other = train(composed(*SMALL, f"algo={algo}", "algo.rollout=50", "gamma=0.9", "seed=1"), tmp_path / "c")
     assert not torch.equal(first.run.learner.theta, other.run.learner.theta)
 
 
@@ -154,7 +154,7 @@ def test_resume_into_another_folder_copies_the_record_and_keeps_the_old_one(fini
     folder, _ = finished
     before = (folder / "metrics.csv").read_bytes()
     options = (*SMALL, "seeds=2", "gamma=0.9", f"resume={folder}", "steps=2800")
-    result = run(composed(*options), tmp_path / "more")
+    result = train(composed(*options), tmp_path / "more")
     steps = [int(row["step"]) for row in rows(tmp_path / "more")]
     assert steps[::2] == [400, 800, 1200, 1600, 2000, 2400, 2800]
     assert rows(tmp_path / "more")[: len(rows(folder))] == rows(folder)
@@ -165,19 +165,19 @@ def test_resume_into_another_folder_copies_the_record_and_keeps_the_old_one(fini
 def test_resume_refuses_other_settings(finished, tmp_path):
     config = composed(*SMALL, "seeds=2", "gamma=0.8", f"resume={finished[0]}")
     with pytest.raises(ConfigError, match=r"gamma=0.8: a resumed run keeps its settings; .*it was 0.9"):
-        run(config, tmp_path / "other")
+        train(config, tmp_path / "other")
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_untouched(finished):
     folder, _ = finished
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     with pytest.raises(ConfigError, match="already holds a run"):
-        run(composed(*SMALL), folder)
+        train(composed(*SMALL), folder)
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 def test_environments_without_a_model_train_too(tmp_path):
-    result = run(composed("env=cartpole", "steps=2000", "algo.envs=2", "seeds=2", "log_every=500"), tmp_path / "run")
+    result = train(composed("env=cartpole", "steps=2000", "algo.envs=2", "seeds=2", "log_every=500"), tmp_path / "run")
     assert result.comparison is None
     assert not (tmp_path / "run" / "values.npz").exists()
     assert "return/mean" in result.scalars

@@ -7,7 +7,7 @@ import pytest
 from support import composed
 
 from rlnet.learning import training_loop
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_state import TrainingState
 from rlnet.learning.triggers import GRACE, Cadence, Capped
 
 
@@ -58,17 +58,17 @@ def test_a_share_of_one_never_stretches():
 
 def test_a_run_says_so_once_and_compares_less_often(tmp_path, monkeypatch, caplog):
     """Comparisons that take a second each of a clock that the run's own steps hardly move."""
-    clock, compare = Clock(), Run.compare
+    clock, compare = Clock(), TrainingState.compare
 
     def slow(self):
         clock.now += 1.0
         return compare(self)
 
-    monkeypatch.setattr(Run, "compare", slow)
+    monkeypatch.setattr(TrainingState, "compare", slow)
     monkeypatch.setattr(training_loop, "Capped", lambda *args: Capped(*args, clock))
     options = ("env=random_walk", "gamma=0.9", "steps=800", "algo.envs=4", "log_every=80", "compare_every=80")
     with caplog.at_level(logging.WARNING, "rlnet.learning.triggers"):
-        training_loop.run(composed(*options), tmp_path / "run")
+        training_loop.train(composed(*options), tmp_path / "run")
     assert len(caplog.messages) == 1
     assert "compare_share=0.1" in caplog.messages[0]
     assert "not every 80" in caplog.messages[0]

@@ -21,8 +21,8 @@ from rlnet.config import ConfigError, RunFailed
 from rlnet.config.population import alone, joined, part_of, split
 from rlnet.learning import resources
 from rlnet.learning.resources import processes
-from rlnet.learning.training_loop import DivergedError, run
-from rlnet.learning.training_state import Run
+from rlnet.learning.training_loop import DivergedError, train
+from rlnet.learning.training_state import TrainingState
 from rlnet.learning.workers import Share, Shares
 
 ALGOS = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))
@@ -62,7 +62,7 @@ def assert_same(ours, theirs, path="", rounded=False):
         assert ours == theirs, path
 
 
-def comparable(state: Run) -> dict:
+def comparable(state: TrainingState) -> dict:
     """Its state without what is begun anew before it is used, and without saved environments (equal ones may be saved
     in different bytes: their observations tell)."""
     algorithm, saved = state.problem.algorithm, state.state_dict()
@@ -84,7 +84,7 @@ def leaves(state, path=""):
         yield path, state
 
 
-def whole(state: Run, count: int, until: int | None = None) -> Run:
+def whole(state: TrainingState, count: int, until: int | None = None) -> TrainingState:
     """All steps, or the first, in so many processes."""
     until = state.config.steps if until is None else until
     with closing(Shares(state, count)) as shares:
@@ -137,7 +137,7 @@ def rows(folder):
 def test_the_files_of_a_run_do_not_depend_on_the_number_of_processes(tmp_path):
     options = ("env=random_walk", "vary.gamma=[0.8,0.9]", "seeds=3", "algo.envs=4", "steps=2000", "log_every=400")
     options += ("compare_every=800", "checkpoint_every=1000")
-    one, two = (run(composed(*options, f"processes={n}"), tmp_path / str(n)) for n in (1, 2))
+    one, two = (train(composed(*options, f"processes={n}"), tmp_path / str(n)) for n in (1, 2))
     for ours, theirs in zip(rows(tmp_path / "1"), rows(tmp_path / "2"), strict=True):
         assert ours == pytest.approx(theirs, rel=0, abs=0, nan_ok=True)
     assert [row["member"] for row in rows(tmp_path / "2")[:6]] == list(range(6))
@@ -189,7 +189,7 @@ def test_a_state_has_the_members_in_front(algo):
             assert value is None or isinstance(value, bool | int | float | Tensor), path
 
 
-def update_once(state: Run) -> Run:
+def update_once(state: TrainingState) -> TrainingState:
     update(state)
     return state
 
@@ -223,13 +223,13 @@ def test_members_that_diverge_in_a_share_are_told_by_their_number(tmp_path, capl
     options = ("env=random_walk", "algo.envs=20", "steps=2000", "log_every=400", "gamma=0.9", "seeds=2", "seed=4")
     options += ("optimizer=sgd", "vary.learning_rate=[1e-2,1e-3,1e30]")
     with caplog.at_level(logging.WARNING):
-        result = run(composed(*options, "processes=3"), tmp_path / "run")
+        result = train(composed(*options, "processes=3"), tmp_path / "run")
     assert (result.run.diverged >= 0).tolist() == [False] * 4 + [True] * 2
     assert any(
         record.getMessage().startswith("member 5 (seed 5, optimizer.learning_rate=1e+30)") for record in caplog.records
     )
     with pytest.raises(DivergedError):
-        run(composed(*options, "vary.learning_rate=[1e30,1e31]", "processes=2"), tmp_path / "all")
+        train(composed(*options, "vary.learning_rate=[1e30,1e31]", "processes=2"), tmp_path / "all")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_first_ctrl_c_waits_for_the_update_and_a_second_is_obeyed_at_once(time
     monkeypatch.setattr(Share, "advance", interrupted)
     said = "go on with: .* resume=" if times == 1 else "within an update, which no checkpoint keeps"
     with pytest.raises(KeyboardInterrupt, match=said):
-        run(composed("env=random_walk", "gamma=0.9", "steps=400"), tmp_path / "run")
+        train(composed("env=random_walk", "gamma=0.9", "steps=400"), tmp_path / "run")
     stored = tmp_path / "run" / "checkpoint.pt"
     assert stored.is_file() == (times == 1)
     if times == 1:

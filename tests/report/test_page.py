@@ -14,7 +14,7 @@ from support import ROOT, composed
 
 from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config import ConfigError
-from rlnet.learning.training_loop import run
+from rlnet.learning.training_loop import train
 from rlnet.report.html import number, shown
 from rlnet.report.page import write_page
 
@@ -54,7 +54,7 @@ def pages(tmp_path_factory) -> dict[str, tuple[Path, Page]]:
     found = {}
     for name, options in RUNS.items():
         folder = tmp_path_factory.mktemp("runs") / name
-        run(composed(*options), folder)
+        train(composed(*options), folder)
         found[name] = folder, Page(write_page(folder))
     return found
 
@@ -109,7 +109,7 @@ def test_a_population_shows_its_settings_and_the_median_member(pages):
 
 
 def test_a_run_without_a_model_has_a_page_too(tmp_path):
-    run(composed("env=cartpole", "steps=600", "log_every=200"), tmp_path / "run")
+    train(composed("env=cartpole", "steps=600", "log_every=200"), tmp_path / "run")
     page = Page(write_page(tmp_path / "run"))
     assert "return/mean" in "".join(page.text)
     assert page.numbers == {}

@@ -11,7 +11,7 @@ from scipy.stats import trim_mean
 from support import composed
 
 from rlnet.config import ConfigError
-from rlnet.learning.training_loop import run
+from rlnet.learning.training_loop import train
 from rlnet.numerics.statistics import improvement
 from rlnet.report.finished import read_run
 from rlnet.report.methods import methods, score_of
@@ -30,7 +30,7 @@ SCORE = "exact/normalised_return"
 
 def finished(folder: Path, *overrides: str) -> Path:
     """A run and the overrides that the command line would have stored."""
-    run(composed(*overrides), folder)
+    train(composed(*overrides), folder)
     (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {item}\n" for item in overrides))
     return folder
 

@@ -13,7 +13,7 @@ with loading():  # as scripts/train.py does it
     from rlnet.config.validation import from_hydra
     from rlnet.experiment.problem import build
     from rlnet.learning.resources import processes, set_threads
-    from rlnet.learning.training_state import Run
+    from rlnet.learning.training_state import TrainingState
     from rlnet.learning.workers import Shares
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -52,7 +52,7 @@ class Turns:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         config = composed([*overrides(spec), *spec.get("extra", [])])
-        self.run = Run(config, build(config))
+        self.run = TrainingState(config, build(config))
         set_threads(self.run)
         self._shares = Shares(self.run, processes(self.run))
 

@@ -1,6 +1,6 @@
 """Is a model the model of what is stepped? A walk through a copy of the environment, with exact tests.
 
-What the model cannot do at all is found at once; how often things happen is tested exactly (`rlnet.mdp.belief.exact_tests`);
+What the model cannot do at all is found at once; how often things happen is tested exactly (`exact_tests`);
 what hides from a walk (time, chance, variables that no observation shows) is looked for in `rlnet.mdp.belief.hidden`.
 """
 

@@ -178,7 +178,7 @@ class FiniteMDP:
 
     @classmethod
     def from_env(cls, env: Any, max_states: int = 100_000) -> FiniteMDP:
-        """From a Gymnasium environment that has a model, or can be explored; see `rlnet.mdp.belief.from_gymnasium.from_env`."""
+        """From a Gymnasium environment that has a model, or can be explored; see `rlnet.mdp.belief.from_gymnasium`."""
         from rlnet.mdp.belief.from_gymnasium import from_env
 
         return from_env(env, max_states=max_states)

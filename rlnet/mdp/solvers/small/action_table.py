@@ -97,7 +97,7 @@ class Table:
     def laid_out(self, x: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float):
         """(v [S], q [S, A], policy [S, A]) from the values [m] of the states that act, q flat [A m] and its maximum.
 
-        As in `rlnet.mdp.solvers.optimal_actions` the listed pairs are those within what the error of v and rounding may hide:
+        As in `rlnet.mdp.solvers.optimal_actions`, those within what the error of v and rounding may hide are listed:
         2γ bound + 2 rounding ≤ 2 bound, since bound ≥ rounding / (1 − γ).
         """
         by_action = q.reshape(self.width, self.m)
