@@ -112,7 +112,7 @@ def test_a_sweep_over_gamma(tmp_path):
     gammas = [json.loads((tmp_path / "sweep" / k / "comparison.json").read_text())["gamma"] for k in "01"]
     assert gammas == [0.9, 0.99]
     page = (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
-    assert 'href="0/report.html"' in page
+    assert 'href="./0/report.html"' in page
     assert "gamma=0.9,0.99" in page, "the command that makes the sweep again"
     assert all((tmp_path / "sweep" / k / "report.html").is_file() for k in "01")
 

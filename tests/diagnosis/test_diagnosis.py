@@ -302,6 +302,6 @@ def test_the_script_writes_the_diagnosis_and_a_failure_leaves_it_alone(tmp_path)
     assert "no policy network" in document["policy_gradient"]["not_defined"]
     before = path.read_bytes()
     (tmp_path / "run" / "checkpoint.pt").write_text("nonsense")
-    with pytest.raises(ConfigError, match=r"checkpoint.pt cannot be read"):
+    with pytest.raises(ConfigError, match=r"checkpoint.pt: cannot be read"):
         diagnose_and_write(tmp_path / "run")
     assert path.read_bytes() == before

@@ -70,7 +70,7 @@ def test_the_table_holds_interquartile_means_over_seeds_and_tasks(sweep):
         middle, mean = (float(x) for x in re.findall(r'data-value="([^"]+)"', cells)[:2])
         assert middle == pytest.approx(trim_mean(wanted[name], 0.25))
         assert mean == pytest.approx(wanted[name].mean())
-    assert 'href="3/' in page
+    assert 'href="./3/' in page
     assert "http" not in page
 
 
@@ -116,5 +116,5 @@ def test_a_folder_without_runs_is_refused(tmp_path, sweep):
     broken = tmp_path / "broken"
     shutil.copytree(sweep / "0", broken / "0")
     (broken / "0" / "values.npz").write_bytes(b"nothing")
-    with pytest.raises(ConfigError, match="its files cannot be read"):
+    with pytest.raises(ConfigError, match=r"values.npz: cannot be read"):
         write_sweep(broken)
