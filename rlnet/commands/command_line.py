@@ -12,7 +12,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, ConfigError, RunFailed, import_plugins, register
+from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, ConfigError, RunFailed, import_plugins, register
 from rlnet.config.files import check_folder, printable, read_yaml
 from rlnet.experiment.run_folder import claimed, keep_settings
 from rlnet.learning.interrupts import described, exit_code, raise_at_once
@@ -86,7 +87,7 @@ def launch(
             failures.append((error, 2 if isinstance(error, ConfigError) else 1))
 
     try:
-        sys.argv[1:] = opened(_with_stored_overrides(sys.argv[1:]))
+        sys.argv[1:] = opened(_with_stored_overrides(_readable(sys.argv[1:])))
         _check_names(sys.argv[1:])
         import_plugins(_plugins(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
@@ -216,6 +217,47 @@ def _plugins(argv: list[str]) -> list[str]:
     return list(modules)
 
 
+def _readable(argv: list[str]) -> list[str]:
+    """The same arguments, with whole numbers like 1e5 as integers.
+
+    Raises:
+        ConfigError: an argument that is neither KEY=VALUE nor an option.
+    """
+    whole, found = _whole_numbers(), []
+    for item in argv:
+        key, equals, value = item.partition("=")
+        if not equals and re.fullmatch(r"[A-Za-z_][\w./@]*", item) and not (found and found[-1] in VALUED):
+            raise ConfigError(f"{item}: must be KEY=VALUE, as in env=gridworld steps=20000; there are no other words")
+        if key.rpartition(".")[2] in whole:
+            value = ",".join(_whole(part, item) for part in value.split(","))  # of a sweep: several
+        found.append(f"{key}={value}" if equals else item)
+    return found
+
+
+def _whole(value: str, item: str) -> str:
+    """A whole number typed as 1e5 with its digits, anything else as it is."""
+    if not REAL.fullmatch(value):
+        return value
+    number = Decimal(value.replace("_", ""))
+    if abs(number) >= 10**18 or number != number.to_integral_value():
+        raise ConfigError(f"{item}: must be a whole number")
+    return str(int(number))
+
+
+def _whole_numbers() -> frozenset[str]:
+    """The keys of all schemas that hold an integer, by their last name."""
+    whole, others = set(), set()
+    for schema in [*SCHEMAS.values(), *(ENVIRONMENTS[kind] for kind in ENVIRONMENTS.known())]:
+        for item in fields(schema):
+            (whole if item.type in (int, int | None) else others).add(item.name)
+    return frozenset(whole - others)
+
+
+# Options of Hydra that are followed by a word.
+VALUED = ("-cn", "-cp", "-cd", "-p", "-i", "--config-name", "--config-path", "--config-dir", "--package", "--info")
+REAL = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)[eE][+-]?\d+")  # 1e5, 1.5e-3
+
+
 def opened(overrides: Sequence[str]) -> list[str]:
     """The same overrides, so that Hydra accepts new keys where any key may stand: `vary.gamma` as `++vary.gamma`."""
     return [f"++{item}" if item.startswith(OPEN) else item for item in overrides]
@@ -234,7 +276,11 @@ def explain(error: Exception, argv: list[str]) -> str:
         given = next((item for item in argv if item.lstrip("+~").startswith(key)), key)
         return f"{given}: there is no such key; {_alternatives(key, cause)}"
     if found := re.search(r"Error merging override (\S+)", text):
-        return f"{found.group(1)}: {str(cause).splitlines()[0]}"
+        reason = str(cause).splitlines()[0]
+        if "to a ListConfig" in reason or "is not a list" in reason or "ListConfig" in reason:
+            key, _, value = found.group(1).partition("=")
+            reason = f"must be a list, as in {key}=[{value}]"
+        return f"{found.group(1)}: {reason}"
     if found := re.search(r"Multiple values for (\S+)\.", text):
         return f"{found.group(1)}: is given more than once; give it once"
     return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
@@ -248,4 +294,4 @@ def _alternatives(key: str, cause: BaseException | None) -> str:
     close = difflib.get_close_matches(last, names, n=1)
     if close:
         return f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
-    return f"allowed here are {', '.join(names)}" if names else "see rlnet/config for the keys that there are"
+    return f"allowed here are {', '.join(names)}" if names else f"{prefix or key} has no keys of its own"

@@ -50,6 +50,10 @@ class Registry(Generic[Entry]):
             raise ConfigError(f"{self._key}={name}: is registered by {known} and by {source}; rename one of them")
         self._entries[name], self._sources[name] = entry, source
 
+    def known(self) -> list[str]:
+        """The names registered so far, without importing more."""
+        return sorted(self._entries)
+
     def names(self) -> list[str]:
         """All names, those of installed plugins among them."""
         self.complete()

@@ -113,7 +113,8 @@ def read_map(config: GridworldConfig) -> Letters:
     for letter in config.cells:
         if letter not in letters:
             raise ConfigError(
-                f"env.cells.{letter}: no cell of the map has this letter; remove its meaning with ~env.cells.{letter}"
+                f"env.cells.{letter}: no cell of the map has this letter, the map has {' '.join(letters)}; remove its "
+                f"meaning with ~env.cells.{letter}, or draw the letter"
             )
     for number, letter in enumerate(letters):
         if letter not in BUILT_IN and letter not in config.cells:
