@@ -56,7 +56,7 @@ class PopulationSource:
     def step(self, action: np.ndarray) -> Seen:
         """Take `action` [N]."""
         step = self._simulation.step(action.reshape(self._simulation.members, -1))
-        next_obs, reward, terminated, truncated, valid, obs = (x.ravel().copy() for x in step)
+        next_obs, reward, terminated, truncated, valid, obs = (x.ravel().copy() for x in step[:6])
         both = int((terminated & truncated).sum())
         if both:
             self.faults["a step is both terminated and truncated"] += both

@@ -15,7 +15,7 @@ from rlnet.envs.tabular.random_walk import RandomWalkConfig
 
 _FOLDER = CONFIGS / "env"
 # Of the learner and of the run, not of the environment itself.
-_NOT_BUILT_FROM = ("name", "gamma", "max_episode_steps")
+_NOT_BUILT_FROM = ("name", "gamma", "max_episode_steps", "kind")
 
 
 def preset_names() -> list[str]:

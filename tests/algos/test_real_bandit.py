@@ -6,6 +6,7 @@ import torch
 from support import finish, make_run, update
 
 from rlnet.data.collector import Collector
+from rlnet.data.rollout import Observation
 from rlnet.envs.simulate import Step
 from rlnet.learning.training_state import TrainingState
 from rlnet.numerics.loss_derivatives import held
@@ -14,6 +15,8 @@ from rlnet.policies.distributions import Gaussian
 
 class Bandit:
     """M × N environments whose episodes have one step."""
+
+    mask = None
 
     def __init__(self, members: int, envs: int, low, high, best, scale: float, offset: float) -> None:
         self.low, self.high, self.best = (np.array(x, np.float32) for x in (low, high, best))
@@ -38,11 +41,11 @@ def bandit_run(algo: str, *more: str, low=(-1.0,), high=(1.0,), best=(0.5,), sca
     bounds += ["+env.kwargs.state_cost=[[1.0]]", f"+env.kwargs.action_cost={np.eye(len(low)).tolist()}"]
     run = make_run(*bounds, "env.kwargs.max_action=1.0", f"algo={algo}", *more)
     actions = Gaussian(torch.tensor(low), torch.tensor(high))
-    object.__setattr__(run.problem.setting, "actions", actions)
+    object.__setattr__(run.problem.context, "actions", actions)
     config = run.config
     run.collector = Collector(
         Bandit(len(run.steps), config.algo.envs, low, high, best, scale, offset), config.member_seeds, config.algo.envs,
-        config.algo.rollout, run.gamma, actions, whole_episodes=run.problem.algorithm.whole_episodes,
+        config.algo.rollout, run.gamma, actions, whole_episodes=run.problem.algorithm.data.whole_episodes,
     )  # fmt: skip
     return run
 
@@ -50,8 +53,10 @@ def bandit_run(algo: str, *more: str, low=(-1.0,), high=(1.0,), best=(0.5,), sca
 def missed(run: TrainingState, best) -> torch.Tensor:
     """How far the mean action of each member is from the best one, in half widths of the range: [M]."""
     with torch.no_grad():
-        actions = run.problem.setting.actions
-        mean, _ = run.problem.setting.policy(run.learner.params, torch.zeros(1, len(run.steps), 1, 1)).chunk(2, -1)
+        actions = run.problem.context.actions
+        mean, _ = run.problem.context.policy(
+            run.learner.params, Observation(torch.zeros(1, len(run.steps), 1, 1))
+        ).chunk(2, -1)
     return (mean[0, :, 0] - (torch.tensor(best) - actions.centre) / actions.half).abs().amax(-1)
 
 
@@ -99,12 +104,12 @@ def test_the_length_of_a_change_is_the_divergence_to_second_order():
 def test_no_step_changes_a_narrow_policy_by_more_than_max_kl():
     run = bandit_run("a2c", "seeds=3", "network.hidden=[16,16]", "optimizer.max_kl=0.01")
     run.learner.params["pi"]["bias2"].copy_(torch.tensor([0.0, -3.9]))
-    zero = torch.zeros(1, 3, 1, 1)
+    zero = Observation(torch.zeros(1, 3, 1, 1))
     for _ in range(5):
         with torch.no_grad():
-            before = run.problem.setting.policy(run.learner.params, zero)
+            before = run.problem.context.policy(run.learner.params, zero)
         update(run)
         with torch.no_grad():
-            change = run.problem.setting.actions.change(before, run.problem.setting.policy(run.learner.params, zero))
+            change = run.problem.context.actions.change(before, run.problem.context.policy(run.learner.params, zero))
         assert (change < 0.015).all()
         assert (change > 0).all()

@@ -58,7 +58,7 @@ def test_few_move_as_many_do(monkeypatch):
     for _ in range(300):
         action = rng.integers(2, size=(2, 3))
         a, b = few.step(action), many.step(action)
-        for x, y in zip(a, b, strict=True):
+        for x, y in zip(a[:6], b[:6], strict=True):
             np.testing.assert_array_equal(x, y)
             assert x.dtype == y.dtype
         np.testing.assert_array_equal(few._where(), many._where())
@@ -88,7 +88,7 @@ def test_a_member_does_what_it_does_alone_and_goes_on_from_its_state():
         for name in FIELDS:
             np.testing.assert_array_equal(getattr(a, name)[1], getattr(b, name)[0])
         if saved is not None:
-            for x, y in zip(again.step(action), a, strict=True):
+            for x, y in zip(again.step(action)[:6], a[:6], strict=True):
                 np.testing.assert_array_equal(x, y)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from support import composed
+from support import CONFIGS, composed
 
 from rlnet.commands import command_line
 from rlnet.config import ConfigError
@@ -57,7 +57,7 @@ def module(target: str) -> dict:
 
 
 def gymnasium_env(name: str, **kwargs) -> dict:
-    rest = {"name": "x", "gamma": 0.9, "max_episode_steps": None, "stepping": "auto"}
+    rest = {"name": "x", "kind": "gymnasium", "gamma": 0.9, "max_episode_steps": None, "stepping": "auto"}
     return {**rest, "id": name, "kwargs": kwargs}
 
 
@@ -113,8 +113,7 @@ def test_a_resume_takes_no_module_from_the_folder(folder, monkeypatch, capsys):
     overrides = [*TINY, "network=module", f"network.target={EVIL}.Net"]
     OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={folder}"])
-    configs = Path(__file__).parents[1] / "configs"
-    assert command_line.launch("train", configs, lambda *_: pytest.fail("was begun"), claim=False) == 2
+    assert command_line.launch("train", CONFIGS, lambda *_: pytest.fail("was begun"), claim=False) == 2
     assert f"network.target={EVIL}.Net would be imported" in capsys.readouterr().err
 
 

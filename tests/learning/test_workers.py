@@ -98,7 +98,7 @@ def whole(state: TrainingState, count: int, until: int | None = None) -> Trainin
 def test_every_algorithm_is_in_three_processes_what_it_is_in_one(algo):
     options = (*options_of(algo), "seeds=5", "seed=3")
     one, three = whole(make_run(*options), 1), whole(make_run(*options), 3)
-    assert_same(comparable(one), comparable(three), rounded=algo == "sac" or algos.load(algo).whole_episodes)
+    assert_same(comparable(one), comparable(three), rounded=algo == "sac" or algos.load(algo).data.whole_episodes)
     assert int(three.steps.min()) >= 160
     assert not torch.equal(three.learner.theta[0], make_run(*options).learner.theta[0]), "something was learned"
 
