@@ -18,8 +18,10 @@ from rlnet.mdp.solvers.policy_iteration import (
     policy_iteration,
     proper_policy,
 )
+from rlnet.mdp.solvers.value_iteration import Progress
 
 PLATEAU = (1e-12, 1e-10, 1e-8)  # of the largest value: how close those lie that are taken as one
+IMPROVEMENTS = 100  # of a policy that is paid θ a step; those that go on for 1e10 steps change by rounding for ever
 DIGITS = 12  # of values, that rounding in their solution leaves alone
 
 
@@ -71,7 +73,8 @@ def _above(system: System, v: np.ndarray, pairs: np.ndarray, steps: np.ndarray, 
             if not solve:
                 return np.inf
             try:
-                u, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs)
+                progress = Progress(max_sweeps=IMPROVEMENTS)
+                u, _ = policy_iteration(replace(system, reward=system.reward + theta), 1.0, pairs, progress)
             except (UnboundedLoopError, SingularChainError):
                 return np.inf
         rise = float((u - v).max())
