@@ -1,29 +1,8 @@
 """Write report.html again, from the files of a run or of a sweep: python scripts/report.py DIR [trust=true]"""
 
-import argparse
 import sys
-from pathlib import Path
 
-from rlnet.commands.command_line import answer
-
-
-def main() -> int:
-    """Exit code 0 where the page was written, 2 for a folder that is neither a run nor a sweep."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="an output folder of scripts/train.py, with or without -m")
-    parser.add_argument("trust", nargs="?", choices=["trust=true"], help="let the folder have code run; see the README")
-    options = parser.parse_args()
-    return answer(lambda: _report(options.folder, options.trust is not None))
-
-
-def _report(folder: Path, trust: bool) -> int:
-    from rlnet.report.finished import is_run
-    from rlnet.report.page import write_page
-    from rlnet.report.sweep import write_sweep
-
-    print(f"Written: {(write_page if is_run(folder) else write_sweep)(folder, trust)}")
-    return 0
-
+from rlnet.commands.report import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,37 +1,8 @@
 """Solve an environment's model exactly, without learning: python scripts/solve.py env=cliff gamma=1 [KEY=VALUE ...]"""
 
 import sys
-from pathlib import Path
 
-from rlnet.commands.command_line import launch
-from rlnet.config import SolveConfig
-
-SILENT_SECONDS = 2.0  # a solve that takes longer shows how far it is
-
-
-def job(config: SolveConfig, folder: Path) -> None:
-    """Solve, print the grid, write solution.npz. After Ctrl-C the same, with the best values so far."""
-    from rich.console import Console
-
-    from rlnet.experiment.solve_job import solve_and_write
-    from rlnet.report.summary import show_solution
-
-    status = Console(stderr=True).status("solving")
-
-    def progress(sweeps: int, bound: float, seconds: float) -> None:
-        if seconds > SILENT_SECONDS:
-            status.start()
-            within = f"every value within {bound:.1e}" if bound < float("inf") else "no bound yet"
-            status.update(f"{seconds:.0f} s, {sweeps} sweeps: {within}, tol={config.tol:g}")
-
-    try:
-        solved = solve_and_write(config, folder, progress)
-    finally:
-        status.stop()
-    show_solution(solved)
-    if solved.solution.interrupted:
-        raise KeyboardInterrupt
-
+from rlnet.commands.solve import main
 
 if __name__ == "__main__":
-    sys.exit(launch("solve", Path(__file__).parents[1] / "configs", job))
+    sys.exit(main())

@@ -38,7 +38,6 @@ OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys w
 
 def launch(
     name: str,
-    configs: Path,
     job: Callable[[Any, Path], None],
     finish: Callable[[Path], None] | None = None,
     *,
@@ -48,7 +47,6 @@ def launch(
 
     Args:
         name: the primary config.
-        configs: the folder of the configs.
         job: called with the checked config and the output folder; in a sweep (-m) once for each combination.
         finish: called with the folder of a sweep, once all its jobs are done.
         claim: whether the folder is claimed here, and what the job was started with written into it; else the job does.
@@ -90,7 +88,7 @@ def launch(
         sys.argv[1:] = opened(_with_stored_overrides(_readable(sys.argv[1:])))
         _check_names(sys.argv[1:])
         import_plugins(_plugins(sys.argv[1:]))
-        hydra.main(version_base="1.3", config_path=str(configs.resolve()), config_name=name)(checked)()
+        hydra.main(version_base="1.3", config_path=str(CONFIGS.resolve()), config_name=name)(checked)()
         if finish is not None and not failures:
             for folder in sweeps:
                 finish(_short(folder))

@@ -62,7 +62,7 @@ def _path(key: str, known: dict[str, bool]) -> str:
     if not mine:
         raise ConfigError(
             f"vary.{key}: members of a population share it, because it decides shapes or the course of the program; "
-            f"run one after the other instead: python scripts/train.py -m {matches[0]}=...,..."
+            f"run one after the other instead: train with -m {matches[0]}=...,..."
         )
     if len(mine) > 1:
         raise ConfigError(f"vary.{key}: could be {' or '.join(mine)}; write the whole path")

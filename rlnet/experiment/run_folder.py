@@ -83,10 +83,21 @@ def keep_settings(folder: Path, config: Mapping[str, Any], began: int = 0) -> No
     if typed:
         own = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith("resume=")]
         _write(stored / "overrides.yaml", own)
-    command = (
-        shlex.join(["python", *sys.orig_argv[1:]]) if typed else "rlnet.learning.training_loop.train(config, folder)"
-    )
+    command = _typed() if typed else "rlnet.learning.training_loop.train(config, folder)"
     _write(stored / "commands.yaml", [*commands(folder), {"command": command, "step": began}])
+
+
+def program(command: str) -> str:
+    """How a command of rlnet is called by whoever called this one: `rlnet train`, or `python scripts/train.py`."""
+    return f"rlnet {command}" if sys.argv[0].startswith("rlnet ") else f"python scripts/{command}.py"
+
+
+def _typed() -> str:
+    """The command line as it was typed."""
+    if not sys.argv[0].startswith("rlnet "):
+        return shlex.join(["python", *sys.orig_argv[1:]])
+    name = sys.argv[0].removeprefix("rlnet ")
+    return shlex.join(["rlnet", *sys.orig_argv[sys.orig_argv.index(name) :]])
 
 
 def commands(folder: Path) -> list[dict[str, Any]]:

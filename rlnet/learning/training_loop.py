@@ -20,7 +20,7 @@ from rlnet.experiment.checkpoints import NEWEST, PREVIOUS, DamagedError, checkpo
 from rlnet.experiment.comparison_files import arrays, document
 from rlnet.experiment.problem import build
 from rlnet.experiment.run_files import Record, rows_until, write_arrays, write_json
-from rlnet.experiment.run_folder import STORED, claimed, keep_settings, shown
+from rlnet.experiment.run_folder import STORED, claimed, keep_settings, program, shown
 from rlnet.learning.interrupts import Interrupted, described, put_off
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.training_state import TrainingState, same_settings
@@ -157,7 +157,7 @@ def _with_advice(stop: KeyboardInterrupt, folder: Path) -> Interrupted:
         how += f" {stop}"
     if not checkpoints(folder):
         return Interrupted(number, f"{how}; before the first checkpoint: resume={shown(folder)} begins again")
-    return Interrupted(number, f"{how}; go on with: python scripts/train.py resume={shown(folder)}")
+    return Interrupted(number, f"{how}; go on with: {program('train')} resume={shown(folder)}")
 
 
 def _warn_idle(config: Config) -> None:

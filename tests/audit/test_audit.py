@@ -8,7 +8,7 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
-from config.test_command_line import script
+from commands.test_command_line import script
 from gymnasium.vector import AutoresetMode
 from scipy.stats import binom
 from support import random_mdp

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from config.test_command_line import FAST, script
+from commands.test_command_line import FAST, script
 from support import enumerated, make_run, random_mdp, trained
 
 from rlnet.config import ConfigError

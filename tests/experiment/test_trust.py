@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from support import CONFIGS, composed
+from support import composed
 
 from rlnet.commands import command_line
 from rlnet.config import ConfigError
@@ -113,7 +113,7 @@ def test_a_resume_takes_no_module_from_the_folder(folder, monkeypatch, capsys):
     overrides = [*TINY, "network=module", f"network.target={EVIL}.Net"]
     OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={folder}"])
-    assert command_line.launch("train", CONFIGS, lambda *_: pytest.fail("was begun"), claim=False) == 2
+    assert command_line.launch("train", lambda *_: pytest.fail("was begun"), claim=False) == 2
     assert f"network.target={EVIL}.Net would be imported" in capsys.readouterr().err
 
 

@@ -1,0 +1,37 @@
+"""Score a finished run again from its files: rlnet compare RUN_DIR [trust=true] [--diagnose]"""
+
+import argparse
+from pathlib import Path
+
+from rlnet.commands.command_line import answer
+from rlnet.experiment.run_folder import program
+
+# Files hold the numbers in full, so only the order of floating-point sums may differ.
+TOLERANCE = 1e-9
+
+
+def main() -> int:
+    """Exit code 0 where the final scores are reproduced, 1 where they differ, 2 for a folder that is no run."""
+    parser = argparse.ArgumentParser(prog=program("compare"), description=__doc__)
+    parser.add_argument("run_dir", type=Path, help="the folder of a run")
+    parser.add_argument("trust", nargs="?", choices=["trust=true"], help="let the folder have code run; see the README")
+    parser.add_argument("--diagnose", action="store_true", help="split the error into its causes: diagnosis.json")
+    options = parser.parse_args()
+    return answer(lambda: _compare(options.run_dir, options.trust is not None, options.diagnose))
+
+
+def _compare(folder: Path, trust: bool, diagnose: bool) -> int:
+    from rlnet.experiment.comparison_files import rescore
+    from rlnet.report.page import write_page
+    from rlnet.report.summary import show_rescored
+
+    result = rescore(folder, trust)
+    show_rescored(result, folder)
+    if diagnose:
+        from rlnet.diagnosis import diagnose_and_write
+        from rlnet.report.diagnosed import show_diagnosis
+
+        diagnosis = diagnose_and_write(folder, result)
+        show_diagnosis(diagnosis, result.problem.environment.mdp, folder / "diagnosis.json")
+        print(f"Written: {write_page(folder, trust)}")
+    return 0 if result.difference <= TOLERANCE else 1

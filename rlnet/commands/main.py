@@ -1,0 +1,37 @@
+"""The command `rlnet`: rlnet train env=gridworld, rlnet solve, rlnet compare, rlnet report, rlnet audit."""
+
+import difflib
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train, and score what was learned against the exact solution",
+    "solve": "solve a finite model exactly, without learning",
+    "compare": "score a finished run again from its files",
+    "report": "write the page of a run or of a sweep again",
+    "audit": "test the simulators of an environment against its model",
+}
+
+
+def usage() -> str:
+    """What can be called."""
+    lines = [f"  rlnet {name:<8} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(["usage: rlnet COMMAND [KEY=VALUE ...]", "", *lines, "", "rlnet train --help lists the settings."])
+
+
+def main() -> int:
+    """Call the command that the first argument names; its exit code, or 2 where there is none of that name."""
+    name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"rlnet {import_module('rlnet').__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"allowed are {', '.join(COMMANDS)}"
+        print(f"error: {name or 'no command'}: {hint}" if name else usage(), file=sys.stderr)
+        return 2
+    sys.argv = [f"rlnet {name}", *rest]
+    return import_module(f"rlnet.commands.{name}").main()

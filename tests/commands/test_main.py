@@ -1,0 +1,94 @@
+"""The command `rlnet` and the public names: what the scripts do, from anywhere."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support import ROOT
+
+import rlnet
+from rlnet.commands import main as command
+
+TINY = ("env=random_walk", "network=tabular", "algo.envs=2")
+
+
+def called(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
+    """`python -m rlnet ...` in a folder without a source tree."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    line = [sys.executable, "-m", "rlnet", *arguments]
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_training_solving_and_scoring_again_from_an_empty_folder(tmp_path):
+    trained = called("train", *TINY, "steps=640", "hydra.run.dir=run", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+    assert "command: rlnet train env=random_walk" in (tmp_path / "run" / ".hydra" / "commands.yaml").read_text()
+    assert called("compare", "run", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("trian",), "did you mean train?"), (("fly",), "allowed are train, solve"), ((), "usage: rlnet COMMAND")],
+)
+def test_a_command_that_there_is_not_ends_in_one_sentence(arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["rlnet", *arguments])
+    assert command.main() == 2
+    assert said in capsys.readouterr().err
+
+
+def test_training_from_python_returns_what_acts_and_what_was_logged():
+    result = rlnet.train(*TINY, "algo=q_learning", steps=2_000, seeds=2, log_every=500)
+    assert result.folder is None
+    assert result.log["step"].shape[1] == 2
+    assert (result.log["step"][-1] >= 2_000).all()
+    assert result.values["q"].shape == (2, 19, 2)
+    np.testing.assert_allclose(result.policy.q(3), result.values["q"][0, 3], rtol=1e-5)
+    np.testing.assert_allclose(result.member(1).q([0, 5]), result.values["q"][1, [0, 5]], rtol=1e-5)
+    assert result.policy(3) == result.values["q"][0, 3].argmax()
+    assert result.policy([0, 5, 7]).shape == (3,)
+    assert set(result.policy([9] * 200, sample=True)) <= {0, 1}
+    assert "<table>" in result._repr_html_()
+    with pytest.raises(ValueError, match=r"obs=19: must be a state 0\.\.18"):
+        result.policy(19)
+    with pytest.raises(ValueError, match="learns no V"):
+        result.policy.value(0)
+
+
+def test_training_from_python_leaves_a_folder_only_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rlnet.train(*TINY, "algo=td0", steps=640)
+    assert list(tmp_path.iterdir()) == []
+    result = rlnet.train(*TINY, "algo=td0", steps=640, folder="run")
+    assert (tmp_path / "run" / "metrics.csv").exists()
+    np.testing.assert_allclose(result.policy.value(4), result.values["v"][0, 4], rtol=1e-5)
+    with pytest.raises(rlnet.ConfigError, match="already holds a run"):
+        rlnet.train(*TINY, "algo=td0", steps=640, folder="run")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("env=gridwrld",), "allowed are baird"),
+        (("step=3",), "did you mean steps"),
+        (("gridworld",), "must be KEY=VALUE"),
+    ],
+)
+def test_what_cannot_be_used_is_named(overrides, said):
+    with pytest.raises(rlnet.ConfigError, match=said):
+        rlnet.train(*overrides)
+
+
+def test_real_actions_stay_within_their_bounds():
+    result = rlnet.train("env=pendulum", "algo=ppo", steps=256, gamma=0.9)
+    actions = result.policy(np.random.default_rng(0).normal(size=(50, 3)) * 5, sample=True)
+    assert actions.shape == (50, 1)
+    assert np.abs(actions).max() <= 2
+
+
+def test_public_names_are_there_and_others_are_not():
+    assert set(rlnet.__all__) <= set(dir(rlnet))
+    assert all(getattr(rlnet, name) is not None for name in rlnet.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fly'"):
+        _ = rlnet.fly
