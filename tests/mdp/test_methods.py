@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from mdp_problems import cliff, example_3_5, figure_4_1, random_mdp
 
-from rlnet.mdp import FiniteMDP, ImproperPolicyError, ToleranceWarning, UnboundedValueError, evaluate, solve, solving
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, ToleranceWarning, UnboundedValueError, evaluate, solve
 from rlnet.mdp.solvers import undiscounted
 from rlnet.mdp.solvers.gpu import sweeps
 from rlnet.mdp.solvers.gpu.sweeps import TorchSweeps
+from rlnet.mdp.solvers.small import table_solvers
 from rlnet.mdp.solvers.value_iteration import Progress, discounted
 
 ITERATIVE = ("modified_policy_iteration", "value_iteration", "gauss_seidel")
@@ -114,7 +115,7 @@ def test_sweeps_at_gamma_one_meet_their_bound(method):
 
 def test_auto_looks_ahead_between_evaluations(monkeypatch):
     """The greedy step carries a better value by one state, backups carry it by many: fewer evaluations."""
-    monkeypatch.setattr(solving, "table_of", lambda mdp: None)  # or band matrices do better
+    monkeypatch.setattr(table_solvers, "table_of", lambda mdp: None)  # or band matrices do better
     mdp = lake(40)
     plain = solve(mdp, 0.99, method="policy_iteration")
     ahead = solve(mdp, 0.99, verify=True)

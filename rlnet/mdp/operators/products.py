@@ -23,15 +23,6 @@ def _product(n_rows, n_columns, indptr, indices, data, x, y) -> None:
     y += sp.sparse.csr_matrix((data, indices, indptr), shape=(n_rows, n_columns)) @ x
 
 
-@cache
-def overwrites() -> bool:
-    """Whether y += A x is done row by row, so that with y in the place of x later rows see what earlier ones made."""
-    x = np.array([0.0, 0.0, 1.0])
-    ptr, index = np.array([0, 1, 2], dtype=np.int32), np.array([2, 0], dtype=np.int32)
-    csr_product()(2, 3, ptr, index, np.ones(2), x, x[:2])
-    return bool(x[1] == 1.0)
-
-
 def greedy_rows(q: np.ndarray, top: np.ndarray, number: np.ndarray) -> np.ndarray:
     """int [m]: in each column of q [A, m], whose largest value is `top` [m], the `number` (int [A, m], rising with the
     row) of one that attains it."""

@@ -36,6 +36,12 @@ def near_pairs(pair_ptr: np.ndarray, q: np.ndarray, slack: float) -> np.ndarray:
     return q >= (np.maximum.reduceat(q, begin) - slack).repeat(counts[counts > 0]) if len(q) else q >= 0.0
 
 
+def slack_of(v: np.ndarray, bound: float) -> float:
+    """By how much q may be off for values v [n], on both sides of a comparison: as v is, and rounding. A bound that
+    failed leaves rounding alone."""
+    return 32.0 * EPS * float(np.abs(v).max(initial=0.0)) + (2.0 * bound if np.isfinite(bound) else 0.0)
+
+
 def discounted_loss(bound: float, slack: float, gamma: float) -> float:
     """The most that a policy over the pairs within `slack` of the best loses at γ < 1, q being r + γ P v for some v
     within `bound` of v*, and rounded by no more: none of them falls short of v* by more than 4 bound + slack."""

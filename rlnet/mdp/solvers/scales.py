@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,26 +11,14 @@ from rlnet.mdp.errors import ImproperPolicyError
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.graph import row_any, steps_to_end
 from rlnet.mdp.operators.bellman import EPS, system_of
+from rlnet.mdp.solvers.protocol import Result
 
 APART = 1000.0  # pairs whose rewards exceed the largest one divided by this are huge
 HIDES = 64.0  # times the rounding of the largest reward: what it may hide
 STEPS = 1000.0  # over which such errors may add up at γ = 1
 
 
-@dataclass(frozen=True)
-class Found:
-    """The solution of a model, or of a part of it."""
-
-    v: np.ndarray  # float64 [S]
-    q: np.ndarray  # float64 [S, A]
-    policy: np.ndarray  # float64 [S, A]
-    bound: float
-    done: str
-    bounds: np.ndarray | None = None  # float64 [S], of each state; None: `bound`
-    loss: float = np.inf  # of every policy over the listed actions
-
-
-def by_scale(mdp: FiniteMDP, gamma: float, tol: float, solve: Callable[[FiniteMDP], Found]) -> Found:
+def by_scale(mdp: FiniteMDP, gamma: float, tol: float, solve: Callable[[FiniteMDP], Result]) -> Result:
     """`solve(mdp)`; where rewards are so huge that rounding hides `tol`, without them as far as they are avoidable.
 
     The states are cut in two. Some act without huge costs and without any action that may leave them: they are solved
@@ -112,7 +100,7 @@ def _beside(mdp: FiniteMDP, rest: np.ndarray, v: np.ndarray, gamma: float) -> Fi
     return _part(mdp, rest[mdp.pair_state], reward=reward, terminated=mdp.terminated | leaves)
 
 
-def _joined(mdp: FiniteMDP, gamma: float, rest: np.ndarray, calm: Found, other: Found) -> Found:
+def _joined(mdp: FiniteMDP, gamma: float, rest: np.ndarray, calm: Result, other: Result) -> Result:
     """Both parts. `rest` is left once at most: what is wrong with the values behind its exits counts once."""
     size = float(np.abs(calm.v).max(initial=0.0)) + float(np.abs(mdp.reward).max(initial=0.0))
     further = gamma * calm.bound + 2.0 * EPS * size
@@ -121,14 +109,14 @@ def _joined(mdp: FiniteMDP, gamma: float, rest: np.ndarray, calm: Found, other: 
     v, policy = np.where(rest, other.v, calm.v), np.where(rest[:, None], other.policy, calm.policy)
     # Neither the values behind the exits nor the policy there are exact.
     loss = calm.loss + other.loss + 2.0 * further
-    return Found(v, calm.q, policy, float(bounds.max()), calm.done, bounds, loss)
+    return Result(v, calm.q, policy, float(bounds.max()), calm.done, bounds, loss)
 
 
-def _of_states(found: Found, mdp: FiniteMDP) -> np.ndarray:
+def _of_states(found: Result, mdp: FiniteMDP) -> np.ndarray:
     return np.full(mdp.n_states, found.bound) if found.bounds is None else found.bounds
 
 
-def _worse(mdp: FiniteMDP, gamma: float, found: Found) -> np.ndarray:
+def _worse(mdp: FiniteMDP, gamma: float, found: Result) -> np.ndarray:
     """bool [P]: the pairs that are surely worth less than the value of their state."""
     system, bounds = system_of(mdp), _of_states(found, mdp)
     most = system.q(found.v, gamma) + gamma * (system.transition @ bounds) + 2.0 * system.slack(found.v, gamma)

@@ -1,0 +1,65 @@
+"""What `solve` asks of a solver: the values of a model, or None where another has to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.operators.bellman import System, system_of
+from rlnet.mdp.solvers.policy_iteration import DIRECT_STATES
+from rlnet.mdp.solvers.value_iteration import Progress
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model, and where it is to be solved."""
+
+    mdp: FiniteMDP
+    device: str = "cpu"
+
+    @property
+    def system(self) -> System:
+        """The expected rewards and transitions of its pairs."""
+        return system_of(self.mdp)
+
+    @property
+    def small(self) -> bool:
+        """Whether methods that factor matrices, or use no compiled code, suit it."""
+        return self.device == "cpu" and self.mdp.n_states <= DIRECT_STATES
+
+
+@dataclass(frozen=True)
+class Result:
+    """The solution of a model, or of a part of it. S states, A actions."""
+
+    v: np.ndarray  # float64 [S]
+    q: np.ndarray  # float64 [S, A], −inf where the action is not available
+    policy: np.ndarray  # float64 [S, A], uniform over the listed actions
+    bound: float  # max |v − v*|, proved
+    done: str  # `Solution.method`
+    bounds: np.ndarray | None = None  # float64 [S], of each state; None: `bound`
+    loss: float = np.inf  # proved: of every policy over the listed actions
+
+
+class Solver(Protocol):
+    """One way to v*."""
+
+    def try_solve(self, problem: Problem, gamma: float, tol: float, progress: Progress) -> Result | None:
+        """v*, as near to `tol` as this solver comes; None where the model does not suit it.
+
+        Raises ImproperPolicyError or UnboundedValueError with states (int, args[0]) whose value is not finite.
+        """
+        ...
+
+
+def laid_out(mdp: FiniteMDP, q: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(q [S, A], policy [S, A]) from q and the listed ones among the pairs, [P]."""
+    table = np.full((mdp.n_states, mdp.n_actions), -np.inf)
+    table[mdp.pair_state, mdp.pair_action] = q
+    policy = np.zeros((mdp.n_states, mdp.n_actions))
+    policy[mdp.pair_state[best], mdp.pair_action[best]] = 1.0
+    policy /= np.maximum(policy.sum(axis=1, keepdims=True), 1.0)
+    return table, policy

@@ -1,0 +1,75 @@
+"""The protocol of solvers: each answers within its bound or declines, and `solve` takes the first answer."""
+
+import numpy as np
+import pytest
+from mdp.test_agreement import discounted_truth, undiscounted_truth
+from mdp.test_methods import garnet, lake
+from mdp_problems import cliff, random_mdp
+
+from rlnet.mdp import solve
+from rlnet.mdp.solvers.methods import METHODS, SOLVERS
+from rlnet.mdp.solvers.protocol import Problem
+from rlnet.mdp.solvers.value_iteration import Progress
+
+EVERY = tuple(dict.fromkeys(solver for method in METHODS for solver in SOLVERS[method]))
+LAST = [SOLVERS[method][-1] for method in METHODS]  # these must answer
+
+
+def name(solver):
+    return getattr(solver, "values", solver.__class__).__name__ + str(getattr(solver, "method", ""))
+
+
+@pytest.mark.parametrize("solver", EVERY, ids=name)
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
+def test_every_solver_is_within_its_bound_or_declines(solver, gamma):
+    rng = np.random.default_rng(7)
+    models = [random_mdp(rng, ends=0.3) for _ in range(25)]
+    for mdp in models:
+        if gamma == 1.0:
+            if np.prod(np.maximum(np.diff(mdp.pair_ptr), 1)) > 64:
+                continue
+            truth = undiscounted_truth(mdp)
+            if isinstance(truth, type):
+                continue
+        else:
+            truth = discounted_truth(mdp, gamma)
+        found = solver.try_solve(Problem(mdp), gamma, 1e-6, Progress())
+        assert found is not None or solver not in LAST
+        if found is not None:
+            assert np.abs(found.v - truth).max() <= found.bound
+            assert found.q.shape == found.policy.shape == (mdp.n_states, mdp.n_actions)
+            np.testing.assert_allclose(found.policy.sum(axis=1), ~mdp.terminal)
+
+
+def test_every_table_solver_has_models_of_its_own():
+    models = cliff(), lake(10), garnet(60), garnet(400)
+    answered = {solve(mdp, 0.99, tol=1e-6).method for mdp in models}
+    assert answered == {
+        "policy_iteration (paths)",
+        "policy_iteration (banded LU)",
+        "policy_iteration (dense LU)",
+        "value_iteration (Jacobi, span)",
+    }
+
+
+def test_the_first_answer_is_taken_and_none_is_asked_after_it(monkeypatch):
+    asked = []
+
+    class Asked:
+        def __init__(self, solver):
+            self.solver = solver
+
+        def try_solve(self, *given):
+            asked.append(self.solver)
+            return self.solver.try_solve(*given) if self.solver is not None else None
+
+    first, second = SOLVERS["value_iteration"][0], SOLVERS["gauss_seidel"][0]
+    monkeypatch.setitem(SOLVERS, "value_iteration", (Asked(None), Asked(first), Asked(second)))
+    assert solve(lake(5), 0.9, method="value_iteration").converged
+    assert asked == [None, first]
+
+
+def test_compiled_sweeps_and_large_models_are_for_the_last():
+    problem = Problem(lake(8), device="cuda")
+    for solver in SOLVERS["auto"][:-1]:
+        assert solver.try_solve(problem, 0.9, 1e-6, Progress()) is None
