@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rlnet.envs.tabular.gridworld import CellConfig, GridworldConfig, build_gridworld
 from rlnet.mdp import FiniteMDP
 from rlnet.report import Panel
 
@@ -63,3 +64,14 @@ def three_panels(mdp: FiniteMDP, learned: np.ndarray, exact: np.ndarray) -> list
         Panel("exact V*", exact, one_hot(mdp, 0, 1)),
         Panel("error", learned - exact, kind="error"),
     ]
+
+
+def marked_model() -> FiniteMDP:
+    """A gridworld with a cliff (!), a pit (P), a goal (G), a wall (#) and a jump (A to a)."""
+    cells = {
+        "C": CellConfig(reward=-100.0, send_to="S"),
+        "P": CellConfig(terminal=True, reward=-1.0),
+        "A": CellConfig(jump_to="a", jump_reward=10.0),
+        "a": CellConfig(),
+    }
+    return build_gridworld(GridworldConfig(name="marked", gamma=0.9, map="..#A\n....\nSCPG\na...", cells=cells))

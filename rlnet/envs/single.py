@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlnet.envs.presets import gridworld_config, random_walk_config
-from rlnet.envs.render import cell_of, draw_image, draw_text, letters_of
+from rlnet.envs.render import Drawing
 from rlnet.envs.tabular.gridworld import build_gridworld, read_map
 from rlnet.envs.tabular.random_walk import build_random_walk
 from rlnet.mdp import FiniteMDP
@@ -22,7 +22,8 @@ class TabularEnv(gymnasium.Env[int, int]):
         mdp: the model; also `env.unwrapped.mdp`.
         render_mode: None, "ansi" (text) or "rgb_array".
         max_episode_steps: truncate after so many steps, None: never. The TimeLimit of `gymnasium.make` comes on top.
-        letters: the drawing, rows of one-character strings; None: from the model.
+        letters: the drawing as text, rows of one-character strings; None: from the model, with the letters of
+            `rlnet.mdp.marks`. The colours of an image are those of its marks in either case.
 
     Raises:
         ValueError: an unknown render mode, or episodes that would begin in a terminal state.
@@ -45,7 +46,7 @@ class TabularEnv(gymnasium.Env[int, int]):
         self.mdp, self.render_mode, self.max_episode_steps = mdp, render_mode, max_episode_steps
         self.observation_space = spaces.Discrete(mdp.n_states)
         self.action_space = spaces.Discrete(mdp.n_actions)
-        self._letters = letters_of(mdp) if letters is None else letters
+        self._drawing = None if render_mode is None else Drawing(mdp, render_mode, letters)
         self._start = np.cumsum(mdp.start)
         self.state: int | None = None  # None: no episode is running
         self._drawn = 0
@@ -80,10 +81,9 @@ class TabularEnv(gymnasium.Env[int, int]):
 
     def render(self) -> str | np.ndarray | None:
         """The map with the agent, as `render_mode` says; None without one."""
-        if self.render_mode is None:
+        if self._drawing is None:
             return None
-        cell = int(cell_of(self.mdp)[self._drawn])
-        return (draw_text if self.render_mode == "ansi" else draw_image)(self._letters, cell)
+        return self._drawing.draw(self._drawn)
 
     def _info(self, state: int) -> dict[str, Any]:
         return {"action_mask": self.mdp.available[state].astype(np.int8)}

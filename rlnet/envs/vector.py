@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rlnet.envs.presets import gridworld_config, random_walk_config
-from rlnet.envs.render import cell_of, draw_image, draw_text, letters_of
+from rlnet.envs.render import Drawing
 from rlnet.envs.simulate import TabularSimulation
 from rlnet.envs.single import RENDER_MODES, check_actions
 from rlnet.envs.tabular.gridworld import build_gridworld, read_map
@@ -28,7 +28,8 @@ class TabularVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         autoreset_mode: NEXT_STEP, SAME_STEP (`infos["final_obs"]`, `infos["final_info"]`) or DISABLED
             (`reset(options={"reset_mask": bool [n]})`), a member or value of `AutoresetMode`.
         render_mode: None, "ansi" or "rgb_array": `render` returns one drawing per environment.
-        letters: the drawing, rows of one-character strings; None: from the model.
+        letters: the drawing as text, rows of one-character strings; None: from the model, with the letters of
+            `rlnet.mdp.marks`. The colours of an image are those of its marks in either case.
 
     Raises:
         ValueError: an unknown mode, a size or limit below 1, or episodes that would begin in a terminal state.
@@ -53,7 +54,7 @@ class TabularVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.single_action_space = spaces.Discrete(mdp.n_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._letters = letters_of(mdp) if letters is None else letters
+        self._drawing = None if render_mode is None else Drawing(mdp, render_mode, letters)
         seed = int(self.np_random.integers(2**31))
         self._simulation = TabularSimulation(mdp, [seed], num_envs, max_steps=max_episode_steps)
         self._obs: np.ndarray | None = None  # [n], as last returned
@@ -140,10 +141,9 @@ class TabularVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def render(self) -> tuple[str | np.ndarray, ...] | None:
         """One drawing per environment, as `render_mode` says; None without one."""
-        if self.render_mode is None:
+        if self._drawing is None:
             return None
-        draw = draw_text if self.render_mode == "ansi" else draw_image
-        return tuple(draw(self._letters, int(cell)) for cell in cell_of(self.mdp)[self._obs])
+        return tuple(self._drawing.draw(state) for state in self._obs)
 
 
 def gridworld_vector(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rlnet.mdp.marks import RGB
 from rlnet.report.panels import ERROR
 
 # matplotlib's viridis and PuOr_r at nine even steps. Both can be told apart by colour-blind readers; viridis grows
@@ -9,8 +10,6 @@ from rlnet.report.panels import ERROR
 VIRIDIS = (0x440154, 0x472D7B, 0x3B528B, 0x2C728E, 0x21918C, 0x28AE80, 0x5EC962, 0xADDC30, 0xFDE725)
 PURPLE_ORANGE = (0x2D004B, 0x5F3A91, 0x9990BF, 0xCFCFE5, 0xF7F7F6, 0xFED59F, 0xEE9B39, 0xBD6109, 0x7F3B08)
 NEUTRAL = (128, 128, 128)  # what has no place on a scale: nan, inf
-
-RGB = tuple[int, int, int]
 
 
 def colour_at(kind: str, fraction: float) -> RGB:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlnet.mdp.cells import few_starts
 from rlnet.report.curves import curves_figure
 from rlnet.report.grid_figure import grid_figure
-from rlnet.report.panels import Panel, as_chain, check_panels, few_starts
+from rlnet.report.panels import Panel, as_chain, check_panels
 from rlnet.report.state_figure import state_figure
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def values_figure(mdp: FiniteMDP, panels: Sequence[Panel], start: np.ndarray | N
     """Draw values of all states, S.
 
     On a grid: one heatmap per panel, the first row on top, with an arrow for each most probable action, walls hatched,
-    start (S) and terminal states (T) marked. Value panels share one colour scale, error panels another centred on 0.
-    Without a shape: the values over the states, sorted by the last value panel, and the errors below. A long chain, a
-    grid of one row, is drawn like that too, in its own order.
+    starts (S), ends, hazards and jumps marked (`rlnet.mdp.marks`) with what they pay. Value panels share one colour
+    scale, error panels another centred on 0. Without a shape: the values over the states, sorted by the last value
+    panel, and the errors below. A long chain, a grid of one row, is drawn like that too, in its own order.
 
     Args:
         mdp: the model.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlnet.mdp.cells import DIRECTIONS, Cells, Kind, cells_of
+from rlnet.mdp.marks import ENDS, MARKS, meanings, short, signed
 from rlnet.report.colours import text_on
 from rlnet.report.panels import (
-    DIRECTIONS,
     ERROR,
     VALUE,
     Panel,
@@ -34,14 +35,15 @@ MAPS = {VALUE: "viridis", ERROR: "PuOr_r"}
 MAX_NUMBERED = 180  # cells; with more, numbers would be too small to read
 MAX_ARROWS = 2500  # cells; with more, arrows would be dust
 MAX_WIDTH, FOOTER = 24.0, 0.4  # inches: of panels side by side; of the key below
-WALL, NO_NUMBER, END, START = "#404040", "#9a9a9a", "#ffffff", "#ff2ea6"
+WALL, NO_NUMBER, START, INK = "#404040", "#9a9a9a", "#ff2ea6", "#202020"
+HATCHES = {Kind.LOSS: "xxxx", Kind.HAZARD: "xxxx"}  # where cells are too small for letters
 
 
 def grid_figure(mdp: FiniteMDP, panels: Sequence[Panel], starts: np.ndarray) -> Figure:
     """One heatmap per panel for a model with a shape; `starts` int [n] are the states to mark as start."""
     from matplotlib.figure import Figure
 
-    grid = grid_states(mdp)
+    grid, cells = grid_states(mdp), cells_of(mdp)
     rows, cols = grid.shape
     # Inches: half a one per cell holds a number; without numbers the longer side is six, but no cell is huge or a dot.
     cell = 0.5 if grid.size <= MAX_NUMBERED else float(np.clip(6.0 / max(rows, cols), 0.06, 0.5))
@@ -68,9 +70,9 @@ def grid_figure(mdp: FiniteMDP, panels: Sequence[Panel], starts: np.ndarray) -> 
         )
         scale, unit = scale_of(mdp, panels, panel.kind), unit_of(mdp, panels, panel.kind)
         axes.set_title(fill(panel.title + unit.suffix, int(11 * (slot[0] - 0.2))), fontsize=10)
-        image = draw_grid(axes, mdp, panel, scale, unit, starts, 72 * cell)
+        image = draw_grid(axes, mdp, cells, panel, scale, unit, starts, 72 * cell)
         _draw_bar(figure, bar, image, scale, unit, "horizontal" if _is_wide(grid) else "vertical")
-    key = fill(_key(mdp, grid, panels, starts), int(14 * (width - 0.2)))
+    key = fill(_key(mdp, grid, cells, panels, starts), int(14 * (width - 0.2)))
     figure.text(0.5, 0.06 / height, key, ha="center", va="bottom", fontsize=8, color="#404040")
     return figure
 
@@ -80,17 +82,23 @@ def _is_wide(grid: np.ndarray) -> bool:
 
 
 def draw_grid(
-    axes: Axes, mdp: FiniteMDP, panel: Panel, scale: Scale, unit: Unit, starts: np.ndarray, side: float
+    axes: Axes,
+    mdp: FiniteMDP,
+    cells: Cells,
+    panel: Panel,
+    scale: Scale,
+    unit: Unit,
+    starts: np.ndarray,
+    side: float,
 ) -> AxesImage:
     """Draw one panel with cells of about `side` points.
 
-    The image holds v by cell, masked at walls and terminal states; everything else lies over it.
+    The image holds v by cell, masked where nobody acts: walls, ends, cliffs. Everything else lies over it.
     """
     from matplotlib.colors import Normalize
 
     grid = grid_states(mdp)
-    by_cell = np.where(grid >= 0, panel.v[grid], np.nan)
-    by_cell[(grid >= 0) & mdp.terminal[grid]] = np.nan
+    by_cell = np.where(cells.acts, panel.v[grid], np.nan)
     pad = max(abs(scale.low), 1.0) / 2 if scale.flat else 0.0
     image = axes.imshow(
         np.ma.masked_invalid(by_cell),
@@ -105,12 +113,12 @@ def draw_grid(
     axes.tick_params(length=0, labelsize=7, colors="#606060")
     numbers = grid.size <= MAX_NUMBERED
     if numbers:
-        _draw_numbers(axes, mdp, grid, panel, unit, image)
+        _draw_numbers(axes, cells, by_cell, unit, image)
     elif panel.kind == ERROR:
         _draw_signs(axes, by_cell, image, side)
     if panel.policy is not None and has_arrows(mdp) and grid.size <= MAX_ARROWS:
-        _draw_arrows(axes, mdp, grid, panel, image, at_edge=numbers)
-    _draw_marks(axes, mdp, grid, starts, numbers)
+        _draw_arrows(axes, mdp, np.where(cells.acts, grid, -1), panel, image, at_edge=numbers)
+    _draw_marks(axes, cells, np.isin(grid, starts), numbers)
     axes.set_xlim(-0.5, cols - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
     return image
@@ -135,10 +143,10 @@ def _inks(image: AxesImage, values: np.ndarray) -> np.ndarray:
     return np.array([text_on(colour, largest=1.0) for colour in colours], dtype=object)
 
 
-def _draw_numbers(axes: Axes, mdp: FiniteMDP, grid: np.ndarray, panel: Panel, unit: Unit, image: AxesImage) -> None:
-    cells = np.argwhere((grid >= 0) & ~mdp.terminal[grid])
-    values = panel.v[grid[cells[:, 0], cells[:, 1]]]
-    for (row, col), value, ink in zip(cells, values, _inks(image, values), strict=True):
+def _draw_numbers(axes: Axes, cells: Cells, by_cell: np.ndarray, unit: Unit, image: AxesImage) -> None:
+    places = np.argwhere(cells.acts)
+    values = by_cell[cells.acts]
+    for (row, col), value, ink in zip(places, values, _inks(image, values), strict=True):
         text = unit.text(value)
         size = 8 if len(text) <= 5 else 6.5
         axes.text(col, row, text, ha="center", va="center", fontsize=size, color=ink)
@@ -177,38 +185,59 @@ def _draw_arrows(axes: Axes, mdp: FiniteMDP, grid: np.ndarray, panel: Panel, ima
             )  # fmt: skip
 
 
-def _draw_marks(axes: Axes, mdp: FiniteMDP, grid: np.ndarray, starts: np.ndarray, numbers: bool) -> None:
+def _draw_marks(axes: Axes, cells: Cells, begins: np.ndarray, numbers: bool) -> None:
+    """Walls, starts (`begins`, bool [rows, cols]) and what `rlnet.mdp.marks` has a letter for.
+
+    A mark fills its cell where nobody acts; elsewhere it is a frame, so that the value can be read.
+    """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    def squares(cells: np.ndarray, size: float, **style: Any) -> None:
-        boxes = [Rectangle((col - size / 2, row - size / 2), size, size) for row, col in cells]
-        axes.add_collection(PatchCollection(boxes, match_original=False, **style))
+    def squares(where: np.ndarray, size: float, **style: Any) -> None:
+        boxes = [Rectangle((col - size / 2, row - size / 2), size, size) for row, col in np.argwhere(where)]
+        if boxes:
+            axes.add_collection(PatchCollection(boxes, match_original=False, **style))
 
-    ends = np.argwhere((grid >= 0) & mdp.terminal[grid])
-    squares(np.argwhere(grid < 0), 1.0, facecolor=WALL, edgecolor="#6a6a6a", hatch="////", linewidth=0, label="wall")
-    squares(ends, 1.0, facecolor=END, edgecolor="#202020", linewidth=0.5)
-    squares(ends, 0.8, facecolor="none", edgecolor="#202020", linewidth=0.8, label="terminal")
-    begins = np.argwhere(np.isin(grid, starts))
+    wall = {"facecolor": WALL, "edgecolor": "#6a6a6a", "hatch": "////", "linewidth": 0, "label": "wall"}
+    squares(cells.kind == Kind.WALL, 1.0, **wall)
+    for kind, mark in MARKS.items():
+        here, colour, label = cells.kind == kind, np.array(mark.colour) / 255, kind.name.lower()
+        hatch = None if numbers else HATCHES.get(kind)
+        squares(here & ~cells.acts, 1.0, facecolor=colour, edgecolor=INK, linewidth=0.5, hatch=hatch, label=label)
+        if kind in ENDS:
+            squares(here & ~cells.acts, 0.8, facecolor="none", edgecolor=INK, linewidth=0.8, label="end of an episode")
+        squares(here & cells.acts, 0.8, facecolor="none", edgecolor=colour, linewidth=1.4, label=label)
     squares(begins, 0.9, facecolor="none", edgecolor=START, linewidth=1.4, label="start")
     if numbers:
-        for row, col in ends:
-            axes.text(col, row, "T", ha="center", va="center", fontsize=9, color="#202020")
-        for row, col in begins:
+        _draw_letters(axes, cells)
+        for row, col in np.argwhere(begins):
             axes.text(col - 0.36, row - 0.36, "S", ha="left", va="top", fontsize=6, weight="bold", color=START)
 
 
-def _key(mdp: FiniteMDP, grid: np.ndarray, panels: Sequence[Panel], starts: np.ndarray) -> str:
+def _draw_letters(axes: Axes, cells: Cells) -> None:
+    """The letter of a mark over its reward; both in a corner where the cell has a value."""
+    for row, col in np.argwhere(cells.marked):
+        kind, reward = Kind(cells.kind[row, col]), signed(cells.reward[row, col])
+        if cells.acts[row, col]:
+            box = {"facecolor": np.array(MARKS[kind].colour) / 255, "edgecolor": "none", "pad": 0.6}
+            place = {"x": col + 0.47, "y": row - 0.45, "ha": "right", "va": "top", "fontsize": 6}
+            axes.text(**place, s=short(cells, row, col), color=INK, bbox=box)
+        else:
+            text = f"{MARKS[kind].letter}\n{reward}" if reward else MARKS[kind].letter
+            axes.text(col, row, text, ha="center", va="center", fontsize=8, linespacing=1.0, color=INK)
+
+
+def _key(mdp: FiniteMDP, grid: np.ndarray, cells: Cells, panels: Sequence[Panel], starts: np.ndarray) -> str:
     """What the marks mean, as far as they occur."""
     with_policy = [panel for panel in panels if panel.policy is not None]
     parts = [
         ("framed, S: start", len(starts) > 0),
-        ("double frame: terminal", bool(mdp.terminal.any())),
-        ("hatched: wall", bool((grid < 0).any())),
+        *((text, True) for _, text in meanings(cells, letters=grid.size <= MAX_NUMBERED)),
+        ("hatched: wall", bool((cells.kind == Kind.WALL).any())),
         ("arrows: most probable actions", bool(with_policy) and has_arrows(mdp) and grid.size <= MAX_ARROWS),
         ("the actions have no directions, so no arrows", bool(with_policy) and not has_arrows(mdp)),
         ("too many cells for arrows", bool(with_policy) and has_arrows(mdp) and grid.size > MAX_ARROWS),
         ("dash: negative", grid.size > MAX_NUMBERED and any(panel.kind == ERROR for panel in panels)),
-        ("grey: not a finite number", not all(np.isfinite(panel.v[~mdp.terminal]).all() for panel in panels)),
+        ("grey: not a finite number", not all(np.isfinite(panel.v[grid[cells.acts]]).all() for panel in panels)),
     ]
     return " · ".join(text for text, occurs in parts if occurs)

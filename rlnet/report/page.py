@@ -13,6 +13,9 @@ from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config.files import MISFIT, reading
 from rlnet.config.population import settings
 from rlnet.experiment.run_files import write_text
+from rlnet.mdp import FiniteMDP
+from rlnet.mdp.cells import Kind, cells_of
+from rlnet.mdp.marks import meanings
 from rlnet.report.curves import PICTURES
 from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
@@ -243,10 +246,17 @@ def _states(run: Finished) -> dict[str, Any]:
         "maps": (maps if grid else bars)(mdp, panels, visits),
         "maps_kind": "grid" if grid else "bars",
         "maps_note": f"{_member_note(run)} Point at a state, or click one to keep it (again, or Escape, to let go). "
-        + ("Arrows: most probable actions; T: terminal; framed: start; dark: wall." if grid else ""),
+        + (f"Arrows: most probable actions; pink frame: start{_marks_note(mdp)}." if grid else ""),
         "states": describe(mdp, values, m, "V*" if optimal else "V^π"),
         "script": (TEMPLATES / "inspect.js").read_text(encoding="utf-8"),
     }
+
+
+def _marks_note(mdp: FiniteMDP) -> str:
+    """What the letters in the cells mean, as far as they occur."""
+    cells = cells_of(mdp)
+    wall = ["dark: wall"] if (cells.kind == Kind.WALL).any() else []
+    return "".join(f"; {text}" for text in [text for _, text in meanings(cells)] + wall)
 
 
 def _worst(run: Finished) -> dict[str, Any]:

@@ -12,23 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlnet.mdp.cells import DIRECTIONS
+
 if TYPE_CHECKING:
     from rlnet.mdp import FiniteMDP
 
 VALUE, ERROR = "value", "error"
 
-# Where an arrow points, as (rows down, columns right); the dot stays where it is.
-DIRECTIONS: dict[str, tuple[int, int]] = {
-    "↑": (-1, 0),
-    "→": (0, 1),
-    "↓": (1, 0),
-    "←": (0, -1),
-    "↗": (-1, 1),
-    "↘": (1, 1),
-    "↙": (1, -1),
-    "↖": (-1, -1),
-    "·": (0, 0),
-}
 # Probabilities closer than this to the largest count as a tie: nobody can see or means a smaller preference.
 TIE = 1e-3
 MAX_CHAIN = 60  # a grid of one row or column with more cells than this is too long to be drawn as one
@@ -127,12 +117,6 @@ def action_names(mdp: FiniteMDP) -> list[str]:
 def state_names(mdp: FiniteMDP) -> list[str]:
     """One name per state: its label, or its number."""
     return list(mdp.labels) if mdp.labels is not None else [str(s) for s in range(mdp.n_states)]
-
-
-def few_starts(mdp: FiniteMDP, start: np.ndarray | None = None) -> np.ndarray:
-    """The states worth marking as start: those of `start` float [S] (default: the model's), unless they are most."""
-    states = np.flatnonzero((mdp.start if start is None else np.asarray(start)) > 0)
-    return states if 2 * len(states) < max(mdp.n_states, 3) else states[:0]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from rlnet.mdp import FiniteMDP
+from rlnet.mdp.cells import Kind, cells_of, few_starts
+from rlnet.mdp.marks import MARKS, signed
 from rlnet.report.html import as_script
-from rlnet.report.panels import action_names, few_starts, grid_states, state_names
+from rlnet.report.panels import action_names, grid_states, state_names
 
 DIGITS = 6  # significant
 
@@ -26,6 +28,7 @@ def describe(mdp: FiniteMDP, values: dict[str, np.ndarray], member: int, exact: 
         "state": list(range(mdp.n_states)),
         "name": _names(mdp),
         "end": mdp.terminal.tolist(),
+        "mark": _marks(mdp),
         "actions": action_names(mdp),
         "exact": exact,
         "first": int(starts[0]) if len(starts) else int(values["visits"][member].sum(1).argmax()),
@@ -52,6 +55,18 @@ def _names(mdp: FiniteMDP) -> list[str]:
         if state >= 0:
             named[state] = f"state {state}: row {row}, column {col}"
     return named
+
+
+def _marks(mdp: FiniteMDP) -> list[str]:
+    """What is special about the cell of each state: "end that pays (+1)", or ""."""
+    grid, marks = grid_states(mdp), [""] * mdp.n_states
+    if grid is None:
+        return marks
+    cells = cells_of(mdp)
+    for row, col in np.argwhere(cells.marked & (grid >= 0)):
+        mark, reward = MARKS[Kind(cells.kind[row, col])], signed(cells.reward[row, col])
+        marks[grid[row, col]] = f"{mark.name} ({reward})" if reward else mark.name
+    return marks
 
 
 def _plain(array: np.ndarray) -> Any:

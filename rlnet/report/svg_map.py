@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlnet.mdp.cells import DIRECTIONS, Cells, Kind, cells_of, few_starts
+from rlnet.mdp.marks import ENDS, MARKS, short, signed
 from rlnet.report.colours import NEUTRAL, colour_at, text_on
 from rlnet.report.panels import (
-    DIRECTIONS,
     ERROR,
     VALUE,
     Panel,
     Scale,
     chosen_actions,
-    few_starts,
     finite_values,
     grid_states,
     has_arrows,
@@ -34,59 +34,92 @@ if TYPE_CHECKING:
 CELL = 40  # units of a cell's side; the drawing itself scales with the page
 MAX_NUMBERED = 180  # cells; with more, numbers would be too small to read
 OVER, UNDER = "#e08214", "#8073ac"  # errors above and below 0, as in the figures
-WALL, END, START = "#404040", "#ffffff", "#ff2ea6"
+WALL, START, INK = "#404040", "#ff2ea6", "#202020"
 LEAST_BAR, PLOT_HEIGHT, PLOT_WIDTH = 2.0, 150, 640  # units of a drawing without a grid
 
 
 def maps(mdp: FiniteMDP, panels: Sequence[Panel], visits: np.ndarray) -> list[dict[str, str]]:
     """One drawing per panel, and one of the visits [S]: dicts of title, svg and scale (what the colours mean)."""
     drawings = []
+    cells = cells_of(mdp)
     for panel in panels:
         unit, scale = unit_of(mdp, panels, panel.kind), scale_of(mdp, panels, panel.kind)
         texts = [unit.text(x) for x in panel.v]
         fill = [_hex(colour_at(panel.kind, scale.fraction(x)) if np.isfinite(x) else NEUTRAL) for x in panel.v]
         legend = _legend(panel.kind, unit.text(scale.low), unit.text(scale.high), scale)
-        drawings.append({"title": panel.title + unit.suffix, "svg": _grid(mdp, fill, texts, panel), "scale": legend})
+        drawings.append(
+            {"title": panel.title + unit.suffix, "svg": _grid(mdp, cells, fill, texts, panel), "scale": legend}
+        )
     shade = np.log1p(visits) / max(np.log1p(visits.max(initial=0)), 1e-300)
     fill = [_hex(_blue(x)) for x in shade]
     texts = [_short(x) for x in visits]
     legend = f'<span class="ramp visits"></span> 0 to {visits.max(initial=0):,}, logarithmic'
-    title = "visits in training"
-    drawings.append({"title": title, "svg": _grid(mdp, fill, texts, Panel(title, visits, kind=VALUE)), "scale": legend})
+    tried = Panel("visits in training", visits, kind=VALUE)
+    drawings.append({"title": tried.title, "svg": _grid(mdp, cells, fill, texts, tried), "scale": legend})
     return drawings
 
 
-def _grid(mdp: FiniteMDP, fill: Sequence[str], texts: Sequence[str], panel: Panel) -> str:
-    """The cells of a grid, each a group with the number of its state."""
+def _grid(mdp: FiniteMDP, cells: Cells, fill: Sequence[str], texts: Sequence[str], panel: Panel) -> str:
+    """The cells of a grid, each a group with the number of its state where it has one."""
     grid = grid_states(mdp)
     rows, cols = grid.shape
     numbers = grid.size <= MAX_NUMBERED
     chosen = chosen_actions(mdp, panel.policy) if panel.policy is not None and has_arrows(mdp) else None
     starts = set(few_starts(mdp).tolist())
     parts = [f'<rect width="{cols * CELL}" height="{rows * CELL}" fill="{WALL}"/>']
-    for (row, col), state in np.ndenumerate(grid):
-        if state < 0:
+    for at, state in np.ndenumerate(grid):
+        if cells.kind[at] == Kind.WALL:
             continue
-        end = bool(mdp.terminal[state])
-        colour = END if end else fill[state]
-        ink = text_on(tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
-        inner = [f'<rect width="{CELL - 0.5}" height="{CELL - 0.5}" fill="{colour}"/>']
-        if end:
-            inner.append(f'<rect x="3" y="3" width="{CELL - 6.5}" height="{CELL - 6.5}" fill="none" stroke="#202020"/>')
+        inner = []
+        if cells.acts[at]:
+            colour = fill[state]
+            ink = text_on(tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+            inner.append(_square(colour))
+            if chosen is not None:
+                inner += [_arrow(DIRECTIONS[mdp.action_labels[a]], ink, numbers) for a in np.flatnonzero(chosen[state])]
+            if cells.marked[at]:
+                inner.append(_note(cells, at, numbers))
+            if numbers:
+                small = ' class="small"' if len(texts[state]) > 4 else ""
+                place = f'x="{CELL / 2}" y="{CELL / 2 + 4}" fill="{ink}"{small}'
+                inner.append(f"<text {place}>{escape(texts[state])}</text>")
+            elif panel.kind == ERROR and panel.v[state] < 0:  # a sign that can be read in greyscale
+                inner.append(f'<path d="M{0.3 * CELL} {CELL / 2}h{0.4 * CELL}" stroke="{ink}" stroke-width="3"/>')
+        else:
+            inner.append(_mark(cells, at))
         if state in starts:
-            inner.append(
-                f'<rect x="1.5" y="1.5" width="{CELL - 3.5}" height="{CELL - 3.5}" class="start" stroke="{START}"/>'
-            )
-        if chosen is not None:
-            inner += [_arrow(DIRECTIONS[mdp.action_labels[a]], ink, numbers) for a in np.flatnonzero(chosen[state])]
-        if numbers:
-            text = "T" if end else texts[state]
-            small = ' class="small"' if len(text) > 4 else ""
-            inner.append(f'<text x="{CELL / 2}" y="{CELL / 2 + 4}" fill="{ink}"{small}>{escape(text)}</text>')
-        elif panel.kind == ERROR and panel.v[state] < 0 and not end:  # a sign that can be read in greyscale
-            inner.append(f'<path d="M{0.3 * CELL} {CELL / 2}h{0.4 * CELL}" stroke="{ink}" stroke-width="3"/>')
-        parts.append(_group(mdp, int(state), f"translate({col * CELL} {row * CELL})", "".join(inner)))
+            inner.append(_frame(1.5, START, "start"))
+        parts.append(_group(state, f"translate({at[1] * CELL} {at[0] * CELL})", "".join(inner)))
     return _svg(cols * CELL, rows * CELL, panel.title, "".join(parts), crisp=not numbers)
+
+
+def _square(colour: str) -> str:
+    return f'<rect width="{CELL - 0.5}" height="{CELL - 0.5}" fill="{colour}"/>'
+
+
+def _frame(margin: float, colour: str, name: str) -> str:
+    side = CELL - 0.5 - 2 * margin
+    return f'<rect x="{margin}" y="{margin}" width="{side}" height="{side}" class="{name}" stroke="{colour}"/>'
+
+
+def _mark(cells: Cells, at: tuple[int, ...]) -> str:
+    """A cell where nobody acts, filled with the colour of its kind: its letter over its reward."""
+    kind, reward = Kind(cells.kind[at]), signed(cells.reward[at])
+    parts = [_square(_hex(MARKS[kind].colour)), _frame(3, INK, "end") if kind in ENDS else ""]
+    for y, text in ((CELL / 2 - 2, MARKS[kind].letter), (CELL / 2 + 11, reward)):
+        parts.append(f'<text x="{CELL / 2}" y="{y}" fill="{INK}">{escape(text)}</text>' if text else "")
+    return "".join(parts)
+
+
+def _note(cells: Cells, at: tuple[int, ...], numbers: bool) -> str:
+    """What a cell with a value is besides: a frame, and its letter and reward in the corner."""
+    colour, text = _hex(MARKS[Kind(cells.kind[at])].colour), short(cells, *at)
+    frame = _frame(3.5, colour, "mark")
+    if not numbers:
+        return frame
+    width = 2.5 + 3.8 * len(text)
+    box = f'<rect x="{CELL - 1.5 - width:g}" y="1.5" width="{width:g}" height="8" fill="{colour}"/>'
+    return f'{frame}{box}<text x="{CELL - 1.5 - width / 2:g}" y="8" fill="{INK}" class="note">{escape(text)}</text>'
 
 
 def _arrow(direction: tuple[int, int], ink: str, at_edge: bool) -> str:
@@ -150,13 +183,14 @@ def _plot(mdp: FiniteMDP, states, low: float, high: float, heights, dots, colour
         if dots is not None:
             radius = min(max(0.4 * width, 1.5), 4.0)
             inner += f'<circle cx="{0.4 * width:.2f}" cy="{y(dots[k]):.1f}" r="{radius:.1f}" fill="#0072b2"/>'
-        parts.append(_group(mdp, int(state), f"translate({k * width:.2f} 0)", inner))
+        parts.append(_group(int(state), f"translate({k * width:.2f} 0)", inner))
     parts.append(f'<path d="M0 {y(0.0):.1f}H{width * len(states):.1f}" stroke="#404040" stroke-width="0.7"/>')
     return _svg(width * len(states), PLOT_HEIGHT, title, "".join(parts))
 
 
-def _group(mdp: FiniteMDP, state: int, transform: str, inner: str) -> str:
-    return f'<g data-s="{state}" transform="{transform}">{inner}</g>'
+def _group(state: int, transform: str, inner: str) -> str:
+    number = f' data-s="{state}"' if state >= 0 else ""
+    return f'<g{number} transform="{transform}">{inner}</g>'
 
 
 def _svg(width: float, height: float, title: str, inner: str, crisp: bool = False) -> str:

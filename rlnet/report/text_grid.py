@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlnet.mdp.cells import Cells, Kind, cells_of, few_starts
+from rlnet.mdp.marks import MARKS, meanings, short
 from rlnet.report.colours import NEUTRAL, colour_at, style_on
 from rlnet.report.panels import (
     ERROR,
@@ -16,7 +18,6 @@ from rlnet.report.panels import (
     Scale,
     Unit,
     chosen_actions,
-    few_starts,
     finite_values,
     grid_states,
     has_arrows,
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 GAP = 2  # columns between panels
 MAX_ROWS = 20  # more rows of cells than this do not get numbers
 MAX_SMALL_ROWS = 40
+LEAST_WIDTH = 3  # characters of a cell's number or mark
+LONGEST_MARK = 5  # characters; a longer one is cut to its letter rather than widen every cell
+MAX_MEASURED = 1000  # marks looked at for the width of a cell
 WINDOW_ROWS = 11  # of a grid that does not fit at all
-WALL_STYLE, END_STYLE = "#3a3a3a", "#000000 on #d0d0d0"
+WALL_STYLE = "#3a3a3a"
 # Several arrows in one character: lines towards each of them.
 COMBINED = {
     "↑↓": "│", "→←": "─", "↑→": "└", "↑←": "┘", "→↓": "┌", "↓←": "┐",
@@ -60,7 +64,8 @@ class Sheet:
     """What the cells of all panels are drawn from."""
 
     mdp: FiniteMDP
-    grid: np.ndarray  # int [rows, cols], -1 for walls
+    grid: np.ndarray  # int [rows, cols], -1 where there is no state
+    cells: Cells
     plan: Plan
     scales: dict[str, Scale]
     units: dict[str, Unit]
@@ -74,11 +79,12 @@ class Sheet:
 
 def show_grid(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
     """Print the panels of a model with a shape. The panels must fit the model (`check_panels`)."""
-    grid = grid_states(mdp)
-    units, widths = _units_and_widths(console, mdp, panels)
+    grid, cells = grid_states(mdp), cells_of(mdp)
+    units, widths = _units_and_widths(console, mdp, panels, cells)
     plan = _plan(console, mdp, grid, panels, widths)
     scales = {kind: scale_of(mdp, panels, kind) for kind in (VALUE, ERROR)}
-    sheet = Sheet(mdp, grid, plan, scales, units, frozenset(few_starts(mdp).tolist()), int(not coloured(console)))
+    starts, apart = frozenset(few_starts(mdp).tolist()), int(not coloured(console))
+    sheet = Sheet(mdp, grid, cells, plan, scales, units, starts, apart)
     for block in plan.blocks:
         if len(plan.blocks) > 1:
             say(console, f"Columns {block.start}–{block.stop - 1}:")
@@ -88,14 +94,14 @@ def show_grid(console: Console, mdp: FiniteMDP, panels: Sequence[Panel]) -> None
 
 
 def _units_and_widths(
-    console: Console, mdp: FiniteMDP, panels: Sequence[Panel]
+    console: Console, mdp: FiniteMDP, panels: Sequence[Panel], cells: Cells
 ) -> tuple[dict[str, Unit], dict[str, int]]:
     """The unit and the characters per cell of each kind; with a decimal less if that puts all panels side by side."""
     units = {kind: unit_of(mdp, panels, kind) for kind in (VALUE, ERROR)}
     shorter = {kind: replace(unit, decimals=max(unit.decimals - 1, 1)) for kind, unit in units.items()}
     shorter = {kind: min(unit, units[kind], key=lambda u: u.decimals) for kind, unit in shorter.items()}
     options = [units, units | {ERROR: shorter[ERROR]}, shorter]
-    measured = [(option, _widths(mdp, panels, option)) for option in options]
+    measured = [(option, _widths(mdp, panels, option, cells)) for option in options]
     for option, widths in measured:
         line = sum(mdp.shape[1] * widths[panel.kind] for panel in panels) + GAP * (len(panels) - 1)
         if line <= console.width:
@@ -103,9 +109,11 @@ def _units_and_widths(
     return measured[0]
 
 
-def _widths(mdp: FiniteMDP, panels: Sequence[Panel], units: dict[str, Unit]) -> dict[str, int]:
+def _widths(mdp: FiniteMDP, panels: Sequence[Panel], units: dict[str, Unit], cells: Cells) -> dict[str, int]:
+    marks = [len(short(cells, row, col)) for row, col in np.argwhere(cells.marked)[:MAX_MEASURED]]
+    longest = max([LEAST_WIDTH, *(length for length in marks if length <= LONGEST_MARK)])
     return {
-        kind: 1 + max([len(unit.text(x)) for p in panels if p.kind == kind for x in p.v[~mdp.terminal]] + [len("end")])
+        kind: 1 + max([len(unit.text(x)) for p in panels if p.kind == kind for x in p.v[~mdp.terminal]] + [longest])
         for kind, unit in units.items()
     }
 
@@ -165,8 +173,11 @@ def _print_group(console: Console, sheet: Sheet, group: Sequence[Panel], block: 
 
     from rich.text import Text
 
-    # A second line per row of cells is for arrows, so only where a panel of the group has some.
-    height = 2 if sheet.plan.numbers and any(shows_policy(sheet.mdp, panel) for panel in group) else 1
+    # A second line per row of cells is for arrows and marks, so only where there are some.
+    notes = any(shows_policy(sheet.mdp, panel) for panel in group) or bool(
+        (sheet.cells.marked & sheet.cells.acts).any()
+    )
+    height = 2 if sheet.plan.numbers and notes else 1
     widths = [sheet.plan.widths[panel.kind] * (block.stop - block.start) for panel in group]
     titles = [
         wrap(panel.title + sheet.units[panel.kind].suffix, width) for panel, width in zip(group, widths, strict=True)
@@ -187,32 +198,42 @@ def _body(sheet: Sheet, panel: Panel, block: slice, height: int) -> list[Text]:
 
     chosen = chosen_actions(sheet.mdp, panel.policy) if shows_policy(sheet.mdp, panel) else None
     lines = []
-    for row in sheet.grid[sheet.plan.rows, block]:
-        cells = [_cell(sheet, panel, int(state), chosen) for state in row]
+    for row in range(*sheet.plan.rows.indices(sheet.grid.shape[0])):
+        cells = [_cell(sheet, panel, (row, col), chosen) for col in range(block.start, block.stop)]
         for line in range(height):
             lines.append(Text.assemble(*((text[line], style) for text, style in cells)))
     return lines
 
 
-def _cell(sheet: Sheet, panel: Panel, state: int, chosen: np.ndarray | None) -> tuple[tuple[str, str], str]:
-    """The two lines (not both are always drawn) and the style of one cell."""
-    width, small = sheet.plan.widths[panel.kind], not sheet.plan.numbers
-    if state < 0:
+def _cell(sheet: Sheet, panel: Panel, at: tuple[int, int], chosen: np.ndarray | None) -> tuple[tuple[str, str], str]:
+    """The two lines (not both are always drawn) and the style of one cell, at (row, column)."""
+    width, small, state = sheet.plan.widths[panel.kind], not sheet.plan.numbers, int(sheet.grid[at])
+    kind = Kind(sheet.cells.kind[at])
+    if kind is Kind.WALL:
         return ("█" * width,) * 2, WALL_STYLE
-    if sheet.mdp.terminal[state]:
-        return ("T".center(width) if small else "end".center(width), " " * width), END_STYLE
+    if not sheet.cells.acts[at]:
+        mark = _fitting(sheet, at, 1 if small else width - 1)
+        return (mark.center(width), " " * width), style_on(MARKS[kind].colour)
     value = panel.v[state]
     scale, unit = sheet.scales[panel.kind], sheet.units[panel.kind]
     colour = colour_at(panel.kind, scale.fraction(value)) if np.isfinite(value) else NEUTRAL
     arrows = "" if chosen is None else "".join(np.array(sheet.mdp.action_labels)[chosen[state]])
+    marked = kind in MARKS
     if small:
         glyph = arrows if len(arrows) <= 1 else COMBINED.get("".join(sorted(arrows, key="↑→↓←".find)), MANY)
         if panel.kind == ERROR and not glyph:
             glyph = "+" if value > 0 else "-" if value < 0 else " "
-        return (glyph.center(width), ""), style_on(colour)
-    mark = "S" if state in sheet.starts else ""
-    arrows = arrows if len(mark + arrows) <= sheet.room(panel.kind) else MANY
-    return (unit.text(value).center(width), (mark + arrows).center(width)), style_on(colour)
+        return ((MARKS[kind].letter if marked else glyph).center(width), ""), style_on(colour)
+    start, room = "S" if state in sheet.starts else "", sheet.room(panel.kind)
+    arrows = arrows if len(start + arrows) + marked <= room else MANY
+    mark = _fitting(sheet, at, room - len(start + arrows)) if marked else ""
+    return (unit.text(value).center(width), (start + mark + arrows).center(width)), style_on(colour)
+
+
+def _fitting(sheet: Sheet, at: tuple[int, int], room: int) -> str:
+    """The mark of a cell with its reward, or its letter alone where that does not fit."""
+    mark = short(sheet.cells, *at)
+    return mark if len(mark) <= room else mark[0]
 
 
 def _print_legend(console: Console, sheet: Sheet, panels: Sequence[Panel]) -> None:
@@ -231,15 +252,18 @@ def _print_key(console: Console, sheet: Sheet, panels: Sequence[Panel]) -> None:
     """What the marks mean, as far as they occur."""
     from rich.text import Text
 
-    visible = sheet.grid[sheet.plan.rows, sheet.plan.blocks[0].start : sheet.plan.blocks[-1].stop]
-    states = visible[visible >= 0]
+    window = sheet.plan.rows, slice(sheet.plan.blocks[0].start, sheet.plan.blocks[-1].stop)
+    visible, kinds = sheet.grid[window], sheet.cells.kind[window]
+    states = visible[sheet.cells.acts[window]]
     with_arrows = [panel for panel in panels if shows_policy(sheet.mdp, panel)]
     key: list[Text] = []
     if sheet.plan.numbers and with_arrows and sheet.starts & set(states.tolist()):
         key.append(Text("S start"))
-    if sheet.mdp.terminal[states].any():
-        key.append(Text("end terminal" if sheet.plan.numbers else "T terminal"))
-    if (visible < 0).any():
+    seen = Cells(sheet.cells.acts[window], kinds, sheet.cells.reward[window])
+    key += [
+        Text.assemble((MARKS[kind].letter, style_on(MARKS[kind].colour)), text[1:]) for kind, text in meanings(seen)
+    ]
+    if (kinds == Kind.WALL).any():
         key.append(Text.assemble(("██", WALL_STYLE), " wall"))
     if with_arrows:
         key.append(Text("arrows: most probable actions"))
@@ -251,7 +275,8 @@ def _print_key(console: Console, sheet: Sheet, panels: Sequence[Panel]) -> None:
 
 def _crowded(sheet: Sheet, panels: Sequence[Panel], states: np.ndarray) -> bool:
     """Whether some cell of the states int [n] has more arrows than it can hold."""
-    marks = np.isin(states, list(sheet.starts)) & sheet.plan.numbers
+    marked = np.isin(states, sheet.grid[sheet.cells.marked])
+    marks = (np.isin(states, list(sheet.starts)).astype(int) + marked) * sheet.plan.numbers
     counts = [(chosen_actions(sheet.mdp, panel.policy)[states].sum(axis=1), panel.kind) for panel in panels]
     return any(bool((count + marks > sheet.room(kind)).any()) for count, kind in counts)
 

@@ -111,6 +111,25 @@ def test_drawing_as_an_image():
     assert len(centres) == 4  # start, wall, agent and goal look different
 
 
+def test_an_image_has_a_colour_for_goal_pit_cliff_wall_jump_and_floor():
+    cells = {
+        "C": {"reward": -100.0, "send_to": "S"},
+        "P": {"terminal": True, "reward": -1.0},
+        "A": {"jump_to": "a", "jump_reward": 10.0},
+        "a": {},
+    }
+    options = {"map": "..#A\n....\nSCPG\na...", "cells": cells}
+    env = gymnasium.make("rlnet/Gridworld-v0", render_mode="rgb_array", **options)
+    env.reset(seed=0)
+    image = env.render()
+    places = {"floor": (1, 1), "wall": (0, 2), "jump": (0, 3), "cliff": (2, 1), "pit": (2, 2), "goal": (2, 3)}
+    assert len({tuple(image[24 + 48 * row, 24 + 48 * column]) for row, column in places.values()}) == len(places)
+    env = TabularEnv(env.unwrapped.mdp, render_mode="ansi")  # without the letters of the map
+    env.reset(seed=0)
+    env.step(0)
+    assert env.render() == "..#J\n@...\nS!PG\n....\n"
+
+
 def test_any_model_can_be_an_environment():
     mdp = FiniteMDP.from_outcomes({0: {0: [(1.0, 1, 0.0, False)]}, 1: {1: [(1.0, 0, 1.0, True)]}}, n_actions=2)
     env = TabularEnv(mdp, render_mode="ansi")

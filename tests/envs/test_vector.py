@@ -78,7 +78,7 @@ def test_drawings():
     vector = gymnasium.make_vec("rlnet/RandomWalk-v0", 2, length=3, render_mode="ansi")
     vector.reset(seed=0)
     vector.step(np.array([LEFT, RIGHT]))
-    assert vector.render() == ("@..\n", "..@\n")
+    assert vector.render() == ("@SG\n", "PS@\n")
     assert TabularVectorEnv(build_random_walk(preset("random_walk")), 2).render() is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from report_models import grid_model, one_hot, plain_model, positions, three_panels
+from report_models import grid_model, marked_model, one_hot, plain_model, positions, three_panels
 
 from rlnet.report import Panel
 from rlnet.report.curves import by_member, mean_and_band
 from rlnet.report.figures import curves_figure, image_array, save_png, values_figure
+from rlnet.report.svg_map import maps
 
 
 def panels_of(figure) -> dict:
@@ -49,7 +51,7 @@ def test_each_panel_holds_its_values_by_row_and_column():
         assert image.origin == "upper"
         assert axes[title].yaxis_inverted()
     texts = numbers_of(axes["exact V*"])
-    assert (texts[1, 3], texts[2, 0], texts[2, 1]) == ("13.0", "20.0", "T")
+    assert (texts[1, 3], texts[2, 0], texts[2, 1]) == ("13.0", "20.0", "T\n-1")
     assert numbers_of(axes["error"])[1, 3] == "+2.5"
 
 
@@ -98,7 +100,7 @@ def test_walls_terminals_and_start_are_marked():
         return {((b.y0 + b.y1) / 2, (b.x0 + b.x1) / 2) for b in boxes}
 
     assert centres("wall") == {(0.0, 2.0)}
-    assert centres("terminal") == {(2.0, 1.0), (2.0, 3.0)}
+    assert centres("end") == {(2.0, 1.0), (2.0, 3.0)}
     assert centres("start") == {(0.0, 0.0)}
     elsewhere = np.eye(mdp.n_states)[5]
     axes = panels_of(values_figure(mdp, [Panel("V", positions(mdp))], start=elsewhere))["V"]
@@ -243,3 +245,37 @@ def test_importing_the_report_loads_neither_matplotlib_nor_rich():
         "print([name for name in ('matplotlib', 'rich', 'torch') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_goal_pit_cliff_wall_and_jump_each_have_their_look():
+    mdp = marked_model()
+    figure = values_figure(mdp, [Panel("V", positions(mdp))])
+    axes = panels_of(figure)["V"]
+
+    def cells(label):
+        boxes = [path.get_extents() for c in axes.collections if c.get_label() == label for path in c.get_paths()]
+        return {(round((b.y0 + b.y1) / 2), round((b.x0 + b.x1) / 2)) for b in boxes}
+
+    looks = {label: cells(label) for label in ("wall", "gain", "loss", "hazard", "jump")}
+    assert looks == {"wall": {(0, 2)}, "gain": {(2, 3)}, "loss": {(2, 2)}, "hazard": {(2, 1)}, "jump": {(0, 3)}}
+    colours = {tuple(c.get_facecolor()[0]) for c in axes.collections if c.get_label() in ("gain", "loss", "hazard")}
+    assert len(colours) == 3
+    letters = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axes.texts[-6:]}
+    assert {letters[2, 1], letters[2, 2], letters[2, 3]} == {"!\n-100", "P\n-1", "G\n+1"}
+    assert any(text.get_text() == "J+10" for text in axes.texts)
+    key = figure.texts[-1].get_text().replace("\n", " ")
+    for text in ("G: end that pays (+1)", "P: end that costs (-1)", "!: entering costs (-100)", "hatched: wall"):
+        assert text in key
+
+
+def test_the_map_of_the_page_shows_them_too():
+    mdp = marked_model()
+    (values, visits) = maps(mdp, [Panel("V", positions(mdp))], np.ones(mdp.n_states, dtype=int))
+    for drawing in (values, visits):
+        groups = dict(re.findall(r'<g[^>]*translate\((\d+ \d+)\)">(.*?)</g>', drawing["svg"]))
+        assert "0" not in groups.get("80 0", ""), "a wall is the background"
+        texts = {place: re.findall(r">([^<>]+)</text>", inner) for place, inner in groups.items()}
+        assert (texts["40 80"], texts["80 80"], texts["120 80"]) == (["!", "-100"], ["P", "-1"], ["G", "+1"])
+        assert "J+10" in texts["120 0"]
+    cliff = re.search(r'<g([^>]*)transform="translate\(40 80\)"', values["svg"]).group(1)
+    assert "data-s" not in cliff, "nobody can stand there"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from report_console import console, text_of
-from report_models import ARROWS, grid_model, one_hot, plain_model, positions, three_panels
+from report_models import ARROWS, grid_model, marked_model, one_hot, plain_model, positions, three_panels
 
 from rlnet.mdp import FiniteMDP
 from rlnet.report import Panel
@@ -47,7 +47,7 @@ def test_numbers_stand_in_their_cells_first_row_on_top():
     mdp = grid_model()
     lines = shown(mdp, [Panel("V", positions(mdp))])
     rows = [re.sub("█+", " # ", line).split() for line in lines[1:4]]
-    assert rows == [["0.0", "1.0", "#", "3.0"], ["10.0", "11.0", "12.0", "13.0"], ["20.0", "end", "22.0", "end"]]
+    assert rows == [["0.0", "1.0", "#", "3.0"], ["10.0", "11.0", "12.0", "13.0"], ["20.0", "T-1", "22.0", "T-1"]]
 
 
 def test_learned_exact_and_error_stand_side_by_side_under_their_titles():
@@ -260,3 +260,16 @@ def test_a_model_without_cell_numbers_its_cells_in_reading_order():
     walled = grid_states(grid_model())
     assert walled.tolist() == [[0, 1, -1, 2], [3, 4, 5, 6], [7, 8, 9, 10]]
     assert list(ARROWS) == list(grid_model().action_labels)
+
+
+def test_goal_pit_cliff_wall_and_jump_each_have_their_letter_and_a_legend():
+    mdp = marked_model()
+    lines = shown(mdp, [Panel("V", positions(mdp), one_hot(mdp, 1))])
+    assert re.sub("█+", " # ", lines[1]).split() == ["0", "1", "#", "3"]
+    assert "J+10" in lines[2]
+    assert lines[5].split() == ["20", "!-100", "P-1", "G+1"]
+    legend = " ".join(" ".join(lines[9:]).split())
+    for text in ("G: end that pays (+1)", "P: end that costs (-1)", "!: entering costs (-100)", "J: moves on"):
+        assert text in legend
+    colours = coloured_cells(mdp, [Panel("V", positions(mdp))])
+    assert len({tuple(colours[text]) for text in ("!-100", "P-1", "G+1")}) == 3

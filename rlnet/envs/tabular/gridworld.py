@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from rlnet.config import ConfigError, EnvConfig, Settings, check_env, register_environment, require
 from rlnet.envs.base import Environment, from_model
 from rlnet.mdp import FiniteMDP
+from rlnet.mdp.cells import EntryRewards
 
 
 @dataclass
@@ -274,6 +275,7 @@ def build_gridworld(config: GridworldConfig) -> FiniteMDP:
         shape=letters.shape,
         cell=stand,
         action_labels=ACTION_LABELS[:n_actions],
+        entry=EntryRewards(np.where(cells.wall, np.nan, cells.reward), config.step_reward),
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy as sp
 
 from rlnet.mdp.model.validation import check_model, check_start
+
+if TYPE_CHECKING:
+    from rlnet.mdp.cells import EntryRewards
 
 
 def index_dtype(largest: int) -> type[np.signedinteger]:
@@ -44,6 +47,7 @@ class FiniteMDP:
     shape: tuple[int, int] | None = None  # (rows, columns) of the drawing
     cell: np.ndarray | None = None  # int [S], flat index in `shape` of each state; None with a shape: state i is cell i
     action_labels: tuple[str, ...] | None = None  # one per action, e.g. ("↑", "→", "↓", "←")
+    entry: EntryRewards | None = None  # what entering each cell of the drawing pays; None: as the outcomes say
     observations: np.ndarray | None = None  # [S, ...] what an environment shows in each state; None: the state's number
 
     def __post_init__(self) -> None:

@@ -145,6 +145,12 @@ def _check_drawing(mdp: FiniteMDP) -> None:
             raise InvalidMDPError(f"cell has an index outside the {mdp.shape[0]}×{mdp.shape[1]} drawing")
     elif mdp.shape is not None and int(np.prod(mdp.shape)) != mdp.n_states:
         raise InvalidMDPError(f"shape {mdp.shape} does not hold {mdp.n_states} states (give cell)")
+    if mdp.entry is not None:
+        cells = (int(np.prod(mdp.shape)),) if mdp.shape is not None else None
+        if np.shape(mdp.entry.cell) != cells:
+            raise InvalidMDPError(
+                f"entry.cell has shape {np.shape(mdp.entry.cell)}, it needs a reward for each cell of shape={mdp.shape}"
+            )
 
 
 def _check_pointer(name: str, ptr: np.ndarray, count: int) -> None:

@@ -36,6 +36,7 @@
     marked = [...document.querySelectorAll(`g[data-s="${s}"]`)];
     marked.forEach((group) => group.classList.add("on"));
     const parts = [element("h3", data.name[i])];
+    if (data.mark[i]) parts.push(element("p", data.mark[i]));
     const v = (name) => data[name] ? data[name][i] : null;
     const rows = [["V", v("v"), v("v_exact"), v("v") === null ? null : v("v") - v("v_exact")]];
     if (data.end[i]) parts.push(element("p", "Terminal: its value is 0."));
