@@ -1,6 +1,7 @@
 """The shape of the house: imports point downwards, and every config composes."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def test_imports_point_downwards(path):
 def test_no_module_lies_outside_of_a_room():
     assert {path.parent for path in modules()}.isdisjoint({ROOT / "rlnet"})
     assert {path.name for path in (ROOT / "rlnet").iterdir() if path.suffix == ".py"} == {"__init__.py", "__main__.py"}
+
+
+@pytest.mark.parametrize("part", ["mdp/model", "mdp/solvers"])
+def test_no_circle_of_imports_even_by_functions(part):
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules()}
+    own = {name: imports(path) for path, name in names.items() if path.is_relative_to(ROOT / "rlnet" / part)}
+    TopologicalSorter({name: {other for other in found if other in own} for name, found in own.items()}).prepare()
 
 
 def test_returns_imports_torch_alone():

@@ -13,7 +13,6 @@ from rlnet.mdp.belief.exact_tests import outcome_levels
 from rlnet.mdp.belief.subject import Subject
 from rlnet.mdp.errors import InvalidMDPError, NoModelError
 from rlnet.mdp.model.finite_mdp import FiniteMDP
-from rlnet.mdp.model.from_outcomes import from_outcomes
 
 STARTS = 2_000  # resets from which a start distribution is estimated
 _log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ def readings(env: Any, start: np.ndarray | None) -> Iterator[FiniteMDP]:
             for ended in (False, True) if missing else (False,):
                 moved = _moved(rows, shift, turn, ended)
                 try:
-                    mdp = from_outcomes(moved, n_states=n_states, n_actions=n_actions, start=start)
+                    mdp = FiniteMDP.from_outcomes(moved, n_states=n_states, n_actions=n_actions, start=start)
                 except InvalidMDPError as error:
                     problems.append(error)
                     continue

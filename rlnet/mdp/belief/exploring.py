@@ -9,7 +9,6 @@ import numpy as np
 from rlnet.mdp.belief.insides import saved
 from rlnet.mdp.belief.subject import Result, Subject
 from rlnet.mdp.errors import NoModelError
-from rlnet.mdp.model.builders import from_coo
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 
 
@@ -102,7 +101,7 @@ def _built(outcomes: dict[int, list], first: int, subject: Subject, numbering: N
     state, action, successor, reward, ended = (np.array(column) for column in zip(*rows, strict=True))
     start = np.zeros(numbering.n_states)
     start[first] = 1.0
-    return from_coo(
+    return FiniteMDP.from_coo(
         state,
         action,
         successor,

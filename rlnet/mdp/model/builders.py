@@ -1,11 +1,13 @@
-"""Builders of `FiniteMDP` from dense arrays and from coordinate lists; every builder ends in `from_coo`."""
+"""The fields of a `FiniteMDP` from dense arrays and from coordinate lists; every builder ends in `from_coo`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from rlnet.mdp.errors import InvalidMDPError
-from rlnet.mdp.model.finite_mdp import FiniteMDP, index_dtype
+from rlnet.mdp.model.index_type import index_dtype
 from rlnet.mdp.model.validation import COMPILED_OUTCOMES, check_count, check_outcomes
 
 
@@ -26,8 +28,10 @@ def from_coo(
     cell: np.ndarray | None = None,
     action_labels: tuple[str, ...] | None = None,
     observations: np.ndarray | None = None,
-) -> FiniteMDP:
-    """A model from one entry per outcome: arrays of one length K, in any order; fastest sorted by (state, action).
+) -> dict[str, Any]:
+    """The fields of a model from one entry per outcome: arrays of one length K, in any order.
+
+    Fastest sorted by (state, action).
 
     - `terminated` bool [K], default all False. `n_states`, `n_actions` default to the largest index + 1.
     - `terminal` bool [S]: the states that have no action *by intent*; outcomes into them are marked terminated, and
@@ -58,22 +62,22 @@ def from_coo(
     counts = np.bincount(pair_state, minlength=n_states)
     ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal, name, outcome_ptr)
     outcome_ptr, (next_state, probability, reward, terminated) = _merged(outcome_ptr, [*columns[2:5], ends], n_states)
-    return FiniteMDP(
-        pair_ptr=np.append(0, np.cumsum(counts)),
-        pair_action=pair_action,
-        outcome_ptr=outcome_ptr,
-        next_state=next_state,
-        probability=probability,
-        reward=reward,
-        terminated=terminated,
-        start=_start(start, counts > 0),
-        n_actions=n_actions,
-        labels=labels,
-        shape=shape,
-        cell=cell,
-        action_labels=action_labels,
-        observations=observations,
-    )
+    return {
+        "pair_ptr": np.append(0, np.cumsum(counts)),
+        "pair_action": pair_action,
+        "outcome_ptr": outcome_ptr,
+        "next_state": next_state,
+        "probability": probability,
+        "reward": reward,
+        "terminated": terminated,
+        "start": _start(start, counts > 0),
+        "n_actions": n_actions,
+        "labels": labels,
+        "shape": shape,
+        "cell": cell,
+        "action_labels": action_labels,
+        "observations": observations,
+    }
 
 
 def from_arrays(
@@ -83,8 +87,8 @@ def from_arrays(
     terminal: np.ndarray | None = None,
     available: np.ndarray | None = None,
     start: np.ndarray | None = None,
-) -> FiniteMDP:
-    """A model from dense arrays: `transition` [S, A, S'], `reward` [S, A] or [S, A, S'].
+) -> dict[str, Any]:
+    """The fields of a model from dense arrays: `transition` [S, A, S'], `reward` [S, A] or [S, A, S'].
 
     `terminal` bool [S]: no actions there (its rows are not read) and outcomes into it end the episode.
     `available` bool [S, A]: A(s); rows of other actions are not read. A state without any is terminal.

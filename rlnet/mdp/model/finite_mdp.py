@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy as sp
 
-from rlnet.mdp.model.validation import check_model, check_start
+from rlnet.mdp.errors import InvalidMDPError
+from rlnet.mdp.model import builders
+from rlnet.mdp.model.from_outcomes import from_outcomes
+from rlnet.mdp.model.index_type import index_dtype
+from rlnet.mdp.model.validation import check_outcomes, check_pointer, check_start, owner
 
 if TYPE_CHECKING:
     from rlnet.mdp.cells import EntryRewards
-
-
-def index_dtype(largest: int) -> type[np.signedinteger]:
-    """int32 wherever the largest index or count fits: a sweep is bound by memory traffic."""
-    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ class FiniteMDP:
             array = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        check_model(self)
+        _check_model(self)
         _ = sp.linalg, sp.sparse.csgraph, sp.sparse.linalg  # loaded by the first model, not in the seconds of a solve
 
     # Sizes and masks.
@@ -146,9 +145,8 @@ class FiniteMDP:
         start: np.ndarray | None = None,
     ) -> FiniteMDP:
         """From dense p(s'|s,a) [S, A, S'] and r [S, A] or [S, A, S']; see `rlnet.mdp.model.builders.from_arrays`."""
-        from rlnet.mdp.model import builders
-
-        return builders.from_arrays(transition, reward, terminal=terminal, available=available, start=start)
+        columns = builders.from_arrays(transition, reward, terminal=terminal, available=available, start=start)
+        return cls(**columns)
 
     @classmethod
     def from_outcomes(
@@ -160,9 +158,7 @@ class FiniteMDP:
     ) -> FiniteMDP:
         """From `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]`, the `P` of Gymnasium toy-text;
         see `rlnet.mdp.model.from_outcomes.from_outcomes`."""
-        from rlnet.mdp.model import from_outcomes
-
-        return from_outcomes.from_outcomes(outcomes, n_states=n_states, n_actions=n_actions, start=start)
+        return cls(**from_outcomes(outcomes, n_states=n_states, n_actions=n_actions, start=start))
 
     @classmethod
     def from_coo(
@@ -176,9 +172,7 @@ class FiniteMDP:
         **options: Any,
     ) -> FiniteMDP:
         """From one array entry per outcome, in any order; see `rlnet.mdp.model.builders.from_coo` for the options."""
-        from rlnet.mdp.model import builders
-
-        return builders.from_coo(state, action, next_state, probability, reward, terminated, **options)
+        return cls(**builders.from_coo(state, action, next_state, probability, reward, terminated, **options))
 
     @classmethod
     def from_env(cls, env: Any, max_states: int = 100_000) -> FiniteMDP:
@@ -191,3 +185,74 @@ class FiniteMDP:
 def _frozen(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array
+
+
+def _check_model(mdp: FiniteMDP) -> None:
+    """Raise InvalidMDPError unless `mdp` is a well-formed finite MDP. Compiled code relies on it: no index is
+    checked again after this."""
+    check_pointer("pair_ptr", mdp.pair_ptr, mdp.n_pairs)
+    check_pointer("outcome_ptr", mdp.outcome_ptr, mdp.n_outcomes)
+    for name in ("probability", "reward", "terminated"):
+        if getattr(mdp, name).shape != (mdp.n_outcomes,):
+            raise InvalidMDPError(f"{name} has shape {getattr(mdp, name).shape}, next_state {mdp.next_state.shape}")
+    if len(mdp.outcome_ptr) != mdp.n_pairs + 1:
+        raise InvalidMDPError(f"outcome_ptr has {len(mdp.outcome_ptr)} entries for {mdp.n_pairs} pairs (one more)")
+    _check_pairs(mdp)
+    check_outcomes(
+        mdp.outcome_ptr, mdp.next_state, mdp.probability, mdp.reward, mdp.n_states, lambda i: _pair_name(mdp, i)
+    )
+    bad = mdp.terminal[mdp.next_state] & ~mdp.terminated
+    if bad.any():
+        k = int(bad.argmax())
+        where = _pair_name(mdp, owner(mdp.outcome_ptr, k))
+        raise InvalidMDPError(
+            f"{where}: successor {mdp.next_state[k]} has no action, but the outcome is not marked terminated "
+            "(say that the state is terminal, or give it an action)"
+        )
+    check_start(mdp.start, mdp.n_states)
+    _check_drawing(mdp)
+
+
+def _check_pairs(mdp: FiniteMDP) -> None:
+    if mdp.n_states == 0:
+        raise InvalidMDPError("a model needs at least one state")
+    bad = (mdp.pair_action < 0) | (mdp.pair_action >= mdp.n_actions)
+    if bad.any():
+        i = int(bad.argmax())
+        raise InvalidMDPError(
+            f"state {mdp.pair_state[i]}: action {mdp.pair_action[i]} is outside 0..{mdp.n_actions - 1}"
+        )
+    same = (np.diff(mdp.pair_action) <= 0) & (np.diff(mdp.pair_state) == 0)
+    if same.any():
+        i = int(same.argmax()) + 1
+        raise InvalidMDPError(f"{_pair_name(mdp, i)}: actions of a state must be listed once, in ascending order")
+
+
+def _check_drawing(mdp: FiniteMDP) -> None:
+    if mdp.labels is not None and len(mdp.labels) != mdp.n_states:
+        raise InvalidMDPError(f"{len(mdp.labels)} labels for {mdp.n_states} states")
+    if mdp.observations is not None and len(mdp.observations) != mdp.n_states:
+        raise InvalidMDPError(f"{len(mdp.observations)} observations for {mdp.n_states} states")
+    if mdp.action_labels is not None and len(mdp.action_labels) != mdp.n_actions:
+        raise InvalidMDPError(f"{len(mdp.action_labels)} action labels for {mdp.n_actions} actions")
+    if mdp.cell is not None:
+        if mdp.shape is None:
+            raise InvalidMDPError("cell needs shape, the (rows, columns) that it indexes")
+        if mdp.cell.shape != (mdp.n_states,):
+            raise InvalidMDPError(f"cell has shape {mdp.cell.shape}, not ({mdp.n_states},)")
+        if mdp.cell.min() < 0 or mdp.cell.max() >= np.prod(mdp.shape):
+            raise InvalidMDPError(f"cell has an index outside the {mdp.shape[0]}×{mdp.shape[1]} drawing")
+    elif mdp.shape is not None and int(np.prod(mdp.shape)) != mdp.n_states:
+        raise InvalidMDPError(f"shape {mdp.shape} does not hold {mdp.n_states} states (give cell)")
+    if mdp.entry is not None:
+        cells = (int(np.prod(mdp.shape)),) if mdp.shape is not None else None
+        if np.shape(mdp.entry.cell) != cells:
+            raise InvalidMDPError(
+                f"entry.cell has shape {np.shape(mdp.entry.cell)}, it needs a reward for each cell of shape={mdp.shape}"
+            )
+
+
+def _pair_name(mdp: FiniteMDP, i: int) -> str:
+    state = owner(mdp.pair_ptr, i)
+    label = f" ({mdp.labels[state]})" if mdp.labels is not None and len(mdp.labels) > state else ""
+    return f"state {state}{label}, action {mdp.pair_action[i]}"

@@ -1,4 +1,4 @@
-"""The builder of `FiniteMDP` from a table of outcomes in dictionaries."""
+"""The fields of a `FiniteMDP` from a table of outcomes in dictionaries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model.builders import as_integers, from_coo
-from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.validation import NUMBER, check_count
 
 
@@ -18,8 +17,10 @@ def from_outcomes(
     n_states: int | None = None,
     n_actions: int | None = None,
     start: np.ndarray | None = None,
-) -> FiniteMDP:
-    """A model from `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]` (Gymnasium toy-text `P`).
+) -> dict[str, Any]:
+    """The fields of a model from `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]`.
+
+    This is the form of Gymnasium's toy-text `P`.
 
     States and actions are whole numbers from 0; or names (strings, tuples or whatever is no number), which are numbered
     in the order in which they are listed, then in which successors name them, and become `labels` and `action_labels`.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlnet.mdp.model.finite_mdp import FiniteMDP, index_dtype
+from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.model.index_type import index_dtype
 from rlnet.mdp.operators.bellman import System
 
 REPEATED = 1.5  # outcomes per successor from which merging those of one successor pays

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from rlnet.mdp.model.finite_mdp import FiniteMDP, index_dtype
+from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.model.index_type import index_dtype
 from rlnet.mdp.operators.bellman import System, system_of
 from rlnet.mdp.solvers.compiled.outcome_arrays import repeats, source
 from rlnet.mdp.solvers.compiled.threading import THREAD_STATES, at_once, in_parts, threads
