@@ -92,6 +92,12 @@ class Collector:
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
         }
+        for name in (
+            "mask",
+            "next_mask",
+        ):  # rows before the first step: any action, or there would be none to average over
+            if name in self._tensors:
+                self._tensors[name].fill_(True)
         self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
         stepped = STEPPED if self._mask is None else (*STEPPED, "mask", "next_mask")
         self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in stepped}

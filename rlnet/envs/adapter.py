@@ -69,6 +69,9 @@ class GymnasiumSimulation:
     Args:
         vectors: M vector environments.
         seeds: the M member seeds.
+        name: the id, for messages.
+        masks: whether `infos["action_mask"]` says which actions are available.
+        available: bool [S, A], of a model that says so; then `infos` are not asked.
         name: what messages call the environment; None: its id.
 
     Raises:
@@ -76,9 +79,15 @@ class GymnasiumSimulation:
         RunFailed: from stepping, whole numbers in observations that float32 cannot hold.
     """
 
-    mask: np.ndarray | None = None  # of actions, see `Step`
-
-    def __init__(self, vectors: Sequence[VectorEnv], seeds: Sequence[int], name: str | None = None) -> None:
+    def __init__(
+        self,
+        vectors: Sequence[VectorEnv],
+        seeds: Sequence[int],
+        name: str | None = None,
+        *,
+        masks: bool = False,
+        available: np.ndarray | None = None,
+    ) -> None:
         if len(vectors) != len(seeds) or not seeds:
             raise ValueError(f"{len(vectors)} vector environments for {len(seeds)} seeds: one for each is needed")
         first = vectors[0]
@@ -95,6 +104,9 @@ class GymnasiumSimulation:
         self._count = 0  # steps of each environment so far
         self._started = False
         self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
+        self._available = available
+        self._masked = masks or available is not None
+        self.mask: np.ndarray | None = None  # bool [M, N, A], of the observations to act on; None: all actions, always
         self._errors = np.geterr()  # of which numpy warns in what others wrote, whoever steps it
 
     def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
@@ -109,8 +121,11 @@ class GymnasiumSimulation:
         self._started = True
         self._pending[:] = False
         with np.errstate(**self._errors):
-            fresh = [self._asked(m, "reset", self._first, m, number) for m, number in enumerate(numbers)]
-        return self._observation(fresh)
+            parts = [self._asked(m, "reset", self._first, m, number) for m, number in enumerate(numbers)]
+        fresh, infos = zip(*parts, strict=True)
+        obs = self._observation(fresh)
+        self.mask = self._masks(obs, [self._told(info) for info in infos])
+        return obs
 
     def step(self, action: np.ndarray) -> Step:
         """Take `action` everywhere: [M, N] int64, in 0 .. A − 1, or [M, N, D] float32."""
@@ -118,7 +133,7 @@ class GymnasiumSimulation:
         self._count += 1
         with np.errstate(**self._errors):
             parts = [self._asked(m, "step", self._step, m, actions[m]) for m in range(self.members)]
-        next_obs, reward, terminated, truncated, valid, obs = zip(*parts, strict=True)
+        next_obs, reward, terminated, truncated, valid, obs, next_mask, mask = zip(*parts, strict=True)
         terminated, truncated, valid = (np.stack(x).astype(bool) for x in (terminated, truncated, valid))
         truncated &= ~terminated
         self._pending = (terminated | truncated) & valid
@@ -127,7 +142,28 @@ class GymnasiumSimulation:
         final = self._observation(next_obs)
         goes_on = all(one is other for one, other in zip(obs, next_obs, strict=True))
         now = final if goes_on else self._observation(obs)
-        return Step(final, reward.astype(np.float32), terminated, truncated, valid, now)
+        self.mask = self._masks(now, mask)
+        seen = final, reward.astype(np.float32), terminated, truncated, valid, now
+        return Step(*seen, self._masks(final, next_mask), self.mask)
+
+    def _masks(self, obs: np.ndarray, told: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        """The available actions of observations: those of the model, or those that the environments told."""
+        if not self._masked:
+            return None
+        return np.stack(told) if self._available is None else self._available[obs]
+
+    def _told(self, infos: dict[str, Any], key: str = "action_mask") -> np.ndarray | None:
+        """`infos["action_mask"]` of a member as bool [N, A]; all actions where an environment says nothing or none."""
+        if not self._masked or self._available is not None:
+            return None
+        mask = np.ones((self.envs, int(self._action_space.n)), dtype=bool)
+        given, present = infos.get(key), infos.get(f"_{key}", np.ones(self.envs, bool))
+        for n in np.flatnonzero(present) if given is not None else ():
+            row = np.asarray(given[n])
+            if row.shape != mask[n].shape:
+                raise EnvironmentFault(f"info['{key}'] has shape {row.shape}, there are {mask.shape[1]} actions")
+            mask[n] = row.astype(bool) if row.any() else True
+        return mask
 
     def _asked(self, m: int, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
         """What a call into environments gives, or `RunFailed` with what they raised."""
@@ -148,9 +184,10 @@ class GymnasiumSimulation:
         if fault is not None:
             raise self._failure(fault[0], fault[2])
 
-    def _first(self, m: int, seed: int | None) -> np.ndarray:
-        """The first observations of a member's environments."""
-        return self._shaped(self._vectors[m].reset(seed=seed)[0], "reset")
+    def _first(self, m: int, seed: int | None) -> tuple[np.ndarray, dict[str, Any]]:
+        """The first observations of a member's environments, and what they say besides."""
+        obs, infos = self._vectors[m].reset(seed=seed)
+        return self._shaped(obs, "reset"), infos
 
     def _shaped(self, obs: Any, what: str) -> np.ndarray:
         obs, shape = np.asarray(obs), (self.envs, *self._space.shape)
@@ -167,7 +204,7 @@ class GymnasiumSimulation:
         return np.clip(shaped, space.low, space.high).astype(space.dtype)
 
     def _step(self, m: int, action: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One member's (next_obs, reward, terminated, truncated, valid, obs)."""
+        """One member's (next_obs, reward, terminated, truncated, valid, obs, next_mask, mask)."""
         vector = self._vectors[m]
         said = vector.step(action)
         if len(said) != 5:
@@ -175,23 +212,26 @@ class GymnasiumSimulation:
             raise EnvironmentFault(f"its step returned a tuple of {len(said)}, it must return {form}")
         obs, reward, terminated, truncated, infos = said
         obs, reward = self._shaped(obs, "step"), np.asarray(reward, np.float64)
-        valid = ~self._pending[m]
+        valid, mask = ~self._pending[m], self._told(infos)
         if self._mode is AutoresetMode.NEXT_STEP:
-            return obs, reward * valid, terminated & valid, truncated & valid, valid, obs
+            return obs, reward * valid, terminated & valid, truncated & valid, valid, obs, mask, mask
         valid = np.ones_like(valid)
         ended = terminated | truncated
         if not ended.any():
-            return obs, reward, terminated, truncated, valid, obs
+            return obs, reward, terminated, truncated, valid, obs, mask, mask
         if self._mode is AutoresetMode.SAME_STEP:
             final = np.array(obs)
             for n in np.flatnonzero(ended):
                 final[n] = _final_observation(infos, n)
-            return final, reward, terminated, truncated, valid, obs
+            last = self._told(infos.get("final_info") or {})
+            last = None if mask is None else np.where(ended[:, None], last, mask)
+            return final, reward, terminated, truncated, valid, obs, last, mask
         final = np.array(obs)  # a copy: the reset may write into the environment's own array
-        fresh, _ = vector.reset(options={"reset_mask": ended})
+        fresh, infos = vector.reset(options={"reset_mask": ended})
         obs = np.array(final)
         obs[ended] = np.asarray(fresh)[ended]
-        return final, reward, terminated, truncated, valid, obs
+        now = None if mask is None else np.where(ended[:, None], self._told(infos), mask)
+        return final, reward, terminated, truncated, valid, obs, mask, now
 
     def _observation(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         obs = np.stack(parts)
@@ -211,6 +251,7 @@ class GymnasiumSimulation:
         Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
         """
         state = {"started": self._started, "count": self._count, "environments": None, "reason": None}
+        state["mask"] = None if self.mask is None else torch.from_numpy(self.mask.copy())
         state["pending"] = torch.from_numpy(self._pending.copy())  # a tensor: checkpoints hold no arrays of numpy
         try:
             saved = [pickle.dumps(CloudpickleWrapper(vector)) for vector in self._vectors]
@@ -228,6 +269,7 @@ class GymnasiumSimulation:
         self.close()
         self._vectors = [pickle.loads(saved.cpu().numpy().tobytes()).fn for saved in state["environments"]]
         self._started, self._pending = state["started"], state["pending"].cpu().numpy().copy()
+        self.mask = None if state["mask"] is None else state["mask"].cpu().numpy().copy()
         self._count = state["count"]
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ class Environment:
     features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
     max_steps: int | None  # the time limit of an episode
     _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
+    masks: bool = field(default=False, kw_only=True)  # whether observations come with masks of the available actions
     no_model: str = ""  # why there is no model, in one sentence, where one was looked for
 
     def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
@@ -40,4 +41,5 @@ def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps
     def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
         return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
 
-    return Environment(name, mdp, mdp.n_actions, None, mdp.n_states, (), features, max_steps, build)
+    masks = not (mdp.available | mdp.terminal[:, None]).all()
+    return Environment(name, mdp, mdp.n_actions, None, mdp.n_states, (), features, max_steps, build, masks=masks)

@@ -87,6 +87,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         max_steps = step_limit(env)
         finite = bounds is None and isinstance(observations, spaces.Discrete)
         model, why = _model(env, config) if finite else (None, "")
+        masks = bounds is None and model is None and _gives_masks(env)
     finally:
         env.close()
     mdp = None if model is None else model.mdp
@@ -94,17 +95,29 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     if model is not None and not model.truncates:
         return from_model(config.name, mdp, features, max_steps)
     stepping = _stepping(config, env)
+    available = None if mdp is None else mdp.available | mdp.terminal[:, None]
+    available = None if available is None or available.all() else available
 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
         if stepping == "batched":
             simulation = CartPoleSimulation(seeds, envs, max_steps)
         else:
-            simulation = GymnasiumSimulation([_vector(config, envs, stepping) for _ in seeds], seeds, config.id)
+            vectors = [_vector(config, envs, stepping) for _ in seeds]
+            simulation = GymnasiumSimulation(vectors, seeds, config.id, masks=masks, available=available)
         return simulation if device is None else OnDevice(simulation, device)
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
     n_actions = int(actions.n) if bounds is None else None
-    return Environment(config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build, why)
+    about = config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build, why
+    return Environment(*about, masks=masks or available is not None)
+
+
+def _gives_masks(env: gymnasium.Env) -> bool:
+    """Whether an environment says in `info["action_mask"]` which actions are available."""
+    try:
+        return "action_mask" in env.reset(seed=0)[1]
+    except Exception:  # noqa: BLE001 (what fails here fails again, and is told, when a run resets it)
+        return False
 
 
 def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:

@@ -125,7 +125,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
         actions=actions,
         networks={role: _network(config, inputs, role, actions, environment) for role in algorithm.roles},
         dueling=config.network.dueling,
-        masked=available is not None,
+        masked=environment.masks,
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.acting.explores else None,
         options=config.algo.options,
         given_policy=None if given is None else given.to(device),
