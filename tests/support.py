@@ -1,8 +1,11 @@
 """What several tests need: composed configs, runs without files, and two small models with everything in them."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
@@ -18,6 +21,11 @@ from rlnet.mdp import FiniteMDP
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
+
+
+def quick(values: Iterable[Any], keep: Collection[Any]) -> list[Any]:
+    """Parameters of a test: those to `keep` are part of every run, the others only of `pytest -m slow`."""
+    return [value if value in keep else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def composed(*overrides: str, name: str = "train") -> Config:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from losses import EPSILON, GAMMA, backed_up, hyper, learner_for, step_of, uniform_policy
-from support import CONFIGS, all_states, composed, enumerated, make_run, random_mdp, update, wider
+from support import CONFIGS, all_states, composed, enumerated, make_run, quick, random_mdp, update, wider
 
 from rlnet import algos
 from rlnet.algos.algorithm import by_policy
@@ -255,7 +255,7 @@ def test_each_member_learns_from_its_own_rewards():
     np.testing.assert_allclose(population.theta[1].numpy(), -2.0 * exact, atol=2e-3)
 
 
-@pytest.mark.parametrize("limit", [10, 100])
+@pytest.mark.parametrize("limit", quick([10, 100], [10]))
 @pytest.mark.parametrize("algo", ["td0", "q_learning", "sarsa", "expected_sarsa"])
 def test_truncation_is_not_termination(algo, limit):
     """One state, reward 1 a step, γ = .99: V = 100. Taking the time limit for an end gives 9.6 (10) or 63.4 (100)."""
@@ -284,7 +284,7 @@ def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algor
         assert algorithm.source.startswith("S&B section") or algorithm.source[-4:].isdigit()
 
 
-@pytest.mark.parametrize("network", ["tabular", "linear", "mlp"])
+@pytest.mark.parametrize("network", quick(["tabular", "linear", "mlp"], ["mlp"]))
 @pytest.mark.parametrize("algo", [name for name in algos.names() if algos.load(name).acting.discrete])
 def test_every_algorithm_trains_with_every_network_and_several_members(algo, network):
     envs = 1 if algos.load(algo).traces == "dutch" else 4

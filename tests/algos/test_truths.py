@@ -130,7 +130,9 @@ def test_fixed_points_of_state_aggregation_on_the_thousand_state_walk(options, p
     "options",
     [
         ("algo=td0", "steps=400000", "optimizer.learning_rate=2"),
-        ("algo=mc", "steps=600000", "optimizer.learning_rate=0.2", "algo.envs=32"),
+        pytest.param(
+            ("algo=mc", "steps=600000", "optimizer.learning_rate=0.2", "algo.envs=32"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_random_policy_on_the_4x4_gridworld(options):

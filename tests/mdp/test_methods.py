@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from mdp_problems import cliff, example_3_5, figure_4_1, random_mdp
+from support import quick
 
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, ToleranceWarning, UnboundedValueError, evaluate, solve
 from rlnet.mdp.solvers import undiscounted
@@ -77,7 +78,7 @@ def noisy(n):
     return FiniteMDP.from_coo(*(np.repeat(x, 3) for x in columns), rewards, n_states=n, n_actions=4)
 
 
-@pytest.mark.parametrize("method", ITERATIVE)
+@pytest.mark.parametrize("method", quick(ITERATIVE, ["modified_policy_iteration"]))
 @pytest.mark.parametrize("make", [lambda: lake(40), lambda: garnet(1500), lambda: ragged(1500), lambda: noisy(1500)])
 def test_sweeps_meet_their_bound_against_lu(make, method):
     mdp = make()

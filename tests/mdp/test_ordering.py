@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from mdp_problems import random_mdp
+from support import quick
 
 from rlnet.mdp import FiniteMDP, solve
 from rlnet.mdp.model.topological_order import ordered, seems_acyclic
@@ -65,7 +66,7 @@ def test_an_acyclic_model_takes_a_few_sweeps(gamma):
 
 
 @pytest.mark.parametrize("gamma", [0.99, 1.0])
-@pytest.mark.parametrize("kind", [{"stay": 0.3}, {"back": 0.1}, {"stay": 0.2, "back": 0.1}])
+@pytest.mark.parametrize("kind", quick([{"stay": 0.3}, {"back": 0.1}, {"stay": 0.2, "back": 0.1}], [{"back": 0.1}]))
 def test_a_nearly_acyclic_model_is_solved_in_order_too(gamma, kind):
     mdp, _ = layered(1, **kind)
     solution = solve(mdp, gamma, tol=1e-6, verify=True)
