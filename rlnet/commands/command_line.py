@@ -10,7 +10,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from decimal import Decimal
@@ -70,6 +70,7 @@ def launch(
             return
         try:
             config, hydra_config = from_hydra(composed), HydraConfig.get()
+            _check_tuned(hydra_config.runtime.choices)
             if getattr(config, "resume", None) is not None and not config.trust:
                 check_trusted(config, f"resume={config.resume}", given)
             if hydra_config.mode == RunMode.MULTIRUN:
@@ -101,6 +102,21 @@ def launch(
     for error, code in failures:
         return _fail(str(error), code)
     return 0
+
+
+def _check_tuned(choices: Mapping[str, Any]) -> None:
+    """Refuse settings that were tuned to another environment, or for another algorithm."""
+    name = choices.get("tuned")
+    if name in (None, "null"):
+        return
+    path = CONFIGS / "tuned" / f"{name}.yaml"
+    tuned = [item for item in OmegaConf.load(path).defaults if isinstance(item, DictConfig)] if path.is_file() else []
+    for item in tuned:
+        for key, meant in item.items():
+            group = str(key).removeprefix("override /")
+            if group in ("env", "algo") and choices.get(group) != meant:
+                said = f"these settings were tuned to {group}={meant}; leave {group}= out, or leave out tuned="
+                raise ConfigError(f"tuned={name} {group}={choices.get(group)}: {said}")
 
 
 def answer(job: Callable[[], int]) -> int:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from rlnet.commands.command_line import answer
+from rlnet.config import ConfigError
 from rlnet.experiment.run_folder import program
 
 # Files hold the numbers in full, so only the order of floating-point sums may differ.
@@ -22,9 +23,15 @@ def main() -> int:
 
 def _compare(folder: Path, trust: bool, diagnose: bool) -> int:
     from rlnet.experiment.comparison_files import rescore
+    from rlnet.report.finished import is_run
     from rlnet.report.page import write_page
     from rlnet.report.summary import show_rescored
 
+    runs = sorted(path.parent.name for path in folder.glob("*/metrics.csv"))
+    if not is_run(folder) and runs:
+        few = ", ".join(runs[:5]) + (", ..." if len(runs) > 5 else "")
+        page = f"{program('report')} {folder} sets them side by side"
+        raise ConfigError(f"{folder}: is a sweep of {len(runs)} runs ({few}); name one of them, or {page}")
     result = rescore(folder, trust)
     show_rescored(result, folder)
     if diagnose:

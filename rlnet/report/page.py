@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 
 from rlnet.compare import reachable
 from rlnet.compare.names import BOUNDS, MEANINGS
-from rlnet.config.files import MISFIT, reading
+from rlnet.config.files import MISFIT, printable, reading
 from rlnet.config.population import settings
 from rlnet.experiment.run_files import write_text
+from rlnet.experiment.run_folder import commands as starts
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.cells import Kind, cells_of
 from rlnet.mdp.marks import meanings
@@ -39,6 +41,8 @@ TIME_LIMIT = (  # stationary, limited
     ("of the judged policy", "exact/return", "exact/limited_return"),
     ("of the best policy", "exact/optimal_return", "exact/limited_optimal_return"),
 )
+
+TRAINING = re.compile(r"(python \S*train\.py|rlnet train|python -m rlnet train)(?! \S*-m\b)")
 
 
 def write_page(folder: Path, trust: bool = False) -> Path:
@@ -101,11 +105,19 @@ def verdict(run: Finished) -> str:
 
 
 def commands(run: Finished) -> list[str]:
-    """What to type to get the run again, score it again and write the page again."""
-    overrides = [item for item in run.overrides if not item.startswith(("hydra.", "resume="))]
+    """What to type to get the run again, all its starts in order, to score it again and to write the page again."""
     folder = shlex.quote(str(run.folder))
     again = [f"python scripts/compare.py {folder}", f"python scripts/report.py {folder}"]
-    return [shlex.join(["python", "scripts/train.py", *overrides]), *(again if run.comparison else again[1:])]
+    typed = [_elsewhere(printable(str(start["command"]))) for start in starts(run.folder)]
+    if not typed or not all(TRAINING.match(command) for command in typed):  # of a sweep, or started from Python
+        own = [item.removeprefix("++") for item in run.overrides if not item.startswith(("hydra.", "resume="))]
+        typed = [shlex.join(["python", "scripts/train.py", *own])]
+    return [*typed, *(again if run.comparison else again[1:])]
+
+
+def _elsewhere(command: str) -> str:
+    """The command without the folder that it wrote into, which holds the run now."""
+    return shlex.join(item for item in shlex.split(command) if not item.startswith("hydra.run.dir="))
 
 
 def _subtitle(run: Finished, members: int) -> str:

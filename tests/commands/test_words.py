@@ -1,6 +1,7 @@
 """What people type: whole numbers in any notation are read; words that are no settings get a sentence that helps."""
 
 import pytest
+from commands.test_command_line import script
 
 from rlnet.commands.command_line import _readable
 from rlnet.config import ConfigError
@@ -27,3 +28,20 @@ def test_whole_numbers_in_any_notation_are_integers(typed, read):
 def test_what_cannot_be_read_is_said(typed, sentence):
     with pytest.raises(ConfigError, match=sentence):
         _readable(["env=cliff", typed])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("train", ["tuned=cartpole_ppo", "env=gridworld"], "these settings were tuned to env=cartpole"),
+        ("compare", ["sweep"], "is a sweep of 2 runs (0, 1); name one of them, or python scripts/report.py sweep"),
+    ],
+)
+def test_what_does_not_belong_together_is_said(name, arguments, said, tmp_path):
+    for run in ("0", "1"):
+        (tmp_path / "sweep" / run).mkdir(parents=True)
+        (tmp_path / "sweep" / run / "metrics.csv").write_text("step\n")
+    ended = script(name, *arguments, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
