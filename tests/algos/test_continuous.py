@@ -104,7 +104,7 @@ def test_the_mean_gradient_of_normal_policies_is_that_of_the_regulators_exact_re
     ],
 )
 def test_the_learned_gain_is_the_optimal_one(algo, own):
-    """A regulator with one state, 8 seeds: J within 0.1 of the exact J* = −1.249, and the mean gain within 0.25 of K*.
+    """One state, 8 seeds: exact J within 0.06 of J* = −1.249 on average, 0.15 for each; gain within 0.25.
 
     Doing nothing costs 1.1 more than the best. The entropy bonus leaves the best mean as it is.
     """
@@ -121,7 +121,8 @@ def test_the_learned_gain_is_the_optimal_one(algo, own):
     best = lqr.expected_return(lqr.value(optimal, 0.7))
     assert best == pytest.approx(-1.249, abs=1e-3)
     found = [lqr.expected_return(lqr.value(k[None], 0.7, offset=b)) for k, b in zip(gains, offsets, strict=True)]
-    assert (best - np.array(found)).max() < 0.1
+    assert (best - np.array(found)).mean() < 0.06
+    assert (best - np.array(found)).max() < 0.15
     assert abs(gains.mean() - optimal[0, 0]) < 0.25
     assert best - lqr.expected_return(lqr.value(0.0 * optimal, 0.7)) > 1.0
 
