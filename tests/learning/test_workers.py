@@ -20,7 +20,7 @@ from rlnet import algos
 from rlnet.config import ConfigError, RunFailed
 from rlnet.config.population import alone, joined, part_of, split
 from rlnet.learning import resources
-from rlnet.learning.resources import processes
+from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.training_loop import DivergedError, train
 from rlnet.learning.training_state import TrainingState
 from rlnet.learning.workers import Share, Shares
@@ -87,6 +87,7 @@ def leaves(state, path=""):
 def whole(state: TrainingState, count: int, until: int | None = None) -> TrainingState:
     """All steps, or the first, in so many processes."""
     until = state.config.steps if until is None else until
+    set_threads(state)  # as a run does: with two threads BLAS sums products in another order
     with closing(Shares(state, count)) as shares:
         while int(state.steps.min()) < until:
             shares.advance(until)
