@@ -5,8 +5,9 @@ import json
 import pytest
 from commands.test_main import called
 
-from rlnet.config import AlgoConfig, ConfigError, EnvConfig, register_algorithm, register_environment
+from rlnet.config import ENVIRONMENTS, ConfigError
 from rlnet.config.registry import Registry
+from rlnet.envs import GridworldConfig
 
 PLUGIN = '''
 import numpy as np
@@ -79,15 +80,7 @@ def test_a_name_belongs_to_one_module():
         _ = registry["b"]
 
 
-def test_a_decorated_environment_is_a_dataclass_that_knows_its_kind():
-    @register_environment("test_of_registry")
-    class Own(EnvConfig):
-        size: int = 3
-
-    assert (Own(name="x").kind, Own(name="x", size=5).size) == ("test_of_registry", 5)
-
-    @register_algorithm("test_of_registry", AlgoConfig, envs=1)
-    def own():
-        return "record"
-
-    assert own() == "record"
+def test_a_registered_class_of_settings_is_a_dataclass_that_knows_its_kind():
+    config = GridworldConfig(name="x", gamma=1.0, map="S.G")
+    assert (config.kind, ENVIRONMENTS["gridworld"]) == ("gridworld", GridworldConfig)
+    assert {"gridworld", "gymnasium", "random_walk"} <= set(ENVIRONMENTS.names())

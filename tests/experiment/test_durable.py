@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from support import ROOT, composed, make_run
+from support import ROOT, composed, make_run, quick
 
 from rlnet.config import ConfigError
 from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, write_checkpoint
@@ -247,7 +247,7 @@ def test_the_starts_of_a_run_are_listed(finished, tmp_path):
     assert lines(folder)[: len(lines(finished))] == lines(finished)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("name", quick(["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"], ["SIGTERM"]))
 def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(name, finished, tmp_path, monkeypatch):
     score, seen = TrainingState.compare, []
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import CONFIGS, ROOT, composed, make_run, update
+from support import CONFIGS, ROOT, composed, make_run, quick, update
 from torch import Tensor
 
 from rlnet import algos
@@ -26,6 +26,7 @@ from rlnet.learning.training_state import TrainingState
 from rlnet.learning.workers import Share, Shares
 
 ALGOS = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))
+SOME = ("a2c", "dqn", "mc", "n_step_td", "ppo", "q_learning", "sac", "sarsa_lambda")  # one of each kind
 CLOSE = {"rtol": 1e-3, "atol": 5e-5}
 REPLAYS = ("algo.learning_starts=40", "algo.capacity=100", "algo.batch=8", "algo.priority=0.6")
 
@@ -95,7 +96,7 @@ def whole(state: TrainingState, count: int, until: int | None = None) -> Trainin
     return state
 
 
-@pytest.mark.parametrize("algo", ALGOS)
+@pytest.mark.parametrize("algo", quick(ALGOS, SOME))
 def test_every_algorithm_is_in_three_processes_what_it_is_in_one(algo):
     options = (*options_of(algo), "seeds=5", "seed=3")
     one, three = whole(make_run(*options), 1), whole(make_run(*options), 3)
@@ -182,7 +183,7 @@ def test_a_share_is_a_population_of_the_same_members(options, count, members):
             assert replace(alone(part, k), processes=None) == alone(config, m)
 
 
-@pytest.mark.parametrize("algo", ALGOS)
+@pytest.mark.parametrize("algo", quick(ALGOS, SOME))
 def test_a_state_has_the_members_in_front(algo):
     """What `joined` relies on, with a number of members that nothing else has."""
     state = update_once(make_run(*options_of(algo), "seeds=7")).state_dict()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mdp.test_methods import lake
 from mdp_problems import random_mdp
+from support import quick
 
 from rlnet.mdp import solve
 from rlnet.mdp.certificates.undiscounted import above_levels
@@ -64,7 +65,7 @@ def test_greedy_pairs_are_made_to_end():
 
 
 @pytest.mark.filterwarnings("ignore::rlnet.mdp.ToleranceWarning")  # what is not proved is passed over
-@pytest.mark.parametrize("width", [1e-9, 0.3, 2.0, 1e9])
+@pytest.mark.parametrize("width", quick([1e-9, 0.3, 2.0, 1e9], [0.3]))
 def test_states_taken_as_one_still_give_a_value_above(width):
     """Whatever v is, and whichever states are taken as one for it: u ≥ v*, u what is returned plus the largest v."""
     rng, proved = np.random.default_rng(int(width)), 0
