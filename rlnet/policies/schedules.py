@@ -24,6 +24,7 @@ class Progress(NamedTuple):
 
 @register_schedule("constant", ConstantConfig)
 def constant(config: ConstantConfig, progress: Progress) -> np.ndarray:
+    """Always `value`."""
     return np.zeros_like(progress.done) + config.value
 
 
@@ -34,11 +35,13 @@ def _way(config: RampConfig, progress: Progress) -> np.ndarray:
 
 @register_schedule("linear", RampConfig)
 def linear(config: RampConfig, progress: Progress) -> np.ndarray:
+    """In a straight line from `start` to `end` over the first `fraction` of the run, then `end`."""
     return config.start + (config.end - config.start) * _way(config, progress)
 
 
 @register_schedule("exponential", RampConfig)
 def exponential(config: RampConfig, progress: Progress) -> np.ndarray:
+    """start·(end/start)^x with x the share of the way: the same factor in the same time."""
     return config.start * (config.end / config.start) ** _way(config, progress)
 
 
