@@ -114,7 +114,7 @@ def _run(options: tuple[str, ...], folder: Path) -> None:
     os.dup2(sink, 1)
     steps = int(next(option for option in options if option.startswith("steps=")).removeprefix("steps="))
     cadence = [f"log_every={steps // 12}", f"compare_every={steps // 7}", f"checkpoint_every={steps // 9}"]
-    more = [f"resume='{folder}'"] if (folder / ".hydra" / "config.yaml").exists() else []
+    more = [f"resume='{folder}'", "trust=true"] if (folder / ".hydra" / "config.yaml").exists() else []
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         composed = compose("train", opened([*options, *cadence, "compare_share=1", *more]))

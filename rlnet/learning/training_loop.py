@@ -134,7 +134,7 @@ def _restored(state: TrainingState, source: Path) -> Past | None:
             return Past(stored, rows, newest=path.name == NEWEST)
     if said:
         raise ConfigError(f"resume={source}: {'; '.join(said)}")
-    same_settings(state.config, asdict(from_stored(source / STORED / "config.yaml")))
+    same_settings(state.config, asdict(from_stored(source / STORED / "config.yaml", state.config.trust)))
     _log.warning("resume=%s: was stopped before its first checkpoint; it begins again", source)
     return None
 
@@ -144,7 +144,7 @@ def _check_steps(state: TrainingState, source: Path | None) -> None:
     done, steps = int(state.steps.min()), state.config.steps
     if source is None or done < steps:
         return
-    had = from_stored(source / STORED / "config.yaml").steps
+    had = from_stored(source / STORED / "config.yaml", state.config.trust).steps
     require(steps >= had, "steps", steps, f"resume={source} has done {done} already; give more")
     _log.warning("steps=%d: resume=%s has done %d already; its last files are written again", steps, source, done)
 

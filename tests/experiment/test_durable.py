@@ -283,3 +283,12 @@ def test_the_exit_code_says_which_signal(name, code, tmp_path):
     with pytest.raises(ProcessLookupError):
         os.killpg(started.pid, 0)  # nobody is left
     assert int(read_checkpoint(tmp_path / "run" / "checkpoint.pt")["steps"].min()) > 0
+
+
+@pytest.mark.parametrize("steps", [640, 1280])
+def test_a_run_with_a_network_of_ones_own_goes_on_where_it_is_trusted(steps, tmp_path):
+    """Its folder names code: also to look up how many steps it had is a matter of trust."""
+    options = ("env=random_walk", "algo=q_learning", "network=module", "network.target=torch.nn.Tanh", "algo.envs=2")
+    training_loop.train(composed(*options, "steps=640"), tmp_path / "run")
+    again = (*options, f"steps={steps}", f"resume='{tmp_path / 'run'}'", "trust=true")
+    assert int(training_loop.train(composed(*again), tmp_path / "run").run.steps.min()) >= steps
