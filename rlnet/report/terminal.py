@@ -34,8 +34,8 @@ __all__ = ["Panel", "Progress", "progress", "show_files", "show_scores", "show_v
 MAX_STATES = 20  # rows of a table of states
 
 MEANINGS = names.MEANINGS | {
-    "return/mean": "mean return of training episodes, undiscounted",
-    "return/discounted": "the same, discounted: a sample of J",
+    "return/mean": "return of training episodes, undiscounted",
+    "return/discounted": "the same, discounted, exploration included",
     "episode/length": "mean number of steps per episode",
     "time/compare_share": "share of the time spent on comparing",
     "time/steps_per_second": "environment steps per second",
