@@ -78,8 +78,9 @@ def test_at_least_15_of_16_members_end_within_2_percent_at_defaults(algo, case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [PLANE, {"offset": 1000.0}])
-def test_ppo_does_so_in_two_dimensions_and_far_from_zero(case):
-    run = finish(bandit_run("ppo", "seeds=16", "steps=40000", "network.hidden=[16,16]", **case))
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "actor_critic", "reinforce"])
+def test_they_do_so_in_two_dimensions_and_far_from_zero(algo, case):
+    run = finish(bandit_run(algo, "seeds=16", "steps=40000", "network.hidden=[16,16]", **case))
     assert (missed(run, case.get("best", (0.5,))) < 0.02).sum() >= 15
 
 
@@ -113,3 +114,21 @@ def test_no_step_changes_a_narrow_policy_by_more_than_max_kl():
             change = run.problem.context.actions.change(before, run.problem.context.policy(run.learner.params, zero))
         assert (change < 0.015).all()
         assert (change > 0).all()
+
+
+@pytest.mark.parametrize("algo", ["a2c", "reinforce"])
+def test_the_entropy_bonus_of_real_actions_is_counted_in_the_advantages(algo):
+    """With advantages 100 times as large a gradient step, its bonus included, is 100 times as long."""
+
+    def change(scale: float) -> torch.Tensor:
+        own = ["algo.hyper.value_coefficient=0", "algo.hyper.entropy_coefficient=0.5", "optimizer=sgd"]
+        run = bandit_run(algo, "seeds=2", "network=linear", "optimizer.learning_rate=1e-3", *own, scale=scale)
+        for values in run.learner.params["v"].values():
+            values.zero_()
+        before = run.learner.theta.clone()
+        run.learner.step(run.collect(), run.hyper(), torch.full((2, 1), 1e-3))
+        return run.learner.theta - before
+
+    small, large = change(1.0), change(100.0)
+    assert small.abs().max() > 1e-5
+    torch.testing.assert_close(large, 100 * small, rtol=1e-3, atol=1e-5)
