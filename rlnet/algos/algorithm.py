@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlnet.data.rollout import Observation, Rollout
 from rlnet.nets import Network, lookup
-from rlnet.policies.distributions import Distribution
+from rlnet.policies.distributions import Distribution, SquashedGaussian
 from rlnet.policies.exploration import Behaviour
 
 
@@ -174,7 +174,7 @@ class AlgorithmContext:
 
     def q_of(self, params: Params, state: Observation, action: Tensor, role: str) -> Tensor:
         """Q(s, a) of real actions: observations [..., M, N, F], action [..., M, N, D] → [..., M, N]."""
-        inputs = torch.cat((state.obs, self.actions.unit(action)), -1)
+        inputs = torch.cat((state.obs, cast(SquashedGaussian, self.actions).unit(action)), -1)
         return self.networks[role].apply(params[role], inputs).squeeze(-1)
 
     def return_quantiles(self, params: Params, state: Observation, role: str = Q) -> Tensor:
@@ -327,7 +327,8 @@ def by_values(context: AlgorithmContext, params: Params, state: Observation, hyp
     """Explore around the action values: ε-greedy, softmax, ... [..., M, N, A]."""
     visits = hyper.get("visits")
     counts = None if visits is None else lookup(visits, state.obs)
-    return context.behaviour(context.q(params, state), hyper["explore"].unsqueeze(-1), counts)
+    behaviour = cast(Behaviour, context.behaviour)  # which every algorithm that acts by its values has
+    return behaviour(context.q(params, state), hyper["explore"].unsqueeze(-1), counts)
 
 
 def by_policy(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
@@ -338,7 +339,7 @@ def by_policy(context: AlgorithmContext, params: Params, state: Observation, hyp
 def by_given(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
     """Follow the policy whose value is to be predicted, or the one that acts in its place: [..., M, N, A]."""
     table = context.given_policy if context.given_behaviour is None else context.given_behaviour
-    return in_state(table, state.obs)
+    return in_state(cast(Tensor, table), state.obs)
 
 
 def in_state(table: Tensor, obs: Tensor) -> Tensor:

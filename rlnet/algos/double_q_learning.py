@@ -33,16 +33,16 @@ def loss(
     """½·(R + γ·Q2(S', argmax_a Q1(S', a)) − Q1(S, A))² where a coin shows heads, else the same with 1 and 2 swapped."""
     heads = batch.extra["uniform"][..., 0] < 0.5
     discount = ends(batch, hyper, lambda_=0.0).discount
-    total, square = 0.0, 0.0
+    losses = []
     for role, other, chosen in (("q", "q2", heads), ("q2", "q", ~heads)):
         with torch.no_grad():
             best = greedy(context.q(target_params, batch.next_state, role))  # among several: the mean over them
             next_value = expectation(best, context.q(target_params, batch.next_state, other))
             target = td_target(batch.reward, discount, next_value)
         estimate = take(context.q(params, batch.state, role), batch.action)
-        half, _ = regression(target, estimate, batch.weight * chosen)
-        total, square = total + half, square + 2 * half.detach()
-    return total, {"loss/td_error": (square / batch.weight.sum(dim=(0, 2))).sqrt()}
+        losses.append(regression(target, estimate, batch.weight * chosen)[0])
+    total = torch.add(*losses)
+    return total, {"loss/td_error": (2 * total.detach() / batch.weight.sum(dim=(0, 2))).sqrt()}
 
 
 ALGORITHM = Algorithm(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from rlnet.algos.algorithm import AlgorithmContext, Hyper, Loss, Metrics, Params
 from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import Array, squared_error, without_gradient
-from rlnet.policies.distributions import Categorical
+from rlnet.policies.distributions import Categorical, Density
 
 
 def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
@@ -27,7 +28,7 @@ def ratio(context: AlgorithmContext, batch: Rollout) -> Tensor:
     """ρ = π(A|S)/b(A|S) of prediction, S&B eq. 5.3 for one step: [T, M, N]."""
     if context.given_behaviour is None:
         return torch.ones_like(batch.reward)
-    tables = context.given_policy, context.given_behaviour
+    tables = cast(Tensor, context.given_policy), context.given_behaviour
     target, behaviour = (take(in_state(table, batch.obs), batch.action) for table in tables)
     return target / behaviour.clamp(min=1e-30)  # of rows that nobody sampled, 0 / 0
 
@@ -195,7 +196,8 @@ def policy_gradient(
         weight: [T, M, N].
     """
     pi = context.policy(params, batch.state)
-    log_prob, entropy = context.actions.log_prob(pi, batch.action), context.actions.entropy(pi)
+    actions = cast(Density, context.actions)
+    log_prob, entropy = actions.log_prob(pi, batch.action), actions.entropy(pi)
     early = batch.start_discount ** hyper["state_discount"]
     bonus = hyper["entropy_coefficient"] * entropy_scale(context, advantage, weight)
     gain = early * (advantage * log_prob + bonus * entropy)

@@ -7,6 +7,7 @@ of each minibatch to mean 0 and deviation 1, which changes the length of the gra
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -41,12 +42,13 @@ from rlnet.numerics.loss_derivatives import (
     pull_by_hand,
     without_gradient,
 )
+from rlnet.policies.distributions import Density
 
 
 def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
     """Advantages, values and log π(A|S) of the networks that gathered the rollout."""
     advantage, target = advantages(context, params, batch, hyper)
-    log_prob = context.actions.log_prob(context.policy(params, batch.state), batch.action)
+    log_prob = cast(Density, context.actions).log_prob(context.policy(params, batch.state), batch.action)
     return {"advantage": advantage, "value": target - advantage, "log_prob": log_prob}
 
 
@@ -55,7 +57,8 @@ def loss(
 ) -> tuple[Tensor, Metrics]:
     """−γ^t·(min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c_H·H(π)) + c·½·(Â + V_old(S) − V(S))², ρ = π(A|S)/π_old(A|S)."""
     pi = context.policy(params, batch.state)
-    log_prob, entropy = context.actions.log_prob(pi, batch.action), context.actions.entropy(pi)
+    actions = cast(Density, context.actions)
+    log_prob, entropy = actions.log_prob(pi, batch.action), actions.entropy(pi)
     raw, old_value = batch.extra["advantage"], batch.extra["value"]
     advantage = torch.lerp(raw, normalised(raw, batch.weight), hyper["normalise"])
     gain, excess, ratio = clipped_gain(log_prob, batch.extra["log_prob"], advantage, hyper["clip"])

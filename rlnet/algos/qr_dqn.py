@@ -32,9 +32,9 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     with torch.no_grad():
         best = context.q(target_params, batch.next_state).argmax(-1)
         following = _of(context.return_quantiles(target_params, batch.next_state), best)
-        rest = (batch.reward, *ends(batch, hyper, lambda_=1.0))
-        rest = (x.unsqueeze(-1).expand_as(following) for x in rest)
-        target = n_step_return(*rest, following, n=len(batch.reward))
+        rows = (batch.reward, *ends(batch, hyper, lambda_=1.0))
+        reward, discount, trace = (x.unsqueeze(-1).expand_as(following) for x in rows)
+        target = n_step_return(reward, discount, trace, following, n=len(batch.reward))
     estimate = _of(context.return_quantiles(params, batch.state), batch.action)
     error = target.unsqueeze(-2) - estimate.unsqueeze(-1)  # [T, M, N, i, j]
     level = (torch.arange(count, device=error.device) + 0.5) / count

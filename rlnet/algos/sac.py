@@ -5,6 +5,7 @@ With `automatic` 1 the temperature τ = `temperature`·e^θ is learned too: it r
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from rlnet.algos.algorithm import (
 from rlnet.algos.loss_terms import regression, total
 from rlnet.algos.sac_discrete import CRITICS, soft_target
 from rlnet.data.rollout import Observation, Rollout
+from rlnet.policies.distributions import SquashedGaussian
 
 
 def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
@@ -34,7 +36,7 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
 
     A' and Ã are drawn from the current policy; Ã carries the gradient to it (the reparameterisation).
     """
-    actions = context.actions
+    actions = cast(SquashedGaussian, context.actions)
     exponent = params["temperature"]["value"]
     temperature = hyper["temperature"] * exponent.detach().exp()
     for_next, for_now = batch.extra["uniform"].chunk(2, dim=-1)
@@ -45,14 +47,14 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     taken = [context.q_of(params, batch.state, batch.action, role) for role in CRITICS]
     losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)
     action, log_prob = actions.draw(context.policy(params, batch.state), for_now)
-    frozen = {role: {name: tensor.detach() for name, tensor in params[role].items()} for role in CRITICS}
+    frozen: Params = {role: {name: tensor.detach() for name, tensor in params[role].items()} for role in CRITICS}
     cost = total(temperature * log_prob - _least(context, frozen, batch.state, action), batch.weight)
     mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
     entropy = -total(log_prob.detach(), batch.weight) / mean
     wanted = actions.log_scale + hyper["target_entropy"].squeeze(-1) * actions.shape[0]
     adjust = (hyper["automatic"] * exponent).squeeze(-1) * (entropy - wanted)
     metrics = {"loss/td_error": errors[0], "explore/entropy": entropy, "explore/temperature": temperature.squeeze(-1)}
-    return Loss(sum(losses) + cost + adjust, metrics, target - sum(taken).detach() / len(CRITICS))
+    return Loss(sum(losses) + cost + adjust, metrics, target - torch.add(*taken).detach() / len(CRITICS))
 
 
 def _least(context: AlgorithmContext, params: Params, state: Observation, action: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ It solves the entropy-regularised problem: maximise Σ γ^t·(R + τ·H(π(·|S_
 samples. Two critics are learned and the lower of them is believed, in the target and by the actor.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -25,16 +27,17 @@ from rlnet.algos.algorithm import (
 from rlnet.algos.loss_terms import ends, expectation, regression, take, total
 from rlnet.algos.returns import n_step_return
 from rlnet.data.rollout import Observation, Rollout
+from rlnet.policies.distributions import Density
 
 CRITICS = (Q, Q2)
 
 
 def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Σ_i ½·(R + γ·(E_π[min_i Q⁻_i(S', ·)] + τ·H(π(·|S'))) − Q_i(S, A))² − E_π[min_i Q_i(S, ·)] − τ·H(π(·|S))."""
-    temperature = hyper["temperature"]
+    actions, temperature = cast(Density, context.actions), hyper["temperature"]
     with torch.no_grad():
         pi = context.policy(params, batch.next_state)
-        bonus = temperature * context.actions.entropy(pi)
+        bonus = temperature * actions.entropy(pi)
         target = soft_target(
             batch, hyper, expectation(pi.exp(), _least(context, target_params, batch.next_state)), bonus
         )
@@ -42,11 +45,11 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     taken = [take(context.q(params, batch.state, role), batch.action) for role in CRITICS]
     losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)
     pi = context.policy(params, batch.state)
-    entropy = context.actions.entropy(pi)
+    entropy = actions.entropy(pi)
     gain = total(expectation(pi.exp(), least) + temperature * entropy, batch.weight)
     mean = batch.weight.sum(dim=(0, 2)).clamp(min=1e-12)
     metrics = {"loss/td_error": errors[0], "explore/entropy": total(entropy.detach(), batch.weight) / mean}
-    return Loss(sum(losses) - gain, metrics, target - sum(taken).detach() / len(CRITICS))
+    return Loss(sum(losses) - gain, metrics, target - torch.add(*taken).detach() / len(CRITICS))
 
 
 def soft_target(batch: Rollout, hyper: Hyper, next_value: Tensor, bonus: Tensor) -> Tensor:

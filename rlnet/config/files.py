@@ -231,9 +231,9 @@ def read_values(path: Path) -> dict[str, np.ndarray]:
 def check_values(path: Path, values: dict[str, np.ndarray], members: int, states: int, actions: int) -> None:
     """Raise ConfigError where an array of values.npz has another shape than [M, S] or [M, S, A], or is no policy."""
     for name, array in values.items():
-        wanted = {"v": (members, states), "q": (members, states, actions), "pi": (members, states, actions)}
-        wanted = wanted.get(name.partition("_")[0], array.shape)
-        wanted = (members, states, actions) if name == "visits" else wanted
+        by_pair = (members, states, actions)
+        shapes = {"v": (members, states), "q": by_pair, "pi": by_pair}
+        wanted = by_pair if name == "visits" else shapes.get(name.partition("_")[0], array.shape)
         if array.shape != wanted:
             raise ConfigError(f"{path}: {name} has the shape {list(array.shape)}, for this run it is {list(wanted)}")
     for name in ("pi", "pi_exact"):

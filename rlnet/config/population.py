@@ -19,11 +19,11 @@ from rlnet.config import Config, ConfigError, Settings, leaves, require
 
 def numbers(node: Settings, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
     """Every setting below a config: its path, its value, and whether members may differ in it."""
-    for item in fields(node):
+    for item in fields(node):  # type: ignore[arg-type]  # every class of settings is a dataclass
         path, value = prefix + item.name, getattr(node, item.name)
         mine = item.metadata.get("per_member", False)
         if is_dataclass(value):
-            yield from numbers(value, f"{path}.")
+            yield from numbers(value, f"{path}.")  # type: ignore[arg-type]  # an instance: settings hold no classes
         elif isinstance(value, dict):
             yield from ((f"{path}.{key}", x, mine) for key, x in leaves(value).items())
         else:

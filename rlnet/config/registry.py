@@ -129,13 +129,13 @@ def register_environment(kind: str) -> Callable[[EnvClass], EnvClass]:
 
     def register(cls: EnvClass) -> EnvClass:
         cls.__annotations__["kind"], cls.kind = str, kind
-        settings = dataclass(cls)
+        settings = dataclass(cls)  # the class itself
         ENVIRONMENTS.add(kind, settings, cls.__module__)
         store = ConfigStore.instance()
         store.store(group="schema/env", name=kind, node=settings)
         if not cls.__module__.startswith("rlnet."):
             store.store(group="env", name=kind, node=settings(name=kind))
-        return settings
+        return cls
 
     return register
 

@@ -122,14 +122,14 @@ def _check_train(config: Config) -> None:
     initial = config.network.initial_value
     require(math.isfinite(initial), "network.initial_value", initial, "must be a finite number")
     if isinstance(config.network, MlpConfig):
-        network = config.network
-        require(all(width >= 1 for width in network.hidden), "network.hidden", network.hidden, "widths of at least 1")
+        mlp = config.network
+        require(all(width >= 1 for width in mlp.hidden), "network.hidden", mlp.hidden, "widths of at least 1")
         activations = ("relu", "tanh", "silu")
         allowed = f"allowed are {', '.join(activations)}"
-        require(network.activation in activations, "network.activation", network.activation, allowed)
+        require(mlp.activation in activations, "network.activation", mlp.activation, allowed)
     if isinstance(config.network, MlpConfig | ModuleConfig):
-        network, allowed = config.network, "allowed are one_hot, features"
-        require(network.input in ("one_hot", "features"), "network.input", network.input, allowed)
+        seen, allowed = config.network.input, "allowed are one_hot, features"
+        require(seen in ("one_hot", "features"), "network.input", seen, allowed)
     optimizer = config.optimizer
     rate, norm = optimizer.learning_rate, optimizer.max_grad_norm
     require(0 <= rate < float("inf"), "optimizer.learning_rate", rate, "must be at least 0")
@@ -263,7 +263,9 @@ def from_stored(path: Path, trust: bool = False) -> Config:
             typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
         typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
         stored.trust = trust
-        config = from_hydra(OmegaConf.merge(typed, stored))
+        merged = OmegaConf.merge(typed, stored)
+        assert isinstance(merged, DictConfig)
+        config = from_hydra(merged)
     if not trust:
         check_trusted(config, str(path))
     return config

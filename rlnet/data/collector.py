@@ -82,7 +82,9 @@ class Collector:
         self._finished = np.zeros((4, len(seeds)))  # the same over finished episodes, and their number
         self.episode_count = np.zeros(len(seeds), np.int64)  # finished since the beginning
         seen = torch.as_tensor(self._obs)
-        kinds = {"obs": (seen.shape[2:], seen.dtype), "next_obs": (seen.shape[2:], seen.dtype)}
+        kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = dict.fromkeys(
+            ("obs", "next_obs"), (seen.shape[2:], seen.dtype)
+        )
         kinds["action"] = (actions.shape, actions.dtype)
         kinds |= dict.fromkeys(("reward", "start_discount"), ((), torch.float32))
         kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
@@ -92,18 +94,16 @@ class Collector:
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
         }
-        for name in (
-            "mask",
-            "next_mask",
-        ):  # rows before the first step: any action, or there would be none to average over
-            if name in self._tensors:
-                self._tensors[name].fill_(True)
+        for name in {"mask", "next_mask"} & set(self._tensors):
+            # Rows before the first step: any action, or there would be none to average over.
+            self._tensors[name].fill_(True)
         self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
         stepped = STEPPED if self._mask is None else (*STEPPED, "mask", "next_mask")
         self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in stepped}
         self._weight = np.zeros((lookback + rollout, *grid), np.float32)
         weight = torch.from_numpy(self._weight)
-        self._all = Rollout(**self._tensors, weight=weight.to(device))  # of all rows, as they are at any time
+        fields: dict[str, Any] = self._tensors | {"weight": weight.to(device)}
+        self._all = Rollout(**fields)  # of all rows, as they are at any time
         self._time = np.arange(rollout).reshape(-1, 1, 1)
         self._share = np.float32(1) / np.float32(envs * (1 if whole_episodes else rollout))
         self.new_steps = np.zeros(len(seeds), np.int64)  # transitions that the last rollout added, per member
@@ -169,7 +169,8 @@ class Collector:
             self._all.weight[:total] = torch.from_numpy(weight)
         if total == len(self._weight):
             return self._all
-        return Rollout(**{name: self._all.tensor(name)[:total] for name in self._all.names})
+        fields: dict[str, Any] = {name: self._all.tensor(name)[:total] for name in self._all.names}
+        return Rollout(**fields)
 
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were

@@ -11,7 +11,7 @@ could be drawn, not of those in the batch, which would make the weights of one r
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ class Replay:
         self._member = as_array(member.view(-1, 1), self._library)
         self._ahead = as_array(ahead.view(-1, 1, 1), self._library)
         # [slots, M, N, ...] by name: an array of records, or with tensors one for each name.
-        self._ring: np.ndarray | dict[str, Tensor] | None = None
+        self._ring: Any = None
         self._names: tuple[str, ...] = ()  # of its fields
         self._added = 0  # rows written since the beginning
         self._exponent, self._floor = priority, floor
@@ -99,8 +99,9 @@ class Replay:
     def _records(self, kinds: list[tuple], shape: Sequence[int]) -> np.ndarray:
         """A ring of zeros, of fields (name, kind, shape)."""
         dtype = np.dtype(kinds, align=True)
-        self._record, self._fields = np.dtype((np.void, dtype.itemsize)), {}
-        for name, (kind, offset, *_) in dtype.fields.items():
+        self._record = np.dtype((np.void, dtype.itemsize))
+        self._fields: dict[str, tuple[np.dtype, int, np.dtype, np.dtype | None]] = {}
+        for name, (kind, offset, *_) in (dtype.fields or {}).items():
             if kind.base == np.int32:
                 self._fields[name] = kind, offset, np.dtype(np.int64), None
             else:
@@ -122,7 +123,8 @@ class Replay:
         begin = self._added % self.slots
         fit = min(length, self.slots - begin)  # the others go to the front
         for name in self._names:
-            rows, ring = rollout.array(name) if self._library is np else rollout.tensor(name), self._ring[name]
+            rows: Array = rollout.array(name) if self._library is np else rollout.tensor(name)
+            ring = self._ring[name]
             ring[begin : begin + fit] = rows[:fit]
             if fit < length:
                 ring[: length - fit] = rows[fit:]
@@ -185,7 +187,7 @@ class Replay:
         at = (row * members + self._member) * envs + env
         if self._library is np:
             make, valid = self._of_records(at)
-            weights = np.zeros(at.shape, np.float32)
+            weights: Array = np.zeros(at.shape, np.float32)
             np.multiply(valid, weight / self.batch, out=weights[0], casting="same_kind")
             return Rollout.lazily(make, weights, extra, self._names)
         rows = {name: ring.flatten(0, 2) for name, ring in self._ring.items()}
@@ -208,9 +210,9 @@ class Replay:
 
     def _by_priority(self, uniform: Array, correction: Tensor | float) -> Rollout:
         """Draw ∝ p^α, from uniform numbers [M, B]."""
-        envs, mass = self._ring["reward"].shape[2], self._masses()
-        drawn = self._drawable.draw(uniform)
-        share = self._drawable.least() / mass.take(drawn + self._member * mass.shape[1])
+        envs, mass, priorities = self._ring["reward"].shape[2], self._masses(), cast(Priorities, self._drawable)
+        drawn = priorities.draw(uniform)
+        share = priorities.least() / mass.take(drawn + self._member * mass.shape[1])
         weight, place = (torch.as_tensor(x) for x in (share, drawn))
         weight = as_array((weight**correction).float(), self._library)
         return self._segments(drawn // envs, drawn % envs, weight, place=place.unsqueeze(0))
@@ -227,7 +229,7 @@ class Replay:
         self._mass.scatter_(-1, place, mass)
         mass = self._mass.gather(-1, place)  # of a row that was drawn twice, and missed differently, one of both
         drawable = mass if self.steps == 1 else mass * self._begins(place // self._ring["reward"].shape[2])
-        self._drawable.set(*(as_array(x, self._library) for x in (place, drawable)))
+        cast(Priorities, self._drawable).set(*(as_array(x, self._library) for x in (place, drawable)))
         self._top = torch.maximum(self._top, mass.amax(-1, keepdim=True))
 
     def state_dict(self) -> dict[str, Any]:

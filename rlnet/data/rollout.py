@@ -4,8 +4,8 @@ Axes, always in this order: T time, M members, N environments per member, then f
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -46,12 +46,12 @@ class Rollout:
         unknown = set(fields) - {*FIELDS, *MASKS}
         if unknown or not set(FIELDS) <= set(fields):
             raise TypeError(f"a rollout has the fields {', '.join(FIELDS)} and perhaps {', '.join(MASKS)}")
-        present = {name: tensor for name, tensor in fields.items() if name in FIELDS or tensor is not None}
+        present = {name: cast(Tensor, x) for name, x in fields.items() if name in FIELDS or x is not None}
         self.names: tuple[str, ...] = tuple(name for name in (*FIELDS, *MASKS) if name in present)
         self.extra: Mapping[str, Tensor] = {} if extra is None else extra
         self._tensors: dict[str, Tensor] = present
         self._arrays: dict[str, np.ndarray] = {}
-        self._make: Callable[[str], Array] | None = None
+        self._make: Callable[[str], Array] = _absent
 
     @classmethod
     def lazily(
@@ -156,9 +156,14 @@ class Rollout:
         return self.tensor("weight")
 
 
+def _absent(name: str) -> Array:
+    raise KeyError(name)
+
+
 def apart(rollout: Rollout) -> Rollout:
     """Every environment as a member of its own: [T, M, N, ...] → [T, M·N, 1, ...]; without `extra`."""
-    return Rollout(**{name: rollout.tensor(name).flatten(1, 2).unsqueeze(2) for name in rollout.names})
+    fields: dict[str, Any] = {name: rollout.tensor(name).flatten(1, 2).unsqueeze(2) for name in rollout.names}
+    return Rollout(**fields)
 
 
 def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
@@ -202,6 +207,10 @@ def minibatches(rollout: Rollout, order: Tensor | None, count: int) -> Iterator[
         return picked.reshape(1, members, rows, *tensor.shape[3:])
 
     field = cache(lambda name: drawn(rollout.tensor(name)))
+
+    def cut(part: slice, name: str) -> Array:
+        return field(name)[:, :, part]
+
     weight = drawn(rollout.weight)
     extra = {name: torch.as_tensor(drawn(tensor)) for name, tensor in rollout.extra.items()}
     edges = [-(-rows * k // count) for k in range(count + 1)]
@@ -209,4 +218,4 @@ def minibatches(rollout: Rollout, order: Tensor | None, count: int) -> Iterator[
         own = weight[:, :, part]
         share = own / own.sum(-1, keepdims=True).clip(1e-12)
         own_extra = {name: x[:, :, part] for name, x in extra.items()}
-        yield Rollout.lazily(lambda name, part=part: field(name)[:, :, part], share, own_extra, rollout.names)
+        yield Rollout.lazily(partial(cut, part), share, own_extra, rollout.names)

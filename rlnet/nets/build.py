@@ -127,8 +127,8 @@ def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network
             members, states = params.flat.shape[0], seen.width
             if params.rest and seen.indexed and obs.numel() >= members * states:
                 rows = params.table(states, partial(fast.without_gradient, params.layers(fast)))
-                first = 0 if members == 1 else np.arange(0, members * states, states)[:, None]
-                return torch.from_numpy(rows.take(obs.numpy() + first, 0))
+                own = np.arange(0, members * states, states)[:, None] if members > 1 else 0  # first row of a member
+                return torch.from_numpy(rows.take(obs.numpy() + own, 0))  # type: ignore[arg-type]  # integers
             return fast.without_gradient(params.layers(fast), obs.detach())
         if seen.indexed:
             x = lookup(params["weight0"], obs) + params["bias0"].unsqueeze(1)
@@ -184,7 +184,7 @@ def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
     """How a network sees an observation."""
     if inputs.size is not None:
         return _Seen(inputs.size, several=inputs.several)
-    if one_hot:
+    if one_hot and inputs.n_states is not None:
         return _Seen(inputs.n_states, indexed=True, several=inputs.several)
     if inputs.features is None:
         other = "network=tabular or network=mlp network.input=one_hot"

@@ -59,7 +59,7 @@ def module_network(first: Tensor, config: ModuleConfig, width: int, encode: Call
         return params
 
     def one(own: Params, x: Tensor) -> Tensor:
-        return functional_call(body, own, (x,)).flatten(1)
+        return functional_call(body, dict(own), (x,)).flatten(1)
 
     def apply(params: Params, obs: Tensor) -> Tensor:
         x = encode(obs).movedim(-3, 0)  # [M, ..., N, width]

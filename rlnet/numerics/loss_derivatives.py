@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from rlnet.numerics.floating_point import QUIET
 
 Array = Any  # of numpy on the CPU, else of torch
 
 
-def _shared(*tensors: Tensor | None) -> tuple[ModuleType, list[Array]]:
+def _shared(first: Tensor, *others: Tensor | None) -> tuple[ModuleType, list[Array]]:
     """The library to compute with, and the tensors as its arrays, in the same memory."""
-    if tensors[0].device.type != "cpu":
+    tensors = (first, *others)
+    if first.device.type != "cpu":
         return torch, [None if tensor is None else tensor.detach() for tensor in tensors]
     return np, [None if x is None else (x.detach() if x.requires_grad else x).numpy() for x in tensors]
 
@@ -62,7 +63,7 @@ class _ByHand(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
         library, arrays = _shared(x, *others)
         with np.errstate(**QUIET):
             y, ctx.slope, *further = function(library, *arrays)
@@ -73,7 +74,7 @@ class _ByHand(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         grad = grad if grad.ndim == ctx.slope.ndim else grad.unsqueeze(-1)
         with np.errstate(**QUIET):
             slope = grad * ctx.slope if isinstance(ctx.slope, Tensor) else torch.from_numpy(grad.numpy() * ctx.slope)
@@ -90,14 +91,14 @@ def _by_hand(function: Callable, x: Tensor, *others: Tensor | None) -> tuple[Ten
 
 class _Held(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.bounds = low, high
-        return x.clamp(low, high)
+        return x.clamp(low, high)  # type: ignore[arg-type]  # two numbers or two tensors, which its stub says apart
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,), (low, high) = ctx.saved_tensors, ctx.bounds
         outwards = ((x < low) & (grad > 0)) | ((x > high) & (grad < 0))
         return grad.masked_fill(outwards, 0.0), None, None
@@ -154,7 +155,8 @@ def squared_error(
     if not target.shape == estimate.shape == weight.shape:
         shapes = [tuple(x.shape) for x in (target, estimate, weight)]
         raise ValueError(f"target, estimate and weight must have one shape, not {shapes}")
-    return _by_hand(_squared_error, estimate, target, weight, huber)
+    loss, error, size = _by_hand(_squared_error, estimate, target, weight, huber)
+    return loss, error, size
 
 
 def _entropy(xp: ModuleType, log_pi: Array) -> tuple[Array, Array]:
@@ -190,7 +192,8 @@ def clipped_gain(log_prob: Tensor, old: Tensor, advantage: Tensor, clip: Tensor)
     Returns:
         The gain; and without gradient ρ − 1 − log ρ, whose mean is KL(π_old ‖ π), and ρ: [T, M, N] each.
     """
-    return _by_hand(clipped_gain_by_hand, log_prob, old, advantage, clip)
+    gain, divergence, ratio = _by_hand(clipped_gain_by_hand, log_prob, old, advantage, clip)
+    return gain, divergence, ratio
 
 
 def clipped_value_by_hand(xp: ModuleType, value: Array, old: Array, target: Array, clip: Array) -> tuple[Array, Array]:

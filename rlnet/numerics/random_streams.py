@@ -14,7 +14,7 @@ from torch import Tensor
 
 # Gathering is made of many small operations, each of which numpy does several times faster than torch: on the CPU it
 # exchanges arrays of numpy, on another device tensors.
-Array = np.ndarray | Tensor
+Array = Any  # numpy.ndarray or Tensor: what both can do has no static type
 
 _PURPOSES = ("network", "environment", "behaviour", "replay", "reset", "update", "noise")
 # A uniform number of exactly 1 − 2⁻⁵³ can round up to the end of a cumulative sum; this keeps every draw inside.
@@ -105,7 +105,7 @@ class BlockUniform:
 
     def __init__(self, streams: Streams, shape: tuple[int, ...], block: int = 64, library: ModuleType = torch) -> None:
         self.streams, self.shape, self.block, self._library = streams, shape, block, library
-        self._numbers: Array | None = None  # [M, block, *shape]
+        self._numbers: Array = None  # [M, block, *shape], once something was drawn
         self._next = block
 
     def next(self) -> Array:

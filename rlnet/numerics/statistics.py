@@ -125,7 +125,7 @@ def aggregate(scalars: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | 
         return {}
     table = np.stack([np.asarray(values, dtype=np.float64) for values in scalars.values()])  # [K, M]
     members = table.shape[1]
-    finite = np.isfinite(table).all(axis=1)
+    finite = np.asarray(np.isfinite(table).all(axis=1))
     with np.errstate(invalid="ignore"):  # infinities of both signs have no mean
         means, middles = table.mean(axis=1), iqm(table) if members >= INTERQUARTILE else table.mean(axis=1)
     of_mean, of_middle = (

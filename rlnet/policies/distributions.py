@@ -23,7 +23,7 @@ _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
 class Distribution(Protocol):
-    """What the collector and the networks need to know; log-probabilities and entropies are those of the classes."""
+    """A distribution over actions, as collectors and networks use it."""
 
     outputs: int  # numbers that a policy network gives for one state
     shape: tuple[int, ...]  # of one action, () or (D,); so many uniform numbers draw it
@@ -37,6 +37,16 @@ class Distribution(Protocol):
 
     def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
         """Actions [..., *shape] from uniform numbers [..., *shape] in [0, 1), float64."""
+
+
+class Density(Distribution, Protocol):
+    """A distribution with log-probabilities and an entropy in closed form, as policy-gradient losses use it."""
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        """log π(a|s) of actions [..., *shape]: [...]."""
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """H(π(·|s)): [...]."""
 
 
 @dataclass(frozen=True)

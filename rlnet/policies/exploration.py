@@ -50,7 +50,7 @@ def softmax(q: Tensor, temperature: Tensor, counts: Tensor | None = None) -> Ten
     return torch.softmax(q / temperature, dim=-1)
 
 
-def count_bonus(q: Tensor, scale: Tensor, counts: Tensor) -> Tensor:
+def count_bonus(q: Tensor, scale: Tensor, counts: Tensor | None) -> Tensor:
     """Greedy on q(s,a) + c·√(ln N(s) / N(s,a)): what was tried less looks better (S&B eq. 2.10; Auer et al. 2002).
 
     An action that was never tried in s comes first.
@@ -60,6 +60,8 @@ def count_bonus(q: Tensor, scale: Tensor, counts: Tensor) -> Tensor:
         scale: c, broadcastable to [..., 1], at least 0.
         counts: N(s,a), int64 [..., A], how often each action was taken there.
     """
+    if counts is None:
+        raise TypeError("count_bonus: needs the counts of each action")
     total = counts.sum(-1, keepdim=True)
     bonus = scale * (total.clamp(min=1).log() / counts).sqrt()
     bonus = bonus.masked_fill(counts == 0, math.inf).masked_fill(q == -math.inf, 0.0)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from rlnet.nets.numpy.activations import ACTIVATIONS
 from rlnet.numerics.floating_point import QUIET
@@ -33,11 +33,11 @@ class _Part(NamedTuple):
     """The memory of some members, as the passes use it; without the axis of members where there is one alone."""
 
     where: slice | int
-    inputs: list[Array]  # of every layer with the 1: [R, I + 1]; of a layer of indices None
-    units: list[Array]  # the same without the 1
-    ones: list[Array]
-    transposed: list[Array]
-    gradients: list[Array]  # of every layer's inputs, with a column for the 1; of the first layer None
+    inputs: list[Any]  # of every layer with the 1: [R, I + 1]; of a layer of indices None
+    units: Sequence[Any]  # the same without the 1
+    ones: Sequence[Any]
+    transposed: Sequence[Any]
+    gradients: list[Array | None]  # of every layer's inputs, with a column for the 1; of the first layer None
 
 
 class _Space:
@@ -53,20 +53,20 @@ class _Space:
         alone = members == 1 and not net.several
         widths, shape = [width + 1 for width in net.widths[net.indexed : -1]], (members if kept else few, rows)
         # In one piece: from 4 MiB on numpy asks for huge pages.
-        block, values = np.ones(prod(shape) * sum(widths), dtype), [None] if net.indexed else []
+        block, values = np.ones(prod(shape) * sum(widths), dtype), cast(list[Array | None], [None] * net.indexed)
         for width in widths:
             piece, block = np.split(block, [prod(shape) * width])
             values.append(piece.reshape(*shape, width))
         scratch = [np.empty((few, rows, width + 1), dtype) if kept else None for width in net.widths[1:-1]]
-        self.index: Array | None = None
+        self.index: Any = None  # the rows, where they are indices
         self.parts = []
         for start in range(0, members, size):
-            where = 0 if alone else slice(start, min(start + size, members))
-            short = where if alone else slice(0, where.stop - start)
+            stop = min(start + size, members)
+            where, short = (0, 0) if alone else (slice(start, stop), slice(0, stop - start))
             inputs = [None if x is None else x[where if kept else short] for x in values]
-            views = zip(*((None, None, None) if x is None else _views(x) for x in inputs), strict=True)
+            units, ones, across = zip(*((None, None, None) if x is None else _views(x) for x in inputs), strict=True)
             gradients = [None if x is None else x[short] for x in (None, *scratch)]
-            self.parts.append(_Part(where, inputs, *views, gradients))
+            self.parts.append(_Part(where, inputs, units, ones, across, gradients))
 
 
 def _views(x: Array) -> tuple[Array, Array, Array]:
@@ -271,7 +271,7 @@ class _Backprop(torch.autograd.Function):
     """`Perceptron.forward`, and `Perceptron.backward` as its gradient."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, flat: Tensor, obs: Tensor, net: Perceptron) -> Tensor:
+    def forward(ctx: Any, flat: Tensor, obs: Tensor, net: Perceptron) -> Tensor:
         with np.errstate(**QUIET):
             out, ctx.space = net.forward(net.layers(flat.numpy()), rows_of(obs.numpy(), not net.of_indices))
         ctx.net, ctx.shape = net, _lead(obs, net)
@@ -280,7 +280,7 @@ class _Backprop(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         space, ctx.space = ctx.space, None
         if space is None:
             raise RuntimeError("the values of this forward pass are used up: a network's backward pass runs once")
