@@ -81,7 +81,7 @@ def _claiming(config: AuditConfig, environment: Environment) -> Environment:
         one.close()
     if model is None:
         why = f" ({environment.no_model})" if environment.no_model else ""
-        raise ConfigError(f"env={env.name}: has no finite model that its simulator could be tested against{why}")
+        raise ConfigError(f"{env.title()}: has no finite model that its simulator could be tested against{why}")
     return from_model(env.name, model, None, environment.max_steps)
 
 

@@ -45,7 +45,7 @@ class TrainingResult:
 
     def _repr_html_(self) -> str:
         """A table of the final numbers, means over members, for notebooks."""
-        head = f"{self.config.algo.name} on {self.config.env.name}, γ = {self.config.gamma:g}"
+        head = f"{self.config.algo.name} on {self.config.env.label}, γ = {self.config.gamma:g}"
         said = (self.comparison or {}).get("verdict", "")
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{float(np.mean(x)):.5g}</td></tr>" for name, x in self.scalars.items()

@@ -18,7 +18,7 @@ def job(config: AuditConfig, folder: Path) -> None:
     show_audit(result)
     if result.differences:
         raise RunFailed(
-            f"env={config.env.name}: simulator and model differ in {result.differences} findings, listed above and in "
+            f"{config.env.title()}: simulator and model differ in {result.differences} findings, listed above and in "
             f"{result.file}"
         )
 

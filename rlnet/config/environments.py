@@ -23,6 +23,15 @@ class EnvConfig(Settings):
     def check(self) -> None:
         """Raise ConfigError where a number is out of range."""
 
+    def title(self) -> str:
+        """The setting, KEY=VALUE, by which a user knows this environment: it heads messages."""
+        return f"env={self.name}"
+
+    @property
+    def label(self) -> str:
+        """The value of `title`, for headings."""
+        return self.title().partition("=")[2]
+
     def foreign_code(self) -> str | None:
         """The setting, KEY=VALUE, by which code of others would be imported; None where there is none."""
         return None

@@ -16,6 +16,7 @@ from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_s
 from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.checks import Checked
 from rlnet.envs.control.cartpole import IDS, CartPoleSimulation
+from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
 from rlnet.envs.tabular.gridworld import grid_features
 from rlnet.mdp import NoModelError
@@ -56,6 +57,11 @@ class GymnasiumConfig(EnvConfig):
     id: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
     stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async
+
+    def title(self) -> str:
+        """`env=NAME` for what configs/env/NAME.yaml describes; `env.id=ID` where another id was given."""
+        ours = self.name in preset_names() and getattr(preset(self.name), "id", None) == self.id
+        return super().title() if ours else f"env.id={self.id}"
 
     def foreign_code(self) -> str | None:
         """The id, unless it is of Gymnasium or rlnet; one that is unknown is refused where it is made."""

@@ -202,7 +202,7 @@ def rescore(folder: Path, trust: bool = False) -> Rescored:
     problem = build(config)
     if problem.environment.mdp is None:
         raise ConfigError(
-            f"{folder}: env={config.env.name} has no finite model, so there is nothing exact to compare with"
+            f"{folder}: {config.env.title()} has no finite model, so there is nothing exact to compare with"
         )
     for name in ("values.npz", "comparison.json"):
         if not (folder / name).is_file():

@@ -63,7 +63,7 @@ def _predicted(source: Any, config: Config, mdp: FiniteMDP, solution: Solution) 
     except ImproperPolicyError as error:
         raise ConfigError(f"gamma={config.gamma}: algo.policy={source} has no finite value here ({error})") from error
     except ValueError as error:
-        raise ConfigError(f"algo.policy={source}: is not a policy of env={config.env.name} ({error})") from error
+        raise ConfigError(f"algo.policy={source}: is not a policy of {config.env.title()} ({error})") from error
     return policy
 
 

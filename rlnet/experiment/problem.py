@@ -74,12 +74,17 @@ class Problem:
 
 
 def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: object) -> Solution:
-    """`mdp.solve`, with a ConfigError that names the key where the problem has no finite solution at this γ."""
+    """`mdp.solve`, with a ConfigError that names the key where the problem has no finite solution at this γ.
+
+    Args:
+        mdp, gamma, options: as for `solve`.
+        env: how messages name the environment: see `EnvConfig.title`.
+    """
     try:
         return solve(mdp, gamma, **options)
     except (ImproperPolicyError, UnboundedValueError) as error:
         raise ConfigError(
-            f"gamma={gamma}: env={env} has no finite values without discount ({error}); use gamma < 1"
+            f"gamma={gamma}: {env} has no finite values without discount ({error}); use gamma < 1"
         ) from error
 
 
@@ -114,7 +119,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
     features = environment.features
     size = None if environment.n_states is not None else int(np.prod(environment.observation_shape))
     inputs = Inputs(
-        env=config.env.name,
+        env=config.env.title(),
         n_states=environment.n_states,
         features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
         size=size,
@@ -138,7 +143,9 @@ def assemble(config: Config, environment: Environment) -> Problem:
 def _solutions(mdp: FiniteMDP, alone: list[Config], algorithm: Algorithm) -> list[Solution]:
     """The exact solution for each setting of a population; each problem is solved once."""
     kinds = [(c.gamma, 0.0 if algorithm.temperature is None else algorithm.temperature(c.algo.hyper)) for c in alone]
-    exact = {(gamma, tau): exact_solution(mdp, gamma, alone[0].env.name, temperature=tau) for gamma, tau in set(kinds)}
+    exact = {
+        (gamma, tau): exact_solution(mdp, gamma, alone[0].env.title(), temperature=tau) for gamma, tau in set(kinds)
+    }
     return [exact[kind] for kind in kinds]
 
 
@@ -180,7 +187,7 @@ def _network(config: Config, inputs: Inputs, role: Role, actions: Distribution, 
 
 def _check_exploration(config: Config, algorithm: Algorithm, environment: Environment) -> None:
     name, network = config.exploration.name, config.network
-    allowed = f"counts visits, but env={config.env.name} has no countable states"
+    allowed = f"counts visits, but {config.env.title()} has no countable states"
     require(name not in COUNTING or environment.n_states is not None, "exploration", name, allowed)
     # Who acts by noisy parameters has no policy that could be evaluated; the greedy policy of the means is another.
     allowed = f"algo={config.algo.name} learns the value of the policy that acts; use one that learns Q*"
@@ -221,17 +228,18 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
 
 
 def _check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:
-    bounds, env, name = environment.action_bounds, config.env.name, config.algo.name
+    bounds, name = environment.action_bounds, config.algo.name
+    key, _, env = config.env.title().partition("=")
     needed, found = ("a Box", "Discrete") if bounds is None else ("Discrete", "a Box")
     kind = "discrete" if bounds is None else "continuous"
     able = ", ".join(other for other in algos.names() if getattr(algos.load(other).acting, kind))
     allowed = f"algo={name} needs actions that are {needed}, those of this environment are {found}; use one of {able}"
-    require(getattr(algorithm.acting, kind), "env", env, allowed)
+    require(getattr(algorithm.acting, kind), key, env, allowed)
     if algorithm.acting.squashes:
         allowed = f"algo={name} needs actions between finite bounds, here they are {bounds[0]} and {bounds[1]}"
-        require(bool(np.isfinite(bounds).all()), "env", env, allowed)
+        require(bool(np.isfinite(bounds).all()), key, env, allowed)
         allowed = f"algo={name} needs observations that are a Box, those of this environment are Discrete"
-        require(environment.n_states is None, "env", env, allowed)
+        require(environment.n_states is None, key, env, allowed)
 
 
 def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
@@ -269,7 +277,7 @@ def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) 
     if not algorithm.data.complete_returns or mdp is None or mdp.terminated.any():
         return
     limit = min(config.algo.rollout, config.env.max_episode_steps or config.algo.rollout)
-    need = f"env={config.env.name} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"
+    need = f"{config.env.title()} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"
     advice = "use a smaller gamma, a longer algo.rollout and env.max_episode_steps, or a TD method"
     require(config.gamma**limit <= COMPLETE, "gamma", config.gamma, f"{need}; {limit} steps are too few: {advice}")
 

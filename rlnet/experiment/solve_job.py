@@ -39,13 +39,13 @@ def solve_and_write(
     if mdp is None:
         why = f" ({environment.no_model})" if environment.no_model else ""
         raise ConfigError(
-            f"env={config.env.name}: has no finite model, so it cannot be solved exactly; train on it instead{why}"
+            f"{config.env.title()}: has no finite model, so it cannot be solved exactly; train on it instead{why}"
         )
     options = {key: getattr(config, key) for key in ("tol", "method", "temperature", "horizon", "device", "verify")}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ToleranceWarning)  # the bound is reported, whatever it is
-            solution = exact_solution(mdp, config.gamma, config.env.name, callback=callback, **options)
+            solution = exact_solution(mdp, config.gamma, config.env.title(), callback=callback, **options)
     except ConfigError:
         raise
     except ValueError as error:

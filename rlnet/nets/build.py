@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Inputs:
     """What a network can see of the environment."""
 
-    env: str  # its name, for error messages
+    env: str  # KEY=VALUE of the setting that names it, for error messages
     n_states: int | None  # S where observations are state indices
     features: Tensor | None  # [S, F] of the states, where the environment has them
     size: int | None  # length of a vector observation
@@ -188,7 +188,7 @@ def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
         return _Seen(inputs.n_states, indexed=True, several=inputs.several)
     if inputs.features is None:
         other = "network=tabular or network=mlp network.input=one_hot"
-        raise ConfigError(f"network={name}: env={inputs.env} has no features for its states; use {other}")
+        raise ConfigError(f"network={name}: {inputs.env} has no features for its states; use {other}")
     return _Seen(inputs.features.shape[1], features=inputs.features, several=inputs.several)
 
 
@@ -211,7 +211,7 @@ def make_network(
     first[: split or outputs] = config.initial_value if initial is None else initial
     if isinstance(config, TabularConfig):
         if inputs.n_states is None:
-            raise ConfigError(f"network=tabular: env={inputs.env} has no countable states; use linear or mlp")
+            raise ConfigError(f"network=tabular: {inputs.env} has no countable states; use linear or mlp")
         return _table(first, inputs.n_states)
     if isinstance(config, LinearConfig):
         return _linear(first, config, _seen(inputs, "linear", one_hot=False))

@@ -22,7 +22,7 @@ def show_audit(result: AuditResult) -> None:
     console, config = Console(), result.config
     limit = "no time limit" if result.limit is None else f"a time limit of {result.limit} steps"
     table = Table(box=box.SIMPLE, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    table.title = fit(console, f"env={config.env.name} with {limit}: simulators against the model")
+    table.title = fit(console, f"{config.env.title()} with {limit}: simulators against the model")
     table.add_column("simulator", no_wrap=True)
     for heading in ("steps", "ends", "cut", "pairs", "tried", "finds", "worst", "found"):
         table.add_column(heading, justify="right", no_wrap=True)

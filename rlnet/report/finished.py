@@ -36,7 +36,7 @@ class Finished:
             return None
         mdp, path = make(self.config.env).mdp, self.folder / "values.npz"
         if mdp is None:
-            raise ConfigError(f"{path}: env={self.config.env.name} has no finite model, so it has no exact values")
+            raise ConfigError(f"{path}: {self.config.env.title()} has no finite model, so it has no exact values")
         check_values(path, self.values, len(self.config.member_seeds), mdp.n_states, mdp.n_actions)
         return mdp
 

@@ -67,7 +67,7 @@ def _context(run: Finished) -> dict[str, Any]:
     config, comparison = run.config, run.comparison
     members = len({row["member"] for row in run.rows})
     context: dict[str, Any] = {
-        "title": f"{config.algo.name} on {config.env.name}",
+        "title": f"{config.algo.name} on {config.env.label}",
         "subtitle": _subtitle(run, members),
         "many": members > 1,
         "commands": commands(run),

@@ -73,7 +73,7 @@ def show_solution(solved: Solved) -> None:
     show_values(console, solved.mdp, [Panel("exact V*", v, policy)])
     found = f"method=auto picked {solution.method}" if config.method == "auto" else f"by {solution.method}"
     console.print(
-        f"env={config.env.name} gamma={solution.gamma:g}{limit}: J* = {solved.mdp.start @ v:.6g}; every V* within "
+        f"{config.env.title()} gamma={solution.gamma:g}{limit}: J* = {solved.mdp.start @ v:.6g}; every V* within "
         f"{solution.error_bound:.1e}, {found} in {1e3 * solution.seconds:.1f} ms, {solution.sweeps} sweeps",
         soft_wrap=True,
         highlight=False,
@@ -92,7 +92,7 @@ def _show_exact(console: Console, result: Rescored) -> None:
     show_values(console, problem.environment.mdp, learned_and_exact(*own, problem.against, note))
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
     gammas = ", ".join(f"{gamma:g}" for gamma in dict.fromkeys(solution.gamma for solution in problem.solutions))
-    title = f"{config.algo.name} on {config.env.name}, γ = {gammas}, against the exact {reference}"
+    title = f"{config.algo.name} on {config.env.label}, γ = {gammas}, against the exact {reference}"
     notes = {"π": JUDGED[problem.algorithm.judged]}
     if problem.solutions[0].temperature > 0:
         notes["values of"] = objective(problem)

@@ -62,3 +62,22 @@ def test_what_needs_discrete_actions_refuses_a_box(algo):
 def test_a_table_refuses_real_observations():
     with pytest.raises(ConfigError, match="network=tabular: env=pendulum has no countable states"):
         build(composed("env=pendulum", "algo=ppo", "network=tabular"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("env=cartpole", "env.id=Acrobot-v1", "network=tabular"), "env.id=Acrobot-v1 has no countable states"),
+        (("env=cartpole", "env.id=MountainCar-v0", "algo=td0"), "needs a finite model"),
+        (("env=frozen_lake", "env.id=MountainCarContinuous-v0"), "env.id=MountainCarContinuous-v0: algo=q_learning"),
+        (("env=taxi", "env.id=MountainCar-v0", "exploration=count_bonus"), "env.id=MountainCar-v0 has no countable"),
+        (("env=cartpole", "network=tabular"), "env=cartpole has no countable states"),
+        (("env=frozen_lake", "env.kwargs.is_slippery=false", "algo=sac"), "env=frozen_lake: algo=sac needs actions"),
+    ],
+)
+def test_messages_name_the_environment_as_the_user_did(options, message):
+    with pytest.raises(ConfigError) as refused:
+        build(composed(*options))
+    assert message in str(refused.value)
+    if "env.id" in " ".join(options):
+        assert options[0] not in str(refused.value)

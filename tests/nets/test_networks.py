@@ -73,7 +73,7 @@ def test_first_weights_lie_within_the_bound_of_their_fan_in():
 
 
 def test_networks_that_cannot_see_the_states_are_refused():
-    blind = Inputs(env="lake", n_states=4, features=None, size=None)
+    blind = Inputs(env="env=lake", n_states=4, features=None, size=None)
     with pytest.raises(ConfigError, match="network=tabular: env=e has no countable states"):
         make_network(TabularConfig("tabular"), VECTORS, 2)
     with pytest.raises(ConfigError, match="network=linear: env=lake has no features"):
