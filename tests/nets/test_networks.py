@@ -9,7 +9,7 @@ from rlnet.nets import Inputs, ParameterLayout, make_network, with_noise
 from rlnet.numerics.random_streams import Streams
 
 STATES = Inputs(env="e", n_states=7, features=torch.randn(7, 3, generator=torch.Generator().manual_seed(0)), size=None)
-VECTORS = Inputs(env="e", n_states=None, features=None, size=4)
+VECTORS = Inputs(env="env=e", n_states=None, features=None, size=4)
 SEEDS = [3, 11]
 
 
