@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from rlnet.algos.algorithm import Algorithm, AlgorithmContext
-from rlnet.config import ALGORITHMS
+from rlnet.config import ALGORITHMS, ConfigError
 
 __all__ = ["Algorithm", "AlgorithmContext", "load", "names"]
 
@@ -26,8 +26,10 @@ def load(name: str) -> Algorithm:
     """The record of an algorithm.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is none of this name, or the installed plugin that should have it cannot be used.
     """
     if name in ours():
         return import_module(f"rlnet.algos.{name}").ALGORITHM
+    if name not in ALGORITHMS:
+        raise ConfigError(f"algo={name}: allowed are {', '.join(names())}{ALGORITHMS.faults()}")
     return ALGORITHMS[name].make()

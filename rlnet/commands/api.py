@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.commands.command_line import explain, opened
-from rlnet.config import CONFIGS, Config, ConfigError, import_plugins, register
+from rlnet.config import CONFIGS, Config, ConfigError, import_named, register
 from rlnet.config.validation import from_hydra
 from rlnet.learning import training_loop
 from rlnet.learning.policy import Policy
@@ -69,9 +69,7 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
     if wrong:
         raise ConfigError(f"{wrong[0]}: must be KEY=VALUE")
     register()
-    for item in given:
-        if item.startswith("plugins="):
-            import_plugins(item.removeprefix("plugins=").strip("[]").split(","))
+    import_named(given)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):

@@ -21,10 +21,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, ConfigError, RunFailed, import_plugins, register
+from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, ConfigError, RunFailed, import_named, register
 from rlnet.config.files import check_folder, printable, read_yaml
 from rlnet.experiment.run_folder import claimed, keep_settings
 from rlnet.learning.interrupts import described, exit_code, raise_at_once
@@ -88,7 +88,10 @@ def launch(
     try:
         sys.argv[1:] = opened(_with_stored_overrides(_readable(sys.argv[1:])))
         _check_names(sys.argv[1:])
-        import_plugins(_plugins(sys.argv[1:]))
+        if {"--help", "-h"} & set(sys.argv):  # which lists what can be named
+            ENVIRONMENTS.complete()
+            ALGORITHMS.complete()
+        import_named(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONFIGS.resolve()), config_name=name)(checked)()
         if finish is not None and not failures:
             for folder in sweeps:
@@ -210,25 +213,6 @@ def _check_names(argv: Sequence[str]) -> None:
         name = item.partition("=")[2]
         if _key(item) in ("env.name", "algo.name") and (".." in name or "/" in name or os.sep in name):
             raise ConfigError(f"{item}: must be a name without / and .., after which files are named")
-
-
-def _plugins(argv: list[str]) -> list[str]:
-    """The modules of `plugins=[...]`, which have to be imported before the config can be composed.
-
-    Installed plugins are imported where `env=` or `algo=` names something that has no file.
-    """
-    for item in argv:
-        key, _, value = item.partition("=")
-        registry = {"env": ENVIRONMENTS, "algo": ALGORITHMS}.get(key.lstrip("+"))
-        if registry is not None and not (CONFIGS / key.lstrip("+") / f"{value}.yaml").exists():
-            registry.complete()
-    given = [item.partition("=")[2] for item in argv if item.lstrip("+").startswith("plugins=")]
-    if not given:
-        return []
-    modules = OmegaConf.from_dotlist([f"plugins={given[-1]}"]).plugins
-    if not isinstance(modules, ListConfig) or not all(isinstance(module, str) for module in modules):
-        raise ConfigError(f"plugins={given[-1]}: must be a list of modules, such as plugins=[my_module]")
-    return list(modules)
 
 
 def _readable(argv: list[str]) -> list[str]:

@@ -1,23 +1,31 @@
 """What a config can name: environments, algorithms and schedules, ours and those of plugins.
 
 A plugin is a Python module that uses the decorators of this file. It is named on the command line
-(`plugins=[my_module]`), or installed with an entry point of the group `rlnet.environments` or `rlnet.algorithms`.
+(`plugins=[my_module]`), or installed with an entry point of the group `rlnet.environments` or `rlnet.algorithms`:
+`two_doors = my_package.envs:TwoDoors`, whose name is the one that is registered. An installed plugin is imported when
+its name is asked for, and not before.
 """
 
 import importlib
+import logging
 import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, dataclass_transform
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config.environments import EnvConfig
 from rlnet.config.learning import ALGO_SCHEMAS, AlgoConfig, ScheduleConfig
-from rlnet.config.settings import ConfigError
+from rlnet.config.settings import CONFIGS, ConfigError
+
+_log = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
 EnvClass = TypeVar("EnvClass", bound=type[EnvConfig])
@@ -31,21 +39,31 @@ class Registry(Generic[Entry]):
     Args:
         key: of the config, for messages: "env.kind", "algo" or "schedule".
         packages: the packages whose modules register our own entries; they are imported when they are first needed.
-        group: of the entry points of installed plugins; None: there are none.
+        group: of the configs, `configs/GROUP/`.
+        advice: what a plugin has to do so that a name is registered, for messages.
     """
 
-    def __init__(self, key: str, packages: tuple[str, ...], group: str | None = None) -> None:
-        self._key, self._packages, self._group = key, packages, group
+    def __init__(self, key: str, packages: tuple[str, ...], group: str, advice: str = "") -> None:
+        self._key, self._packages, self._group, self._advice = key, packages, group, advice
         self._entries: dict[str, Entry] = {}
         self._sources: dict[str, str] = {}  # the module that registered each
+        self._faults: dict[str, str] = {}  # entry point → why it cannot be used, in half a sentence
+
+    @cached_property
+    def _points(self) -> list[EntryPoint]:
+        """The entry points of installed plugins."""
+        groups = {"env": "rlnet.environments", "algo": "rlnet.algorithms"}
+        return list(entry_points(group=groups[self._group])) if self._group in groups else []
 
     def add(self, name: str, entry: Entry, source: str) -> None:
         """Register an entry; a module that is imported anew may register its own again.
 
         Raises:
-            ConfigError: another module has registered the name.
+            ConfigError: another module has registered the name, or a config of rlnet has it.
         """
         known = self._sources.get(name, source)
+        if known == source and not _is_ours(source) and _has_file(self._group, name):
+            known = "rlnet"
         if known != source:
             raise ConfigError(f"{self._key}={name}: is registered by {known} and by {source}; rename one of them")
         self._entries[name], self._sources[name] = entry, source
@@ -60,18 +78,25 @@ class Registry(Generic[Entry]):
         return sorted(self._entries)
 
     def __contains__(self, name: str) -> bool:
+        """Whether there is an entry of this name; an installed plugin that should have it is imported.
+
+        Raises:
+            ConfigError: that plugin cannot be used.
+        """
         if name not in self._entries:
-            self.complete()
+            self.ours()
+        if name not in self._entries:
+            self._import_installed(name)
         return name in self._entries
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of a name.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is none, or the installed plugin that should have it cannot be used.
         """
         if name not in self:
-            raise ConfigError(f"{self._key}={name}: allowed are {', '.join(self.names()) or 'none'}")
+            raise ConfigError(f"{self._key}={name}: allowed are {', '.join(self.names()) or 'none'}{self.faults()}")
         return self._entries[name]
 
     def ours(self) -> None:
@@ -82,11 +107,73 @@ class Registry(Generic[Entry]):
                 importlib.import_module(f"{package}.{module.name}")
 
     def complete(self) -> None:
-        """Import all modules that register entries, those of installed plugins among them."""
+        """Import all modules that register entries; of installed plugins that cannot be used `faults` tells."""
         self.ours()
-        group, self._group = self._group, None
-        for point in entry_points(group=group) if group else ():
-            import_plugin(point.module)
+        for point in self._points:
+            self._load(point)
+
+    def faults(self) -> str:
+        """Of installed plugins that were tried and cannot be used, to be appended to a sentence; else empty."""
+        return "".join(f"; {point} {fault}" for point, fault in self._faults.items())
+
+    def warn_of_shadowed(self, name: str) -> None:
+        """Warn of installed plugins that have a name which something else has."""
+        for point in self._points:
+            module = self._sources.get(name, "rlnet" if _has_file(self._group, name) else point.module)
+            if point.name == name and not _within(module, point.module):
+                _log.warning("%s=%s is that of %s; %s is not used", self._group, name, module, _described(point))
+
+    def _import_installed(self, name: str) -> None:
+        """Import the installed plugins that may register a name: the one that says so, or else all."""
+        named = [point for point in self._points if point.name == name]
+        if len(named) > 1:
+            both = " and ".join(map(_described, named))
+            raise ConfigError(f"{self._group}={name}: is given by {both}; uninstall one of them")
+        for point in named:
+            self._load(point)
+            fault = self._faults.get(_described(point))
+            if fault is None and name not in self._entries:
+                fault = f"registers nothing of this name: {self._advice.format(name=name)}"
+            if fault is not None:
+                raise ConfigError(f"{self._group}={name}: {_described(point)} {fault}")
+        if not named:
+            self.complete()
+
+    def _load(self, point: EntryPoint) -> None:
+        """Import an entry point; what is wrong with it is noted."""
+        try:
+            point.load()
+        except ConfigError as error:
+            fault = f"cannot be used: {error}"
+        except Exception as error:  # noqa: BLE001 (others wrote it; it is told to whom it concerns)
+            said = " ".join(str(error).split())
+            fault = f"cannot be imported: {type(error).__name__}" + (f": {said}" if said else "")
+        else:
+            registered = any(_within(source, point.module) for source in self._sources.values())
+            if registered or point.name in self._entries:
+                return
+            fault = f"registers nothing: {self._advice.format(name=point.name)}"
+        self._faults[_described(point)] = fault
+
+
+def _is_ours(module: str) -> bool:
+    return _within(module, "rlnet")
+
+
+def _within(module: str, package: str) -> bool:
+    """Whether a module is a package or a part of it."""
+    return module == package or module.startswith(f"{package}.")
+
+
+def _has_file(group: str, name: str) -> bool:
+    """Whether a config of rlnet has this name."""
+    return (CONFIGS / group / f"{name}.yaml").is_file()
+
+
+def _described(point: EntryPoint) -> str:
+    """An entry point and its package, for messages."""
+    package = "a package without a name" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    return f"the entry point '{point.name} = {point.value}' of {package}"
 
 
 @dataclass(frozen=True)
@@ -108,17 +195,23 @@ class RegisteredSchedule:
 
 
 ENVIRONMENTS: Registry[type[EnvConfig]] = Registry(
-    "env.kind", ("rlnet.envs", "rlnet.envs.tabular", "rlnet.envs.control"), "rlnet.environments"
+    "env.kind",
+    ("rlnet.envs", "rlnet.envs.tabular", "rlnet.envs.control"),
+    "env",
+    'decorate the class of its settings with @register_environment("{name}")',
 )
-ALGORITHMS: Registry[RegisteredAlgorithm] = Registry("algo", (), "rlnet.algorithms")
-SCHEDULES: Registry[RegisteredSchedule] = Registry("schedule", ("rlnet.policies",))
+ALGORITHMS: Registry[RegisteredAlgorithm] = Registry(
+    "algo", (), "algo", 'decorate the function that returns its record with @register_algorithm("{name}")'
+)
+SCHEDULES: Registry[RegisteredSchedule] = Registry("schedule", ("rlnet.policies",), "schedule")
 
 
 @dataclass_transform(kw_only_default=False)
 def register_environment(kind: str) -> Callable[[EnvClass], EnvClass]:
     """Decorator of the settings of an environment, which becomes a dataclass with a `build` method.
 
-    `env=KIND` then chooses it with the defaults of the class; a YAML of `configs/env/` may name a preset of it.
+    `env=KIND` then chooses it with the defaults of the class, unless a YAML of `configs/env/` has that name; the YAMLs
+    there name presets of it.
 
     Args:
         kind: the name.
@@ -133,7 +226,7 @@ def register_environment(kind: str) -> Callable[[EnvClass], EnvClass]:
         ENVIRONMENTS.add(kind, settings, cls.__module__)
         store = ConfigStore.instance()
         store.store(group="schema/env", name=kind, node=settings)
-        if not cls.__module__.startswith("rlnet."):
+        if not _has_file("env", kind):
             store.store(group="env", name=kind, node=settings(name=kind))
         return cls
 
@@ -154,8 +247,11 @@ def register_algorithm(
         defaults: the numbers of its config, such as `envs`, `rollout`, `hyper`.
 
     Raises:
-        ConfigError: another module has registered the name.
+        ConfigError: another module has registered the name, or a class of settings that is none of these.
     """
+    if settings not in ALGO_SCHEMAS.values():
+        allowed = ", ".join(schema.__name__ for schema in ALGO_SCHEMAS.values())
+        raise ConfigError(f"algo={name}: its settings are {settings.__name__}; allowed are {allowed}")
 
     def register(make: Callable[[], Record]) -> Callable[[], Record]:
         ALGORITHMS.add(name, RegisteredAlgorithm(make, settings, defaults, exploration), make.__module__)
@@ -185,7 +281,7 @@ def register_schedule(name: str, settings: type[ScheduleConfig]) -> Callable[[Sc
 
     def register(function: ScheduleFunction) -> ScheduleFunction:
         SCHEDULES.add(name, RegisteredSchedule(function, settings), function.__module__)
-        if not function.__module__.startswith("rlnet."):
+        if not _is_ours(function.__module__):
             ConfigStore.instance().store(group="schedule", name=name, node=settings(name=name))
         return function
 
@@ -213,3 +309,33 @@ def import_plugins(modules: Iterable[str]) -> None:
     """`import_plugin` for each."""
     for module in modules:
         import_plugin(module)
+
+
+def import_named(overrides: Iterable[str]) -> None:
+    """Import the plugins that overrides name, before a config can be composed with them.
+
+    These are the modules of `plugins=[...]`, and what is installed under the names of `env=` and `algo=`.
+
+    Raises:
+        ConfigError: one cannot be used.
+    """
+    given = [item.lstrip("+").partition("=")[::2] for item in overrides]
+    if modules := [value for key, value in given if key == "plugins"]:
+        import_plugins(_module_names(modules[-1]))
+    for key, value in given:
+        registry = {"env": ENVIRONMENTS, "algo": ALGORITHMS}.get(key)
+        for name in map(str.strip, value.split(",")) if registry is not None else ():  # of a sweep: several
+            if not _has_file(key, name) and name not in registry and registry.faults():
+                raise ConfigError(f"{key}={name}: there is none of this name{registry.faults()}")
+            registry.warn_of_shadowed(name)
+
+
+def _module_names(value: str) -> list[str]:
+    """The modules of `plugins=VALUE`."""
+    try:
+        modules = OmegaConf.from_dotlist([f"plugins={value}"]).plugins
+    except OmegaConfBaseException:
+        modules = None
+    if not isinstance(modules, ListConfig) or not all(isinstance(module, str) for module in modules):
+        raise ConfigError(f"plugins={value}: must be a list of modules, such as plugins=[my_module]")
+    return list(modules)

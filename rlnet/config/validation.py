@@ -272,6 +272,8 @@ def from_stored(path: Path, trust: bool = False) -> Config:
 
 
 def _schema_of(node: DictConfig, group: str) -> type:
+    if group == "schedule" and node.get("name") in SCHEDULES:
+        return SCHEDULES[node.name].settings
     for path, schema in SCHEMAS.items():
         if path.startswith(f"{group}/") and {item.name for item in fields(schema)} == set(node):
             return schema

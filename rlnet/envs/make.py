@@ -54,6 +54,7 @@ def make(config: EnvConfig) -> Environment:
 class GymnasiumConfig(EnvConfig):
     """Any registered Gymnasium environment; its finite model is used where it has one."""
 
+    gamma: float = 0.99
     id: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
     stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async

@@ -19,18 +19,21 @@ _NOT_BUILT_FROM = ("name", "gamma", "max_episode_steps", "kind")
 
 
 def preset_names() -> list[str]:
-    """The names that `env=` and `preset=` know."""
+    """The names of the files of `configs/env/`; `env=` and `preset=` know kinds of environments, too."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def preset(name: str, **overrides: Any) -> EnvConfig:
-    """The config of `configs/env/<name>.yaml`, with some of its values replaced.
+    """The config of `configs/env/<name>.yaml`, or of a kind of environments, with some of its values replaced.
 
     Raises:
         ConfigError: an unknown name, or a key or type that the config does not have.
     """
+    if name not in preset_names() and name in ENVIRONMENTS:
+        return build(ENVIRONMENTS[name], {"name": name}, overrides)
     if name not in preset_names():
-        raise ConfigError(f"preset={name}: allowed are {', '.join(preset_names()) or f'none, {_FOLDER} is missing'}")
+        allowed = sorted({*preset_names(), *ENVIRONMENTS.known()})
+        raise ConfigError(f"preset={name}: allowed are {', '.join(allowed)}{ENVIRONMENTS.faults()}")
     composed = OmegaConf.load(_FOLDER / f"{name}.yaml")
     kind, _, _ = composed.pop("defaults")[0].removeprefix("/schema/env/").partition("@")
     return build(ENVIRONMENTS[kind], composed, overrides)

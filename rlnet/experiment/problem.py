@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlnet import algos
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import PI, TEMPERATURE, H, Judged, Q, Role, V
+from rlnet.algos.algorithm import PI, TEMPERATURE, Acting, H, Judged, Q, Role, V
 from rlnet.algos.loss_terms import COMPLETE
 from rlnet.compare import (
     AGAINST_OPTIMAL,
@@ -230,11 +230,15 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
 def _check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:
     bounds, name = environment.action_bounds, config.algo.name
     key, _, env = config.env.title().partition("=")
-    needed, found = ("a Box", "Discrete") if bounds is None else ("Discrete", "a Box")
-    kind = "discrete" if bounds is None else "continuous"
-    able = ", ".join(other for other in algos.names() if getattr(algos.load(other).acting, kind))
-    allowed = f"algo={name} needs actions that are {needed}, those of this environment are {found}; use one of {able}"
-    require(getattr(algorithm.acting, kind), key, env, allowed)
+
+    def can(acting: Acting) -> bool:
+        return acting.discrete if bounds is None else acting.continuous
+
+    if not can(algorithm.acting):
+        needed, found = ("a Box", "Discrete") if bounds is None else ("Discrete", "a Box")
+        able = ", ".join(other for other in algos.names() if can(algos.load(other).acting))
+        needs = f"algo={name} needs actions that are {needed}, those of this environment are {found}"
+        raise ConfigError(f"{key}={env}: {needs}; use one of {able}")
     if algorithm.acting.squashes:
         allowed = f"algo={name} needs actions between finite bounds, here they are {bounds[0]} and {bounds[1]}"
         require(bool(np.isfinite(bounds).all()), key, env, allowed)

@@ -13,9 +13,9 @@ from rlnet.commands import main as command
 TINY = ("env=random_walk", "network=tabular", "algo.envs=2")
 
 
-def called(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
-    """`python -m rlnet ...` in a folder without a source tree."""
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+def called(*arguments: str, cwd=None, path=()) -> subprocess.CompletedProcess:
+    """`python -m rlnet ...` in a folder without a source tree; `path` comes after that of rlnet."""
+    environment = {"PYTHONPATH": ":".join(map(str, (ROOT, *path))), "PATH": "/usr/bin:/bin"}
     line = [sys.executable, "-m", "rlnet", *arguments]
     return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
