@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from rlnet.compare.mishaps import Mishap, told
+from rlnet.compare.ranking import MOST_TOLD, less_is_better, rank, rank_sentence, ranked_by
 from rlnet.compare.sentence import policy_name, sentence
-from rlnet.numerics.statistics import INTERQUARTILE, aggregate, ranking
-
-MOST_TOLD = 3  # settings whose mishaps the overall verdict tells
+from rlnet.numerics.statistics import INTERQUARTILE, aggregate
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,22 @@ class Population:
 
 def setting_name(setting: Mapping[str, float]) -> str:
     """`gamma=0.9, optimizer.learning_rate=0.1`."""
-    return ", ".join(f"{key}={value:g}" for key, value in setting.items())
+    return ", ".join(f"{key}={value:.12g}" for key, value in setting.items())
 
 
 def each_verdict(population: Population) -> list[dict[str, Any]]:
-    """For each setting: its aggregate over seeds, and the verdict on it."""
+    """For each setting: its problem, the verdict on it, and its aggregate over seeds."""
     rows = []
     for k, setting in enumerate(population.settings):
         scalars, _ = population.of(k)
-        rows.append({"settings": setting, "verdict": _of_setting(population, k), "aggregate": aggregate(scalars)})
+        rows.append(
+            {
+                "settings": setting,
+                "problem": population.problems[k],
+                "verdict": _of_setting(population, k),
+                "aggregate": aggregate(scalars),
+            }
+        )
     return rows
 
 
@@ -105,62 +111,46 @@ def _mishaps_of_settings(population: Population) -> list[str]:
 
 def _best_of(population: Population, members: Sequence[int], named: bool) -> str:
     """Which of comparable settings is best, as far as the runs can show, and the verdict on it."""
-    prediction = population.judged == "given"
     names = [setting_name(population.settings[k]) for k in members]
     verdicts = [_of_setting(population, k) for k in members]
     if len(members) == 1:
         return f"{names[0]}: {verdicts[0]}" if named else verdicts[0]
-    score = "exact/v_relative" if prediction else "exact/normalised_return"
-    sign = -1.0 if prediction else 1.0
-    found = ranking([[sign * population.of(k)[0][score]] for k in members])
-    first, goal = found.order[0], "V^π" if prediction else "the optimum"
-    return (
-        f"{rank_sentence(found, names, f'comes nearest to {goal}', len(population.seeds))} {names[first]}: "
-        + (verdicts[first])
-    )
+    score = ranked_by(population.scalars, population.judged == "given")
+    found = rank([population.of(k)[0][score] for k in members], score)
+    best = found.order[0]
+    return f"{rank_sentence(found, names, score, len(population.seeds))} {names[best]}: {verdicts[best]}"
 
 
 def drawn(members: Sequence[Mapping[str, Any]], each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The one member whose states are drawn everywhere, and the score by which it was chosen: {member, by, name}.
 
-    Of the setting with the best interquartile mean it is the member whose score is the median: of the regret, or, where
-    that is the same for all or a given policy was predicted, of the error of V.
+    Of the settings of the first problem it is that with the best interquartile mean, though it need not be better than
+    others beyond chance; of its members that whose score is the median: of the regret, or, where that is the same for
+    all or a given policy was predicted, of the error of V.
 
     Args:
-        members, each: as in comparison.json.
+        members, each: as `members` and `settings` in comparison.json.
     """
     prediction = "exact/regret" not in members[0]["scores"]
-    score = "exact/v_relative" if prediction else "exact/normalised_return"
-    reached = np.array([float(row["aggregate"].get(score, {"iqm": "nan"})["iqm"]) for row in each])
-    best = each[int(np.argmax(np.nan_to_num(-reached if prediction else reached, nan=-np.inf)))]["settings"]
-    candidates = [member for member in members if member["settings"] == best]
+    group = [k for k, row in enumerate(each) if row.get("problem") == each[0].get("problem")]
+    names = members[0]["scores"]
+    seeds = len(members) // len(each)
+    scores = {name: np.array([float(member["scores"][name]) for member in members]) for name in names}
+    score = ranked_by(scores, prediction)
+    best = group[rank([scores[score][k * seeds :][:seeds] for k in group], score).order[0]]
+    candidates = members[best * seeds :][:seeds]
     for by in ("exact/regret", "exact/v_rmse"):
-        scores = np.array([float(member["scores"].get(by, 0.0)) for member in candidates])
-        if (scores != scores[0]).any():
+        own = np.array([float(member["scores"].get(by, 0.0)) for member in candidates])
+        if (own != own[0]).any():
             break
-    chosen = candidates[int(np.argsort(scores, kind="stable")[(len(scores) - 1) // 2])]
+    chosen = candidates[int(np.argsort(own, kind="stable")[(seeds - 1) // 2])]
     if len(members) == 1:
         return {"member": 0, "by": by, "name": ""}
-    own = f", {setting_name(best)}" if best else ""
-    why = f"median {by.removeprefix('exact/')} of {len(candidates)}" if len(candidates) > 1 else "the best setting"
-    return {"member": chosen["member"], "by": by, "name": f"seed {chosen['seed']}{own} ({why})"}
-
-
-def rank_sentence(found: Any, names: Sequence[str], does: str, runs: int) -> str:
-    """What a `Ranking` of named settings shows, as one sentence.
-
-    Args:
-        found: the `rlnet.numerics.statistics.Ranking` of them.
-        names: of the settings.
-        does: what the best one does, e.g. "comes nearest to the optimum".
-        runs: of a setting with the fewest.
-    """
-    first, count = names[found.order[0]], len(names)
-    if not found.ties:
-        return f"Of {count} settings, {first} {does}."
-    advice = "" if runs >= 4 else f" ({'one run' if runs == 1 else f'{runs} runs'} of each; more seeds would tell more)"
-    if not found.beaten:
-        return f"Between the {count} settings there is no difference that these runs can show{advice}."
-    ties = ", ".join(names[k] for k in found.ties[:MOST_TOLD]) + (", ..." if len(found.ties) > MOST_TOLD else "")
-    beaten = ", ".join(names[k] for k in found.beaten[:MOST_TOLD]) + (", ..." if len(found.beaten) > MOST_TOLD else "")
-    return f"Of {count} settings, {first} is better than {beaten}; from {ties} no difference that these runs can show."
+    setting = f", {setting_name(each[best]['settings'])}" if each[best]["settings"] else ""
+    if seeds > 1:
+        why = f"median {by.removeprefix('exact/')} of {seeds}"
+    elif len(group) > 1:
+        why = f"{'smallest' if less_is_better(score) else 'highest'} {score.removeprefix('exact/')} of {len(group)}"
+    else:
+        why = "the first problem"
+    return {"member": chosen["member"], "by": by, "name": f"seed {chosen['seed']}{setting} ({why})"}

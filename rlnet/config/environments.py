@@ -1,6 +1,6 @@
 """What the settings of all environments share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from re import compile as pattern
 from typing import Any
 
@@ -31,6 +31,10 @@ class EnvConfig(Settings):
     def label(self) -> str:
         """The value of `title`, for headings."""
         return self.title().partition("=")[2]
+
+    def stepped(self) -> dict[str, Any]:
+        """What decides the environment that is stepped: equal where two are the same, whatever they are called."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("name", "gamma")}
 
     def foreign_code(self) -> str | None:
         """The setting, KEY=VALUE, by which code of others would be imported; None where there is none."""

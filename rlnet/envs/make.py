@@ -1,6 +1,7 @@
 """From the config of an environment to what the rest of the program needs of it."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,15 @@ class GymnasiumConfig(EnvConfig):
         ours = self.name in preset_names() and getattr(preset(self.name), "id", None) == self.id
         return super().title() if ours else f"env.id={self.id}"
 
+    def stepped(self) -> dict[str, Any]:
+        """Whose code is stepped, and how: what is registered under the id counts, and not the id. Imports nothing."""
+        spec = gymnasium.registry.get(self.id.rpartition(":")[2])
+        if spec is None:
+            return super().stepped()
+        limit = spec.max_episode_steps if self.max_episode_steps is None else self.max_episode_steps
+        made = {"kwargs": {**spec.kwargs, **self.kwargs}, "wrappers": spec.additional_wrappers}
+        return {"kind": self.kind, "code": _code(spec.entry_point), **made, "max_episode_steps": limit}
+
     def foreign_code(self) -> str | None:
         """The id, unless it is of Gymnasium or rlnet; one that is unknown is refused where it is made."""
         if ":" in self.id:  # imports what stands before it
@@ -78,6 +88,15 @@ class GymnasiumConfig(EnvConfig):
     def build(self) -> Environment:
         """See `make`."""
         return _gymnasium(self)
+
+
+def _code(entry_point: Any) -> str:
+    """`module:name` of what makes an environment: where it is defined, as far as that is loaded."""
+    if isinstance(entry_point, str):
+        module, _, name = entry_point.partition(":")
+        found = getattr(sys.modules.get(module), name, None)
+        return entry_point if found is None else _code(found)
+    return f"{entry_point.__module__}:{getattr(entry_point, '__qualname__', entry_point)}"
 
 
 def _gymnasium(config: GymnasiumConfig) -> Environment:

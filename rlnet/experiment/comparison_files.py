@@ -135,8 +135,7 @@ def document(
 
 def _population(config: Config, problem: Problem, scalars: Scalars, what: list[Mishap]) -> Population:
     firsts = problem.solutions[:: config.seeds]
-    several = len({solution.temperature for solution in firsts}) > 1
-    names = [f"γ = {s.gamma:g}" + (f", temperature {s.temperature:g}" if several else "") for s in firsts]
+    names = [f"γ = {s.gamma:.12g}" + (f", temperature {s.temperature:.12g}" if s.temperature else "") for s in firsts]
     seeds = config.member_seeds[: config.seeds]
     return Population(settings(config), seeds, names, scalars, what, problem.against, problem.algorithm.judged)
 

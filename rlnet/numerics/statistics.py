@@ -7,6 +7,8 @@ is never singled out. SciPy is imported when it is needed: it takes most of a se
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 
 import numpy as np
 
@@ -15,6 +17,7 @@ RESAMPLES = 2000
 EXCHANGES = 4000  # of a permutation test
 INTERQUARTILE = 4  # runs; of fewer, the interquartile mean is the mean
 LEAST = 3  # runs; from fewer, an interval would say nothing
+SAME = 1e-9  # of the size of two numbers, at least of 1: how far apart rounding alone may leave them
 BATCH = 4_000_000  # numbers that are resampled at a time
 
 Statistic = Callable[..., np.ndarray]  # (*samples, axis) → numbers
@@ -59,31 +62,69 @@ def ranking(methods: Sequence[Sequence[np.ndarray]]) -> Ranking:
     """Order methods by their interquartile mean, and say which of them the first one beats.
 
     The first beats another where a permutation test of P(X > Y) + ½·P(X = Y) that exchanges the runs of both within
-    each task has p ≤ 5 % divided by the number of others (Bonferroni): with a run each, or two, nothing is shown.
+    each task has p ≤ 5 % divided by the number of others (Bonferroni): see `runs_needed`. Numbers that differ by no
+    more than rounding are equal.
 
     Args:
         methods: of each method the runs of each task [n], the same tasks in the same order; more is better, and what
             is no number is worse than any other.
     """
     samples = [[np.nan_to_num(run, nan=-np.inf) for run in method] for method in methods]
-    middle = [float(iqm(*method)) for method in samples]
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers as large as −inf stands for here, or of both signs
+        middle = [float(iqm(*method)) for method in samples]
     order = sorted(range(len(samples)), key=lambda k: -np.nan_to_num(middle[k], nan=-np.inf))
     first, others = order[0], order[1:]
     beaten = [k for k in others if _exchange_test(samples[first], samples[k]) <= (1 - CONFIDENCE) / len(others)]
     return Ranking(order, [k for k in others if k not in beaten], beaten)
 
 
+def runs_needed(others: int) -> int:
+    """The fewest runs of each method from which `ranking` can show that the first beats one of so many others."""
+    runs = 1
+    while 2 / comb(2 * runs, runs) > (1 - CONFIDENCE) / others:
+        runs += 1
+    return runs
+
+
 def _exchange_test(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> float:
-    """p of the two-sided permutation test of `improvement`, by exchanges that are drawn at random."""
-    seen = abs(float(improvement(*x, *y)) - 0.5)
-    rng, drawn = np.random.default_rng(0), []
-    for one, other in zip(x, y, strict=True):
-        pooled = np.concatenate([one, other])
-        drawn.append(rng.permuted(np.broadcast_to(pooled, (EXCHANGES, len(pooled))), axis=1))
-    parts = [table[:, : len(one)] for table, one in zip(drawn, x, strict=True)]
-    parts += [table[:, len(one) :] for table, one in zip(drawn, x, strict=True)]
-    as_far = np.abs(improvement(*parts) - 0.5) >= seen - 1e-12
-    return float((1 + as_far.sum()) / (1 + EXCHANGES))
+    """p of the two-sided permutation test of `improvement`, exact for few runs of one task, else by random draws."""
+    levels = [_levels(np.concatenate(pair)) for pair in zip(x, y, strict=True)]
+    exact = len(levels) == 1 and comb(len(levels[0]), len(x[0])) <= EXCHANGES
+    if exact:
+        drawn = [_exchanged(levels[0], len(x[0]))]
+    else:
+        rng = np.random.default_rng(0)
+        drawn = [rng.permuted(np.broadcast_to(level, (EXCHANGES, len(level))), axis=1) for level in levels]
+
+    def difference(tables: Sequence[np.ndarray]) -> np.ndarray:
+        """How far P(X > Y) + ½·P(X = Y) is from ½."""
+        parts = [table[..., : len(one)] for table, one in zip(tables, x, strict=True)]
+        parts += [table[..., len(one) :] for table, one in zip(tables, x, strict=True)]
+        return np.abs(improvement(*parts) - 0.5)
+
+    as_far = difference(drawn) >= difference(levels) - 1e-12
+    return float(as_far.mean() if exact else (1 + as_far.sum()) / (1 + EXCHANGES))
+
+
+def _exchanged(numbers: np.ndarray, first: int) -> np.ndarray:
+    """All ways to choose which of n numbers come first: [n over first, n]."""
+    n = len(numbers)
+    chosen = np.array(list(combinations(range(n), first)))
+    others = np.ones((len(chosen), n), dtype=bool)
+    np.put_along_axis(others, chosen, False, axis=1)
+    return np.concatenate([numbers[chosen], numbers[np.nonzero(others)[1].reshape(len(chosen), -1)]], axis=1)
+
+
+def _levels(numbers: np.ndarray) -> np.ndarray:
+    """The same order as integers; what is equal up to rounding has the same one."""
+    order = np.argsort(numbers, kind="stable")
+    ranked = np.nan_to_num(numbers[order])  # infinities are the largest numbers
+    size = np.maximum(np.abs(ranked[1:]), np.abs(ranked[:-1]))
+    with np.errstate(over="ignore"):
+        apart = np.diff(ranked) > SAME * np.maximum(size, 1.0)
+    levels = np.empty(len(numbers), dtype=np.int64)
+    levels[order] = np.concatenate([[0], np.cumsum(apart)])
+    return levels
 
 
 def interval(samples: Sequence[np.ndarray], statistic: Statistic = mean) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,16 @@ class Finished:
     diagnosis: dict[str, Any] | None = field(repr=False)  # diagnosis.json, where somebody has asked for it
 
     @cached_property
+    def step(self) -> int:
+        """The last step that was logged."""
+        return max(int(row["step"]) for row in self.rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has come to its end: one that has not cannot be compared with others."""
+        return self.step >= self.config.steps
+
+    @cached_property
     def mdp(self) -> FiniteMDP | None:
         if self.comparison is None:
             return None

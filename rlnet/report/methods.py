@@ -1,96 +1,188 @@
-"""Several settings side by side: the runs of a sweep and the members of their populations, grouped and aggregated."""
+"""Several settings side by side: the runs of a sweep and the members of their populations, problem by problem."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
+from rlnet.compare.ranking import SAMPLED, ranked_by
+from rlnet.config import EnvConfig, PredictionConfig, leaves
+from rlnet.config.population import each_setting
 from rlnet.report.finished import Finished
-from rlnet.report.html import number
 
-REACHED = "exact/normalised_return"  # 0 random, 1 optimal: comparable between problems
-SAMPLED = "return/mean"  # where there is no finite model
+LONGEST = 60  # characters of a value in a name
 LAST = 0.1  # of the logged rows: how much of the end of a run its sampled return is taken from
-NOT_A_METHOD = ("seed", "seeds", "resume")  # runs that differ in nothing else are repetitions
+# Settings in which repetitions may differ, or that belong to the problem.
+NOT_A_METHOD = (
+    *("env", "gamma", "seed", "seeds", "vary", "resume", "trust", "plugins", "device", "threads", "processes"),
+    *("compile", "log_every", "compare_every", "compare_share", "checkpoint_every"),
+)
+GROUPS = ("algo.name", "network.name", "exploration.name", "schedule.name", "optimizer.name")  # decide many settings
 
 
 @dataclass(frozen=True)
 class Method:
-    """All runs of one setting: scores by name, then by task (environment), one number for each seed."""
+    """All runs of one setting on one problem; of several with the same seed, which are one run, the first."""
 
     name: str
-    scores: Mapping[str, Mapping[str, np.ndarray]]
-    rows: Mapping[str, Sequence[Mapping[str, str]]] = field(repr=False)  # by task: of metrics.csv, members renumbered
-
-    def samples(self, score: str) -> list[np.ndarray]:
-        """The runs of each task, [n] each."""
-        return list(self.scores[score].values())
+    scores: Mapping[str, np.ndarray]  # [n] each
+    rows: Sequence[Mapping[str, str]] = field(repr=False)  # of metrics.csv, members renumbered
 
     @property
     def runs(self) -> int:
-        return sum(len(sample) for sample in next(iter(self.scores.values())).values())
+        return len(self.scores[SAMPLED])
 
 
-def methods(runs: Sequence[Finished]) -> list[Method]:
-    """The settings that the runs and their members differ in; environments are tasks, seeds are repetitions."""
-    differing = _differing(runs)
-    found: dict[str, dict[str, list[tuple[Finished, list[int]]]]] = {}
-    for run in runs:
-        for members, own in _members(run):
-            setting = {key: _override(run, key) for key in differing} | own
-            name = ", ".join(f"{key}={value}" for key, value in setting.items()) or run.config.algo.name
-            found.setdefault(name, {}).setdefault(run.config.env.name, []).append((run, members))
-    return [_method(name, tasks) for name, tasks in found.items()]
+@dataclass(frozen=True)
+class Group:
+    """The settings that were tried on one problem: only they are ranked against each other."""
+
+    problem: str  # e.g. "cliff, γ = 0.9"
+    score: str  # by which they are ranked
+    methods: list[Method]
 
 
-def score_of(runs: Sequence[Finished]) -> str:
-    """What methods are ranked by."""
-    return REACHED if all(run.comparison is not None for run in runs) else SAMPLED
+@dataclass(frozen=True)
+class _Part:
+    """The members of one setting of one run."""
+
+    run: Finished
+    members: list[int]
+    problem: dict[str, Any]  # all that decides what the best possible result is
+    settings: dict[str, Any]  # all other settings that may decide the result
 
 
-def _override(run: Finished, key: str) -> str:
-    """What the command line said of a key; its own default where it said nothing."""
-    said = dict(item.lstrip("+~").partition("=")[::2] for item in run.overrides)
-    return said.get(key, "default")
+def groups(runs: Sequence[Finished]) -> list[Group]:
+    """The settings of some runs and of their members, problem by problem."""
+    found: dict[str, list[_Part]] = {}
+    for part in (part for run in runs for part in _parts(run)):
+        found.setdefault(repr(part.problem), []).append(part)
+    names = _problem_names([parts[0] for parts in found.values()])
+    return [_group(name, parts) for name, parts in zip(names, found.values(), strict=True)]
 
 
-def _differing(runs: Sequence[Finished]) -> list[str]:
-    """The keys of the command lines whose values are not the same in all runs, but env and seeds."""
-    keys = dict.fromkeys(item.lstrip("+~").partition("=")[0] for run in runs for item in run.overrides)
-    skipped = ("env", *NOT_A_METHOD)
-    kept = [key for key in keys if key not in skipped and not key.startswith(("hydra", "vary"))]
-    return [key for key in kept if len({_override(run, key) for run in runs}) > 1]
+def _parts(run: Finished) -> list[_Part]:
+    config = run.config
+    parts = []
+    for k, one in enumerate(each_setting(config)):
+        prediction = isinstance(one.algo, PredictionConfig)
+        exact = run.comparison is not None
+        stored = run.comparison["settings"][k].get("problem") if exact else None
+        problem = {
+            "prediction": f"value of {_policy(one.algo.policy)}" if prediction else None,
+            "exact": exact,
+            "env": one.env.stepped(),
+            "objective": stored or f"γ = {one.gamma:.12g}",
+        }
+        every = leaves(asdict(one))
+        settings = {key: every[key] for key in every if key.partition(".")[0] not in NOT_A_METHOD}
+        members = list(range(k * config.seeds, (k + 1) * config.seeds))
+        parts.append(_Part(run, members, problem, settings))
+    return parts
 
 
-def _members(run: Finished) -> list[tuple[list[int], dict[str, str]]]:
-    """The members of each setting of a population, and that setting as text."""
-    from rlnet.config.population import member_settings
-
-    groups: dict[tuple, list[int]] = {}
-    for m, setting in enumerate(member_settings(run.config)):
-        groups.setdefault(tuple((key, number(value)) for key, value in setting.items()), []).append(m)
-    return [(members, dict(setting)) for setting, members in groups.items()]
+def _policy(given: Any) -> str:
+    return f"the {given} policy" if given in ("uniform", "optimal") else f"the policy {_text(given)}"
 
 
-def _method(name: str, tasks: Mapping[str, list[tuple[Finished, list[int]]]]) -> Method:
-    scores: dict[str, dict[str, np.ndarray]] = {}
-    rows: dict[str, list[dict[str, str]]] = {}
-    for task, parts in tasks.items():
-        rows[task] = []
-        numbers: dict[str, list[float]] = {}
-        for run, members in parts:
-            for m in members:
-                mine = [row for row in run.rows if int(row["member"]) == m]
-                member = len(numbers.get(SAMPLED, []))
-                rows[task] += [{**row, "member": str(member)} for row in mine]
-                numbers.setdefault(SAMPLED, []).append(_sampled(mine))
-                for key, value in (run.comparison["members"][m]["scores"] if run.comparison else {}).items():
-                    numbers.setdefault(key, []).append(float(value))
-        for key, values in numbers.items():
-            scores.setdefault(key, {})[task] = np.array(values)
-    return Method(name, scores, rows)
+def _problem_names(firsts: Sequence[_Part]) -> list[str]:
+    """One name for each problem: the environment, what tells it from others of that name, and the discount."""
+    labels = [part.run.config.env.label for part in firsts]
+    own = [_own(part.run.config.env) for part in firsts]
+    names = []
+    for part, label, mine in zip(firsts, labels, own, strict=True):
+        alike = [other for other, name in zip(own, labels, strict=True) if name == label]
+        several = [key for key in mine if any(other.get(key) != mine[key] for other in alike)]
+        parts = [label, *(f"env.{key}={_text(mine[key])}" for key in several), part.problem["objective"]]
+        what = part.problem["prediction"]
+        names.append((f"{what} on " if what else "") + ", ".join(parts))
+    return _numbered(names)
+
+
+def _own(env: EnvConfig) -> dict[str, Any]:
+    """The settings of an environment by which it can be told from another of the same name."""
+    return leaves({item.name: getattr(env, item.name) for item in fields(env) if item.name not in ("name", "gamma")})
+
+
+def _group(problem: str, parts: Sequence[_Part]) -> Group:
+    alike: dict[str, list[_Part]] = {}
+    for part in parts:
+        alike.setdefault(repr(part.settings), []).append(part)
+    names = _names([(same[0].settings, _typed(same[0].run)) for same in alike.values()])
+    methods = [_method(name, same) for name, same in zip(names, alike.values(), strict=True)]
+    scores = {name: np.concatenate([m.scores[name] for m in methods]) for name in methods[0].scores}
+    return Group(problem, ranked_by(scores, parts[0].problem["prediction"] is not None), methods)
+
+
+def _typed(run: Finished) -> list[str]:
+    """The settings that the command line spoke of."""
+    keys = [item.lstrip("+~").partition("=")[0] for item in run.overrides]
+    return [key.removeprefix("vary.") for key in keys] + list(run.config.vary)
+
+
+def _names(settings: Sequence[tuple[Mapping[str, Any], Sequence[str]]]) -> list[str]:
+    """One name for each setting: of what differs, as little as tells them apart, what was typed first."""
+    tables = [table for table, _ in settings]
+    if len(tables) == 1:
+        return [str(tables[0]["algo.name"])]
+    known = list(dict.fromkeys(key for table in tables for key in table))
+    typed = {key for _, keys in settings for key in keys}
+
+    def was_typed(key: str) -> bool:
+        return key.removesuffix(".name") in typed or any(key == end or key.endswith(f".{end}") for end in typed)
+
+    # Values that a group brings with it follow from the name of the group.
+    order = sorted(known, key=lambda key: (not was_typed(key), key not in GROUPS))
+    chosen: list[str] = []
+    apart = 1
+    for key in order:
+        now = len({tuple(_text(table.get(one)) for one in (*chosen, key)) for table in tables})
+        if now > apart:
+            chosen, apart = [*chosen, key], now
+    shown = [key for key in known if key in chosen]
+    return _numbered(
+        [
+            ", ".join(f"{key.removesuffix('.name')}={_text(table[key])}" for key in shown if key in table)
+            or str(table["algo.name"])
+            for table in tables
+        ]
+    )
+
+
+def _text(value: Any) -> str:
+    """A setting as it could be typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = f"{value:.12g}" if isinstance(value, float) else str(value).replace("\n", " ")
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The same names, those that stand there twice with a number each."""
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: k + 1].count(name)})" for k, name in enumerate(names)
+    ]
+
+
+def _method(name: str, parts: Sequence[_Part]) -> Method:
+    rows: list[dict[str, str]] = []
+    numbers: dict[str, list[float]] = {}
+    seen: set[int] = set()
+    for part in parts:
+        run, seeds = part.run, part.run.config.member_seeds
+        for m in part.members:
+            if seeds[m] in seen:
+                continue
+            mine = [row for row in run.rows if int(row["member"]) == m]
+            rows += [{**row, "member": str(len(seen))} for row in mine]
+            seen.add(seeds[m])
+            numbers.setdefault(SAMPLED, []).append(_sampled(mine))
+            for key, value in (run.comparison["members"][m]["scores"] if run.comparison else {}).items():
+                numbers.setdefault(key, []).append(float(value))
+    return Method(name, {key: np.array(values) for key, values in numbers.items()}, rows)
 
 
 def _sampled(rows: Sequence[Mapping[str, str]]) -> float:

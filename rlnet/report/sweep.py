@@ -10,17 +10,33 @@ from urllib.parse import quote
 
 import numpy as np
 
+from rlnet.compare.ranking import (
+    ERROR,
+    MOST_TOLD,
+    REACHED,
+    RETURN,
+    SAMPLED,
+    less_is_better,
+    rank,
+    rank_sentence,
+)
 from rlnet.config import ConfigError
 from rlnet.config.files import MISFIT, check_folder, printable, reading
 from rlnet.experiment.run_files import write_text
-from rlnet.numerics.statistics import improvement, interval, iqm, mean
+from rlnet.numerics.statistics import INTERQUARTILE, Ranking, Statistic, improvement, interval, iqm, mean
 from rlnet.report.finished import Finished, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
-from rlnet.report.methods import REACHED, Method, methods, score_of
+from rlnet.report.methods import Group, Method, groups
 from rlnet.report.sweep_figure import MOST, compared_curves, interval_figure, profile_figure
 
-BESIDE = ("exact/regret", "exact/v_rmse", "exact/q_rmse")  # shown too where all runs are of one task
-WORDS = {REACHED: "normalised return (0: random actions, 1: optimal)", "return/mean": "return at the end"}
+BESIDE = ("exact/regret", "exact/v_rmse", "exact/q_rmse")  # shown too
+WORDS = {
+    ERROR: "error of V (root mean square where the given policy goes)",
+    REACHED: "normalised return (0: random actions, 1: optimal)",
+    RETURN: "expected return J(π)",
+    SAMPLED: "undiscounted return of training episodes at the end, exploration included",
+}
+LEARNING = {REACHED: "exact/regret"}  # whose learning curve is drawn where it is not the score's own
 
 
 def is_sweep(folder: Path) -> bool:
@@ -56,10 +72,11 @@ def write_sweep(folder: Path, trust: bool = False) -> Path:
 def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
     asked = list(dict.fromkeys(item for run in runs for item in run.overrides if not item.startswith("hydra.")))
     part = compared(runs)
+    single = sum(method.runs for group in part["groups"] for method in group["methods"])
     return {
         "title": f"Sweep of {len(runs)} runs: {', '.join(dict.fromkeys(run.config.algo.name for run in runs))} on "
-        f"{', '.join(dict.fromkeys(run.config.env.name for run in runs))}",
-        "subtitle": f"{sum(method.runs for method in part['methods'])} runs of single seeds",
+        f"{', '.join(dict.fromkeys(run.config.env.label for run in runs))}",
+        "subtitle": f"{single} runs of single seeds",
         "verdict": part["verdict"],
         "methods": part,
         "runs": [_listed(run) for run in runs],
@@ -71,6 +88,7 @@ def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
 
 def _listed(run: Finished) -> dict[str, str]:
     verdict = run.comparison["verdict"] if run.comparison else "no finite model: nothing exact to compare with"
+    verdict = verdict if run.complete else f"not finished: step {run.step:,} of {run.config.steps:,}"
     page = run.folder / "report.html"
     return {
         "name": printable(run.folder.name),
@@ -92,85 +110,134 @@ def _command(runs: Sequence[Finished], asked: Sequence[str]) -> str:
 
 
 def compared(runs: Sequence[Finished]) -> dict[str, Any]:
-    """Table, pictures and verdict on the methods of some runs, the best interquartile mean first."""
-    score = score_of(runs)
-    ranked = [method for method in methods(runs) if score in method.scores]
-    ranked.sort(key=lambda method: -np.nan_to_num(float(iqm(*method.samples(score))), nan=-np.inf))
-    tasks = list(dict.fromkeys(task for method in ranked for task in method.scores[score]))
-    beside = [name for name in BESIDE if len(tasks) == 1 and all(name in method.scores for method in ranked)]
-    best = ranked[0]
-    head = ["setting", "runs", f"IQM of {score.removeprefix('exact/')}", "95 % interval", "mean", "95 % interval"]
-    head += ["P(the first is better than it)"] if len(ranked) > 1 else []
-    head += [f"IQM of {name.removeprefix('exact/')}" for name in beside]
-    rows = [{"name": method.name, "cells": _cells(method, best, score, beside, len(ranked) > 1)} for method in ranked]
+    """Tables, pictures and verdict on the settings of some runs: a table for each problem, and no ranking across."""
+    complete = [run for run in runs if run.complete]
+    found = groups(complete)
+    ranked = [_ranked(group) for group in found]
+    said = [_said(group, ranking) for group, ranking in zip(found, ranked, strict=True)]
+    tables = [_table(*each) for each in zip(found, ranked, said, strict=True)]
+    return {"groups": tables, "verdict": " ".join([*_left_out(runs), *_mishaps(complete), *_verdicts(found, said)])}
+
+
+def _ranked(group: Group) -> Ranking:
+    return rank([method.scores[group.score] for method in group.methods], group.score)
+
+
+def _table(group: Group, ranking: Ranking, said: str) -> dict[str, Any]:
+    """The settings of one problem: the best first where it is better than another, else as they were asked for."""
+    score = group.score
+    shows = bool(ranking.beaten)
+    order = ranking.order if shows else list(range(len(group.methods)))
+    methods = [group.methods[k] for k in order]
+    beside = [name for name in BESIDE if name != score and all(name in method.scores for method in methods)]
+    head = ["setting", "runs", f"IQM of {_short(score)}", "95 % interval", "mean", "95 % interval"]
+    head += [f"beside {methods[0].name}"] if shows else []
+    head += [f"IQM of {_short(name)}" for name in beside]
+    against = [[_against(group, ranking, k)] if shows else [] for k in order]
     return {
-        "methods": ranked,
-        "note": f"IQM: interquartile mean of the {WORDS[score]}, over seeds{' and tasks' if len(tasks) > 1 else ''}; "
-        "intervals by stratified bootstrap (Agarwal et al. 2021), from three runs of each task on.",
+        "problem": group.problem,
+        "verdict": said,
+        "note": f"IQM: interquartile mean over seeds of the {WORDS[score]}; intervals by bootstrap (Agarwal et al. "
+        "2021), from three runs on.",
         "head": head,
-        "rows": rows,
-        "pictures": _pictures(ranked, score, tasks),
-        "verdict": _verdict(ranked, score, tasks),
+        "methods": methods,
+        "rows": [
+            {"name": method.name, "cells": _cells(method, score, shown_of_it, beside)}
+            for method, shown_of_it in zip(methods, against, strict=True)
+        ],
+        "pictures": _pictures(methods, score),
     }
 
 
-def _cells(method: Method, best: Method, score: str, beside: Sequence[str], several: bool) -> list[dict[str, str]]:
-    samples = method.samples(score)
+def _short(score: str) -> str:
+    return score.removeprefix("exact/").replace("/", " ")
+
+
+def _cells(method: Method, score: str, against: Sequence[str], beside: Sequence[str]) -> list[dict[str, str]]:
+    sample = method.scores[score]
     cells = [{"text": str(method.runs), "value": ""}]
     for statistic in (iqm, mean):
-        middle = shown(score, float(statistic(*samples)))
+        middle = shown(score, float(statistic(sample)))
         cells += [
             {"text": middle.text, "value": middle.value},
-            {"text": _ends(samples, statistic), "value": ""},
+            {"text": _ends([sample], statistic), "value": ""},
         ]
-    if several:
-        cells.append({"text": "" if method is best else _improves(best, method, score), "value": ""})
+    cells += [{"text": text, "value": ""} for text in against]
     for name in beside:
-        middle = shown(name, float(iqm(*method.samples(name))))
+        middle = shown(name, float(iqm(method.scores[name])))
         cells.append({"text": middle.text, "value": middle.value})
     return cells
 
 
-def _ends(samples: Sequence[np.ndarray], statistic) -> str:
+def _ends(samples: Sequence[np.ndarray], statistic: Statistic) -> str:
     low, high = (float(x) for x in interval(samples, statistic))
     return f"{number(low)} to {number(high)}" if np.isfinite(low) else ""
 
 
-def _improves(best: Method, other: Method, score: str) -> str:
-    """P(a run of the first method is better than a run of the other), on the tasks that both have been run on."""
-    x, y = best.scores[score], other.scores[score]
-    shared = [task for task in x if task in y]
-    if not shared:
-        return ""
-    samples = [x[task] for task in shared] + [y[task] for task in shared]
-    ends = _ends(samples, improvement)
-    return f"{float(improvement(*samples)):.2f}" + (f" ({ends})" if ends else "")
+def _against(group: Group, ranking: Ranking, k: int) -> str:
+    """What the runs show of setting k beside the first: that it is worse, and how often a run of it is, or nothing."""
+    if k not in ranking.beaten:
+        return "" if k == ranking.order[0] else "no difference shown"
+    sign = -1.0 if less_is_better(group.score) else 1.0
+    pair = [np.nan_to_num(sign * group.methods[i].scores[group.score], nan=-np.inf) for i in (ranking.order[0], k)]
+    ends = _ends(pair, improvement)
+    return f"worse, P = {float(improvement(*pair)):.2f}" + (f" ({ends})" if ends else "")
 
 
-def _pictures(ranked: Sequence[Method], score: str, tasks: Sequence[str]) -> list[dict[str, Any]]:
-    names, samples = [method.name for method in ranked], [method.samples(score) for method in ranked]
-    what = score.removeprefix("exact/").replace("_", " ")
+def _pictures(methods: Sequence[Method], score: str) -> list[dict[str, Any]]:
+    names = [method.name.replace("$", r"\$") for method in methods]  # no formula
+    samples, what = [[method.scores[score]] for method in methods], _short(score).replace("_", " ")
     drawn = [embedded(interval_figure(names, samples, what), "interquartile means with intervals")]
     note = f"The first {MOST} of {len(names)} settings." if len(names) > MOST else ""
-    if max(method.runs for method in ranked) > 1:
+    if max(method.runs for method in methods) > 1:
         drawn.append(embedded(profile_figure(names, samples, what), "performance profiles", note))
-    column = "exact/regret" if score == REACHED else score
-    rows = [method.rows[tasks[0]] for method in ranked] if len(tasks) == 1 else []
-    if rows and all(any(np.isfinite(float(row.get(column) or "nan")) for row in mine) for mine in rows):
+    column = LEARNING.get(score, score)
+    rows = [method.rows for method in methods]
+    if all(any(np.isfinite(float(row.get(column) or "nan")) for row in mine) for mine in rows):
         drawn.append(embedded(compared_curves(names, rows, column), f"learning curves of {column}", note))
     return drawn
 
 
-def _verdict(ranked: Sequence[Method], score: str, tasks: Sequence[str]) -> str:
-    best, what = ranked[0], WORDS[score].partition(" (")[0]
-    samples = best.samples(score)
-    ends = _ends(samples, iqm)
-    reached = number(float(iqm(*samples))) + (f" (95 % interval {ends})" if ends else "")
-    on = f"{len(tasks)} tasks" if len(tasks) > 1 else tasks[0]
-    if len(ranked) == 1:
-        return f"Over {best.runs} runs on {on} the interquartile mean of the {what} is {reached}."
-    chance = _improves(best, ranked[1], score)
-    return (
-        f"Of {len(ranked)} settings on {on}, {best.name} has the highest interquartile mean of the {what}: {reached}. "
-        f"A run of it beats a run of the next, {ranked[1].name}, with probability {chance}."
-    )
+def _said(group: Group, ranking: Ranking) -> str:
+    """Which of the settings of one problem is best, as far as their runs can show, and what it reaches."""
+    methods = group.methods
+    best = methods[ranking.order[0]]
+    what, sample = WORDS[group.score].partition(" (")[0], best.scores[group.score]
+    ends = _ends([sample], iqm)
+    reached = number(float(iqm(sample))) + (f" (95 % interval {ends})" if ends else "")
+    middle = "interquartile mean" if best.runs >= INTERQUARTILE else "mean"
+    over = f"over {best.runs} runs the {middle} of the {what}" if best.runs > 1 else f"the {what} of one run"
+    if len(methods) == 1:
+        return f"{best.name}: {over} is {reached}."
+    sentence = rank_sentence(ranking, [one.name for one in methods], group.score, min(one.runs for one in methods))
+    return f"{sentence} {best.name}: {over} is {reached}." if ranking.beaten else sentence
+
+
+def _verdicts(found: Sequence[Group], said: Sequence[str]) -> list[str]:
+    each = [f"{group.problem}: {sentence}" for group, sentence in zip(found, said, strict=True)]
+    return each if len(each) < 2 else [f"{len(each)} problems are not ranked against each other.", *each]
+
+
+def _left_out(runs: Sequence[Finished]) -> list[str]:
+    """That some runs have not come to their end."""
+    missing = [f"{_name(run)} (step {run.step:,} of {run.config.steps:,})" for run in runs if not run.complete]
+    return [f"Left out, because not finished: {_few(missing)}."] if missing else []
+
+
+def _mishaps(runs: Sequence[Finished]) -> list[str]:
+    """In which runs something went wrong with members."""
+    wrong = [
+        _name(run)
+        for run in runs
+        for members in [run.comparison["members"] if run.comparison else []]
+        if any(member.get("diverged") is not None or member.get("never_ends") for member in members)
+    ]
+    return [f"Something went wrong in {_few(wrong)}: see what is said of it below."] if wrong else []
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_TOLD]) + (f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else "")
+
+
+def _name(run: Finished) -> str:
+    return f"run {printable(run.folder.name)}"

@@ -45,7 +45,7 @@ def interval_figure(names: Sequence[str], samples: Sequence[Sequence[np.ndarray]
 
 
 def profile_figure(names: Sequence[str], samples: Sequence[Sequence[np.ndarray]], what: str) -> Figure:
-    """The share of a method's runs that exceed each threshold, with 95 % bands: further to the right is better."""
+    """The share of a method's runs above each threshold, with 95 % bands; for returns, further right is better."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.4, 3.8), dpi=100, layout="constrained")

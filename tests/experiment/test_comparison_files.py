@@ -11,10 +11,10 @@ from support import composed
 from rlnet.compare import Truth
 from rlnet.compare.mishaps import FACTOR, Mishap, largest_value, out_of_range
 from rlnet.compare.names import OF_CONTROL
-from rlnet.compare.population import Population, each_verdict, overall_verdict
+from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
 from rlnet.learning.training_loop import train
 from rlnet.mdp import FiniteMDP, solve
-from rlnet.numerics.statistics import ranking
+from rlnet.numerics.statistics import ranking, runs_needed
 from rlnet.report.finished import read_run
 from rlnet.report.page import write_page
 from rlnet.report.summary import show_run
@@ -143,10 +143,46 @@ def test_the_ranking_declares_a_winner_among_equals_at_most_as_often_as_it_says(
     assert false <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)
     few = rng.normal(size=3)
     assert ranking([[few], [few - 10]]).ties == [1], "20 ways to split 3 and 3 runs: p = 0.1"
+    four = rng.normal(size=4)
+    assert ranking([[four], [four - 10]]).beaten == [1], "2 of 70: p = 0.029"
+    assert ranking([[four], [four - 10], [four - 10]]).beaten == [], "two others: 0.029 > 0.025"
+    assert [runs_needed(others) for others in (1, 2, 3, 6, 7)] == [4, 5, 5, 5, 6]
+    assert ranking([[four], [four - 1e-12]]).ties == [1], "rounding is no difference"
+    assert ranking([[four * 1e30], [four * 1e30 - 1e20]]).ties == [1], "at any size"
     many = rng.normal(size=5)
     assert ranking([[many - 10], [many], [many]]).order[0] in (1, 2)
     nothing = np.full(5, np.nan)
     assert ranking([[nothing], [many]]).beaten == [0], "what is no number is worse than any"
+
+
+def test_prediction_is_ranked_by_the_error_of_v():
+    errors = np.array([[0.5, 0.6, 0.7, 0.55, 0.65], [0.01, 0.02, 0.03, 0.015, np.inf]])
+    members = [Mishap()] * errors.size
+    scalars = {
+        "exact/v_rmse": errors.ravel(), "exact/v_relative": np.full(errors.size, np.inf),
+        "exact/return": np.repeat([9.0, 1.0], 5),
+    }  # fmt: skip
+    settings = [{"lr": 0.0}, {"lr": 1.0}]
+    made = population(
+        settings=settings, seeds=[0, 1, 2, 3, 4], problems=["γ = 0.9"] * 2, scalars=scalars, mishaps=members,
+        judged="given", against="policy",
+    )  # fmt: skip
+    assert "no difference that these runs can show" in overall_verdict(made), "one of five is far off: p = 0.056"
+    errors[1, 4] = 0.02
+    scalars["exact/v_rmse"] = errors.ravel()
+    assert overall_verdict(made).startswith("Of 2 settings, lr=1 comes nearest to V^π.")
+
+
+def test_who_is_drawn_is_never_chosen_across_problems():
+    scores = [{"exact/regret": x, "exact/normalised_return": 1 - x, "exact/v_rmse": 0.1} for x in (0.9, 0.5, 0.1, 0.2)]
+    members = [{"member": m, "seed": m % 2, "scores": one} for m, one in enumerate(scores)]
+    each = [{"settings": {"gamma": 0.9}, "problem": "γ = 0.9"}, {"settings": {"gamma": 0.99}, "problem": "γ = 0.99"}]
+    assert drawn(members, each) == {"member": 1, "by": "exact/regret", "name": "seed 1, gamma=0.9 (median regret of 2)"}
+    alone = drawn([members[0], members[2]], each)
+    assert alone["name"] == "seed 0, gamma=0.9 (the first problem)"
+    same = [row | {"problem": "γ = 0.9"} for row in each]
+    assert drawn(members, same)["member"] == 2, "the better setting, its lower median"
+    assert drawn([members[0], members[2]], same)["name"] == "seed 0, gamma=0.99 (highest normalised_return of 2)"
 
 
 @pytest.fixture(scope="module")
