@@ -106,7 +106,8 @@ class _Expected:
     def match(self, outcomes: Counter) -> tuple[np.ndarray, list[Finding]]:
         """How often each outcome of the model was seen [K], and those seen that are not the model's."""
         count = np.zeros(self._mdp.n_outcomes)
-        reward, strange = self._mdp.reward, Counter()
+        reward = self._mdp.reward
+        strange: Counter[tuple[int, int, float, bool]] = Counter()
         for (pair, successor, gain, end), times in outcomes.items():
             for k in self._where.get((pair, successor, end), ()):
                 if abs(gain - reward[k]) <= self._tolerance * max(1.0, abs(reward[k])):
@@ -114,7 +115,7 @@ class _Expected:
                     break
             else:
                 strange[pair, successor, gain, end] += times
-        return count, [self._finding(*outcome, times) for outcome, times in sorted(strange.items())]
+        return count, [self._finding(*outcome, times=times) for outcome, times in sorted(strange.items())]
 
     def _finding(self, pair: int, successor: int, gain: float, end: bool, times: int) -> Finding:
         mdp = self._mdp
@@ -159,7 +160,8 @@ def _frequencies(
     what = np.concatenate([mdp.next_state[kept], begin, begin])
     levels, single = outcome_levels(counts, probability, ptr)
     total, size = np.add.reduceat(counts, ptr[:-1]), np.diff(ptr)
-    places = [*zip(mdp.pair_state.tolist(), mdp.pair_action.tolist(), strict=True), (None, None), (None, None)]
+    nowhere = [(None, None), (None, None)]
+    places = [*zip(mdp.pair_state.tolist(), mdp.pair_action.tolist(), strict=True), *nowhere]
     untested = np.array([place in known and place != (None, None) for place in places])
     family = np.flatnonzero((total > 0) & (size > 1) & ~untested)
     adjusted = holm(levels[family])
@@ -171,7 +173,9 @@ def _frequencies(
         kind = "frequency" if row < mdp.n_pairs else ("start", "autoreset")[row - mdp.n_pairs]
         name = "successor" if row < mdp.n_pairs else "first observation"
         seen = f"{counts[k] / n:.4g} ({int(counts[k])} of {n})"
-        findings.append(Finding(kind, f"{name} {what[k]} with probability {expected}", seen, n, *places[row], float(p)))
+        state, action = places[row]
+        expected = f"{name} {what[k]} with probability {expected}"
+        findings.append(Finding(kind, expected, seen, n, state, action, float(p)))
     return findings, _findable(mdp, counts, probability, ptr, level / max(len(family), 1))
 
 

@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
 from rlnet.audit.audit import Audited, Finding, audit
 from rlnet.audit.sources import SINGLE_PRECISION, PopulationSource, SingleSource, Source, VectorSource
-from rlnet.config import AuditConfig, ConfigError
+from rlnet.config import AuditConfig, ConfigError, EnvConfig
 from rlnet.envs import Environment, GymnasiumConfig, TabularEnv, TabularVectorEnv, from_model, make
 from rlnet.envs.make import made_with
+from rlnet.envs.simulate import TabularSimulation
 from rlnet.experiment.run_files import write_json
+from rlnet.mdp import FiniteMDP
 from rlnet.mdp.belief.from_gymnasium import claimed
 
 
@@ -40,19 +42,19 @@ def audit_and_write(config: AuditConfig, folder: Path) -> AuditResult:
         ConfigError: the environment has no finite model, not even one that it claims, or cannot be made.
     """
     environment = make(config.env)
-    why = environment.no_model
-    if environment.mdp is None:
-        environment = _claiming(config, environment)
-    sources = _sources(config, environment)
+    mdp, why, limit = environment.mdp, environment.no_model, environment.max_steps
+    if mdp is None:
+        mdp = _claimed(config.env, why)
+        environment = from_model(config.env.name, mdp, None, limit)
+    sources = _sources(config, environment, mdp)
     audits = []
     for build in sources:
-        source = build()
-        options = {"level": config.level / len(sources), "seed": config.seed}  # `level` holds for all of them together
-        audits.append(audit(environment.mdp, source, environment.max_steps, config.samples, **options))
+        source, level = build(), config.level / len(sources)  # `level` holds for all of them together
+        audits.append(audit(mdp, source, limit, config.samples, level=level, seed=config.seed))
         if why and source.name == "single":  # what the trial of the model found, which may hide from a walk
             refuted = Finding("model", "a model of what is stepped", why, 1)
             audits[-1] = replace(audits[-1], findings=[*audits[-1].findings, refuted])
-    result = AuditResult(config, environment.max_steps, audits, [], folder / "audit.json")
+    result = AuditResult(config, limit, audits, [], folder / "audit.json")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(result.file, document(result))
     return result
@@ -71,29 +73,29 @@ def document(result: AuditResult) -> dict[str, Any]:
     }
 
 
-def _claiming(config: AuditConfig, environment: Environment) -> Environment:
-    """The environment with the model that it claims to have, but that was not believed."""
-    env = config.env
+def _claimed(env: EnvConfig, why: str | None) -> FiniteMDP:
+    """The model that an environment claims to have, but that was not believed, for the reason `why`."""
     model = None
     if isinstance(env, GymnasiumConfig):
         one = gymnasium.make(env.id, **made_with(env))
         model = claimed(one)
         one.close()
     if model is None:
-        why = f" ({environment.no_model})" if environment.no_model else ""
-        raise ConfigError(f"{env.title()}: has no finite model that its simulator could be tested against{why}")
-    return from_model(env.name, model, None, environment.max_steps)
+        said = f" ({why})" if why else ""
+        raise ConfigError(f"{env.title()}: has no finite model that its simulator could be tested against{said}")
+    return model
 
 
-def _sources(config: AuditConfig, environment: Environment) -> list[Callable[[], Source]]:
+def _sources(config: AuditConfig, environment: Environment, mdp: FiniteMDP) -> list[Callable[[], Source]]:
     """How to build each simulator."""
-    seed, mdp, limit = config.seed, environment.mdp, environment.max_steps
+    seed, limit = config.seed, environment.max_steps
 
     def population() -> Source:
-        return PopulationSource("population", environment.simulate([seed, seed + 1], config.envs))
+        simulation = cast(TabularSimulation, environment.simulate([seed, seed + 1], config.envs))
+        return PopulationSource("population", simulation)
 
     if isinstance(config.env, GymnasiumConfig):
-        return [population, *_gymnasium_sources(config)]
+        return [population, *_gymnasium_sources(config, config.env)]
 
     def single() -> Source:
         return SingleSource("single", TabularEnv(mdp, max_episode_steps=limit), seed)
@@ -108,9 +110,9 @@ def _sources(config: AuditConfig, environment: Environment) -> list[Callable[[],
     return [population, single, *map(vector, AutoresetMode)]
 
 
-def _gymnasium_sources(config: AuditConfig) -> list[Callable[[], Source]]:
+def _gymnasium_sources(config: AuditConfig, env: GymnasiumConfig) -> list[Callable[[], Source]]:
     """The environment's own code, alone and in Gymnasium's vectors."""
-    env, seed, options = config.env, config.seed, made_with(config.env)
+    seed, options = config.seed, made_with(env)
     one = gymnasium.make(env.id, **options)
 
     def vector(mode: AutoresetMode) -> Callable[[], Source]:

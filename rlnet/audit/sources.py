@@ -4,10 +4,11 @@ Nothing is corrected on the way: what a simulator reports on the step of a reset
 """
 
 from collections import Counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rlnet.envs.simulate import TabularSimulation
@@ -69,9 +70,12 @@ class SingleSource:
     envs = 1
 
     def __init__(self, name: str, env: gymnasium.Env, seed: int, tolerance: float = DOUBLE_PRECISION) -> None:
-        self.name, self.tolerance, self.faults = name, tolerance, Counter()
+        self.name, self.tolerance = name, tolerance
+        self.faults: Counter[str] = Counter()
         self._env, self._seed = env, seed
-        self._first, self._action = (int(space.start) for space in (env.observation_space, env.action_space))
+        self._first, self._action = (
+            int(cast(Discrete, space).start) for space in (env.observation_space, env.action_space)
+        )
 
     def reset(self) -> np.ndarray:
         """The first observation [1]."""
@@ -91,12 +95,13 @@ class VectorSource:
     """A Gymnasium vector environment in the autoreset mode that its metadata names."""
 
     def __init__(self, name: str, env: VectorEnv, seed: int, tolerance: float = DOUBLE_PRECISION) -> None:
-        self.name, self.envs, self.tolerance, self.faults = name, env.num_envs, tolerance, Counter()
+        self.name, self.envs, self.tolerance = name, env.num_envs, tolerance
+        self.faults: Counter[str] = Counter()
         self._env, self._seed = env, seed
         self._mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._pending = np.zeros(env.num_envs, dtype=bool)  # NEXT_STEP: the next step is a reset
         self._first, self._action = (
-            int(space.start) for space in (env.single_observation_space, env.single_action_space)
+            int(cast(Discrete, space).start) for space in (env.single_observation_space, env.single_action_space)
         )
 
     def reset(self) -> np.ndarray:
@@ -117,7 +122,7 @@ class VectorSource:
             return Seen(obs, np.array(reward), *flags, ~resets, obs, resets)
         final = obs.copy()
         if ended.any() and self._mode is AutoresetMode.SAME_STEP:
-            for n in np.flatnonzero(ended):
+            for n in np.flatnonzero(ended).tolist():
                 final[n] = self._final(infos, n, obs[n])
         elif ended.any():
             fresh = np.array(self._env.reset(options={"reset_mask": ended})[0])

@@ -122,4 +122,5 @@ def _trained(config: Config, folder: Path, keep: bool) -> TrainingResult:
 def _read_log(path: Path, members: int) -> dict[str, np.ndarray]:
     """The columns of metrics.csv as [rows, M]; empty cells are NaN."""
     columns = np.genfromtxt(path, delimiter=",", names=True, deletechars="", replace_space=" ", ndmin=1)
-    return {name: columns[name].reshape(-1, members) for name in columns.dtype.names if name not in ("member", "seed")}
+    names = columns.dtype.names or ()
+    return {name: columns[name].reshape(-1, members) for name in names if name not in ("member", "seed")}

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -61,7 +61,7 @@ def launch(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
 
     raise_at_once()
-    failures: list[tuple[Exception, int]] = []
+    failures: list[tuple[str, int]] = []
     sweeps: dict[Path, None] = {}
     given = _given(sys.argv[1:])
 
@@ -83,7 +83,7 @@ def launch(
                 keep_settings(folder, asdict(config))
                 job(config, folder)
         except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
-            failures.append((error, 2 if isinstance(error, ConfigError) else 1))
+            failures.append((str(error), 2 if isinstance(error, ConfigError) else 1))
 
     try:
         sys.argv[1:] = opened(_with_stored_overrides(_readable(sys.argv[1:])))
@@ -97,14 +97,12 @@ def launch(
             for folder in sweeps:
                 finish(_short(folder))
     except ConfigError as error:
-        failures.append((error, 2))
+        failures.append((str(error), 2))
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(explain(error, sys.argv[1:]), 2)
     except FAILURES as error:
         return failed(error)
-    for error, code in failures:
-        return _fail(str(error), code)
-    return 0
+    return _fail(*failures[0]) if failures else 0
 
 
 def _check_tuned(choices: Mapping[str, Any]) -> None:
@@ -145,7 +143,7 @@ def failed(error: BaseException) -> int:
         return 1
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
-        return _fail(f"{where}{error.strerror or error}{ADVICE.get(error.errno, '')}", 1)
+        return _fail(f"{where}{error.strerror or error}{ADVICE.get(error.errno or 0, '')}", 1)
     raise error
 
 
@@ -182,7 +180,7 @@ def _with_stored_overrides(argv: list[str]) -> list[str]:
             trust, given = _trusted(argv), _given(argv)
             with loading():
                 from rlnet.config.trust import own_overrides
-            written = OmegaConf.to_container(read_yaml(path, computed=True))
+            written = cast(list[Any], OmegaConf.to_container(read_yaml(path, computed=True)))
             if "plugins" in given:
                 written = [item for item in written if _key(str(item)) != "plugins"]
             stored = own_overrides(written, path, trust)
@@ -221,7 +219,8 @@ def _readable(argv: list[str]) -> list[str]:
     Raises:
         ConfigError: an argument that is neither KEY=VALUE nor an option.
     """
-    whole, found = _whole_numbers(), []
+    whole = _whole_numbers()
+    found: list[str] = []
     for item in argv:
         key, equals, value = item.partition("=")
         if not equals and re.fullmatch(r"[A-Za-z_][\w./@]*", item) and not (found and found[-1] in VALUED):
@@ -244,7 +243,8 @@ def _whole(value: str, item: str) -> str:
 
 def _whole_numbers() -> frozenset[str]:
     """The keys of all schemas that hold an integer, by their last name."""
-    whole, others = set(), set()
+    whole: set[str] = set()
+    others: set[str] = set()
     for schema in [*SCHEMAS.values(), *(ENVIRONMENTS[kind] for kind in ENVIRONMENTS.known())]:
         for item in fields(schema):
             (whole if item.type in (int, int | None) else others).add(item.name)

@@ -39,6 +39,6 @@ def _compare(folder: Path, trust: bool, diagnose: bool) -> int:
         from rlnet.report.diagnosed import show_diagnosis
 
         diagnosis = diagnose_and_write(folder, result)
-        show_diagnosis(diagnosis, result.problem.environment.mdp, folder / "diagnosis.json")
+        show_diagnosis(diagnosis, result.problem.mdp, folder / "diagnosis.json")
         print(f"Written: {write_page(folder, trust)}")
     return 0 if result.difference <= TOLERANCE else 1

@@ -152,10 +152,13 @@ def certify(
         optimal: whether v and q estimate V*, Q* or V^π, Q^π.
         temperature: τ of an entropy-regularised problem, whose greedy policy is softmax(q/τ).
     """
-    if v is None and q is None:
+    if q is not None:
+        values = state_values(mdp, q, None if optimal else policy, temperature)
+    elif v is not None:
+        values = v
+    else:
         raise ValueError("certify needs v or q")
-    of_q = None if q is None else state_values(mdp, q, None if optimal else policy, temperature)
-    base = _Bounds(mdp, gamma, temperature, v if q is None else of_q, closed)
+    base = _Bounds(mdp, gamma, temperature, values, closed)
     greedy = greedy_policy(mdp, action_values(mdp, base.v, gamma) if q is None else q, temperature)
 
     def target(of: _Bounds) -> tuple[np.ndarray, np.ndarray]:

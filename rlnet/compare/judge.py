@@ -134,7 +134,8 @@ def limited_values(
     if len(states) == 0:
         return v
     chain = None if policy is None else chain_of(mdp, policy)
-    reward = None if chain is None else chain.r + (temperature * entropy(policy) if temperature > 0 else 0.0)
+    if chain is not None:
+        reward = chain.r + (temperature * entropy(policy) if policy is not None and temperature > 0 else 0.0)
     for t in range(horizon):
         if chain is not None:
             after = reward + gamma * (chain.p @ v)

@@ -44,7 +44,7 @@ class Score:
             (
                 name.removeprefix("exact/"),
                 _number(self.scalars[name]),
-                _number(self.scalars.get(BOUNDS.get(name))),
+                _number(self.scalars.get(BOUNDS.get(name, ""))),
                 text,
             )
             for name, text in MEANINGS.items()
@@ -99,8 +99,10 @@ def score(
     optimal = solve(mdp, gamma)
     if pi is not None:
         policy = policy_matrix(mdp, _array(pi, mdp))
+    elif q_table is not None:
+        policy = greedy_policy(mdp, q_table)
     else:
-        policy = greedy_policy(mdp, action_values(mdp, v_table * ~mdp.terminal, gamma) if q is None else q_table)
+        policy = greedy_policy(mdp, action_values(mdp, v_table * ~mdp.terminal, gamma))
     if against is None:
         against = AGAINST_POLICY if pi is not None and q is None else AGAINST_OPTIMAL
     limit = None if max_steps is None else time_limit(mdp, gamma, max_steps)

@@ -6,7 +6,7 @@ where the runs show no difference beyond chance.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -94,7 +94,8 @@ def _over(chosen: Sequence[int], members: int) -> str:
 
 def _sentence(population: Population, scalars: Mapping[str, np.ndarray], chosen: Sequence[int]) -> str:
     table = aggregate({name: values[list(chosen)] for name, values in scalars.items()})
-    return sentence({name: row["iqm"] for name, row in table.items()}, population.against, population.judged)
+    middles = {name: cast(float, row["iqm"]) for name, row in table.items()}
+    return sentence(middles, population.against, population.judged)
 
 
 def _mishaps_of_settings(population: Population) -> list[str]:

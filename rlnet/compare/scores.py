@@ -9,7 +9,7 @@ count τ·H(π(·|s)) as reward too.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -65,7 +65,9 @@ def _normalised(value: float, random: float, best: float) -> float:
     return (value - random) / room if 1e-12 * max(abs(best), 1.0) < room < np.inf else np.nan
 
 
-def _q_errors(q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights, uniform) -> dict[str, float]:
+def _q_errors(
+    q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights: np.ndarray, uniform: np.ndarray
+) -> dict[str, float]:
     """As `_v_errors`; a state's error is the mean over its available actions, so that actions not taken count too."""
     error = np.where(mdp.available, q, 0.0) - np.where(mdp.available, exact, 0.0)
     count = np.maximum(mdp.available.sum(1), 1)
@@ -80,8 +82,10 @@ def _q_errors(q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights, uniform
     }
 
 
-def _residual(mdp: FiniteMDP, optimal: Solution, v: np.ndarray | None, q: np.ndarray | None, policy) -> float:
-    """Largest violation of the Bellman equation by q, or else by v; optimality equation where policy is None."""
+def _residual(
+    mdp: FiniteMDP, optimal: Solution, v: np.ndarray, q: np.ndarray | None, policy: np.ndarray | None
+) -> float:
+    """Largest violation of the Bellman equation by q, or by v where q is None; without a policy that of optimality."""
     gamma, temperature = optimal.gamma, optimal.temperature
     if q is not None:
         backed = action_values(mdp, state_values(mdp, q, policy, temperature), gamma)
@@ -152,7 +156,9 @@ def score_member(
     scalars: dict[str, float] = {}
     if v is not None or q is not None:
         scalars |= _guarantees(truth, judged, v, q, use_optimal)
-        v = np.where(mdp.terminal, 0.0, state_values(mdp, q, bellman_policy, optimal.temperature) if v is None else v)
+        if v is None:
+            v = state_values(mdp, cast(np.ndarray, q), bellman_policy, optimal.temperature)
+        v = np.where(mdp.terminal, 0.0, v)
         scalars |= _value_scores(truth, judged, v, q, v_exact, q_exact, bellman_policy)
     best = float(mdp.start @ optimal.v)
     scalars |= {
@@ -165,7 +171,7 @@ def score_member(
     }
     v_limited = None
     if truth.limit is not None:
-        limited, v_limited = _under_limit(truth, judged, use_optimal)
+        limited, v_limited = _under_limit(truth, truth.limit, judged, use_optimal)
         scalars |= limited
     if visits is not None:
         pairs = mdp.available & reach[:, None]
@@ -200,7 +206,15 @@ def _require_shapes(mdp: FiniteMDP, **arrays: np.ndarray | None) -> None:
             raise ValueError(f"{name} has shape {array.shape}, the model needs {wanted}")
 
 
-def _value_scores(truth: Truth, judged: Judged, v, q, v_exact, q_exact, bellman_policy) -> dict[str, float]:
+def _value_scores(
+    truth: Truth,
+    judged: Judged,
+    v: np.ndarray,
+    q: np.ndarray | None,
+    v_exact: np.ndarray,
+    q_exact: np.ndarray,
+    bellman_policy: np.ndarray | None,
+) -> dict[str, float]:
     """Errors of v [S] and q [S, A] (or None), against what they estimate and against what their own policy is worth."""
     mdp = truth.mdp
     uniform = uniform_over(truth.reach & ~mdp.terminal)
@@ -221,7 +235,7 @@ def _value_scores(truth: Truth, judged: Judged, v, q, v_exact, q_exact, bellman_
 def _guarantees(truth: Truth, judged: Judged, v: np.ndarray | None, q: np.ndarray | None, use_optimal: bool) -> dict:
     """What the Bellman residual proves, and the true loss of the greedy policy to compare with."""
     mdp, optimal, gamma, tau = truth.mdp, truth.optimal, truth.gamma, truth.optimal.temperature
-    greedy = greedy_policy(mdp, action_values(mdp, v, gamma) if q is None else q, tau)
+    greedy = greedy_policy(mdp, action_values(mdp, cast(np.ndarray, v), gamma) if q is None else q, tau)
     of_greedy = judged if np.array_equal(greedy, judged.policy) else judge_policy(mdp, greedy, optimal)
     proved = certify(mdp, gamma, judged.policy, truth.reach, v=v, q=q, optimal=use_optimal, temperature=tau)
     lost = np.inf if of_greedy.value == -np.inf else float((optimal.v - of_greedy.v)[truth.reach].max(initial=0.0))
@@ -235,9 +249,11 @@ def _guarantees(truth: Truth, judged: Judged, v: np.ndarray | None, q: np.ndarra
     return scalars if q is None else scalars | {"exact/q_bound": proved.q}
 
 
-def _under_limit(truth: Truth, judged: Judged, use_optimal: bool) -> tuple[dict[str, float], np.ndarray]:
+def _under_limit(
+    truth: Truth, limit: TimeLimit, judged: Judged, use_optimal: bool
+) -> tuple[dict[str, float], np.ndarray]:
     """Returns of episodes that the time limit cuts: of the judged policy, and the best; and those values [S]."""
-    mdp, limit = truth.mdp, truth.limit
+    mdp = truth.mdp
     v = limited_values(mdp, truth.gamma, limit.steps, judged.policy, truth.optimal.temperature)
     episode = mdp.start @ limited_values(mdp, 1.0, limit.steps, judged.policy)
     scalars = {
@@ -289,7 +305,7 @@ def score_population(
         for m, truth in enumerate(truths)
     ]
     scalars = {name: np.array([s.scalars[name] for s in scores]) for name in scores[0].scalars}
-    stacked = {
+    stacked: dict[str, Any] = {
         name: None if getattr(scores[0], name) is None else np.stack([getattr(s, name) for s in scores])
         for name in ("v", "v_exact", "q_exact", "v_limited")
     }

@@ -31,7 +31,7 @@ def arrays(
     config: Config, problem: Problem, tables: Tables, comparison: Comparison, visits: np.ndarray
 ) -> dict[str, Any]:
     """The content of values.npz: learned and exact values side by side, [M, S] and [M, S, A]."""
-    mdp, grid = problem.environment.mdp, member_settings(config)
+    mdp, grid = problem.mdp, member_settings(config)
     return {
         "state": np.arange(mdp.n_states),
         "v": comparison.v,
@@ -39,11 +39,11 @@ def arrays(
         "q": tables.q,
         "q_exact": comparison.q_exact,
         "pi": tables.policy,
-        "pi_exact": np.stack([solution.policy for solution in problem.solutions]),
+        "pi_exact": np.stack([solution.policy for solution in problem.exact]),
         "v_limited": comparison.v_limited,
         "visits": visits,
         "seed": np.array(config.member_seeds),
-        "gamma": np.array([solution.gamma for solution in problem.solutions]),
+        "gamma": np.array([solution.gamma for solution in problem.exact]),
         **{name: np.array([setting[name] for setting in grid]) for name in grid[0]},
     }
 
@@ -91,7 +91,7 @@ def document(
         scalars: the final scores, [M] each.
     """
     optimal = problem.against == AGAINST_OPTIMAL
-    exact = {solution.gamma: solution for solution in problem.solutions}.values()
+    exact = {solution.gamma: solution for solution in problem.exact}.values()
     what = mishaps(config, problem, tables, steps, diverged, scalars)
     population = _population(config, problem, scalars, what)
     each = each_verdict(population)
@@ -134,7 +134,7 @@ def document(
 
 
 def _population(config: Config, problem: Problem, scalars: Scalars, what: list[Mishap]) -> Population:
-    firsts = problem.solutions[:: config.seeds]
+    firsts = problem.exact[:: config.seeds]
     names = [f"γ = {s.gamma:.12g}" + (f", temperature {s.temperature:.12g}" if s.temperature else "") for s in firsts]
     seeds = config.member_seeds[: config.seeds]
     return Population(settings(config), seeds, names, scalars, what, problem.against, problem.algorithm.judged)
@@ -171,7 +171,7 @@ def _time_limit(problem: Problem) -> dict[str, Any] | None:
 
 def objective(problem: Problem) -> str:
     """What the exact values and returns are values of."""
-    weights = ", ".join(f"{tau:g}" for tau in dict.fromkeys(solution.temperature for solution in problem.solutions))
+    weights = ", ".join(f"{tau:g}" for tau in dict.fromkeys(solution.temperature for solution in problem.exact))
     return "reward" if weights == "0" else f"reward + {weights}·entropy of the policy"
 
 
@@ -207,7 +207,7 @@ def rescore(folder: Path, trust: bool = False) -> Rescored:
         if not (folder / name).is_file():
             raise ConfigError(f"{folder}: holds no {name}; the run has not finished")
     values, stored = read_values(folder / "values.npz"), read_json(folder / "comparison.json")
-    mdp, members = problem.environment.mdp, len(problem.solutions)
+    mdp, members = problem.mdp, len(problem.exact)
     check_values(folder / "values.npz", values, members, mdp.n_states, mdp.n_actions)
     with reading(folder / "comparison.json", "is not the comparison of this run"):
         verdict, each = str(stored.get("verdict", "")), [member["scores"] for member in stored["members"]]

@@ -32,7 +32,7 @@ def given_policies(
         ConfigError: a policy that cannot be used, or one that never takes an action of the predicted one.
     """
     name = config.algo.name
-    if mdp is None or not isinstance(config.algo, PredictionConfig):
+    if mdp is None or solutions is None or not isinstance(config.algo, PredictionConfig):
         raise ConfigError(f"algo={name}: predicts the value of a given policy, which needs a finite model")
     source, acts = config.algo.policy, config.algo.behaviour
     allowed = f"algo={name} learns from the policy that it predicts alone: leave this at null"
@@ -71,8 +71,9 @@ def _acting(source: Any, target: np.ndarray, mdp: FiniteMDP, solution: Solution)
     """Who acts while `target` is predicted, as probabilities [S, A]."""
     key = "algo.behaviour"
     if isinstance(source, Real) and not isinstance(source, bool):
-        require(0 <= source <= 1, key, source, "a share of uniform actions must be in [0, 1]")
-        policy = (1 - source) * target + source * _uniform(mdp)
+        share = float(source)
+        require(0 <= share <= 1, key, source, "a share of uniform actions must be in [0, 1]")
+        policy = (1 - share) * target + share * _uniform(mdp)
     else:
         policy = _policy(source, key, mdp, solution)
         sums = policy.sum(1)[~mdp.terminal]
@@ -92,7 +93,7 @@ def _uniform(mdp: FiniteMDP) -> np.ndarray:
 def _policy(source: Any, key: str, mdp: FiniteMDP, solution: Solution) -> np.ndarray:
     """What a setting names, as probabilities [S, A]."""
     if isinstance(source, list):
-        fits = len(source) == mdp.n_actions and all(isinstance(x, Real) and x >= 0 for x in source)
+        fits = len(source) == mdp.n_actions and all(isinstance(x, Real) and float(x) >= 0 for x in source)
         require(fits and sum(source) > 0, key, source, f"must be {mdp.n_actions} weights of at least 0, one per action")
         weights = mdp.available * np.array(source, dtype=float)
         lost = np.flatnonzero((weights.sum(1) == 0) & ~mdp.terminal)

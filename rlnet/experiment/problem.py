@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlnet import algos
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import PI, TEMPERATURE, Acting, H, Judged, Q, Role, V
+from rlnet.algos.algorithm import PI, TEMPERATURE, Acting, H, Judged, Q, Role
 from rlnet.algos.loss_terms import COMPLETE
 from rlnet.compare import (
     AGAINST_OPTIMAL,
@@ -44,16 +44,30 @@ class Problem:
     against: str  # which exact values the learner is compared with
     available: Tensor | None  # bool [S, A] of a finite model; None where nothing is ever masked
 
+    @property
+    def mdp(self) -> FiniteMDP:
+        """The finite model; ValueError where the environment has none."""
+        if self.environment.mdp is None:
+            raise ValueError(f"env={self.environment.name}: there is no finite model")
+        return self.environment.mdp
+
+    @property
+    def exact(self) -> list[Solution]:
+        """`solutions` of a finite model; ValueError where the environment has none."""
+        if self.solutions is None:
+            raise ValueError(f"env={self.environment.name}: there is no finite model, hence no exact solution")
+        return self.solutions
+
     @cached_property
     def truths(self) -> list[Truth]:
         """[M], what each member is scored against: the solution at its γ, and the optimum under the time limit."""
-        mdp, steps = self.environment.mdp, self.environment.max_steps
+        mdp, steps = self.mdp, self.environment.max_steps
         known: dict[int, Truth] = {}
-        for solution in self.solutions:
+        for solution in self.exact:
             if id(solution) not in known:
                 limit = None if steps is None else time_limit(mdp, solution.gamma, steps, solution.temperature)
                 known[id(solution)] = Truth(mdp, solution, limit)
-        return [known[id(solution)] for solution in self.solutions]
+        return [known[id(solution)] for solution in self.exact]
 
     def score(self, tables: Tables, visits: np.ndarray) -> Comparison:
         """The scores of all members. Where a given policy is predicted they are those of its values alone."""
@@ -65,7 +79,7 @@ class Problem:
     def of(self, members: Sequence[int]) -> "Problem":
         """The same for some of the members."""
         tables = {name: getattr(self.context, name) for name in ("given_policy", "given_behaviour")}
-        own = {name: None if table is None else table[members] for name, table in tables.items()}
+        own: dict[str, Any] = {name: None if table is None else table[members] for name, table in tables.items()}
         if self.solutions is None:
             return replace(self, context=replace(self.context, **own))
         part = replace(self, context=replace(self.context, **own), solutions=[self.solutions[m] for m in members])
@@ -73,7 +87,7 @@ class Problem:
         return part
 
 
-def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: object) -> Solution:
+def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: Any) -> Solution:
     """`mdp.solve`, with a ConfigError that names the key where the problem has no finite solution at this γ.
 
     Args:
@@ -153,12 +167,10 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        device = None
-    known = device is not None and device.type in ("cpu", "cuda")
-    require(known, "device", name, "must be cpu, cuda or cuda:N")
-    require(
-        device.type == "cpu" or torch.cuda.is_available(), "device", name, "this machine offers no such device to torch"
-    )
+        raise ConfigError(f"device={name}: must be cpu, cuda or cuda:N") from None
+    require(device.type in ("cpu", "cuda"), "device", name, "must be cpu, cuda or cuda:N")
+    there = device.type == "cpu" or torch.cuda.is_available()
+    require(there, "device", name, "this machine offers no such device to torch")
     return device
 
 
@@ -168,9 +180,9 @@ def _network(config: Config, inputs: Inputs, role: Role, actions: Distribution, 
     if role == TEMPERATURE:
         return number()
     kind = role.kind
-    count = {Q: environment.n_actions or 1, PI: actions.outputs, V: 1, H: 1}[kind]
+    count = environment.n_actions or 1 if kind == Q else actions.outputs if kind == PI else 1
     if kind == Q:
-        if environment.n_actions is None:
+        if environment.n_actions is None and inputs.size is not None:
             inputs = replace(inputs, size=inputs.size + actions.shape[0])
         quantiles = config.algo.options.get("quantiles", 1)
         split = quantiles if config.network.dueling else 0
@@ -239,7 +251,7 @@ def _check_actions(config: Config, algorithm: Algorithm, environment: Environmen
         able = ", ".join(other for other in algos.names() if can(algos.load(other).acting))
         needs = f"algo={name} needs actions that are {needed}, those of this environment are {found}"
         raise ConfigError(f"{key}={env}: {needs}; use one of {able}")
-    if algorithm.acting.squashes:
+    if bounds is not None and algorithm.acting.squashes:
         allowed = f"algo={name} needs actions between finite bounds, here they are {bounds[0]} and {bounds[1]}"
         require(bool(np.isfinite(bounds).all()), key, env, allowed)
         allowed = f"algo={name} needs observations that are a Box, those of this environment are Discrete"
@@ -249,9 +261,9 @@ def _check_actions(config: Config, algorithm: Algorithm, environment: Environmen
 def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
     """The distributions that a policy has here."""
     if environment.action_bounds is None:
-        return Categorical(environment.n_actions)
-    family = SquashedGaussian if algorithm.acting.squashes else Gaussian
-    return family(*(torch.from_numpy(bound).to(device) for bound in environment.action_bounds))
+        return Categorical(environment.n_actions or 0)
+    low, high = (torch.from_numpy(bound).to(device) for bound in environment.action_bounds)
+    return SquashedGaussian(low, high) if algorithm.acting.squashes else Gaussian(low, high)
 
 
 def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from rlnet.config.population import each_setting, member_settings, settings
 from rlnet.experiment.checkpoints import DamagedError, write_whole
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 Row = Mapping[str, np.ndarray]  # scalar name → [M]
 
@@ -77,8 +77,13 @@ class Record:
 
     def place(self) -> dict[str, Any]:
         """Where metrics.csv ends now, for a checkpoint: its bytes, and their checksum. They lie on the disk then."""
-        os.fsync(self._file.fileno())
+        os.fsync(self._opened().fileno())
         return {"bytes": self._written, "sha256": self._digest.hexdigest()}
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError(f"{self.folder}: metrics.csv is not open; call `begin` first")
+        return self._file
 
     def row(self, steps: np.ndarray, scalars: Row) -> None:
         """One row per member to metrics.csv, and the mean over members to TensorBoard.
@@ -97,8 +102,9 @@ class Record:
             cells = {name: _cell(values[m]) for name, values in scalars.items()}
             table.writerow({"step": int(steps[m]), **own, **cells})
         written = text.getvalue().encode()
-        self._file.write(written)
-        self._file.flush()
+        file = self._opened()
+        file.write(written)
+        file.flush()
         self._written += len(written)
         self._digest.update(written)
         self._show(int(steps.max()), scalars)
@@ -118,7 +124,7 @@ class Record:
         return [table[first : first + members] for first in range(0, len(table), members)]
 
     def _scalars(self, group: list[dict[str, str]]) -> Row:
-        return {name: np.array([float(row[name] or "nan") for row in group]) for name in self._names}
+        return {name: np.array([float(row[name] or "nan") for row in group]) for name in self._names or ()}
 
     @cached_property
     def _board(self) -> "SummaryWriter":
@@ -144,9 +150,9 @@ class Record:
             finite = {name: value for name, value in means.items() if math.isfinite(value)}
             name = ",".join(f"{key}={value:g}" for key, value in setting.items())
             board = SummaryWriter(str(self.folder / "settings" / name)) if setting else self._board
-            shown = {"resume": None, "vary": {}, "seeds": seeds}
-            for summary in hparams(flat({**asdict(alone), **shown}), finite):
-                board.file_writer.add_summary(summary)
+            shown = flat({**asdict(alone), "resume": None, "vary": {}, "seeds": seeds})
+            for summary in hparams(shown, finite):
+                cast("FileWriter", board.file_writer).add_summary(summary)
             if setting:
                 board.close()
 
@@ -209,11 +215,12 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | float | None]) -> None:
     """Write an .npz file of the arrays that are there, whole or not at all."""
 
     def write(part: Path) -> None:
         with part.open("wb") as file:
-            np.savez_compressed(file, **{name: array for name, array in arrays.items() if array is not None})
+            given: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
+            np.savez_compressed(file, **given)
 
     write_whole(path, write)

@@ -3,10 +3,10 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -18,7 +18,7 @@ from rlnet.experiment.checkpoints import write_whole
 try:
     import fcntl
 except ImportError:  # not a POSIX system: nothing there guards a folder
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
 STORED = ".hydra"
@@ -79,7 +79,7 @@ def keep_settings(folder: Path, config: Mapping[str, Any], began: int = 0) -> No
     """
     stored, typed = folder / STORED, HydraConfig.initialized()
     stored.mkdir(parents=True, exist_ok=True)
-    _write(stored / "config.yaml", config)
+    _write(stored / "config.yaml", dict(config))
     if typed:
         own = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith("resume=")]
         _write(stored / "overrides.yaml", own)
@@ -103,10 +103,12 @@ def _typed() -> str:
 def commands(folder: Path) -> list[dict[str, Any]]:
     """The starts of the run in a folder, the first one first: `command` and `step` of each; [] where none are known."""
     path = folder / STORED / "commands.yaml"
-    return OmegaConf.to_container(read_yaml(path, computed=True), resolve=False) if path.is_file() else []
+    if not path.is_file():
+        return []
+    return cast(list[dict[str, Any]], OmegaConf.to_container(read_yaml(path, computed=True), resolve=False))
 
 
-def _write(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+def _write(path: Path, content: dict[str, Any] | list[Any]) -> None:
     write_whole(path, lambda part: OmegaConf.save(OmegaConf.create(content), part))
 
 

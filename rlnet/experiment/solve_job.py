@@ -55,5 +55,5 @@ def solve_and_write(
     arrays = {"v": solution.v, "q": solution.q, "policy": solution.policy, "start": mdp.start}
     numbers = {"gamma": solution.gamma, "error_bound": solution.error_bound}
     folder.mkdir(parents=True, exist_ok=True)
-    write_arrays(folder / "solution.npz", arrays | numbers)
+    write_arrays(folder / "solution.npz", {**arrays, **numbers})
     return Solved(config, mdp, solution, folder / "solution.npz")

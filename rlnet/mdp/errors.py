@@ -16,9 +16,13 @@ class NoModelError(ValueError):
 class ImproperPolicyError(ValueError):
     """At γ = 1 the policy (or every policy) goes on for ever from some states and keeps collecting reward there."""
 
+    states: np.ndarray  # int: those states, where `solve` raises it
+
 
 class UnboundedValueError(ValueError):
     """At γ = 1 a policy collects unbounded reward: v* is +∞ in some states."""
+
+    states: np.ndarray  # int: those states, where `solve` raises it
 
 
 class ToleranceWarning(UserWarning):

@@ -127,12 +127,21 @@ def _policies_in_time(mdp: FiniteMDP, policy: np.ndarray, horizon: int) -> np.nd
     return np.array([policy_matrix(mdp, at) for at in policy]).reshape(horizon, mdp.n_states, mdp.n_actions)
 
 
-def _swept_chain(system, r, chain, gamma, live, tol, progress) -> tuple[np.ndarray, float, str]:
+def _swept_chain(
+    system: System,
+    r: np.ndarray,
+    chain: Chain,
+    gamma: float,
+    live: np.ndarray | None,
+    tol: float,
+    progress: Progress,
+) -> tuple[np.ndarray, float, str]:
     """The same by sweeps: a model with one action per state."""
     from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
     from rlnet.mdp.solvers.undiscounted import reached, undiscounted
 
-    index, p, ends = np.arange(len(r)) if live is None else np.flatnonzero(live), chain.p, chain.ends
+    index = np.arange(len(r)) if live is None else np.flatnonzero(live)
+    p, ends = sp.sparse.csr_matrix(chain.p), chain.ends
     inner = p[index][:, index]
     leaks = ends[index] | (np.diff(inner.indptr) < np.diff(p[index].indptr))
     size = np.full(len(index), float(system.magnitude.max(initial=0.0)) + float(np.abs(r).max(initial=0.0)))

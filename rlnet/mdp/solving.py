@@ -81,11 +81,32 @@ def _solution(found: Result, gamma: float, tol: float, progress: Progress) -> So
     bound, stopped = float(found.bound), progress.interrupted
     met = report_tolerance(bound, tol, stopped)
     seconds = time.perf_counter() - progress.began
-    arrays, proved = (found.v, found.q, found.policy), {"bounds": found.bounds, "policy_loss": float(found.loss)}
-    return Solution(*arrays, bound, progress.sweeps, seconds, found.done, gamma, met, stopped, **proved)
+    return Solution(
+        found.v,
+        found.q,
+        found.policy,
+        bound,
+        progress.sweeps,
+        seconds,
+        found.done,
+        gamma,
+        met,
+        stopped,
+        bounds=found.bounds,
+        policy_loss=float(found.loss),
+    )
 
 
-def _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps) -> float:
+def _checked(
+    gamma: float,
+    tol: float,
+    method: str,
+    temperature: float,
+    horizon: int | None,
+    device: str,
+    verify: bool,
+    max_sweeps: int | None,
+) -> float:
     gamma = check_gamma(gamma)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
@@ -107,6 +128,7 @@ def _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweep
 def _with_names(error: ValueError, mdp: FiniteMDP) -> ValueError:
     states = np.asarray(error.args[0])
     names = name_states(states, mdp.labels)
+    named: ImproperPolicyError | UnboundedValueError
     if isinstance(error, UnboundedValueError):
         named = UnboundedValueError(f"gamma=1: a policy collects unbounded reward in states {names}; use gamma < 1")
     elif isinstance(error, SingularChainError):

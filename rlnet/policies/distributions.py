@@ -25,9 +25,17 @@ _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 class Distribution(Protocol):
     """A distribution over actions, as collectors and networks use it."""
 
-    outputs: int  # numbers that a policy network gives for one state
-    shape: tuple[int, ...]  # of one action, () or (D,); so many uniform numbers draw it
-    dtype: torch.dtype  # of actions
+    @property
+    def outputs(self) -> int:
+        """Numbers that a policy network gives for one state."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one action, () or (D,): so many uniform numbers draw it."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of actions."""
 
     def parameters(self, scores: Tensor) -> Tensor:
         """The numbers of the distribution: [..., outputs] → [..., outputs]."""

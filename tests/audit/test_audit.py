@@ -293,7 +293,7 @@ def test_what_hides_from_a_walk_is_told_as_the_trial_of_the_model_told_it(tmp_pa
     assert len(told) == 1
     assert "Clock" in told[0]
     slipping = GymnasiumConfig(name="corridor", gamma=0.9, id="slipping:Corridor-v0", kwargs={"slip": 0.02})
-    with pytest.raises(ConfigError, match=r"env=corridor: has no finite model .* acts by chance"):
+    with pytest.raises(ConfigError, match=r"env.id=slipping:Corridor-v0: has no finite model .* acts by chance"):
         audit_and_write(AuditConfig(env=slipping, samples=1_000), tmp_path)
     monkeypatch.delitem(sys.modules, "slipping")
 

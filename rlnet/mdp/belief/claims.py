@@ -146,12 +146,12 @@ def _drawn(mdp: FiniteMDP, inner: Any) -> FiniteMDP:
     desc = getattr(inner, "desc", None)
     shape = np.shape(desc) if desc is not None else getattr(inner, "shape", None)
     try:
-        shape = tuple(int(x) for x in shape)
+        rows, columns = (int(x) for x in (() if shape is None else shape))
     except (TypeError, ValueError):
         return mdp
-    if len(shape) != 2 or int(np.prod(shape)) != mdp.n_states:
+    if rows * columns != mdp.n_states:
         return mdp
-    return replace(mdp, shape=shape, action_labels=_arrows(mdp, shape))
+    return replace(mdp, shape=(rows, columns), action_labels=_arrows(mdp, (rows, columns)))
 
 
 def _arrows(mdp: FiniteMDP, shape: tuple[int, int]) -> tuple[str, ...] | None:

@@ -19,7 +19,8 @@ class Numbering:
         from gymnasium.spaces import Discrete
 
         self._name, self._max = name, max_states
-        self._n, self._first = (int(space.n), int(space.start)) if isinstance(space, Discrete) else (None, 0)
+        self._n = int(space.n) if isinstance(space, Discrete) else None
+        self._first = int(space.start) if isinstance(space, Discrete) else 0
         self._index: dict[Any, int] = {}
         if self._n is not None and self._n > max_states:
             raise self._too_many()
@@ -76,7 +77,7 @@ def explored(subject: Subject, numbering: Numbering, n_actions: int) -> FiniteMD
     """
     with subject.undisturbed():
         root, first = _root(subject, numbering)
-        arrivals, outcomes = {first: 1}, {}
+        arrivals, outcomes = {first: 1}, dict[int, list]()
         pending = [(first, root)]
         while pending:
             s, here = pending.pop()

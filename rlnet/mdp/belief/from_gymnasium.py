@@ -179,7 +179,7 @@ def _reference(env: Any, subject: Subject) -> tuple[Callable[[Any, int], Result]
         return None, True
     if not wrapped and base is None:
         return None, False
-    code = (base if changed and base is not None else type(inner)).step
+    code = getattr(base if changed and base is not None else type(inner), "step")  # noqa: B009  # of any class
 
     def step(twin: Any, action: int) -> Result:
         class _Inner:

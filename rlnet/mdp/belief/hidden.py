@@ -123,7 +123,7 @@ class Hidden:
                     except (OverflowError, TypeError):
                         break
 
-    def _step(self, env: Any, action: int, path: Path | None = None, value: Any = None, own: bool = False):
+    def _step(self, env: Any, action: int, path: Path | None = None, value: Any = None, own: bool = False) -> Any:
         """(Result, the generators' states after it) of a copy, perhaps changed; None where the change is impossible."""
         subject = self._subject
         with subject.undisturbed():

@@ -55,8 +55,8 @@ def saved(generator: Any) -> tuple[Any, Callable[[], None]]:
     if isinstance(generator, random.SystemRandom):
         return None, lambda: None
     if isinstance(generator, random.Random):
-        state = generator.getstate()
-        return state, partial(generator.setstate, state)
+        now = generator.getstate()
+        return now, partial(generator.setstate, now)
     state = generator.get_state()  # of torch
     return state.numpy().tobytes(), partial(generator.set_state, state)
 
@@ -101,7 +101,7 @@ class Insides:
     def shared_generators(self) -> list[Any]:
         """Generators that the code names: in closures, defaults and global names, of its own functions and classes."""
         found: list[Any] = []
-        own, visited = {id(x) for x in self.generators}, {}
+        own, visited = {id(x) for x in self.generators}, dict[int, Any]()
         stack = [*self._functions, *(m for c in self._classes for m in _methods(c))]
         while stack and len(visited) < MOST_OBJECTS:
             x = stack.pop()

@@ -52,12 +52,12 @@ def step_limit(env: Any) -> int | None:
     """The time limit that TimeLimit wrappers, the specification or the environment's `max_episode_steps` say."""
     from gymnasium.wrappers import TimeLimit
 
-    limits = [layer._max_episode_steps for layer in layers(env) if isinstance(layer, TimeLimit)]
+    limits: list[Any] = [layer._max_episode_steps for layer in layers(env) if isinstance(layer, TimeLimit)]
     limits += [
         getattr(getattr(env, "spec", None), "max_episode_steps", None) if not limits else None,
         getattr(env.unwrapped, "max_episode_steps", None),
     ]
-    return min((limit for limit in limits if isinstance(limit, int | np.integer) and limit > 0), default=None)
+    return min((int(limit) for limit in limits if isinstance(limit, int | np.integer) and limit > 0), default=None)
 
 
 class Subject:
@@ -89,10 +89,11 @@ class Subject:
         """A copy of the environment as it was handed over."""
         import gymnasium as gym
 
-        env = self.copied(self._env)
+        env: Any = self.copied(self._env)
+        layer: Any
         for layer in layers(env):
             while isinstance(layer, gym.Wrapper) and is_harmless(layer.env):
-                layer.env = layer.env.env
+                layer.env = layer.env.env  # type: ignore[attr-defined]  # what is harmless is a wrapper
         if getattr(env.unwrapped, "render_mode", None) == "human":
             env.unwrapped.render_mode = None
         return env

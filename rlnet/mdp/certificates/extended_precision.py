@@ -47,7 +47,9 @@ def verified(mdp: FiniteMDP, v: np.ndarray, gamma: float, bound: float) -> None:
         )
 
 
-def verified_chain(mdp: FiniteMDP, policy: np.ndarray, v: np.ndarray, gamma: float, bound: float, bonus) -> None:
+def verified_chain(
+    mdp: FiniteMDP, policy: np.ndarray, v: np.ndarray, gamma: float, bound: float, bonus: np.ndarray
+) -> None:
     """As `verified`, for the values of a policy [S, A] whose steps pay `bonus` [S] more."""
     best = np.zeros(mdp.n_states, dtype=np.longdouble)
     acts = np.flatnonzero(~mdp.terminal)

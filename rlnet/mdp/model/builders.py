@@ -58,9 +58,10 @@ def from_coo(
         label = f" ({labels[pair_state[i]]})" if labels is not None else ""
         return f"state {pair_state[i]}{label}, action {pair_action[i]}"
 
-    check_outcomes(outcome_ptr, *columns[2:5], n_states, name)
+    successor, chance, gain = columns[2:5]
+    check_outcomes(outcome_ptr, successor, chance, gain, n_states, name)
     counts = np.bincount(pair_state, minlength=n_states)
-    ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal, name, outcome_ptr)
+    ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal)
     outcome_ptr, (next_state, probability, reward, terminated) = _merged(outcome_ptr, [*columns[2:5], ends], n_states)
     return {
         "pair_ptr": np.append(0, np.cumsum(counts)),
@@ -129,12 +130,19 @@ def from_arrays(
         r,
         n_states=n_states,
         n_actions=n_actions,
-        terminal=~mask.any(axis=1),
+        terminal=np.logical_not(mask.any(axis=1)),
         start=start,
     )
 
 
-def _columns(state, action, next_state, probability, reward, terminated) -> list[np.ndarray]:
+def _columns(
+    state: np.ndarray,
+    action: np.ndarray,
+    next_state: np.ndarray,
+    probability: np.ndarray,
+    reward: np.ndarray,
+    terminated: np.ndarray | None,
+) -> list[np.ndarray]:
     integers = [as_integers(x, n) for x, n in ((state, "state"), (action, "action"), (next_state, "next_state"))]
     floats = [as_numbers(x, n) for x, n in ((probability, "probability"), (reward, "reward"))]
     ended = np.zeros(len(integers[0]), dtype=bool) if terminated is None else np.asarray(terminated, dtype=bool)
@@ -218,7 +226,7 @@ def _pairs(state: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return state[ptr[:-1]], action[ptr[:-1]], ptr
 
 
-def _leads_to_terminal(next_state, counts, terminal, name, outcome_ptr) -> np.ndarray:
+def _leads_to_terminal(next_state: np.ndarray, counts: np.ndarray, terminal: np.ndarray | None) -> np.ndarray:
     """bool [K]: the outcomes into states that are terminal by intent."""
     if terminal is None:
         return np.zeros(len(next_state), dtype=bool)  # the model's own check finds the states left without an action
@@ -253,7 +261,9 @@ def _merged(outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int) -
     return ptr, [keys[1][begin], _rescaled(ptr, probability), keys[2][begin], keys[3][begin]]
 
 
-def _merged_compiled(outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int):
+def _merged_compiled(
+    outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
     from rlnet.mdp.solvers.compiled.kernels import merge_duplicates
 
     n = len(columns[0])

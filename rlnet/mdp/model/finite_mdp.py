@@ -64,7 +64,7 @@ class FiniteMDP:
         if self.cell is not None:
             types["cell"] = index_dtype(int(np.prod(self.shape)) if self.shape is not None else 0)
         for name, dtype in types.items():
-            array = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
+            array: np.ndarray = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         _check_model(self)

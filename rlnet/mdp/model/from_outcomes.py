@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import ItemsView, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,8 +103,8 @@ def _numbered(outcomes: Any) -> tuple[Any, tuple[str, ...] | None, tuple[str, ..
         s if index is None else index[s]: {a if turns is None else turns[a]: renamed(row) for a, row in actions.items()}
         for s, actions in outcomes.items()
     }
-    labels = (None if x is None else tuple(str(name) for name in x) for x in (index, turns))
-    return numbered, *labels
+    labels, action_labels = (None if x is None else tuple(str(name) for name in x) for x in (index, turns))
+    return numbered, labels, action_labels
 
 
 def _names(keys: list[Any], what: str, listed: int = 0) -> dict[Any, int] | None:
@@ -130,7 +130,7 @@ def _is_outcome(outcome: Any) -> bool:
     return isinstance(outcome, tuple | list | Sequence) and len(outcome) == 4
 
 
-def _items(table: Mapping, what: str):
+def _items(table: Mapping, what: str) -> ItemsView:
     if not isinstance(table, Mapping):
         raise InvalidMDPError(f"{what} must be a dictionary, as in outcomes[state][action] = [...], not {table!r}")
     return table.items()

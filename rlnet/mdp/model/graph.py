@@ -41,7 +41,9 @@ def steps_to_end(
     return sp.sparse.csgraph.dijkstra(backward, indices=n, unweighted=True)[:n]
 
 
-def _steps_dense(pair_state, successors, ends, use) -> np.ndarray:
+def _steps_dense(
+    pair_state: np.ndarray, successors: sp.sparse.csr_matrix, ends: np.ndarray, use: np.ndarray
+) -> np.ndarray:
     """The same, level by level: the set-up of a sparse graph takes longer than a small one's levels."""
     leads = _dense_graph(pair_state, successors, use)
     steps, level, count = np.full(len(leads), np.inf), np.zeros(len(leads), dtype=bool), 1
@@ -53,7 +55,7 @@ def _steps_dense(pair_state, successors, ends, use) -> np.ndarray:
     return steps
 
 
-def _dense_graph(pair_state, successors, use) -> np.ndarray:
+def _dense_graph(pair_state: np.ndarray, successors: sp.sparse.csr_matrix, use: np.ndarray) -> np.ndarray:
     """float32 [S, S]: `state_graph` as an array."""
     counts, n = np.diff(successors.indptr), successors.shape[1]
     edge = use.repeat(counts)
@@ -62,7 +64,7 @@ def _dense_graph(pair_state, successors, use) -> np.ndarray:
     return leads
 
 
-def _strong_components(pair_state, successors, use) -> np.ndarray:
+def _strong_components(pair_state: np.ndarray, successors: sp.sparse.csr_matrix, use: np.ndarray) -> np.ndarray:
     """int [S]: a number for each state, the same where states reach each other by the pairs in `use`."""
     n = successors.shape[1]
     if n > CLOSED_STATES:

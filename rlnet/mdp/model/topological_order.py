@@ -34,7 +34,7 @@ def _walks_hardly_return(mdp: FiniteMDP) -> bool:
         return False  # deterministic models have a pass of their own: `rlnet.mdp.solvers.compiled.deterministic`
     rng, limit, steps, back, far = np.random.default_rng(0), 2 * int(np.sqrt(mdp.n_states)) + 8, 1, 0, 0
     for state in mdp.pair_state[rng.integers(mdp.n_pairs, size=WALKS)]:
-        s, seen = int(state), {}
+        s, seen = int(state), dict[int, int]()
         for now, (pick, which) in enumerate(rng.random((limit, 2)).tolist()):
             first, last = int(mdp.pair_ptr[s]), int(mdp.pair_ptr[s + 1])
             if first == last:

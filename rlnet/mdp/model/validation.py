@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from numbers import Real
 
@@ -15,7 +16,14 @@ COMPILED_OUTCOMES = 300_000  # from here on compiled passes look at the outcomes
 SUM_TOLERANCE = 1e-8  # of the probabilities of one (s, a), and of the start distribution
 
 
-def check_outcomes(outcome_ptr, next_state, probability, reward, n_states, name) -> None:
+def check_outcomes(
+    outcome_ptr: np.ndarray,
+    next_state: np.ndarray,
+    probability: np.ndarray,
+    reward: np.ndarray,
+    n_states: int,
+    name: Callable[[int], str],
+) -> None:
     """Finite rewards, probabilities ≥ 0 that sum to 1, successors in range; `name(pair)` says whose they are."""
     if len(next_state) > COMPILED_OUTCOMES and _well_formed(outcome_ptr, next_state, probability, reward, n_states):
         return  # else the first fault has to be named
@@ -39,7 +47,9 @@ def check_outcomes(outcome_ptr, next_state, probability, reward, n_states, name)
         raise InvalidMDPError(f"{name(i)}: probabilities sum to {total[i]:.12g}, not 1")
 
 
-def _well_formed(outcome_ptr, next_state, probability, reward, n_states) -> bool:
+def _well_formed(
+    outcome_ptr: np.ndarray, next_state: np.ndarray, probability: np.ndarray, reward: np.ndarray, n_states: int
+) -> bool:
     from rlnet.mdp.solvers.compiled.kernels import well_formed
 
     arrays = (outcome_ptr, next_state, probability, reward, n_states, 0.99 * SUM_TOLERANCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -60,21 +61,20 @@ def part(p: Matrix, index: np.ndarray) -> Matrix:
     return p[np.ix_(index, index)] if isinstance(p, np.ndarray) else p[index][:, index]
 
 
-def chain_values(r, chain: Chain, gamma, live, rounding) -> tuple[np.ndarray, float, bool]:
+def chain_values(
+    r: np.ndarray, chain: Chain, gamma: float, live: np.ndarray | None, rounding: Callable[[np.ndarray], float]
+) -> tuple[np.ndarray, float, bool]:
     """(v [n], bound, whether dense): v = r + γ P v on the states in `live` (None: all), 0 elsewhere.
 
     The bound is the residual times ‖(I − γP)⁻¹‖∞. With w ≥ 0 and w − γPw ≥ c > 0, which is checked, that norm is at
     most max w / c; w is the expected (discounted) number of steps to the end, a second right-hand side.
     """
-    if live is None or live.all():
-        index, p, r_live = slice(None), chain.p, r
-    else:
-        index = np.flatnonzero(live)
-        p, r_live = part(chain.p, index), r[index]
+    index = None if live is None or live.all() else np.flatnonzero(live)
+    p, r_live = (chain.p, r) if index is None else (part(chain.p, index), r[index])
     v = np.zeros(len(r))
     if len(r_live) == 0:
         return v, 0.0, True
-    solver = chain.solver(gamma) if isinstance(index, slice) else DiscountedSystem(p, gamma)
+    solver = chain.solver(gamma) if index is None else DiscountedSystem(p, gamma)
     b = np.stack([r_live, np.ones(len(r_live))], axis=1)
     x = solver.solve(b)
     x += solver.solve(b - (x - gamma * (p @ x)))
@@ -83,7 +83,7 @@ def chain_values(r, chain: Chain, gamma, live, rounding) -> tuple[np.ndarray, fl
     residual = float(np.abs(r_live + after[:, 0] - values).max()) + rounding(values)
     terms = len(r_live) if isinstance(p, np.ndarray) else int(np.diff(p.indptr).max(initial=0))
     margin = float((steps - after[:, 1]).min()) - 2 * (terms + 8) * EPS * float(np.abs(steps).max())
-    v[index] = values
+    v[slice(None) if index is None else index] = values
     bound = residual * float(steps.max()) / margin if margin > 0 and steps.min() >= 0 else np.inf
     return v, bound, solver.dense
 

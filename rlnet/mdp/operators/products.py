@@ -19,7 +19,15 @@ def csr_product() -> Callable[..., None]:
     return csr_matvec
 
 
-def _product(n_rows, n_columns, indptr, indices, data, x, y) -> None:
+def _product(
+    n_rows: int,
+    n_columns: int,
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+) -> None:
     y += sp.sparse.csr_matrix((data, indices, indptr), shape=(n_rows, n_columns)) @ x
 
 

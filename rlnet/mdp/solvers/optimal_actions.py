@@ -121,7 +121,9 @@ def _safe(system: System, near: np.ndarray, q: np.ndarray, gap: np.ndarray, limi
     return _grown(system, leads, gap, at, lost, max(limit, 2.0 * float(lost.max())))
 
 
-def _swept(system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarray, limit: float):
+def _swept(
+    system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarray, limit: float
+) -> tuple[np.ndarray, float]:
     """As `_safe`, for large models: every gap counts as the largest, so that ℓ is this times the most steps, w with
     w ≥ 1 + P_a w; by sweeps. Where those exceed the limit, the pairs stand by which the fewest steps fall."""
     most = _steps(system, leads, 1.0, limit / float(gap[leads].max()))
@@ -174,7 +176,9 @@ def _without_loops(system: System, near: np.ndarray, q: np.ndarray) -> tuple[np.
         near = q >= top - short
 
 
-def _fastest(system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarray, limit: float):
+def _fastest(
+    system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarray, limit: float
+) -> tuple[np.ndarray, np.ndarray] | None:
     """(pairs int [m], ℓ [n]) of the policy that collects the least gaps, or one that meets the limit: among the pairs
     in `leads`, or else in `near`. By policy iteration, from the policy that takes all of `leads` as often. None where
     floats cannot tell that any of them ends."""
@@ -183,7 +187,7 @@ def _fastest(system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarra
     allowed, at, sure, policy = leads, None, None, weight
     for _ in range(ROUNDS):
         lost = _collected(system, gap, policy)
-        if at is not None and _certain(system, at, gap, lost):
+        if at is not None and lost is not None and _certain(system, at, gap, lost):
             sure = at, lost
             if float(lost.max()) <= limit:
                 break
@@ -203,7 +207,9 @@ def _fastest(system: System, near: np.ndarray, leads: np.ndarray, gap: np.ndarra
     return sure
 
 
-def _grown(system: System, allowed: np.ndarray, gap: np.ndarray, at: np.ndarray, lost: np.ndarray, limit: float):
+def _grown(
+    system: System, allowed: np.ndarray, gap: np.ndarray, at: np.ndarray, lost: np.ndarray, limit: float
+) -> tuple[np.ndarray, float]:
     """(the pairs in `allowed` that are safe, bool [P]; the largest ℓ), from the policy `at` int [m], whose ℓ is `lost`.
 
     Policy iteration towards the policy that loses most. Where a new policy loses more than the limit, the changes that
@@ -250,9 +256,9 @@ def _collected(system: System, gap: np.ndarray, policy: np.ndarray, discount: fl
     return lost
 
 
-def _certain(system: System, at: np.ndarray, gap: np.ndarray, lost: np.ndarray | None) -> bool:
+def _certain(system: System, at: np.ndarray, gap: np.ndarray, lost: np.ndarray) -> bool:
     """Whether ℓ − P ℓ is the gap, but for a tenth, with the pairs `at` int [m]: rounding may hide it."""
-    if lost is None or not (np.isfinite(lost).all() and lost.min() >= 0.0):
+    if not (np.isfinite(lost).all() and lost.min() >= 0.0):
         return False
     states, _ = system.first_pairs()
     return bool((lost[states] - system.rows[at] @ lost >= 0.9 * gap[at]).all())

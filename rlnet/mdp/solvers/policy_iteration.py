@@ -237,10 +237,10 @@ def _made_proper(system: System) -> Proper:
     if inside.any():
         smaller, of, _ = quotient(system, component, inside)
     else:
-        smaller, of, inside = system, np.arange(system.n), None
+        smaller, of = system, np.arange(system.n)
     safe, pairs = proper_policy(smaller)
-    proper = Proper(smaller, of, pairs, component, inside)
-    _refuse_paying(smaller, proper, safe.all())
+    proper = Proper(smaller, of, pairs, component, inside if inside.any() else None)
+    _refuse_paying(smaller, proper, bool(safe.all()))
     if not safe.all():
         lost = smaller.lost is not None
         if lost and sure_to_end(smaller.pair_state, smaller.transition, smaller.ends)[0][~safe].any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from rlnet.mdp.operators.linear_systems import SingularChainError
 from rlnet.mdp.solvers.optimal_actions import discounted_loss, listed_pairs, near_pairs, slack_of
 from rlnet.mdp.solvers.policy_iteration import UnboundedLoopError, greedy_and_proper, made_proper, policy_iteration
 from rlnet.mdp.solvers.protocol import Problem, Result, laid_out
-from rlnet.mdp.solvers.value_iteration import Progress, certify, discounted
+from rlnet.mdp.solvers.value_iteration import Progress, UndiscountedSweeps, certify, discounted
 
 if TYPE_CHECKING:  # numba is imported by the large problems alone
     from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
 
+Swept = tuple[np.ndarray, np.ndarray, float, str]  # v [n], q [P], bound, what was done
 SORTED = "in topological order"
 
 
@@ -51,7 +52,7 @@ class Sweeping:
             listed = laid_out(mdp, q, near_pairs(mdp.pair_ptr, q, slack))
         return Result(v, *listed, bound, done, loss=discounted_loss(bound, slack, gamma))
 
-    def _discounted(self, problem: Problem, gamma: float, tol: float, progress: Progress, sort: bool):
+    def _discounted(self, problem: Problem, gamma: float, tol: float, progress: Progress, sort: bool) -> Swept:
         """(v [n], q [P], bound, what was done) at γ < 1."""
         order = ordered(problem.system) if sort else None
         sweeps = _sweeps(problem.mdp, gamma, problem.device) if order is None else _in_order(order, gamma)
@@ -66,7 +67,7 @@ class Sweeping:
             return v, q, bound, done
         return v[order.rank], q[order.pair_rank], bound, f"{done}, {SORTED}"
 
-    def _undiscounted(self, problem: Problem, tol: float, progress: Progress, sort: bool):
+    def _undiscounted(self, problem: Problem, tol: float, progress: Progress, sort: bool) -> Swept:
         """The same at γ = 1."""
         proper = made_proper(problem.system)
         try:
@@ -78,7 +79,9 @@ class Sweeping:
         v = v[proper.of]
         return v, problem.system.q(v, 1.0), bound, done
 
-    def _swept(self, system: System, pairs: np.ndarray, device: str, tol: float, progress: Progress, sort: bool):
+    def _swept(
+        self, system: System, pairs: np.ndarray, device: str, tol: float, progress: Progress, sort: bool
+    ) -> tuple[np.ndarray, float, str]:
         """(v [n], bound, what was done) of a problem at γ = 1 in which the policy `pairs` ends from everywhere."""
         from rlnet.mdp.solvers.undiscounted import from_below, reached, undiscounted
 
@@ -106,14 +109,14 @@ class Sweeping:
         return sweeps.values()[place], bound, done if order is None else f"{done}, {SORTED}"
 
 
-def _sweeps(model: FiniteMDP | System, gamma: float, device: str):
+def _sweeps(model: FiniteMDP | System, gamma: float, device: str) -> UndiscountedSweeps:
     if device == "cpu":
         from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
 
         return PackedSweeps(model, gamma)
     from rlnet.mdp.solvers.gpu.sweeps import TorchSweeps
 
-    return TorchSweeps(model, gamma, device)
+    return cast(UndiscountedSweeps, TorchSweeps(model, gamma, device))  # its v is a tensor, which nobody here reads
 
 
 def _in_order(order: Ordered, gamma: float) -> PackedSweeps:

@@ -94,7 +94,9 @@ def reached(sweeps: UndiscountedSweeps, progress: Progress) -> float:
     return 0.5 * (above + below) * size * (1.0 + 1e-12) + slack
 
 
-def _settled(sweeps: UndiscountedSweeps, theta: float, method: str, progress: Progress, patience: int):
+def _settled(
+    sweeps: UndiscountedSweeps, theta: float, method: str, progress: Progress, patience: int
+) -> tuple[float, float]:
     """Sweep with θ more a step until a Jacobi backup changes nothing by more than θ/2: its (least, largest) change."""
     goal, best, stale = theta / 2.0, np.inf, 0
     while not progress.exhausted:

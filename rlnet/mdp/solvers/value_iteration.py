@@ -33,6 +33,17 @@ def patience(gamma: float) -> int:
     return PATIENCE + int(min(0.1 / (1.0 - gamma), 1e9))
 
 
+class Certifiable(Protocol):
+    """Values whose Jacobi backups prove a bound, see `certified`."""
+
+    gamma: float
+    leaks: bool  # an episode can end
+    terms: int  # the most outcomes of a pair
+
+    def backup(self, *, keep: bool = False) -> tuple[float, float]: ...
+    def rounding(self, further: float = 0.0) -> float: ...
+
+
 class Sweeps(Protocol):
     """What the iterations need of a device: see `rlnet.mdp.solvers.compiled.sweeps.PackedSweeps`."""
 
@@ -142,7 +153,7 @@ def certify(sweeps: Sweeps) -> float:
     return bound
 
 
-def certified(sweeps: Sweeps, last: bool = True) -> tuple[float, float, float, float]:
+def certified(sweeps: Certifiable, last: bool = True) -> tuple[float, float, float, float]:
     """A Jacobi backup: (lo, hi, bound, the part of the bound that rounding makes). Its action values are within the
     bound too, once they are moved as the values are; they are kept if this may be the `last`.
 

@@ -92,10 +92,10 @@ def soft_solution(mdp: FiniteMDP, gamma: float, temperature: float, tol: float, 
             raise ImproperPolicyError(f"gamma=1: no policy ends from states {names}, but for rounding; use gamma < 1")
     if gamma == 1.0 or mdp.n_states <= SOFT_DIRECT_STATES:
         v, count = _newton(system, gamma, temperature, mdp)
-        bound = _soft_bound(system, v, gamma, temperature, extra, mdp)
+        bound = _soft_bound(system, v, gamma, temperature, extra)
         done = "soft policy iteration (LU)"
     else:
-        v, bound, count = _soft_value_iteration(system, gamma, temperature, tol, extra, mdp)
+        v, bound, count = _soft_value_iteration(system, gamma, temperature, tol, extra)
         done = "soft value iteration (Jacobi, span)"
     q = system.q(v, gamma)
     table, policy = np.full((mdp.n_states, mdp.n_actions), -np.inf), np.zeros((mdp.n_states, mdp.n_actions))
@@ -155,7 +155,7 @@ def mixed_rows(system: System, weight: np.ndarray) -> np.ndarray | sp.sparse.csr
     return (mix @ system.transition).tocsr()[:, states]
 
 
-def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
+def _soft_bound(system: System, v: np.ndarray, gamma: float, temperature: float, extra: float) -> float:
     """γ < 1: residual / (1 − γ). γ = 1: as `undiscounted_bound`, from a value above and the policy's own."""
     states, begin = system.first_pairs()
     if len(states) == 0:
@@ -182,7 +182,9 @@ def _soft_bound(system, v, gamma, temperature, extra, mdp) -> float:
     return np.inf
 
 
-def _soft_value_iteration(system, gamma, temperature, tol, extra, mdp) -> tuple[np.ndarray, float, int]:
+def _soft_value_iteration(
+    system: System, gamma: float, temperature: float, tol: float, extra: float
+) -> tuple[np.ndarray, float, int]:
     """MacQueen's bounds hold for every monotone T with T(v + c) = Tv + γc, hence for the soft one."""
     states, begin = system.first_pairs()
     v, count, best, stale = np.zeros(system.n), 0, np.inf, 0

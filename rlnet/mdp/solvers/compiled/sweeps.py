@@ -145,7 +145,7 @@ class PackedSweeps:
             self.v = start.copy()
             self.follow_in_place(bonus, TRIAL)
             moved[self.way], reached[self.way] = float(np.abs(self.v - start).sum()), self.v
-        best = max(moved, key=moved.get)
+        best = max(moved, key=lambda way: moved[way])
         self.way = best if moved[best] > BETTER * moved[-best] else 0
         self.v = reached[best]
         return 2 * TRIAL
@@ -255,8 +255,9 @@ class PackedSweeps:
                 held, size = np.full(self.n, -1, self.choice.dtype), self.n * len(self.row)
                 self.gathered = (held, np.zeros(self.n), np.zeros(size, self.successor.dtype), np.zeros(size))
             model = (self.outcome_ptr, self.choice, self.reward, self.successor, self.chance, self.gamma)
-            in_parts(lambda lo, hi: self.run.gather(lo, hi, self.row, *model, *self.gathered), self.n)
-            held, *rows = self.gathered
+            gathered = self.gathered
+            in_parts(lambda lo, hi: self.run.gather(lo, hi, self.row, *model, *gathered), self.n)
+            held, *rows = gathered
             self.policy = (held, self.outcome_ptr, *rows)
         else:
             self.policy = (self.choice, self.outcome_ptr, self.reward, self.successor, self.chance)

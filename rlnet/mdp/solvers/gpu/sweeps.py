@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.operators.bellman import System
 from rlnet.mdp.solvers.compiled.outcome_arrays import source
+
+if TYPE_CHECKING:  # it takes longer to import than most models to solve
+    import torch
 
 
 class TorchSweeps:
@@ -142,10 +146,10 @@ class TorchSweeps:
         """float64 [P], on the host."""
         return self._q().cpu().numpy()
 
-    def _q(self):
+    def _q(self) -> torch.Tensor:
         return self.reward + self.gamma * (self.chance * self.v[self.successor]).sum(1)
 
-    def _replace(self, new) -> tuple[float, float]:
+    def _replace(self, new: torch.Tensor) -> tuple[float, float]:
         change = new - self.v
         self.before, self.v = self.v, new
         return float(change.min()), float(change.max())

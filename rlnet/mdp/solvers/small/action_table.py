@@ -86,7 +86,9 @@ class Table:
             self.mean_matrix = self.matrix.reshape(self.width, self.m, self.m).mean(axis=0)
             self.mean_reward = self.reward.reshape(self.width, self.m).mean(axis=0)
 
-    def laid_out(self, x: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float):
+    def laid_out(
+        self, x: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(v [S], q [S, A], policy [S, A]) from the values [m] of the states that act, q flat [A m] and its maximum.
 
         As in `rlnet.mdp.solvers.optimal_actions`, those within what the error of v and rounding may hide are listed:

@@ -55,7 +55,7 @@ class Bands:
         self.kept, self.ahead = KEPT[work > COSTLY], AHEAD[work > COSTLY]
         self.number = np.arange(width * self.m).reshape(width, self.m)
         self.in_place = np.arange(self.m, dtype=np.int32).tobytes()  # pivots of a factorization without any
-        self.place: np.ndarray | None = None
+        self.place: np.ndarray  # of the entries, once `at` was called
         self.gamma = -1.0
 
     def _lay_out(self) -> None:
@@ -77,7 +77,7 @@ class Bands:
 
     def at(self, gamma: float) -> None:
         """Prepare the rows γP and the entries of I − γP for this γ."""
-        if self.place is None:
+        if self.gamma < 0.0:
             self._lay_out()
             self.product, self.first = csr_product(), self._first()
         if gamma != self.gamma:
@@ -107,7 +107,9 @@ class Bands:
         """int [m]: the row of a choice of largest q in each state."""
         return greedy_rows(q.reshape(self.number.shape), top, self.number)
 
-    def in_order(self, v: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float):
+    def in_order(
+        self, v: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """(v [m], q flat [A m], its maximum [m], the bound), in the order in which the states came."""
         if self.order is None:
             return v, q, top, bound
@@ -150,7 +152,9 @@ class Factors:
         return np.multiply(x, size, dtype=np.float64)
 
 
-def newton(bands: Bands, system: System, gamma: float, tol: float, progress: Progress):
+def newton(
+    bands: Bands, system: System, gamma: float, tol: float, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
     """(v [m], q flat [A m], its maximum [m], bound), or None where that does not meet `tol`: the factors are too
     rough, MAX_FACTORS too few, or rounding is in the way.
 
@@ -162,7 +166,9 @@ def newton(bands: Bands, system: System, gamma: float, tol: float, progress: Pro
     bands.at(gamma)
     if bands.first is None:
         return None
-    factors, v, last, kept, count, settled = None, bands.first, (np.inf,), False, 0, False
+    v, kept, count, settled = bands.first, False, 0, False
+    factors: Factors | None = None
+    last: tuple = (np.inf,)  # (change, v, q, its maximum, step) of the backup before
     while True:
         q, top = bands.backup(v)
         step = top - v
@@ -182,7 +188,7 @@ def newton(bands: Bands, system: System, gamma: float, tol: float, progress: Pro
             last_step = kept and left * bound <= 0.5 * tol  # and cheaper than new factors
             kept = 0 < count <= TRUSTING and (left <= bands.kept or last_step)
         last = (change, v, q, top, step)
-        if not kept:
+        if factors is None or not kept:
             ahead = bands.ahead if count else max(bands.ahead, AHEAD_FIRST)
             for _ in range(ahead):
                 v = top

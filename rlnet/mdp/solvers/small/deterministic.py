@@ -40,7 +40,9 @@ class Paths:
         reward[:-1], to[:-1] = self.reward.take(at), self.to.take(at)
         return reward, to
 
-    def solve(self, gamma: float, goal: float, system: System, progress: Progress):
+    def solve(
+        self, gamma: float, goal: float, system: System, progress: Progress
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """Policy iteration from the shortest ways to an end, until no backup changes a value by more than `goal` or
         what rounding explains: (v [m], q flat [A m], its maximum [m], the largest change)."""
         m = self.m

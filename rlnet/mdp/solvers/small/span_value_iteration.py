@@ -49,7 +49,7 @@ def mixed(
     tol: float,
     progress: Progress,
     limit: float = LIMIT,
-):
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
     """(v [m], q flat [A m], its maximum [m], bound), or None where it seems that `limit` backups do not meet `tol`."""
     sweeps = Backups(rows, reward, system, gamma)
     before, count = np.inf, 0

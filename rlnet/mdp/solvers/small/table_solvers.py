@@ -43,7 +43,8 @@ class TableSolver:
             loss = discounted_loss(bound, slack, gamma)
         else:
             loss = costly_loss(bound, slack, table.system.cost, max_norm(x))
-        return Result(*table.laid_out(x, q, top, bound), bound, self.done, loss=loss)
+        v, values, policy = table.laid_out(x, q, top, bound)
+        return Result(v, values, policy, bound, self.done, loss=loss)
 
 
 def _settles(table: Table, gamma: float) -> bool:
