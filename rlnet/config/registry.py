@@ -323,8 +323,11 @@ def import_named(overrides: Iterable[str]) -> None:
     if modules := [value for key, value in given if key == "plugins"]:
         import_plugins(_module_names(modules[-1]))
     for key, value in given:
-        registry = {"env": ENVIRONMENTS, "algo": ALGORITHMS}.get(key)
-        for name in map(str.strip, value.split(",")) if registry is not None else ():  # of a sweep: several
+        registries: dict[str, Registry[Any]] = {"env": ENVIRONMENTS, "algo": ALGORITHMS}
+        registry = registries.get(key)
+        if registry is None:
+            continue
+        for name in map(str.strip, value.split(",")):  # of a sweep: several
             if not _has_file(key, name) and name not in registry and registry.faults():
                 raise ConfigError(f"{key}={name}: there is none of this name{registry.faults()}")
             registry.warn_of_shadowed(name)
