@@ -1,6 +1,6 @@
 """The best that a function class can do: projection in closed form, or training to convergence; and fixed points."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from rlnet.diagnosis.targets import NotDefined, Operator, Target, Units, floored
 from rlnet.experiment.problem import Problem
 from rlnet.learning.learner import OPTIMIZERS, Learner
 from rlnet.nets import ParameterLayout
+from rlnet.nets.network import Params
 from rlnet.numerics.random_streams import Streams
 
 SWEEPS = 50_000  # of expected updates in closed form before they count as not settling
@@ -109,10 +110,10 @@ class Neural:
         first = learner.layout.unpack(learner.layout.init(Streams(config.member_seeds, "network")))
         self._first, self._learned = (self._pack(params)[list(members)] for params in (first, learner.params))
         self._states, place = np.unique(units.state, return_inverse=True)
-        width = 1 if units.action is None else problem.environment.n_actions
+        width = 1 if units.action is None else problem.mdp.n_actions
         self._index = torch.as_tensor(place * width + (0 if units.action is None else units.action))
 
-    def _pack(self, params: dict[str, dict[str, Tensor]]) -> Tensor:
+    def _pack(self, params: Mapping[str, Params]) -> Tensor:
         """Theta [M, P] of the value networks alone."""
         return torch.cat([x.flatten(1) for role in self._layout.networks for x in params[role].values()], dim=1)
 
@@ -156,7 +157,8 @@ class Neural:
         weights = np.stack([floored(w, TRACE) for w in weights])
         spread = np.array([max(_spread(e, w), 1e-8) for e, w in zip(exact, weights, strict=True)])
         size = torch.as_tensor(weights / spread[:, None] ** 2, dtype=torch.float32)
-        optimizer, before = OPTIMIZERS["adam"], np.full(weights.shape, np.inf)
+        optimizer = OPTIMIZERS["adam"]
+        before: np.ndarray = np.full(weights.shape, np.inf)
         slow: np.ndarray | None = None
         for _ in range(ROUNDS):
             state = optimizer.init(theta)
@@ -169,15 +171,15 @@ class Neural:
                 (grad,) = torch.autograd.grad(0.5 * (size * (y - x).square()).sum(), free)
                 rate = torch.full((len(theta), 1), RATE * 0.5 * (1 + np.cos(np.pi * step / ROUND)))
                 optimizer.step(theta, grad, rate, state)
-            x = self._values(theta).detach().double().numpy()
-            if not np.isfinite(x).all():
+            after = self._values(theta).detach().double().numpy()
+            if not np.isfinite(after).all():
                 raise NotDefined("the expected updates diverge")
-            left = np.array([_rms(row, w) for row, w in zip(target(x) - x, weights, strict=True)])
-            moved = np.array([_rms(row, w) for row, w in zip(x - before, weights, strict=True)])
+            left = np.array([_rms(row, w) for row, w in zip(target(after) - after, weights, strict=True)])
+            moved = np.array([_rms(row, w) for row, w in zip(after - before, weights, strict=True)])
             if ((left <= SETTLED * spread) | (moved <= STILL * spread)).all():
-                return theta, x, True
-            before = x
-        return theta, x, False
+                return theta, after, True
+            before = after
+        return theta, before, False
 
 
 def _rms(x: np.ndarray, weights: np.ndarray) -> float:
@@ -202,5 +204,5 @@ def class_of(
     phi = np.hstack([features, np.ones((len(features), 1))])
     if units.action is None:
         return Linear(phi)
-    own = np.eye(problem.environment.n_actions)[units.action]  # each action has its own weights
+    own = np.eye(problem.mdp.n_actions)[units.action]  # each action has its own weights
     return Linear((own[:, :, None] * phi[:, None, :]).reshape(len(phi), -1))

@@ -4,12 +4,13 @@ By the policy gradient theorem ∇J = Σ_s η(s)·Σ_a ∇π(a|s)·Q^π(s, a), �
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, by_policy
+from rlnet.algos.algorithm import PI, LossGradient, by_policy
 from rlnet.data.rollout import Observation
 from rlnet.diagnosis.blame import discounted_visits
 from rlnet.diagnosis.targets import NotDefined
@@ -20,10 +21,10 @@ from rlnet.mdp import evaluate
 def exact_gradient(run: TrainingState, policies: np.ndarray, members: Sequence[int]) -> Tensor:
     """∇J by the policy networks of some members, whose π are the rows of [K, S, A]: [K, P]."""
     problem, learner = run.problem, run.learner
-    mdp, chosen = problem.environment.mdp, list(members)
+    mdp, chosen = problem.mdp, list(members)
     gains = np.zeros_like(policies)
     for row, (policy, m) in enumerate(zip(policies, chosen, strict=True)):
-        gamma = problem.solutions[m].gamma
+        gamma = problem.exact[m].gamma
         q = evaluate(mdp, policy, gamma, tol=np.inf).q
         gains[row] = discounted_visits(mdp, policy, gamma)[:, None] * np.where(mdp.available, q, 0.0)
     theta = learner.theta.detach().requires_grad_()
@@ -45,7 +46,7 @@ def sampled_gradients(run: TrainingState, batches: int) -> Tensor:
     The networks stay as they are. The gradient is that of −loss, before any clipping or optimiser.
     """
     algorithm, learner, context = run.problem.algorithm, run.learner, run.problem.context
-    hyper, gradients = run.hyper(), []
+    hyper, gradients, objective = run.hyper(), [], cast(LossGradient, algorithm.objective)
     if "entropy_coefficient" in hyper:
         hyper["entropy_coefficient"] = torch.zeros_like(hyper["entropy_coefficient"])
     for _ in range(batches):
@@ -55,7 +56,7 @@ def sampled_gradients(run: TrainingState, batches: int) -> Tensor:
                 rollout = rollout.replace(extra=algorithm.update.prepare(context, learner.params, rollout, hyper))
         theta = learner.theta.detach().requires_grad_()
         params = learner.layout.unpack(theta)
-        loss = algorithm.objective.loss(context, params, learner.target_params, rollout, hyper)[0]
+        loss = objective.loss(context, params, learner.target_params, rollout, hyper)[0]
         gradients.append(_of_policy(run, -torch.autograd.grad(loss.sum(), theta)[0]).double())
     return torch.stack(gradients)
 

@@ -49,7 +49,7 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
     result = rescore(folder) if result is None else result
     run, values = _restored(folder, result), result.values
     problem, config = result.problem, result.config
-    mdp, drawn = problem.environment.mdp, result.drawn["member"]
+    mdp, drawn = problem.mdp, result.drawn["member"]
     members = _members(config, drawn)
     policy, visits = values["pi"][drawn], values["visits"][drawn]
     parts: list[Split] = []
@@ -67,7 +67,7 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
         "env": config.env.name,
         "algo": config.algo.name,
         "network": config.network.name,
-        "gamma": problem.solutions[0].gamma,
+        "gamma": problem.exact[0].gamma,
         "members": [
             {"member": m, "seed": config.member_seeds[m], "settings": member_settings(config)[m]} for m in members
         ],
@@ -128,7 +128,7 @@ def _described(one: Split) -> dict[str, Any]:
 
 def _regret(result: Rescored, policy: np.ndarray) -> dict[str, Any]:
     problem = result.problem
-    mdp, optimal = problem.environment.mdp, problem.solutions[result.drawn["member"]]
+    mdp, optimal = problem.mdp, problem.exact[result.drawn["member"]]
     if problem.algorithm.judged == "given":
         raise NotDefined("the policy was given, not learned")
     if optimal.temperature > 0:

@@ -60,11 +60,11 @@ def split(run: TrainingState, values: dict[str, np.ndarray], members: Sequence[i
         NotDefined: the values that are compared are no output of the networks.
     """
     problem, config = run.problem, run.config
-    mdp, kind = problem.environment.mdp, "Q" if Q in problem.algorithm.roles else "V"
+    mdp, kind = problem.mdp, "Q" if Q in problem.algorithm.roles else "V"
     units, chosen = units_of(mdp, kind), list(members)
     policies, configs = values["pi"][chosen], [alone(config, m) for m in chosen]
     learned, exact = (units.pick(values[name][chosen]) for name in (kind.lower(), f"{kind.lower()}_exact"))
-    judged = [judge_policy(mdp, pi, problem.solutions[m]) for pi, m in zip(policies, chosen, strict=True)]
+    judged = [judge_policy(mdp, pi, problem.exact[m]) for pi, m in zip(policies, chosen, strict=True)]
     compared = np.stack([units.spread(one.weights, None, mdp.available) for one in judged])
     functions = class_of(config, problem, run.learner, units, chosen)
     fitted = functions.fit(exact, compared)
@@ -80,7 +80,7 @@ def split(run: TrainingState, values: dict[str, np.ndarray], members: Sequence[i
         target = targets[0].name
         refitted = functions.fit(exact, shown)
         # Without a bootstrap the target is the exact value itself, and its best fit the fixed point.
-        fixed = refitted if targets[0].apply is None else functions.fixed_points(targets, shown, exact)
+        fixed = refitted if targets[0].operator is None else functions.fixed_points(targets, shown, exact)
         parts |= {DISTRIBUTION: refitted - fitted, BOOTSTRAPPING: fixed - refitted, REST: learned - fixed}
     except NotDefined as why:
         reason = str(why)

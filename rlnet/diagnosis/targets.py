@@ -5,6 +5,7 @@ x holds the values of *units*: of the states for V, of the pairs (s, a) for Q; t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -79,13 +80,13 @@ def policy_operator(
         pairs = mdp.pair_index[units.state, units.action]
         p, r = (mdp.transition[pairs] @ mix[:, pairs]).tocsr(), mdp.expected_reward[pairs]
     p = gamma * p
-    factors = None if steps is not None else splu(sp.csc_matrix(sp.identity(len(r)) - lambda_ * p))
+    factors: Any = None if steps is not None else splu(sp.csc_matrix(sp.identity(len(r)) - lambda_ * p))
 
     def apply(x: np.ndarray) -> np.ndarray:
         reward = r if x.ndim == 1 else r[:, None]
-        if factors is not None:
+        if steps is None:
             return factors.solve(reward + (1 - lambda_) * (p @ x))
-        ahead, total = x, 0.0
+        ahead, total = x, np.zeros_like(x)
         for h in range(1, steps[-1] + 1):
             ahead = reward + p @ ((1 - lambda_) * x + lambda_ * ahead)
             total = total + ahead * (h in steps)
@@ -121,8 +122,15 @@ class Target:
     """The expected target of an algorithm."""
 
     name: str  # for people
-    apply: Operator | None  # None: the exact values themselves (Monte Carlo), nothing bootstraps
+    operator: Operator | None  # None: the exact values themselves (Monte Carlo), nothing bootstraps
     affine: bool = True
+
+    @property
+    def apply(self) -> Operator:
+        """`operator`; NotDefined where there is none."""
+        if self.operator is None:
+            raise NotDefined(f"{self.name} do not bootstrap")
+        return self.operator
 
 
 def target_of(config: Config, problem: Problem, units: Units, policy: np.ndarray) -> Target:
@@ -133,7 +141,9 @@ def target_of(config: Config, problem: Problem, units: Units, policy: np.ndarray
     Raises:
         NotDefined: there is no such operator for the algorithm.
     """
-    mdp, algo, name, gamma = problem.environment.mdp, config.algo, config.algo.name, config.gamma
+    mdp, algo, name, gamma = problem.mdp, config.algo, config.algo.name, config.gamma
+    lambda_: float
+    steps: range | None
     _check_weights(algo)
     if name in MONTE_CARLO:
         _check_complete(mdp, policy, gamma, _limit(config, problem))
@@ -206,7 +216,7 @@ def data_weights(
     On-policy: where the judged policy goes between its restarts, without discount, from the model. Where another
     policy acted, or episodes never end: the counts of the run itself.
     """
-    mdp, limit = problem.environment.mdp, _limit(config, problem)
+    mdp, limit = problem.mdp, _limit(config, problem)
     states = None
     if problem.algorithm.judged in ("given", "behaviour"):
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -27,7 +27,7 @@ class Finished:
     overrides: list[str]  # of the command line
     rows: list[dict[str, str]] = field(repr=False)  # metrics.csv
     comparison: dict[str, Any] | None = field(repr=False)  # comparison.json; None without a finite model
-    values: dict[str, np.ndarray] | None = field(repr=False)  # values.npz, likewise
+    values: dict[str, np.ndarray] = field(repr=False)  # values.npz; {} without a finite model
     diagnosis: dict[str, Any] | None = field(repr=False)  # diagnosis.json, where somebody has asked for it
 
     @cached_property
@@ -40,10 +40,16 @@ class Finished:
         """Whether it has come to its end: one that has not cannot be compared with others."""
         return self.step >= self.config.steps
 
-    @cached_property
-    def mdp(self) -> FiniteMDP | None:
+    @property
+    def judged(self) -> dict[str, Any]:
+        """`comparison`; ConfigError where there is none."""
         if self.comparison is None:
-            return None
+            raise ConfigError(f"{self.folder}: holds no comparison.json: there is no finite model")
+        return self.comparison
+
+    @cached_property
+    def mdp(self) -> FiniteMDP:
+        """The finite model that the run was compared with; ConfigError where there is none."""
         mdp, path = make(self.config.env).mdp, self.folder / "values.npz"
         if mdp is None:
             raise ConfigError(f"{path}: {self.config.env.title()} has no finite model, so it has no exact values")
@@ -53,7 +59,7 @@ class Finished:
     @cached_property
     def shown(self) -> dict[str, Any]:
         """Whose states are drawn: see `rlnet.compare.population.drawn`."""
-        stored = self.comparison
+        stored = self.judged
         return stored.get("drawn") or drawn(stored["members"], stored["settings"])
 
 
@@ -76,7 +82,7 @@ def read_run(folder: Path, trust: bool = False) -> Finished:
     config = from_stored(folder / ".hydra" / "config.yaml", trust)
     rows = read_rows(folder / "metrics.csv")
     comparison, diagnosis = (_json(folder / f"{name}.json") for name in ("comparison", "diagnosis"))
-    values = None if comparison is None else read_values(folder / "values.npz")
+    values = {} if comparison is None else read_values(folder / "values.npz")
     if not rows:
         raise ConfigError(f"{folder}: its metrics.csv has no rows yet; the run has logged nothing")
     overrides = folder / ".hydra" / "overrides.yaml"
@@ -91,5 +97,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _list(path: Path) -> list[str]:
+    if not path.exists():
+        return []
     with reading(path):
-        return [str(item) for item in OmegaConf.to_container(read_yaml(path, computed=True))] if path.exists() else []
+        return [str(item) for item in cast(list[Any], OmegaConf.to_container(read_yaml(path, computed=True)))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -128,7 +128,7 @@ def _draw_bar(figure: Figure, axes: Axes, image: AxesImage, scale: Scale, unit: 
     bar = figure.colorbar(image, cax=axes, orientation=orientation)
     axes.tick_params(labelsize=7)
     ticks = np.linspace(scale.low, scale.high, 1 if scale.flat else 5)
-    bar.set_ticks(ticks, labels=[unit.text(x) for x in ticks])
+    bar.set_ticks(ticks.tolist(), labels=[unit.text(x) for x in ticks])
 
 
 def _colour_map(kind: str) -> Any:
@@ -140,7 +140,7 @@ def _colour_map(kind: str) -> Any:
 def _inks(image: AxesImage, values: np.ndarray) -> np.ndarray:
     """The colour of text on each value [n] of an image: str [n], "black" or "white"."""
     colours = image.cmap(image.norm(np.ma.masked_invalid(values)))
-    return np.array([text_on(colour, largest=1.0) for colour in colours], dtype=object)
+    return np.array([text_on(cast(Any, colour), largest=1.0) for colour in colours], dtype=object)
 
 
 def _draw_numbers(axes: Axes, cells: Cells, by_cell: np.ndarray, unit: Unit, image: AxesImage) -> None:
@@ -155,17 +155,17 @@ def _draw_numbers(axes: Axes, cells: Cells, by_cell: np.ndarray, unit: Unit, ima
 def _draw_signs(axes: Axes, by_cell: np.ndarray, image: AxesImage, side: float) -> None:
     """A dash in cells of negative error: a diverging map alone has no sign in greyscale."""
     row, col = np.nonzero(np.nan_to_num(by_cell) < 0)
-    style = {"c": _inks(image, by_cell[row, col]), "linewidths": 0.04 * side, "label": "negative"}
+    style: dict[str, Any] = {"c": _inks(image, by_cell[row, col]), "linewidths": 0.04 * side, "label": "negative"}
     axes.scatter(col, row, marker="_", s=(0.4 * side) ** 2, in_layout=False, **style)
 
 
 def _draw_arrows(axes: Axes, mdp: FiniteMDP, grid: np.ndarray, panel: Panel, image: AxesImage, at_edge: bool) -> None:
     """An arrow head per chosen action: at the cell's edge, around the number, or an arrow from its middle."""
-    chosen = chosen_actions(mdp, panel.policy)
+    chosen = chosen_actions(mdp, cast(np.ndarray, panel.policy))
     cells = np.argwhere(grid >= 0)
     states = grid[cells[:, 0], cells[:, 1]]
     ink = _inks(image, panel.v[states])
-    for action, label in enumerate(mdp.action_labels):
+    for action, label in enumerate(mdp.action_labels or ()):
         down, right = DIRECTIONS[label]
         take = chosen[states, action]
         if not take.any():

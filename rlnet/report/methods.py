@@ -68,11 +68,11 @@ def _parts(run: Finished) -> list[_Part]:
     config = run.config
     parts = []
     for k, one in enumerate(each_setting(config)):
-        prediction = isinstance(one.algo, PredictionConfig)
-        exact = run.comparison is not None
-        stored = run.comparison["settings"][k].get("problem") if exact else None
+        policy = one.algo.policy if isinstance(one.algo, PredictionConfig) else None
+        prediction, exact = isinstance(one.algo, PredictionConfig), run.comparison is not None
+        stored = run.judged["settings"][k].get("problem") if exact else None
         problem = {
-            "prediction": f"value of {_policy(one.algo.policy)}" if prediction else None,
+            "prediction": f"value of {_policy(policy)}" if prediction else None,
             "exact": exact,
             "env": one.env.stepped(),
             "objective": stored or f"γ = {one.gamma:.12g}",

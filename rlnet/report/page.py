@@ -95,7 +95,7 @@ def _context(run: Finished) -> dict[str, Any]:
 
 def verdict(run: Finished) -> str:
     """The sentence of comparison.json, and what most of the error is where that was diagnosed."""
-    said = run.comparison["verdict"]
+    said = run.judged["verdict"]
     shares = ((run.diagnosis or {}).get("value") or {}).get("mean_share")
     if not shares:
         return said
@@ -136,7 +136,7 @@ def score_rows(aggregate: dict[str, Any]) -> list[dict[str, Any]]:
     for name, meaning in MEANINGS.items():
         if name not in aggregate or name in GUARANTEES:
             continue
-        numbers, bound = aggregate[name], aggregate.get(BOUNDS.get(name))
+        numbers, bound = aggregate[name], aggregate.get(BOUNDS.get(name, ""))
         rows.append(
             {
                 "name": name,
@@ -246,7 +246,7 @@ def _states(run: Finished) -> dict[str, Any]:
     mdp, m, values = run.mdp, run.shown["member"], run.values
     if "v" not in values:
         return {}
-    optimal = run.comparison["compared_with"].startswith("V*")
+    optimal = run.judged["compared_with"].startswith("V*")
     panels = learned_and_exact(
         values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
     )
@@ -280,7 +280,7 @@ def _worst(run: Finished) -> dict[str, Any]:
         [names[s], number(values["v"][m][s]), number(values["v_exact"][m][s]), number(error[s]), f"{visits[s]:,}"]
         for s in order
     ]
-    optimal = run.comparison["compared_with"].startswith("V*")
+    optimal = run.judged["compared_with"].startswith("V*")
     drawn = learned_and_exact(
         values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
     )

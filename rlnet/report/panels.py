@@ -83,10 +83,10 @@ def check_panels(mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
             )
 
 
-def grid_states(mdp: FiniteMDP) -> np.ndarray | None:
-    """int [rows, cols]: the state of each cell, −1 for a wall; row 0 is the top. None for a model without a shape."""
+def grid_states(mdp: FiniteMDP) -> np.ndarray:
+    """int [rows, cols]: the state of each cell, −1 for a wall; row 0 is the top. ValueError without a shape."""
     if mdp.shape is None:
-        return None
+        raise ValueError("the model has no shape, so its states lie on no grid")
     grid = np.full(mdp.shape[0] * mdp.shape[1], -1)
     grid[np.arange(mdp.n_states) if mdp.cell is None else mdp.cell] = np.arange(mdp.n_states)
     return grid.reshape(mdp.shape)

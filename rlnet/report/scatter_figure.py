@@ -68,7 +68,9 @@ def _pairs(mdp: FiniteMDP, states: np.ndarray) -> np.ndarray:
     return (states & ~mdp.terminal)[:, None] & mdp.available
 
 
-def _against_exact(axes: Axes, learned, exact, chosen, names: list[str], kind: str) -> None:
+def _against_exact(
+    axes: Axes, learned: np.ndarray, exact: np.ndarray, chosen: np.ndarray, names: list[str], kind: str
+) -> None:
     """[S, K] values of K names."""
     every = max(1, int(chosen.sum()) // MOST_POINTS)
     for action, name in enumerate(names):

@@ -47,10 +47,10 @@ def describe(mdp: FiniteMDP, values: dict[str, np.ndarray], member: int, exact: 
 
 def _names(mdp: FiniteMDP) -> list[str]:
     """The label or number of each state, and where it lies on the grid."""
-    grid, names = grid_states(mdp), state_names(mdp)
-    if grid is None:
+    names = state_names(mdp)
+    if mdp.shape is None:
         return [f"state {name}" for name in names]
-    named = list(names)
+    grid, named = grid_states(mdp), list(names)
     for (row, col), state in np.ndenumerate(grid):
         if state >= 0:
             named[state] = f"state {state}: row {row}, column {col}"
@@ -59,10 +59,10 @@ def _names(mdp: FiniteMDP) -> list[str]:
 
 def _marks(mdp: FiniteMDP) -> list[str]:
     """What is special about the cell of each state: "end that pays (+1)", or ""."""
-    grid, marks = grid_states(mdp), [""] * mdp.n_states
-    if grid is None:
+    marks = [""] * mdp.n_states
+    if mdp.shape is None:
         return marks
-    cells = cells_of(mdp)
+    grid, cells = grid_states(mdp), cells_of(mdp)
     for row, col in np.argwhere(cells.marked & (grid >= 0)):
         mark, reward = MARKS[Kind(cells.kind[row, col])], signed(cells.reward[row, col])
         marks[grid[row, col]] = f"{mark.name} ({reward})" if reward else mark.name

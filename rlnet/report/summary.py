@@ -88,13 +88,13 @@ def _show_exact(console: Console, result: Rescored) -> None:
     config, problem, values = result.config, result.problem, result.values
     grid = settings(config)
     note = f", {result.drawn['name']}" if result.drawn["name"] else ""
-    own = (values[name][result.drawn["member"]] for name in ("v", "v_exact", "pi", "pi_exact"))
-    show_values(console, problem.environment.mdp, learned_and_exact(*own, problem.against, note))
+    v, v_exact, pi, pi_exact = (values[name][result.drawn["member"]] for name in ("v", "v_exact", "pi", "pi_exact"))
+    show_values(console, problem.mdp, learned_and_exact(v, v_exact, pi, pi_exact, problem.against, note))
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
-    gammas = ", ".join(f"{gamma:g}" for gamma in dict.fromkeys(solution.gamma for solution in problem.solutions))
+    gammas = ", ".join(f"{gamma:g}" for gamma in dict.fromkeys(solution.gamma for solution in problem.exact))
     title = f"{config.algo.name} on {config.env.label}, γ = {gammas}, against the exact {reference}"
     notes = {"π": JUDGED[problem.algorithm.judged]}
-    if problem.solutions[0].temperature > 0:
+    if problem.exact[0].temperature > 0:
         notes["values of"] = objective(problem)
     scores = {name: result.scalars[name] for name in MAIN_SCORES if name in result.scalars}
     show_scores(console, title, scores, notes)
@@ -133,5 +133,5 @@ def _show_last_row(console: Console, folder: Path, trust: bool) -> None:
         console, f"after {last[0]['step']} steps", scores, {"no finite model": "there is nothing exact to compare with"}
     )
     if len(grid) > 1:
-        brief = {name: scores[name] for name in ("return/mean", "episode/length") if name in scores}
+        brief: dict[str, np.ndarray] = {n: scores[n] for n in ("return/mean", "episode/length") if n in scores}
         _show_settings(console, grid, brief, config.seeds)

@@ -65,7 +65,7 @@ def _grid(mdp: FiniteMDP, cells: Cells, fill: Sequence[str], texts: Sequence[str
     rows, cols = grid.shape
     numbers = grid.size <= MAX_NUMBERED
     chosen = chosen_actions(mdp, panel.policy) if panel.policy is not None and has_arrows(mdp) else None
-    starts = set(few_starts(mdp).tolist())
+    starts, names = set(few_starts(mdp).tolist()), mdp.action_labels or ()
     parts = [f'<rect width="{cols * CELL}" height="{rows * CELL}" fill="{WALL}"/>']
     for at, state in np.ndenumerate(grid):
         if cells.kind[at] == Kind.WALL:
@@ -73,10 +73,11 @@ def _grid(mdp: FiniteMDP, cells: Cells, fill: Sequence[str], texts: Sequence[str
         inner = []
         if cells.acts[at]:
             colour = fill[state]
-            ink = text_on(tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+            red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+            ink = text_on((red, green, blue))
             inner.append(_square(colour))
             if chosen is not None:
-                inner += [_arrow(DIRECTIONS[mdp.action_labels[a]], ink, numbers) for a in np.flatnonzero(chosen[state])]
+                inner += [_arrow(DIRECTIONS[names[a]], ink, numbers) for a in np.flatnonzero(chosen[state])]
             if cells.marked[at]:
                 inner.append(_note(cells, at, numbers))
             if numbers:
@@ -151,22 +152,30 @@ def bars(mdp: FiniteMDP, panels: Sequence[Panel], visits: np.ndarray) -> list[di
     drawings = [
         {
             "title": f"{values[0].title} (dots) and {values[-1].title} (bars)",
-            "svg": _plot(mdp, states, low, high, exact, learned, "#9a9a9a", values[0].title),
+            "svg": _plot(states, low, high, exact, learned, "#9a9a9a", values[0].title),
             "scale": note,
         }
     ]
     for panel in errors:
         unit, scale = unit_of(mdp, panels, ERROR), scale_of(mdp, panels, ERROR)
-        svg = _plot(mdp, states, scale.low, scale.high, panel.v[states], None, OVER, panel.title)
+        svg = _plot(states, scale.low, scale.high, panel.v[states], None, OVER, panel.title)
         note = f"{unit.text(scale.low)} to {unit.text(scale.high)}{unit.suffix}"
         drawings.append({"title": panel.title, "svg": svg, "scale": note})
     many = np.log1p(visits[states])
-    svg = _plot(mdp, states, 0.0, float(many.max(initial=1e-9)), many, None, "#1d4e89", "visits")
+    svg = _plot(states, 0.0, float(many.max(initial=1e-9)), many, None, "#1d4e89", "visits")
     note = f"0 to {visits.max(initial=0):,}, logarithmic"
     return [*drawings, {"title": "visits in training", "svg": svg, "scale": note}]
 
 
-def _plot(mdp: FiniteMDP, states, low: float, high: float, heights, dots, colour: str, title: str) -> str:
+def _plot(
+    states: np.ndarray,
+    low: float,
+    high: float,
+    heights: np.ndarray,
+    dots: np.ndarray | None,
+    colour: str,
+    title: str,
+) -> str:
     """A bar per state from 0 to its height, a dot at another number, and a full-height target for the pointer."""
     width = max(LEAST_BAR, PLOT_WIDTH / max(len(states), 1))
     span = max(high - low, 1e-300)

@@ -59,7 +59,7 @@ FILES = {
 def show_scores(
     console: Console,
     title: str,
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Sequence[float] | np.ndarray],
     notes: Mapping[str, str] | None = None,
 ) -> None:
     """Print a table of scores with their meaning.
@@ -89,8 +89,8 @@ def show_scores(
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("meaning")
     strange = []
-    for name, values in scores.items():
-        values = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    for name, given in scores.items():
+        values = np.atleast_1d(np.asarray(given, dtype=np.float64))
         meaning = "; ".join(filter(None, (MEANINGS.get(name, ""), notes.get(name, ""))))
         cells = [_score(name, x) for x in (_spread(values) if many else values)]
         style = None if np.isfinite(values).all() else "bold red"
@@ -187,12 +187,12 @@ def show_files(console: Console, paths: Iterable[Path | str]) -> None:
     """Print the files that were written and what each is; a missing one is said to be missing."""
     from rich.text import Text
 
-    paths = [Path(path) for path in paths]
-    if not paths:
+    files = [Path(path) for path in paths]
+    if not files:
         return
-    width = max(len(str(path)) for path in paths)
+    width = max(len(str(path)) for path in files)
     print_text(console, Text("Written:", style="bold"))
-    for path in paths:
+    for path in files:
         line = Text(f"  {str(path).ljust(width)}  ")
         line.append(_describe(path) if path.exists() else "missing", style="dim")
         console.print(line, soft_wrap=True)  # a path that a terminal broke in two cannot be copied

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -103,7 +103,8 @@ def _units_and_widths(
     options = [units, units | {ERROR: shorter[ERROR]}, shorter]
     measured = [(option, _widths(mdp, panels, option, cells)) for option in options]
     for option, widths in measured:
-        line = sum(mdp.shape[1] * widths[panel.kind] for panel in panels) + GAP * (len(panels) - 1)
+        columns = cells.kind.shape[1]
+        line = sum(columns * widths[panel.kind] for panel in panels) + GAP * (len(panels) - 1)
         if line <= console.width:
             return option, widths
     return measured[0]
@@ -196,7 +197,8 @@ def _body(sheet: Sheet, panel: Panel, block: slice, height: int) -> list[Text]:
     """The lines of one panel's cells over some columns, `height` per row of cells."""
     from rich.text import Text
 
-    chosen = chosen_actions(sheet.mdp, panel.policy) if shows_policy(sheet.mdp, panel) else None
+    shown = panel.policy is not None and has_arrows(sheet.mdp)
+    chosen = chosen_actions(sheet.mdp, cast(np.ndarray, panel.policy)) if shown else None
     lines = []
     for row in range(*sheet.plan.rows.indices(sheet.grid.shape[0])):
         cells = [_cell(sheet, panel, (row, col), chosen) for col in range(block.start, block.stop)]
@@ -277,7 +279,8 @@ def _crowded(sheet: Sheet, panels: Sequence[Panel], states: np.ndarray) -> bool:
     """Whether some cell of the states int [n] has more arrows than it can hold."""
     marked = np.isin(states, sheet.grid[sheet.cells.marked])
     marks = (np.isin(states, list(sheet.starts)).astype(int) + marked) * sheet.plan.numbers
-    counts = [(chosen_actions(sheet.mdp, panel.policy)[states].sum(axis=1), panel.kind) for panel in panels]
+    policies = [(cast(np.ndarray, panel.policy), panel.kind) for panel in panels]
+    counts = [(chosen_actions(sheet.mdp, policy)[states].sum(axis=1), kind) for policy, kind in policies]
     return any(bool((count + marks > sheet.room(kind)).any()) for count, kind in counts)
 
 
