@@ -1,9 +1,10 @@
 """Runs that are killed at random moments and gone on with: do they end as they would have ended?
 
 Every kind of data and of state has a run here. Each is run once to its end, and then again and again: killed by SIGKILL
-after a random time, sometimes once more while it goes on, and gone on with until it ends. Then metrics.csv without
-`time/*`, comparison.json without the seconds of the exact solution, values.npz and the last checkpoint must be equal,
-bit for bit. The runs compare at their cadence (`compare_share=1`): what a cap leaves out goes by the clock.
+while it lives, after a random part of its rows, sometimes once more while it goes on, and gone on with until it ends.
+Then metrics.csv without `time/*`, comparison.json without the seconds of the exact solution, values.npz and the last
+checkpoint must be equal, bit for bit. The runs compare at their cadence (`compare_share=1`): what a cap leaves out goes
+by the clock.
 """
 
 import csv
@@ -11,10 +12,12 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from hydra import compose, initialize_config_dir
 from rlnet.commands.command_line import opened
 from rlnet.config import register
 from rlnet.config.validation import from_hydra
-from rlnet.experiment.checkpoints import NEWEST, checkpoints, read_checkpoint
+from rlnet.experiment.checkpoints import NEWEST, read_checkpoint
 from rlnet.learning.training_loop import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -45,7 +48,18 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
     "sac": ("env=pendulum", "algo=sac", *REPLAY, "steps=400"),
     "module network": (*WALK, "algo=q_learning", "network=module", "network.target=torch.nn.Tanh", "steps=1600"),
     "processes": (*WALK, "algo=q_learning", "seeds=3", "processes=2", "steps=1600"),
+    "a module network in processes": (
+        *(*WALK, "algo=dqn", "algo.updates=2", *REPLAY, "network=module", "network.target=torch.nn.Tanh"),
+        *("seeds=2", "processes=2", "steps=800"),
+    ),
+    "whole episodes in processes": (
+        *(*WALK, "algo=mc_control", "algo.rollout=40", "vary.gamma=[0.8,0.9]", "seeds=2", "processes=2", "steps=1200"),
+    ),
     "an environment by its own code": ("env=cartpole", "env.id=Acrobot-v1", "algo=a2c", "steps=600"),
+    "replay of an environment by its own code": (
+        *("env=cartpole", "env.id=MountainCar-v0", "env.max_episode_steps=60", "algo=dqn", "algo.envs=2", *REPLAY),
+        *("vary.learning_rate=[1e-3,1e-2]", "steps=600"),
+    ),
     "vary": (*WALK, "algo=sarsa", "vary.learning_rate=[1e-3,1e-2]", "seeds=2", "steps=1600"),
 }
 
@@ -63,36 +77,84 @@ def attack(kills: int, seed: int, only: str = "", show: Callable[[str], None] = 
     moments, failed = random.Random(seed), 0
     chosen = {name: options for name, options in SCENARIOS.items() if only in name}
     with tempfile.TemporaryDirectory() as place:
-        whole: dict[str, float] = {}
         for k in range(kills):
             name = list(chosen)[k % len(chosen)]
             reference, folder = Path(place, name), Path(place, f"{name} {k}")
-            if name not in whole:
-                began = time.perf_counter()
+            if not reference.exists():
                 _finish(chosen[name], reference)
-                whole[name] = time.perf_counter() - began
-            killed = _kill_and_finish(chosen[name], folder, whole[name], moments)
+            killed = _kill_and_finish(chosen[name], folder, len(_rows(reference)), moments)
             wrong = differences(reference, folder)
             failed += bool(wrong)
             show(f"{k + 1}/{kills} {name}, killed {', '.join(killed)}: {'; '.join(wrong) or 'equal'}")
     return failed
 
 
-def _kill_and_finish(options: tuple[str, ...], folder: Path, seconds: float, moments: random.Random) -> list[str]:
-    """Kill a run, perhaps twice, and go on with it to its end; at which moments it was killed."""
-    said = []
-    for _ in range(moments.choice((1, 1, 2))):
-        process = _start(options, folder)
-        process.join(moments.uniform(0, 1.05 * seconds))
-        alive = process.is_alive()
-        if alive:
-            os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        found = checkpoints(folder)
-        step = int(read_checkpoint(found[0])["steps"].max()) if found else "the start"
-        said.append(f"after {step}" if alive else "too late")
+def _kill_and_finish(options: tuple[str, ...], folder: Path, rows: int, moments: random.Random) -> list[str]:
+    """Kill a run, perhaps twice, and go on with it to its end; at which moments it was killed.
+
+    A kill that comes too late does not count: all begins again, with an earlier one.
+
+    Args:
+        options: of the run.
+        folder: of the run.
+        rows: that its metrics.csv has at the end.
+        moments: what draws them.
+    """
+    times, latest, said = moments.choice((1, 1, 2)), rows, []
+    while len(said) < times:
+        moment = Moment(moments.randint(0, latest), moments.random(), moments.random() < 0.25)
+        if _kill(_start(options, folder), folder, moment):
+            said.append(f"after {_count_rows(folder)} of {rows} rows{', writing a checkpoint' * moment.writing}")
+        else:
+            shutil.rmtree(folder)
+            latest, said = max(moment.rows - 1, 0), []
     _finish(options, folder)
     return said
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a run is killed, by what is seen of it."""
+
+    rows: int  # of metrics.csv, that are there
+    late: float  # the part of the time between two rows that has passed since
+    writing: bool  # instead: when the next checkpoint is being written
+
+
+def _kill(process: multiprocessing.Process, folder: Path, moment: Moment) -> bool:
+    """Kill a run that has just been started; whether it was still running.
+
+    Raises:
+        RuntimeError: it ended by itself, with an error.
+    """
+    before, first, seen = _starts(folder), None, (0.0, -1)  # the first and the last (time, rows)
+    while process.is_alive():
+        rows = _count_rows(folder) if _starts(folder) > before else -1  # what goes on has cut its rows by then
+        if rows != seen[1]:
+            seen = time.perf_counter(), rows
+            first = first or seen
+        if rows >= moment.rows and (not moment.writing or (folder / f"{NEWEST}.part").exists()):
+            break
+        time.sleep(0.0005)
+    if not moment.writing and first is not None:
+        time.sleep(moment.late * (seen[0] - first[0]) / max(seen[1] - first[1], 1))
+    process.kill()
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"{folder.name}: ended with exit code {process.exitcode}")
+    return process.exitcode != 0
+
+
+def _starts(folder: Path) -> int:
+    """How often the run was started, and came to write its settings."""
+    path = folder / ".hydra" / "commands.yaml"
+    return path.read_text(encoding="utf-8").count("command: ") if path.exists() else 0
+
+
+def _count_rows(folder: Path) -> int:
+    """Whole lines of metrics.csv below its head."""
+    path = folder / "metrics.csv"
+    return max(path.read_bytes().count(b"\n") - 1, 0) if path.exists() else 0
 
 
 def _finish(options: tuple[str, ...], folder: Path) -> None:
@@ -132,8 +194,10 @@ def differences(one: Path, other: Path) -> list[str]:
         if _scores(one) != _scores(other):
             wrong.append("comparison.json differs")
     ours, theirs = (read_checkpoint(folder / NEWEST) for folder in (one, other))
-    parts = "learner", "steps", "visits"
-    return wrong + [f"{NEWEST}: {name} differs" for name in parts if not _same(ours[name], theirs[name])]
+    for state in (ours, theirs):  # equal environments may be pickled in different bytes: what they showed tells
+        state["collector"]["simulation"].pop("environments", None)
+    parts = ours.keys() - {"config", "record", "compare"}  # how it was started, and what goes by the clock
+    return wrong + [f"{NEWEST}: {name} differs" for name in sorted(parts) if not _same(ours[name], theirs.get(name))]
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

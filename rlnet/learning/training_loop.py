@@ -16,7 +16,15 @@ from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, RunFailed, require
 from rlnet.config.population import each_setting, member_settings
 from rlnet.config.validation import from_stored
-from rlnet.experiment.checkpoints import NEWEST, PREVIOUS, DamagedError, checkpoints, read_checkpoint, write_checkpoint
+from rlnet.experiment.checkpoints import (
+    NEWEST,
+    PREVIOUS,
+    DamagedError,
+    checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+    write_whole,
+)
 from rlnet.experiment.comparison_files import arrays, document
 from rlnet.experiment.problem import build
 from rlnet.experiment.run_files import Record, rows_until, write_arrays, write_json
@@ -301,7 +309,8 @@ def _finish(state: TrainingState, record: Record, scalars: dict[str, np.ndarray]
         write_json(folder / "comparison.json", content)
         if not (folder / "values.png").exists():  # of a run that goes on after its end it is there
             _picture(state, record, first, content["drawn"])
-        save_png(_picture(state, record, last, content["drawn"]), folder / "values.png")
+        figure = _picture(state, record, last, content["drawn"])
+        write_whole(folder / "values.png", lambda part: save_png(figure, part))
         files += [folder / name for name in ("values.npz", "comparison.json", "values.png")]
     record.hparams(scalars)
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])

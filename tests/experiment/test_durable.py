@@ -98,6 +98,66 @@ def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, time
     assert_equal_runs(tmp_path / "run", finished)
 
 
+RENAMED = {  # file → the time at which it does not get its name
+    "config.yaml": 1,  # nothing else is there yet
+    "checkpoint_previous.pt": 1,  # the second checkpoint is written, the first still has its name
+    "checkpoint.pt": 3,  # no file has the name of the newest
+    "comparison.json": 1,
+    "values.png": 1,
+}
+
+
+@pytest.mark.parametrize("file", quick(RENAMED, ["checkpoint_previous.pt"]))
+def test_a_run_that_is_killed_before_a_file_gets_its_name_goes_on(file, finished, tmp_path, monkeypatch):
+    was, seen = os.replace, []
+
+    def dies(source, target):
+        seen.append(1) if target.name == file else None
+        if len(seen) == RENAMED[file]:
+            raise Killed
+        was(source, target)
+
+    monkeypatch.setattr(os, "replace", dies)
+    with pytest.raises(Killed):
+        train(composed(*SMALL), tmp_path / "run")
+    monkeypatch.setattr(os, "replace", was)
+    assert [path.name for path in (tmp_path / "run").rglob("*.part")] != []
+    again = [f"resume={tmp_path / 'run'}"] if (tmp_path / "run" / ".hydra" / "config.yaml").exists() else []
+    train(composed(*SMALL, *again), tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", finished)
+    assert list((tmp_path / "run").rglob("*.part")) == []
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from support import composed
+from rlnet.learning.training_loop import train
+
+folder, seen, was = Path(sys.argv[1]), [], os.replace
+
+def dies(source, target):
+    seen.append(1) if target.name == "checkpoint.pt" else None
+    if len(seen) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    was(source, target)
+
+os.replace = dies
+train(composed(*sys.argv[2:]), folder)
+"""
+
+
+def test_a_process_that_is_killed_before_the_newest_checkpoint_has_its_name_leaves_the_one_before(finished, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    command = [sys.executable, "-c", DIES, str(tmp_path / "run"), *SMALL]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = sorted(path.name for path in (tmp_path / "run").glob("checkpoint*"))
+    assert left == ["checkpoint.pt.part", "checkpoint_previous.pt"]
+    resumed(tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", finished)
+
+
 def test_rows_of_members_with_different_numbers_of_steps_stay_with_them(tmp_path, monkeypatch):
     options = ("env=random_walk", "algo=mc_control", "algo.rollout=30", "vary.gamma=[0.8,0.9]", "seeds=2", "steps=600")
     options += ("algo.envs=2", "log_every=60", "compare_every=120", "checkpoint_every=200")
