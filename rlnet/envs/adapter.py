@@ -10,43 +10,19 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from rlnet.config import RunFailed
-from rlnet.envs.checks import Bounds, EnvironmentFault, fault_in, fault_of, reward_fault
+from rlnet.envs.checks import Bounds, fault_in, reward_fault
+from rlnet.envs.faults import EnvironmentFault, fault_of
+from rlnet.envs.masks import checked_mask, split, usable
 from rlnet.envs.simulate import Step
+from rlnet.envs.spaces import MASK, action_bounds, check_mask_space, observation_shape, observed
 from rlnet.numerics.random_streams import derive_seed
 
 _log = logging.getLogger(__name__)
 EXACT = 2**24  # the whole numbers up to here are exact in float32, in which networks compute
-
-
-def observation_shape(space: spaces.Space) -> tuple[int, ...]:
-    """The shape of one observation as a tensor: () for an index, (F,) for numbers.
-
-    Raises:
-        ValueError: the space is neither Discrete nor Box.
-    """
-    if isinstance(space, spaces.Discrete):
-        return ()
-    if isinstance(space, spaces.Box):
-        return (max(1, int(np.prod(space.shape))),)
-    raise ValueError(f"observations of {space} are not supported, only Discrete and Box")
-
-
-def action_bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray] | None:
-    """The lowest and the highest action of a Box, [D] float32 each, flattened; None for Discrete actions.
-
-    Raises:
-        ValueError: the space is neither Discrete nor a Box of real numbers.
-    """
-    if isinstance(space, spaces.Discrete):
-        return None
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return space.low.astype(np.float32).reshape(-1), space.high.astype(np.float32).reshape(-1)
-    raise ValueError(f"actions of {space} are not supported, only Discrete and Box of real numbers")
 
 
 class GymnasiumSimulation:
@@ -60,18 +36,20 @@ class GymnasiumSimulation:
     - DISABLED: ended sub-environments are reset at once, by `reset_mask`.
 
     Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened. The same
-    holds for actions; those of a Box are clipped to its bounds.
+    holds for actions; those of a Box are clipped to its bounds. Of a Dict of an observation and an `action_mask` the
+    observation is what is seen, and the mask tells which actions are available.
 
     What an environment raises, and numbers that nobody can learn from (a reward or observation that is not finite or
-    has the wrong form, an index outside of its space), end the run: `RunFailed`, naming what, which seed and which
-    step. Of an observation outside of finite bounds a warning says so, once.
+    has the wrong form, an index outside of its space, a mask of a wrong form or one that allows no action where the
+    episode goes on), end the run: `RunFailed`, naming what, which seed and which step. Of an observation outside of
+    finite bounds a warning says so, once.
 
     Args:
         vectors: M vector environments.
         seeds: the M member seeds.
         name: the id, for messages.
-        masks: whether `infos["action_mask"]` says which actions are available.
-        available: bool [S, A], of a model that says so; then `infos` are not asked.
+        masks: whether `infos["action_mask"]` says which actions are available; where it says nothing, all are.
+        available: bool [S, A], of a model that says so; then `infos` and observations are not asked.
         name: what messages call the environment; None: its id.
 
     Raises:
@@ -97,7 +75,9 @@ class GymnasiumSimulation:
             raise ValueError(f"{first}: metadata['autoreset_mode']={self._mode!r} is no gymnasium.vector.AutoresetMode")
         self.members, self.envs = len(seeds), first.num_envs
         self.observation_shape = observation_shape(first.single_observation_space)
-        self._space, self._action_space = first.single_observation_space, first.single_action_space
+        check_mask_space(first.single_observation_space, first.single_action_space)
+        self._space, self._part = observed(first.single_observation_space)
+        self._action_space = first.single_action_space
         self._vectors, self._seeds = list(vectors), list(seeds)
         self._name = name or (type(first).__name__ if first.spec is None else first.spec.id)
         self._bounds: Bounds | None = Bounds(self._space)  # None once a warning has been given
@@ -105,7 +85,7 @@ class GymnasiumSimulation:
         self._started = False
         self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
         self._available = available
-        self._masked = masks or available is not None
+        self._masked = masks or available is not None or self._part is not None
         self.mask: np.ndarray | None = None  # bool [M, N, A], of the observations to act on; None: all actions, always
         self._errors = np.geterr()  # of which numpy warns in what others wrote, whoever steps it
 
@@ -122,9 +102,9 @@ class GymnasiumSimulation:
         self._pending[:] = False
         with np.errstate(**self._errors):
             parts = [self._asked(m, "reset", self._first, m, number) for m, number in enumerate(numbers)]
-        fresh, infos = zip(*parts, strict=True)
+        fresh, told = zip(*parts, strict=True)
         obs = self._observation(fresh)
-        self.mask = self._masks(obs, [self._told(info) for info in infos])
+        self.mask = self._masks(obs, told)
         return obs
 
     def step(self, action: np.ndarray) -> Step:
@@ -152,18 +132,17 @@ class GymnasiumSimulation:
             return None
         return np.stack(told) if self._available is None else self._available[obs]
 
-    def _told(self, infos: dict[str, Any], key: str = "action_mask") -> np.ndarray | None:
-        """`infos["action_mask"]` of a member as bool [N, A]; all actions where an environment says nothing or none."""
+    def _told(self, mask: Any, infos: dict[str, Any]) -> np.ndarray | None:
+        """The mask of a member's observations, or that in their `infos`, as bool [N, A]; None where nobody asks."""
         if not self._masked or self._available is not None:
             return None
-        mask = np.ones((self.envs, int(self._action_space.n)), dtype=bool)
-        given, present = infos.get(key), infos.get(f"_{key}", np.ones(self.envs, bool))
-        for n in np.flatnonzero(present) if given is not None else ():
-            row = np.asarray(given[n])
-            if row.shape != mask[n].shape:
-                raise EnvironmentFault(f"info['{key}'] has shape {row.shape}, there are {mask.shape[1]} actions")
-            mask[n] = row.astype(bool) if row.any() else True
-        return mask
+        shape = self.envs, int(self._action_space.n)
+        if self._part is not None:
+            return checked_mask(mask, shape)
+        given, told = infos.get(MASK), np.ones(shape, dtype=bool)
+        for n in np.flatnonzero(infos.get(f"_{MASK}", told[:, 0])) if given is not None else ():
+            told[n] = checked_mask(given[n], shape[1:])
+        return told
 
     def _asked(self, m: int, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
         """What a call into environments gives, or `RunFailed` with what they raised."""
@@ -184,10 +163,15 @@ class GymnasiumSimulation:
         if fault is not None:
             raise self._failure(fault[0], fault[2])
 
-    def _first(self, m: int, seed: int | None) -> tuple[np.ndarray, dict[str, Any]]:
-        """The first observations of a member's environments, and what they say besides."""
-        obs, infos = self._vectors[m].reset(seed=seed)
-        return self._shaped(obs, "reset"), infos
+    def _first(self, m: int, seed: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The first observations of a member's environments, and their masks."""
+        obs, mask = self._seen(*self._vectors[m].reset(seed=seed), "reset")
+        return obs, usable(mask, False)
+
+    def _seen(self, obs: Any, infos: dict[str, Any], what: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """What a step or reset of a vector environment gave, as observations [N, ...] and masks [N, A]."""
+        obs, mask = (obs, None) if self._part is None else split(obs, self._part, what)
+        return self._shaped(obs, what), self._told(mask, infos)
 
     def _shaped(self, obs: Any, what: str) -> np.ndarray:
         obs, shape = np.asarray(obs), (self.envs, *self._space.shape)
@@ -211,27 +195,38 @@ class GymnasiumSimulation:
             form = "(observations, rewards, terminations, truncations, infos)"
             raise EnvironmentFault(f"its step returned a tuple of {len(said)}, it must return {form}")
         obs, reward, terminated, truncated, infos = said
-        obs, reward = self._shaped(obs, "step"), np.asarray(reward, np.float64)
-        valid, mask = ~self._pending[m], self._told(infos)
+        obs, mask = self._seen(obs, infos, "step")
+        reward, ended = np.asarray(reward, np.float64), terminated | truncated
         if self._mode is AutoresetMode.NEXT_STEP:
+            valid, mask = ~self._pending[m], usable(mask, terminated)
             return obs, reward * valid, terminated & valid, truncated & valid, valid, obs, mask, mask
-        valid = np.ones_like(valid)
-        ended = terminated | truncated
+        valid = np.ones_like(ended)
         if not ended.any():
+            mask = usable(mask, terminated)
             return obs, reward, terminated, truncated, valid, obs, mask, mask
         if self._mode is AutoresetMode.SAME_STEP:
-            final = np.array(obs)
-            for n in np.flatnonzero(ended):
-                final[n] = _final_observation(infos, n)
-            last = self._told(infos.get("final_info") or {})
-            last = None if mask is None else np.where(ended[:, None], last, mask)
-            return final, reward, terminated, truncated, valid, obs, last, mask
-        final = np.array(obs)  # a copy: the reset may write into the environment's own array
-        fresh, infos = vector.reset(options={"reset_mask": ended})
-        obs = np.array(final)
-        obs[ended] = np.asarray(fresh)[ended]
-        now = None if mask is None else np.where(ended[:, None], self._told(infos), mask)
-        return final, reward, terminated, truncated, valid, obs, mask, now
+            final, last = self._final(obs, mask, infos, np.flatnonzero(ended))
+        else:
+            final, last = np.array(obs), mask  # a copy: the reset may write into the environment's own array
+            fresh, now = self._seen(*vector.reset(options={"reset_mask": ended}), "reset")
+            obs = np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), fresh, final)
+            mask = None if mask is None else np.where(ended[:, None], now, mask)
+        return final, reward, terminated, truncated, valid, obs, usable(last, terminated), usable(mask, False)
+
+    def _final(
+        self, obs: np.ndarray, mask: np.ndarray | None, infos: dict[str, Any], ended: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The observations and masks with the final ones, from `infos`, of environments `ended` under SAME_STEP."""
+        final, last = np.array(obs), self._told(mask, infos.get("final_info") or {})
+        for n in ended:
+            seen = _final_observation(infos, n)
+            if self._part is not None:
+                seen, own = split(seen, self._part, "step")
+                last[n] = checked_mask(own, last[n].shape)
+            final[n] = seen
+        kept = np.ones(self.envs, bool)
+        kept[ended] = False
+        return final, None if mask is None else np.where(kept[:, None], mask, last)
 
     def _observation(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         obs = np.stack(parts)

@@ -10,13 +10,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from rlnet.envs.faults import EnvironmentFault, fault_of, shown
+from rlnet.envs.masks import checked_mask, split
+from rlnet.envs.spaces import MASK, observed
 from rlnet.numerics.random_streams import Array
 
 SLACK = 1e-5  # relative: by so much may an observation miss the bounds of its space, as rounding does
-
-
-class EnvironmentFault(Exception):
-    """What an environment did that it may not do. The message is half a sentence that begins with "its"."""
 
 
 class Five(gymnasium.Wrapper):
@@ -42,7 +41,8 @@ class Checked(gymnasium.Wrapper):
         else:
             env = Five(env)
         super().__init__(env)
-        space = env.observation_space
+        space, self._part = observed(env.observation_space)
+        self._actions = int(env.action_space.n) if isinstance(env.action_space, spaces.Discrete) else None
         self._shape = space.shape if isinstance(space, spaces.Box) else None
         self._dtype, self._space = space.dtype, space
 
@@ -51,7 +51,7 @@ class Checked(gymnasium.Wrapper):
             obs, info = self.env.reset(seed=seed, options=options)
         except Exception as error:
             raise fault_of("reset", error) from error
-        self._look("reset", obs)
+        self._look("reset", obs, info)
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -59,45 +59,42 @@ class Checked(gymnasium.Wrapper):
             obs, reward, terminated, truncated, info = self.env.step(action)
         except Exception as error:
             raise fault_of("step", error) from error
-        self._look("step", obs)
+        self._look("step", obs, info)
         if not _is_finite(reward):
-            raise EnvironmentFault(f"its step gave the reward {_shown(reward)}, which must be a finite number")
+            raise EnvironmentFault(f"its step gave the reward {shown(reward)}, which must be a finite number")
         if type(terminated) is not bool or type(truncated) is not bool:
             for name, flag in (("terminated", terminated), ("truncated", truncated)):
                 if np.asarray(flag).dtype != np.bool_ or np.size(flag) != 1:
-                    raise EnvironmentFault(f"its step gave {name}={_shown(flag)}, which must be True or False")
+                    raise EnvironmentFault(f"its step gave {name}={shown(flag)}, which must be True or False")
         return obs, reward, terminated, truncated, info
 
-    def _look(self, what: str, obs: Any) -> None:
-        """The form of an observation; what numbers it holds is left to `fault_in`."""
+    def _look(self, what: str, obs: Any, info: dict[str, Any]) -> None:
+        """The form of an observation and a mask; what numbers an observation holds is left to `fault_in`."""
+        mask = info.get(MASK) if isinstance(info, dict) else None
+        if self._part is not None:
+            obs, mask = split(obs, self._part, what)
+        if mask is not None and self._actions is not None:
+            checked_mask(mask, (self._actions,))
         if self._shape is None:
             if type(obs) is not int and not (isinstance(obs, np.integer | np.ndarray) and _whole(obs)):
-                raise EnvironmentFault(f"its {what} gave the observation {_shown(obs)}, no integer of {self._space}")
+                raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, no integer of {self._space}")
             if not self._space.start <= int(obs) < self._space.start + self._space.n:
-                raise EnvironmentFault(f"its {what} gave the observation {_shown(obs)}, which is not in {self._space}")
+                raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, which is not in {self._space}")
         elif type(obs) is not np.ndarray or obs.shape != self._shape or obs.dtype is not self._dtype:
             try:
                 array = np.asarray(obs)
             except ValueError:  # rows of different lengths
                 array = np.asarray(None)
             if array.dtype.kind not in "biuf":
-                raise EnvironmentFault(f"its {what} gave the observation {_shown(obs)}, which are no numbers")
+                raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, which are no numbers")
             if array.shape != self._shape:
                 raise EnvironmentFault(
                     f"its {what} gave an observation of shape {array.shape}, its space says {self._shape}"
                 )
             if self._dtype.kind in "iu" and not (array.astype(self._dtype) == array).all():
                 raise EnvironmentFault(
-                    f"its {what} gave the {array.dtype} observation {_shown(obs)}, its space says {self._dtype}"
+                    f"its {what} gave the {array.dtype} observation {shown(obs)}, its space says {self._dtype}"
                 )
-
-
-def fault_of(what: str, error: Exception) -> EnvironmentFault:
-    """An exception of a step or reset as a fault; faults stay what they are."""
-    if isinstance(error, EnvironmentFault):
-        return error
-    said = " ".join(str(error).split())
-    return EnvironmentFault(f"its {what} raised {type(error).__name__}" + (f": {said}" if said else ""))
 
 
 def fault_in(space: spaces.Space, obs: Array) -> tuple[int, int, str] | None:
@@ -117,7 +114,7 @@ def fault_in(space: spaces.Space, obs: Array) -> tuple[int, int, str] | None:
     if not wrong.any():
         return None
     m, n = (int(k[0]) for k in np.nonzero(wrong))
-    return m, n, f"its observation is {_shown(obs[m, n])}, {said}"
+    return m, n, f"its observation is {shown(obs[m, n])}, {said}"
 
 
 class Bounds:
@@ -138,7 +135,7 @@ class Bounds:
         if not wrong.any():
             return None
         m, n = (int(k[0]) for k in np.nonzero(wrong.reshape(*obs.shape[:2], -1).any(-1)))
-        return m, n, f"its observation is {_shown(obs[m, n])}, outside of {self.space}"
+        return m, n, f"its observation is {shown(obs[m, n])}, outside of {self.space}"
 
 
 def reward_fault(reward: Array) -> tuple[int, int, str] | None:
@@ -151,7 +148,7 @@ def reward_fault(reward: Array) -> tuple[int, int, str] | None:
 
 def _tuple(what: str, said: Any, length: int, of: str) -> Any:
     if type(said) is not tuple or len(said) != length:
-        form = f"a tuple of {len(said)}" if isinstance(said, tuple) else f"{_shown(said)}, no tuple"
+        form = f"a tuple of {len(said)}" if isinstance(said, tuple) else f"{shown(said)}, no tuple"
         raise EnvironmentFault(f"its {what} returned {form}, it must return {of}")
     return said
 
@@ -165,8 +162,3 @@ def _is_finite(reward: Any) -> bool:
 
 def _whole(obs: Any) -> bool:
     return obs.ndim == 0 and obs.dtype.kind in "iu"
-
-
-def _shown(value: Any) -> str:
-    text = str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -13,12 +13,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from omegaconf import MISSING
 
 from rlnet.config import ConfigError, EnvConfig, check_env, register_environment, require
-from rlnet.envs.adapter import GymnasiumSimulation, action_bounds, observation_shape
+from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.checks import Checked
 from rlnet.envs.control.cartpole import IDS, CartPoleSimulation
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
+from rlnet.envs.spaces import MASK, action_bounds, check_mask_space, observation_shape, observed
 from rlnet.envs.tabular.gridworld import grid_features
 from rlnet.mdp import NoModelError
 
@@ -105,15 +106,19 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     env = _made(config)
     key = "env.id"
     try:
-        actions, observations = env.action_space, env.observation_space
+        actions, (observations, part) = env.action_space, observed(env.observation_space)
         try:
-            shape, bounds = observation_shape(observations), action_bounds(actions)
+            shape, bounds = observation_shape(env.observation_space), action_bounds(actions)
+            check_mask_space(env.observation_space, actions)
         except ValueError as error:
             raise ConfigError(f"{key}={config.id}: {error}") from error
         max_steps = step_limit(env)
         finite = bounds is None and isinstance(observations, spaces.Discrete)
-        model, why = _model(env, config) if finite else (None, "")
-        masks = bounds is None and model is None and _gives_masks(env)
+        if finite and part is not None:
+            model, why = None, f"its observations come with an {MASK}, which no model of others tells"
+        else:
+            model, why = _model(env, config) if finite else (None, "")
+        masks = part is not None or (bounds is None and model is None and _gives_masks(env))
     finally:
         env.close()
     mdp = None if model is None else model.mdp
@@ -139,9 +144,9 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
 
 
 def _gives_masks(env: gymnasium.Env) -> bool:
-    """Whether an environment says in `info["action_mask"]` which actions are available."""
+    """Whether the first `info["action_mask"]` of an environment says which actions are available."""
     try:
-        return "action_mask" in env.reset(seed=0)[1]
+        return MASK in env.reset(seed=0)[1]
     except Exception:  # noqa: BLE001 (what fails here fails again, and is told, when a run resets it)
         return False
 

@@ -1,20 +1,27 @@
 """A trained policy for users: observations in, actions and values out."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.algos.algorithm import Q, V, by_given, by_policy
 from rlnet.data.rollout import Observation
+from rlnet.envs.spaces import MASK
 from rlnet.learning.training_state import TrainingState
 from rlnet.policies.distributions import Categorical
+
+Seen = np.ndarray | int | Mapping[str, Any]
 
 
 class Policy:
     """What one member of a run has learned.
 
     Observations are what the environment gives: a state index, or numbers of any shape that are flattened; one of them
-    or a batch with an axis in front. `mask` says which discrete actions are available; a finite model knows it itself.
+    or a batch with an axis in front. `mask` says which discrete actions are available; a finite model knows it itself,
+    and a Dict of an observation and an `action_mask` holds it.
 
     Args:
         state: of the run.
@@ -31,7 +38,7 @@ class Policy:
         self._state, self._member, self._members = state, member, members
         self._sample = torch.Generator().manual_seed(state.config.member_seeds[member])
 
-    def __call__(self, obs: np.ndarray | int, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
+    def __call__(self, obs: Seen, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
         """The action for one observation, or one for each of a batch: int64 [...] or float32 [..., D].
 
         Args:
@@ -65,7 +72,7 @@ class Policy:
         bounds = problem.environment.action_bounds
         return chosen if bounds is None else chosen.clip(*bounds)
 
-    def value(self, obs: np.ndarray | int) -> np.ndarray:
+    def value(self, obs: Seen) -> np.ndarray:
         """V(s): float32 [...]. ValueError where the algorithm has no V."""
         if V not in self._state.problem.algorithm.roles:
             raise ValueError(f"algo={self._state.config.algo.name} learns no V; ask q")
@@ -73,7 +80,7 @@ class Policy:
         with torch.no_grad():
             return self._own(self._state.problem.context.v(self._state.learner.params, seen), single)
 
-    def q(self, obs: np.ndarray | int, mask: np.ndarray | None = None) -> np.ndarray:
+    def q(self, obs: Seen, mask: np.ndarray | None = None) -> np.ndarray:
         """Q(s, ·): float32 [..., A], −inf where unavailable. ValueError where no such values are learned."""
         problem = self._state.problem
         if Q not in problem.algorithm.roles or problem.environment.n_actions is None:
@@ -85,9 +92,14 @@ class Policy:
             )
         return self._own(values, single)
 
-    def _seen(self, obs: np.ndarray | int, mask: np.ndarray | None) -> tuple[Observation, bool]:
+    def _seen(self, obs: Seen, mask: np.ndarray | None) -> tuple[Observation, bool]:
         """The observation as all members see it, [M, B, ...], and whether it is a single one."""
         problem, device = self._state.problem, self._state.gamma.device
+        if isinstance(obs, Mapping):
+            parts = set(obs) - {MASK}
+            if len(parts) != 1 or MASK not in obs:
+                raise ValueError(f"obs with the keys {', '.join(map(str, obs))}: must be an observation and {MASK}")
+            obs, mask = obs[parts.pop()], obs[MASK] if mask is None else mask
         shape, array = problem.environment.observation_shape, np.asarray(obs)
         if shape == ():
             states = problem.environment.n_states

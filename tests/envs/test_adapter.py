@@ -11,11 +11,9 @@ from envs_chi_square import assert_samples, assert_starts
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
-from support import composed
 
 from rlnet.config import RunFailed
 from rlnet.envs import (
-    Environment,
     GridworldConfig,
     OnDevice,
     TabularEnv,
@@ -25,9 +23,6 @@ from rlnet.envs import (
     preset,
 )
 from rlnet.envs import GymnasiumSimulation as Simulation
-from rlnet.experiment.problem import assemble
-from rlnet.learning.training_state import TrainingState
-from rlnet.learning.updates import learn
 
 MODES = list(AutoresetMode)
 LEFT, RIGHT = 0, 1
@@ -320,54 +315,3 @@ def test_what_a_simulation_refuses():
         GymnasiumSimulation([Recording(spaces.Box(0, 3, (2,), np.int8)).vector()], [0])
     with pytest.raises(ValueError, match="observations of Tuple"):
         GymnasiumSimulation([gymnasium.make_vec("Blackjack-v1", 1)], [0])
-
-
-class Gates(gymnasium.Env):
-    """Three actions, of which a drawn set is open, the first of them always the right one; ends after five steps."""
-
-    observation_space, action_space = spaces.Box(0, 5, (1,), np.float32), spaces.Discrete(3)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.t = 0
-        return self._seen()
-
-    def _seen(self):
-        self.open = self.np_random.random(3) < 0.5
-        return np.array([self.t], np.float32), {"action_mask": self.open.astype(np.int8)} if self.open.any() else {}
-
-    def step(self, action):
-        assert self.open[action] or not self.open.any(), "a closed gate"
-        self.t += 1
-        obs, info = self._seen()
-        return obs, 1.0, False, self.t == 5, info
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("options", [("algo=dqn", "algo.n_step=2"), ("algo=ppo",), ("algo=sarsa",)], ids=lambda o: o[0])
-def test_masks_of_actions_are_kept_in_acting_and_in_learning(mode, options):
-    """Whoever tries a closed gate fails; the masks of a rollout are those of its observations and successors."""
-    simulation = Simulation([SyncVectorEnv([Gates] * 4, autoreset_mode=mode) for _ in (0, 1)], [3, 8], masks=True)
-    config = composed(
-        "env=cartpole",
-        "seeds=2",
-        "algo.envs=4",
-        *options,
-        "exploration=none" if "ppo" in options[0] else "schedule.start=1",
-    )
-    environment = Environment(
-        "gates", None, 3, None, None, (1,), None, 5, lambda seeds, envs, device: simulation, masks=True
-    )
-    run = TrainingState(config, assemble(config, environment))
-    assert run.problem.context.masked
-    for _ in range(30):
-        rollout = run.collect()
-        goes_on = ~(rollout.terminated | rollout.truncated)[:-1] & rollout.valid[:-1] & rollout.valid[1:]
-        state, after = rollout.state, rollout.next_state
-        assert state.mask.any(-1).all()
-        assert state.mask.gather(-1, rollout.action.unsqueeze(-1))[rollout.valid].all()
-        assert torch.equal(after.mask[:-1][goes_on], state.mask[1:][goes_on])
-        q = run.problem.context.q(run.learner.params, state) if "q" in run.problem.algorithm.roles else None
-        assert q is None or torch.equal(q == -torch.inf, ~state.mask)
-        learn(run, rollout)
-    assert not state.mask.all()

@@ -1,0 +1,23 @@
+"""What an environment did that it may not do, in words."""
+
+from typing import Any
+
+import numpy as np
+
+
+class EnvironmentFault(Exception):
+    """What an environment did that it may not do. The message is half a sentence that begins with "its"."""
+
+
+def fault_of(what: str, error: Exception) -> EnvironmentFault:
+    """An exception of a step or reset as a fault; faults stay what they are."""
+    if isinstance(error, EnvironmentFault):
+        return error
+    said = " ".join(str(error).split())
+    return EnvironmentFault(f"its {what} raised {type(error).__name__}" + (f": {said}" if said else ""))
+
+
+def shown(value: Any) -> str:
+    """A value for a message, shortened."""
+    text = str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

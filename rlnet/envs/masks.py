@@ -1,0 +1,55 @@
+"""Masks of available actions as environments give them: of the right form, and none of them empty."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlnet.envs.faults import EnvironmentFault, shown
+from rlnet.envs.spaces import MASK
+
+
+def split(obs: Any, part: str, what: str) -> tuple[Any, Any]:
+    """The observation and the mask of a Dict observation.
+
+    Raises:
+        EnvironmentFault: it is no dict of these two.
+    """
+    if not isinstance(obs, Mapping) or set(obs) != {part, MASK}:
+        raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, no dict of {part} and {MASK}")
+    return obs[part], obs[MASK]
+
+
+def checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask as bool of this shape; `shape` is (A,) for one environment and (N, A) for many.
+
+    Raises:
+        EnvironmentFault: it has another shape, or is neither of bool nor of the integers 0 and 1.
+    """
+    try:
+        array = np.asarray(mask)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if array.shape != shape:
+        raise EnvironmentFault(
+            f"its {MASK} has the shape {array.shape[-1:] if array.ndim == len(shape) else array.shape}, "
+            f"there are {shape[-1]} actions"
+        )
+    if array.dtype.kind not in "biu":
+        raise EnvironmentFault(f"its {MASK} {shown(mask)} is {array.dtype}, it must be bool, or int8 of 0 and 1")
+    if ((array != 0) & (array != 1)).any():
+        raise EnvironmentFault(f"its {MASK} {shown(mask)} holds other numbers than 0 and 1")
+    return array.astype(bool)  # a copy: environments may write into their own arrays
+
+
+def usable(mask: np.ndarray | None, terminated: np.ndarray | bool) -> np.ndarray | None:
+    """Masks [N, A] of which none is empty: those of terminal observations, after which nobody acts, become all True.
+
+    Raises:
+        EnvironmentFault: a mask allows nothing in an observation that is acted on, or bootstrapped from.
+    """
+    if mask is None or (some := mask.any(-1)).all():
+        return mask
+    if not (some | terminated).all():
+        raise EnvironmentFault(f"its {MASK} allows no action, in an observation that is not terminal")
+    return mask | ~some[:, None]
