@@ -6,7 +6,7 @@ The files of `configs/env/` are the one place where a preset is defined.
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from rlnet.config import CONFIGS, ENVIRONMENTS, ConfigError, EnvConfig
@@ -35,6 +35,7 @@ def preset(name: str, **overrides: Any) -> EnvConfig:
         allowed = sorted({*preset_names(), *ENVIRONMENTS.known()})
         raise ConfigError(f"preset={name}: allowed are {', '.join(allowed)}{ENVIRONMENTS.faults()}")
     composed = OmegaConf.load(_FOLDER / f"{name}.yaml")
+    assert isinstance(composed, DictConfig)
     kind, _, _ = composed.pop("defaults")[0].removeprefix("/schema/env/").partition("@")
     return build(ENVIRONMENTS[kind], composed, overrides)
 

@@ -38,8 +38,8 @@ class Drawing:
 
     def __init__(self, mdp: FiniteMDP, mode: str, letters: list[list[str]] | None = None) -> None:
         self._cell, self._mode = cell_of(mdp), mode
-        self._letters = (letters_of(mdp) if letters is None else letters) if mode == "ansi" else None
-        self._colours = None if mode == "ansi" else colours_of(mdp)
+        self._letters = (letters_of(mdp) if letters is None else letters) if mode == "ansi" else []
+        self._colours = np.zeros((0, 0, 3), np.uint8) if mode == "ansi" else colours_of(mdp)
 
     def draw(self, state: int) -> str | np.ndarray:
         """The map with the agent in `state`."""

@@ -77,6 +77,15 @@ class Sampler:
         ValueError: episodes would begin in a terminal state.
     """
 
+    pairs: Array  # int64 [S], or [S·A] where the model is not `regular`
+    keys: Array  # float64 [K]
+    last: Array  # int64 [P], the last outcome of each pair
+    next_state: Array  # int64 [K]
+    reward: Array  # float32 [K]
+    terminated: Array  # bool [K]
+    begin: Array  # int64, the states in which episodes begin
+    start: Array  # float64, their cumulative probabilities
+
     def __init__(self, mdp: FiniteMDP, device: torch.device | str | None = None) -> None:
         bad = np.flatnonzero((mdp.start > 0) & mdp.terminal)
         if len(bad):
@@ -103,8 +112,8 @@ class Sampler:
             "start": start / start[-1],
         }
         for name, table in tables.items():
-            table = np.ascontiguousarray(table)
-            setattr(self, name, table if device is None else torch.from_numpy(table).to(device))
+            whole = np.ascontiguousarray(table)
+            setattr(self, name, whole if device is None else torch.from_numpy(whole).to(device))
         self._library = np if device is None else torch
         self.deterministic = len(kept) == mdp.n_pairs
         if device is None:  # which give numbers of Python
@@ -197,10 +206,10 @@ class TabularSimulation:
         self.sampler, self._library = Sampler(mdp, device), np if device is None else torch
         streams = Streams(seeds, "environment", "cpu" if device is None else device)
         self._numbers = BlockUniform(streams, (2, envs), library=self._library)
-        made = {} if device is None else {"device": device}
+        made: dict[str, Any] = {} if device is None else {"device": device}
         shape, library = (self.members, envs), self._library
         self._none, self._all = library.zeros(shape, dtype=bool, **made), library.ones(shape, dtype=bool, **made)
-        self.state: Array | None = None  # [M, N] int64, the observation to act on
+        self.state: Array = None  # [M, N] int64, the observation to act on; None before the first reset
         # [S, A], None where every state has every action. Terminal states, in which nobody acts, mask nothing.
         available = mdp.available | mdp.terminal[:, None]
         self._available = None if available.all() else as_array(torch.as_tensor(available, **made), library)

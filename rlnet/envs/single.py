@@ -44,8 +44,8 @@ class TabularEnv(gymnasium.Env[int, int]):
         if (mdp.start[mdp.terminal] > 0).any():
             raise ValueError("start: episodes would begin in a terminal state")
         self.mdp, self.render_mode, self.max_episode_steps = mdp, render_mode, max_episode_steps
-        self.observation_space = spaces.Discrete(mdp.n_states)
-        self.action_space = spaces.Discrete(mdp.n_actions)
+        self.observation_space: Any = spaces.Discrete(mdp.n_states)
+        self.action_space: Any = spaces.Discrete(mdp.n_actions)
         self._drawing = None if render_mode is None else Drawing(mdp, render_mode, letters)
         self._start = np.cumsum(mdp.start)
         self.state: int | None = None  # None: no episode is running

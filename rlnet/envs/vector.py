@@ -141,7 +141,7 @@ class TabularVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def render(self) -> tuple[str | np.ndarray, ...] | None:
         """One drawing per environment, as `render_mode` says; None without one."""
-        if self._drawing is None:
+        if self._drawing is None or self._obs is None:
             return None
         return tuple(self._drawing.draw(state) for state in self._obs)
 

@@ -97,11 +97,12 @@ class CartPoleSimulation:
 
     def _move_few(self, action: np.ndarray) -> np.ndarray:
         """The same, environment by environment."""
-        numbers, failed = [], []
-        for state, right in zip(self._numbers, action.ravel().tolist(), strict=True):
-            theta = state[2]
+        numbers: list[tuple[float, ...]] = []
+        failed = []
+        for before, right in zip(self._numbers, action.ravel().tolist(), strict=True):
+            theta = before[2]
             # Cosines of numpy also here: those of Python may be rounded to another last bit.
-            state = moved(state, float(np.cos(theta)), float(np.sin(theta)), FORCE if right else -FORCE)
+            state = moved(before, float(np.cos(theta)), float(np.sin(theta)), FORCE if right else -FORCE)
             numbers.append(state)
             failed.append(abs(state[0]) > FAR or abs(state[2]) > STEEP)
         self._numbers = numbers

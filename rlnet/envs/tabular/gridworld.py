@@ -119,8 +119,7 @@ def read_map(config: GridworldConfig) -> Letters:
             )
     for number, letter in enumerate(letters):
         if letter not in BUILT_IN and letter not in config.cells:
-            row, column = divmod(int((kind == number).argmax()), columns)
-            where = f"row {row}, column {column}"
+            where = "row {}, column {}".format(*divmod(int((kind == number).argmax()), columns))
             raise ConfigError(f"env.map: the letter {letter!r} ({where}) has no meaning; give it one in env.cells")
     return Letters((len(rows), columns), letters, tuple(_meaning(letter, config.cells) for letter in letters), kind)
 
@@ -336,6 +335,8 @@ def _merge(landed: np.ndarray, reward: np.ndarray, probability: np.ndarray) -> N
 def grid_features(mdp: FiniteMDP) -> np.ndarray:
     """x, y, x², xy, y² of each state's cell, float32 [S, 5], with x and y in [−1, 1] (S&B 9.5.1). Needs `mdp.shape`."""
     cell = np.arange(mdp.n_states) if mdp.cell is None else mdp.cell
+    if mdp.shape is None:
+        raise ValueError("the model has no shape, so its states have no coordinates")
     rows, columns = mdp.shape
     x, y = (2.0 * i / max(n - 1, 1) - (n > 1) for i, n in ((cell % columns, columns), (cell // columns, rows)))
     return np.stack([x, y, x * x, x * y, y * y], axis=1).astype(np.float32)
