@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -64,7 +65,7 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
     Raises:
         ConfigError: a key, a type or a value that cannot be used.
     """
-    given = [*overrides, *(f"{key}={_written(value)}" for key, value in settings.items())]
+    given = _given(overrides, settings)
     wrong = [item for item in given if not isinstance(item, str) or "=" not in item]
     if wrong:
         raise ConfigError(f"{wrong[0]}: must be KEY=VALUE")
@@ -76,6 +77,11 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
             return from_hydra(compose(name, overrides=opened(given)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, given)) from error
+
+
+def _given(overrides: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    """All of them as the command line writes them."""
+    return [*overrides, *(f"{key}={_written(value)}" for key, value in settings.items())]
 
 
 def _written(value: Any) -> str:
@@ -97,15 +103,15 @@ def train(*overrides: str, folder: Path | str | None = None, **settings: Any) ->
         ConfigError: a key, a type or a value that cannot be used, or a folder that holds a run.
         RunFailed: the run began and could not be finished.
     """
-    config = composed(*overrides, **settings)
+    config, given = composed(*overrides, **settings), _given(overrides, settings)
     if folder is not None:
-        return _trained(config, Path(folder), keep=True)
+        return _trained(config, given, Path(folder), keep=True)
     with tempfile.TemporaryDirectory() as temporary:
-        return _trained(config, Path(temporary) / "run", keep=False)
+        return _trained(config, given, Path(temporary) / "run", keep=False)
 
 
-def _trained(config: Config, folder: Path, keep: bool) -> TrainingResult:
-    result = training_loop.train(config, folder)
+def _trained(config: Config, given: Sequence[str], folder: Path, keep: bool) -> TrainingResult:
+    result = training_loop.train(config, folder, given)
     values = folder / "values.npz"
     comparison = folder / "comparison.json"
     return TrainingResult(

@@ -26,14 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, ConfigError, RunFailed, import_named, register
 from rlnet.config.files import check_folder, printable, read_yaml
-from rlnet.experiment.run_folder import claimed, keep_settings
+from rlnet.experiment.run_folder import claimed, keep_settings, opened
+from rlnet.experiment.run_folder import override_key as _key
 from rlnet.learning.interrupts import described, exit_code, raise_at_once
 
 FAILURES = (ConfigError, RunFailed, MemoryError, OSError, RuntimeError, KeyboardInterrupt)
 OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|Cannot allocate memory", re.IGNORECASE)
 FULL = "; make room, and go on with resume= from the last checkpoint, if there is one"
 ADVICE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
-OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys which no config lists
 
 
 def launch(
@@ -62,7 +62,7 @@ def launch(
 
     raise_at_once()
     failures: list[tuple[str, int]] = []
-    sweeps: dict[Path, None] = {}
+    sweeps: dict[str, None] = {}
     given = _given(sys.argv[1:])
 
     def checked(composed: DictConfig) -> None:
@@ -73,9 +73,11 @@ def launch(
             _check_tuned(hydra_config.runtime.choices)
             if getattr(config, "resume", None) is not None and not config.trust:
                 check_trusted(config, f"resume={config.resume}", given)
-            if hydra_config.mode == RunMode.MULTIRUN:
-                sweeps[Path(hydra_config.runtime.cwd, hydra_config.sweep.dir)] = None
-            folder = _short(Path(hydra_config.runtime.output_dir))
+            several = hydra_config.mode == RunMode.MULTIRUN
+            typed = str(hydra_config.sweep.dir if several else hydra_config.run.dir)
+            if several:
+                sweeps[typed] = None
+            folder = _short(Path(hydra_config.runtime.output_dir), typed)
             if not claim:
                 job(config, folder)
                 return
@@ -94,8 +96,8 @@ def launch(
         import_named(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONFIGS.resolve()), config_name=name)(checked)()
         if finish is not None and not failures:
-            for folder in sweeps:
-                finish(_short(folder))
+            for typed in sweeps:
+                finish(_short(Path.cwd() / typed, typed))
     except ConfigError as error:
         failures.append((str(error), 2))
     except (HydraException, OmegaConfBaseException) as error:
@@ -158,9 +160,11 @@ def loading() -> Iterator[None]:
         gc.enable()
 
 
-def _short(folder: Path) -> Path:
-    """The folder as seen from here, where it lies below: shorter to read and to type."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+def _short(folder: Path, typed: str) -> Path:
+    """The folder as seen from here, where it lies below or was typed like that: shorter to read and to type."""
+    if folder.is_relative_to(Path.cwd()):
+        return folder.relative_to(Path.cwd())
+    return folder if Path(typed).is_absolute() else Path(os.path.relpath(folder))
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -189,10 +193,6 @@ def _with_stored_overrides(argv: list[str]) -> list[str]:
             here = [] if {"hydra.run.dir", "hydra.sweep.dir"} & given else [f"hydra.run.dir='{text}'"]
             return [*(item for item in stored if _key(item) not in given), *quoted, *here]
     return argv
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def _given(argv: Sequence[str]) -> set[str]:
@@ -254,11 +254,6 @@ def _whole_numbers() -> frozenset[str]:
 # Options of Hydra that are followed by a word.
 VALUED = ("-cn", "-cp", "-cd", "-p", "-i", "--config-name", "--config-path", "--config-dir", "--package", "--info")
 REAL = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)[eE][+-]?\d+")  # 1e5, 1.5e-3
-
-
-def opened(overrides: Sequence[str]) -> list[str]:
-    """The same overrides, so that Hydra accepts new keys where any key may stand: `vary.gamma` as `++vary.gamma`."""
-    return [f"++{item}" if item.startswith(OPEN) else item for item in overrides]
 
 
 def explain(error: Exception, argv: list[str]) -> str:

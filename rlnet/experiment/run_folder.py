@@ -22,6 +22,7 @@ except ImportError:  # not a POSIX system: nothing there guards a folder
 
 RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
 STORED = ".hydra"
+OPEN = ("vary.", "env.kwargs.", "network.kwargs.")  # groups that may get keys which no config lists
 _held: set[Path] = set()  # locks of a process do not keep out the process itself
 
 
@@ -67,24 +68,55 @@ def _refuse_results(folder: Path) -> None:
             )
 
 
-def keep_settings(folder: Path, config: Mapping[str, Any], began: int = 0) -> None:
-    """Write what a job was started with into .hydra: config.yaml; from the command line overrides.yaml, too.
+def keep_settings(
+    folder: Path,
+    config: Mapping[str, Any],
+    began: int = 0,
+    source: Path | None = None,
+    given: Sequence[str] | None = None,
+) -> None:
+    """Write what a job was started with into .hydra: config.yaml, and overrides.yaml where settings were typed.
 
-    commands.yaml lists all starts of a run: `command`, as it was typed, and `step`, from which it went on.
+    commands.yaml lists all starts of a run: `command`, as it was typed, `step`, from which it went on, the `steps` that
+    it was to have, and `overrides`, all that was set, where that is known.
 
     Args:
         folder: of the job.
         config: all its settings.
         began: the step at which the run begins or goes on.
+        source: another folder, whose run goes on in this one.
+        given: the settings as KEY=VALUE, where they do not come from the command line.
     """
-    stored, typed = folder / STORED, HydraConfig.initialized()
+    stored = folder / STORED
+    past = commands(folder if source is None else source)
+    if given is not None:
+        start = {"command": f"rlnet.train({', '.join(map(repr, given))})", "overrides": list(given)}
+    elif HydraConfig.initialized():
+        start = {"command": _typed(), "overrides": as_typed(HydraConfig.get().overrides.task)}
+    else:
+        start = {"command": "rlnet.learning.training_loop.train(config, folder)"}
     stored.mkdir(parents=True, exist_ok=True)
     _write(stored / "config.yaml", dict(config))
-    if typed:
-        own = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith("resume=")]
+    if "overrides" in start:
+        own = [item for item in start["overrides"] if override_key(item) != "resume"]
+        start["overrides"] = own
         _write(stored / "overrides.yaml", own)
-    command = _typed() if typed else "rlnet.learning.training_loop.train(config, folder)"
-    _write(stored / "commands.yaml", [*commands(folder), {"command": command, "step": began}])
+    _write(stored / "commands.yaml", [*past, {"step": began, "steps": config.get("steps"), **start}])
+
+
+def override_key(override: str) -> str:
+    """The key of `KEY=VALUE`, `+KEY=VALUE`, `++KEY=VALUE` or `~KEY`."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def opened(overrides: Sequence[str]) -> list[str]:
+    """The same overrides, so that Hydra accepts new keys where any key may stand: `vary.gamma` as `++vary.gamma`."""
+    return [f"++{item}" if item.startswith(OPEN) else item for item in overrides]
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """The overrides before `opened`."""
+    return [item[2:] if item.startswith("++") and item[2:].startswith(OPEN) else item for item in overrides]
 
 
 def program(command: str) -> str:
@@ -96,12 +128,13 @@ def _typed() -> str:
     """The command line as it was typed."""
     if not sys.argv[0].startswith("rlnet "):
         return shlex.join(["python", *sys.orig_argv[1:]])
-    name = sys.argv[0].removeprefix("rlnet ")
-    return shlex.join(["rlnet", *sys.orig_argv[sys.orig_argv.index(name) :]])
+    words = sys.orig_argv[1:]
+    words = words[words.index(sys.argv[0].removeprefix("rlnet ")) :]
+    return shlex.join([*(["python", "-m"] if sys.orig_argv[1:3] == ["-m", "rlnet"] else []), "rlnet", *words])
 
 
 def commands(folder: Path) -> list[dict[str, Any]]:
-    """The starts of the run in a folder, the first one first: `command` and `step` of each; [] where none are known."""
+    """The starts of the run in a folder, the first one first: see `keep_settings`; [] where none are known."""
     path = folder / STORED / "commands.yaml"
     if not path.is_file():
         return []

@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,7 +68,7 @@ class Judgement:
     comparison: Comparison
 
 
-def train(config: Config, folder: Path) -> Result:
+def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> Result:
     """Train, and leave the record of it in a folder.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 are obeyed between two updates, with a checkpoint.
@@ -76,6 +76,7 @@ def train(config: Config, folder: Path) -> Result:
     Args:
         config: a checked config.
         folder: where the files go; must not hold a run yet, unless it is the one of `config.resume` itself.
+        given: the settings as KEY=VALUE, for the record, where they do not come from the command line.
 
     Raises:
         ConfigError: settings that do not fit together, a folder that holds a run, or one that another job writes into.
@@ -95,7 +96,7 @@ def train(config: Config, folder: Path) -> Result:
         past = None if source is None else _restored(state, source)
         done = int(state.steps.max())
         _check_steps(state, source)
-        keep_settings(folder, asdict(replace(config, resume=None)), done)
+        keep_settings(folder, asdict(replace(config, resume=None)), done, None if here else source, given)
         if past is None:
             record.begin()
         else:

@@ -113,7 +113,8 @@ def _group(problem: str, parts: Sequence[_Part]) -> Group:
         alike.setdefault(repr(part.settings), []).append(part)
     names = _names([(same[0].settings, _typed(same[0].run)) for same in alike.values()])
     methods = [_method(name, same) for name, same in zip(names, alike.values(), strict=True)]
-    scores = {name: np.concatenate([m.scores[name] for m in methods]) for name in methods[0].scores}
+    shared = [name for name in methods[0].scores if all(name in method.scores for method in methods)]
+    scores = {name: np.concatenate([method.scores[name] for method in methods]) for name in shared}
     return Group(problem, ranked_by(scores, parts[0].problem["prediction"] is not None), methods)
 
 

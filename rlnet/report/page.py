@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 
 from rlnet.compare import reachable
 from rlnet.compare.names import BOUNDS, MEANINGS
-from rlnet.config.files import MISFIT, printable, reading
+from rlnet.config.files import MISFIT, reading
 from rlnet.config.population import settings
 from rlnet.experiment.run_files import write_text
-from rlnet.experiment.run_folder import commands as starts
+from rlnet.experiment.run_folder import program
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.cells import Kind, cells_of
 from rlnet.mdp.marks import meanings
@@ -23,6 +22,7 @@ from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
 from rlnet.report.html import TEMPLATES, embedded, number, render, shown, versions
 from rlnet.report.panels import Panel, action_names, learned_and_exact, state_names
+from rlnet.report.reproduce import of_run
 from rlnet.report.scatter_figure import scatter_figure, visits_figure
 from rlnet.report.states import describe
 from rlnet.report.svg_map import bars, maps
@@ -41,8 +41,6 @@ TIME_LIMIT = (  # stationary, limited
     ("of the judged policy", "exact/return", "exact/limited_return"),
     ("of the best policy", "exact/optimal_return", "exact/limited_optimal_return"),
 )
-
-TRAINING = re.compile(r"(python \S*train\.py|rlnet train|python -m rlnet train)(?! \S*-m\b)")
 
 
 def write_page(folder: Path, trust: bool = False) -> Path:
@@ -105,19 +103,10 @@ def verdict(run: Finished) -> str:
 
 
 def commands(run: Finished) -> list[str]:
-    """What to type to get the run again, all its starts in order, to score it again and to write the page again."""
+    """What to type to get the run again, to score it again and to write the page again."""
     folder = shlex.quote(str(run.folder))
-    again = [f"python scripts/compare.py {folder}", f"python scripts/report.py {folder}"]
-    typed = [_elsewhere(printable(str(start["command"]))) for start in starts(run.folder)]
-    if not typed or not all(TRAINING.match(command) for command in typed):  # of a sweep, or started from Python
-        own = [item.removeprefix("++") for item in run.overrides if not item.startswith(("hydra.", "resume="))]
-        typed = [shlex.join(["python", "scripts/train.py", *own])]
-    return [*typed, *(again if run.comparison else again[1:])]
-
-
-def _elsewhere(command: str) -> str:
-    """The command without the folder that it wrote into, which holds the run now."""
-    return shlex.join(item for item in shlex.split(command) if not item.startswith("hydra.run.dir="))
+    again = [f"{program('compare')} {folder}", f"{program('report')} {folder}"]
+    return [*of_run(run), *(again if run.comparison else again[1:])]
 
 
 def _subtitle(run: Finished, members: int) -> str:

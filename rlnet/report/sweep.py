@@ -23,10 +23,12 @@ from rlnet.compare.ranking import (
 from rlnet.config import ConfigError
 from rlnet.config.files import MISFIT, check_folder, printable, reading
 from rlnet.experiment.run_files import write_text
+from rlnet.experiment.run_folder import as_typed, program
 from rlnet.numerics.statistics import INTERQUARTILE, Ranking, Statistic, improvement, interval, iqm, mean
 from rlnet.report.finished import Finished, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
 from rlnet.report.methods import Group, Method, groups
+from rlnet.report.reproduce import of_sweep
 from rlnet.report.sweep_figure import MOST, compared_curves, interval_figure, profile_figure
 
 BESIDE = ("exact/regret", "exact/v_rmse", "exact/q_rmse")  # shown too
@@ -70,7 +72,6 @@ def write_sweep(folder: Path, trust: bool = False) -> Path:
 
 
 def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
-    asked = list(dict.fromkeys(item for run in runs for item in run.overrides if not item.startswith("hydra.")))
     part = compared(runs)
     single = sum(method.runs for group in part["groups"] for method in group["methods"])
     return {
@@ -80,7 +81,7 @@ def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
         "verdict": part["verdict"],
         "methods": part,
         "runs": [_listed(run) for run in runs],
-        "commands": [_command(runs, asked), f"python scripts/report.py {shlex.quote(str(folder))}"],
+        "commands": [*of_sweep(runs), f"{program('report')} {shlex.quote(str(folder))}"],
         "versions": versions(),
         "configurations": [],
     }
@@ -92,21 +93,11 @@ def _listed(run: Finished) -> dict[str, str]:
     page = run.folder / "report.html"
     return {
         "name": printable(run.folder.name),
-        "asked": " ".join(run.overrides),
+        "asked": " ".join(as_typed(run.overrides)),
         "verdict": verdict,
         # As a path from here on, whatever the name: never as a scheme.
         "link": f"./{quote(run.folder.name)}/{'report.html' if page.is_file() else ''}",
     }
-
-
-def _command(runs: Sequence[Finished], asked: Sequence[str]) -> str:
-    """The sweep's command line, put together from those of its runs."""
-    values: dict[str, list[str]] = {}
-    for item in asked:
-        key, _, value = item.partition("=")
-        values.setdefault(key, []).append(value)
-    arguments = " ".join(f"{key}={','.join(each)}" for key, each in values.items())
-    return f"python scripts/train.py {'-m ' if len(runs) > 1 else ''}{arguments}"
 
 
 def compared(runs: Sequence[Finished]) -> dict[str, Any]:

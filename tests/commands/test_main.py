@@ -24,7 +24,8 @@ def test_training_solving_and_scoring_again_from_an_empty_folder(tmp_path):
     trained = called("train", *TINY, "steps=640", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "run" / "report.html").exists()
-    assert "command: rlnet train env=random_walk" in (tmp_path / "run" / ".hydra" / "commands.yaml").read_text()
+    starts = (tmp_path / "run" / ".hydra" / "commands.yaml").read_text()
+    assert "command: python -m rlnet train env=random_walk" in starts
     assert called("compare", "run", cwd=tmp_path).returncode == 0
 
 

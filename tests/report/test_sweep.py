@@ -235,6 +235,14 @@ def test_prediction_is_ranked_by_the_error_of_v_and_not_beside_control(plain):
     assert not any(word in text for text in predicted for word in ("egret", "normalised"))
 
 
+def test_methods_that_are_scored_differently_are_ranked_by_what_they_share(plain):
+    runs = [control(f"algo={name}", values=own) for name, own in zip(("sarsa", "q_learning"), APART, strict=True)]
+    for member in runs[1].comparison["members"]:
+        member["scores"]["exact/q_bias_own"] = 0.1
+    for each in (runs, runs[::-1]):
+        assert "algo=q_learning comes nearest to the optimum" in shown(each)[0]["verdict"]
+
+
 def test_a_run_that_was_made_twice_counts_once(plain):
     runs = [control(NAMES[k % 2], values=[APART[k % 2][0]]) for k in range(10)]
     part, _ = shown(runs)
