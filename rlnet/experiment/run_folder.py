@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -89,19 +89,20 @@ def keep_settings(
     """
     stored = folder / STORED
     past = commands(folder if source is None else source)
+    start: dict[str, Any] = {"step": began, "steps": config.get("steps")}
     if given is not None:
-        start = {"command": f"rlnet.train({', '.join(map(repr, given))})", "overrides": list(given)}
+        start |= {"command": f"rlnet.train({', '.join(map(repr, given))})", "overrides": list(given)}
     elif HydraConfig.initialized():
-        start = {"command": _typed(), "overrides": as_typed(HydraConfig.get().overrides.task)}
+        start |= {"command": _typed(), "overrides": as_typed(HydraConfig.get().overrides.task)}
     else:
-        start = {"command": "rlnet.learning.training_loop.train(config, folder)"}
+        start["command"] = "rlnet.learning.training_loop.train(config, folder)"
     stored.mkdir(parents=True, exist_ok=True)
     _write(stored / "config.yaml", dict(config))
     if "overrides" in start:
         own = [item for item in start["overrides"] if override_key(item) != "resume"]
         start["overrides"] = own
         _write(stored / "overrides.yaml", own)
-    _write(stored / "commands.yaml", [*past, {"step": began, "steps": config.get("steps"), **start}])
+    _write(stored / "commands.yaml", [*past, start])
 
 
 def override_key(override: str) -> str:
