@@ -41,7 +41,7 @@ def typed(tmp_path, monkeypatch):
     monkeypatch.setattr("rlnet.report.page._scatter", lambda _: [])
     monkeypatch.setattr("rlnet.report.sweep._pictures", lambda *_: [])
     monkeypatch.setattr(training_loop, "_picture", lambda *_: None)
-    monkeypatch.setattr("rlnet.report.figures.save_png", lambda *_: None)
+    monkeypatch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
     monkeypatch.setattr(Record, "hparams", lambda *_: None)
     monkeypatch.setattr("rlnet.report.summary.show_run", lambda *_: None)
 
