@@ -5,7 +5,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -76,8 +76,9 @@ class GymnasiumSimulation:
         self.members, self.envs = len(seeds), first.num_envs
         self.observation_shape = observation_shape(first.single_observation_space)
         check_mask_space(first.single_observation_space, first.single_action_space)
+        self._space: Any
         self._space, self._part = observed(first.single_observation_space)
-        self._action_space = first.single_action_space
+        self._action_space: Any = first.single_action_space
         self._vectors, self._seeds = list(vectors), list(seeds)
         self._name = name or (type(first).__name__ if first.spec is None else first.spec.id)
         self._bounds: Bounds | None = Bounds(self._space)  # None once a warning has been given
@@ -93,10 +94,8 @@ class GymnasiumSimulation:
         """Begin a new episode everywhere; with M `seeds` start the members' streams again. Returns obs [M, N, ...]."""
         if seeds is None and not self._started:
             seeds = self._seeds
-        if seeds is None:
-            numbers = [None] * self.members
-        else:
-            # 31 bits: some environments hand their seed to libraries that take no more.
+        numbers: list[int | None] = [None] * self.members
+        if seeds is not None:  # 31 bits: some environments hand their seed to libraries that take no more
             numbers = [derive_seed(seed, "environment") % 2**31 for seed in seeds]
         self._started = True
         self._pending[:] = False
@@ -113,11 +112,11 @@ class GymnasiumSimulation:
         self._count += 1
         with np.errstate(**self._errors):
             parts = [self._asked(m, "step", self._step, m, actions[m]) for m in range(self.members)]
-        next_obs, reward, terminated, truncated, valid, obs, next_mask, mask = zip(*parts, strict=True)
-        terminated, truncated, valid = (np.stack(x).astype(bool) for x in (terminated, truncated, valid))
+        next_obs, rewards, *flags, obs, next_mask, mask = zip(*parts, strict=True)
+        terminated, truncated, valid = (np.stack(x).astype(bool) for x in flags)
         truncated &= ~terminated
         self._pending = (terminated | truncated) & valid
-        reward = np.stack(reward)
+        reward = np.stack(rewards)
         self._refuse(reward_fault(reward))
         final = self._observation(next_obs)
         goes_on = all(one is other for one, other in zip(obs, next_obs, strict=True))
@@ -130,7 +129,7 @@ class GymnasiumSimulation:
         """The available actions of observations: those of the model, or those that the environments told."""
         if not self._masked:
             return None
-        return np.stack(told) if self._available is None else self._available[obs]
+        return np.stack(cast(Sequence[np.ndarray], told)) if self._available is None else self._available[obs]
 
     def _told(self, mask: Any, infos: dict[str, Any]) -> np.ndarray | None:
         """The mask of a member's observations, or that in their `infos`, as bool [N, A]; None where nobody asks."""
@@ -139,7 +138,8 @@ class GymnasiumSimulation:
         shape = self.envs, int(self._action_space.n)
         if self._part is not None:
             return checked_mask(mask, shape)
-        given, told = infos.get(MASK), np.ones(shape, dtype=bool)
+        given: Any = infos.get(MASK)
+        told = np.ones(shape, dtype=bool)
         for n in np.flatnonzero(infos.get(f"_{MASK}", told[:, 0])) if given is not None else ():
             told[n] = checked_mask(given[n], shape[1:])
         return told
@@ -187,7 +187,7 @@ class GymnasiumSimulation:
         shaped = action.reshape(self.members, self.envs, *space.shape)
         return np.clip(shaped, space.low, space.high).astype(space.dtype)
 
-    def _step(self, m: int, action: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _step(self, m: int, action: np.ndarray) -> tuple[np.ndarray | None, ...]:
         """One member's (next_obs, reward, terminated, truncated, valid, obs, next_mask, mask)."""
         vector = self._vectors[m]
         said = vector.step(action)
@@ -210,7 +210,7 @@ class GymnasiumSimulation:
             final, last = np.array(obs), mask  # a copy: the reset may write into the environment's own array
             fresh, now = self._seen(*vector.reset(options={"reset_mask": ended}), "reset")
             obs = np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), fresh, final)
-            mask = None if mask is None else np.where(ended[:, None], now, mask)
+            mask = None if mask is None or now is None else np.where(ended[:, None], now, mask)
         return final, reward, terminated, truncated, valid, obs, usable(last, terminated), usable(mask, False)
 
     def _final(
@@ -218,15 +218,15 @@ class GymnasiumSimulation:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The observations and masks with the final ones, from `infos`, of environments `ended` under SAME_STEP."""
         final, last = np.array(obs), self._told(mask, infos.get("final_info") or {})
-        for n in ended:
+        for n in ended.tolist():
             seen = _final_observation(infos, n)
-            if self._part is not None:
+            if self._part is not None and last is not None:
                 seen, own = split(seen, self._part, "step")
                 last[n] = checked_mask(own, last[n].shape)
             final[n] = seen
         kept = np.ones(self.envs, bool)
         kept[ended] = False
-        return final, None if mask is None else np.where(kept[:, None], mask, last)
+        return final, None if mask is None or last is None else np.where(kept[:, None], mask, last)
 
     def _observation(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         obs = np.stack(parts)
@@ -245,11 +245,11 @@ class GymnasiumSimulation:
 
         Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
         """
-        state = {"started": self._started, "count": self._count, "environments": None, "reason": None}
+        state: dict[str, Any] = {"started": self._started, "count": self._count, "environments": None, "reason": None}
         state["mask"] = None if self.mask is None else torch.from_numpy(self.mask.copy())
         state["pending"] = torch.from_numpy(self._pending.copy())  # a tensor: checkpoints hold no arrays of numpy
         try:
-            saved = [pickle.dumps(CloudpickleWrapper(vector)) for vector in self._vectors]
+            saved = [pickle.dumps(CloudpickleWrapper(cast(Any, vector))) for vector in self._vectors]
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
             state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
             warnings.warn(f"{state['reason']}; a run with it cannot be resumed", RuntimeWarning, stacklevel=2)

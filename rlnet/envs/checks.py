@@ -4,7 +4,7 @@
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -44,7 +44,8 @@ class Checked(gymnasium.Wrapper):
         space, self._part = observed(env.observation_space)
         self._actions = int(env.action_space.n) if isinstance(env.action_space, spaces.Discrete) else None
         self._shape = space.shape if isinstance(space, spaces.Box) else None
-        self._dtype, self._space = space.dtype, space
+        self._dtype: Any = space.dtype
+        self._space: Any = space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         try:
@@ -66,7 +67,7 @@ class Checked(gymnasium.Wrapper):
             for name, flag in (("terminated", terminated), ("truncated", truncated)):
                 if np.asarray(flag).dtype != np.bool_ or np.size(flag) != 1:
                     raise EnvironmentFault(f"its step gave {name}={shown(flag)}, which must be True or False")
-        return obs, reward, terminated, truncated, info
+        return obs, cast(float, reward), terminated, truncated, info
 
     def _look(self, what: str, obs: Any, info: dict[str, Any]) -> None:
         """The form of an observation and a mask; what numbers an observation holds is left to `fault_in`."""
@@ -121,9 +122,9 @@ class Bounds:
     """The finite bounds of a Box, with some slack for rounding."""
 
     def __init__(self, space: spaces.Space) -> None:
-        self.space, box = space, isinstance(space, spaces.Box)
-        self.finite = box and bool(np.isfinite(space.low).any() or np.isfinite(space.high).any())
-        if self.finite:
+        self.space, self.finite = space, False
+        if isinstance(space, spaces.Box) and bool(np.isfinite(space.low).any() or np.isfinite(space.high).any()):
+            self.finite = True
             low, high = space.low.astype(np.float64), space.high.astype(np.float64)
             self.low, self.high = low - SLACK * (1 + abs(low)), high + SLACK * (1 + abs(high))
 

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
 import torch
@@ -124,21 +124,22 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     mdp = None if model is None else model.mdp
     features = None if mdp is None or mdp.shape is None else grid_features(mdp)
     if model is not None and not model.truncates:
-        return from_model(config.name, mdp, features, max_steps)
+        return from_model(config.name, model.mdp, features, max_steps)
     stepping = _stepping(config, env)
     available = None if mdp is None else mdp.available | mdp.terminal[:, None]
     available = None if available is None or available.all() else available
 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
+        simulation: CartPoleSimulation | GymnasiumSimulation
         if stepping == "batched":
-            simulation = CartPoleSimulation(seeds, envs, max_steps)
+            simulation = CartPoleSimulation(seeds, envs, cast(int, max_steps))  # which its ids have
         else:
             vectors = [_vector(config, envs, stepping) for _ in seeds]
             simulation = GymnasiumSimulation(vectors, seeds, config.id, masks=masks, available=available)
         return simulation if device is None else OnDevice(simulation, device)
 
     n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
-    n_actions = int(actions.n) if bounds is None else None
+    n_actions = int(actions.n) if isinstance(actions, spaces.Discrete) else None
     about = config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build, why
     return Environment(*about, masks=masks or available is not None)
 
@@ -171,7 +172,7 @@ def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:
 
 def _vector_problem(config: GymnasiumConfig, env: gymnasium.Env) -> str:
     """Why an environment cannot be stepped in a vector form of its own; empty where it can."""
-    if env.spec.vector_entry_point is None:
+    if env.spec is None or env.spec.vector_entry_point is None:
         return "it has no vector form of its own"
     if env.spec.additional_wrappers:
         return "its registration has wrappers"

@@ -52,4 +52,4 @@ def usable(mask: np.ndarray | None, terminated: np.ndarray | bool) -> np.ndarray
         return mask
     if not (some | terminated).all():
         raise EnvironmentFault(f"its {MASK} allows no action, in an observation that is not terminal")
-    return mask | ~some[:, None]
+    return mask | ~np.asarray(some)[:, None]

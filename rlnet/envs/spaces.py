@@ -1,5 +1,7 @@
 """The spaces of Gymnasium that can be learned on: of observations, with masks of actions or without, and of actions."""
 
+from typing import cast
+
 import numpy as np
 from gymnasium import spaces
 
@@ -54,7 +56,7 @@ def check_mask_space(space: spaces.Space, actions: spaces.Space) -> None:
     """
     if observed(space)[1] is None:
         return
-    mask, n = space[MASK], int(actions.n) if isinstance(actions, spaces.Discrete) else None
+    mask, n = cast(spaces.Dict, space)[MASK], int(actions.n) if isinstance(actions, spaces.Discrete) else None
     if n is None:
         raise ValueError(f"observations with an {MASK} need Discrete actions, here they are {actions}")
     binary = isinstance(mask, spaces.MultiBinary)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import accumulate
 from math import exp
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from rlnet.algos import Algorithm, AlgorithmContext
 from rlnet.algos.algorithm import PI, Hyper, Params, Q, Role, by_given, by_policy
 from rlnet.data.collector import Choose
 from rlnet.data.rollout import Observation
+from rlnet.nets import ParameterView
 from rlnet.policies.distributions import Categorical
-from rlnet.policies.exploration import epsilon_greedy, greedy, softmax
+from rlnet.policies.exploration import Behaviour, epsilon_greedy, greedy, softmax
 
 # For so many environments and fewer, actions are drawn one by one in numbers of Python, with the same results.
 FEW = 8
@@ -47,9 +48,9 @@ class Acting:
         self._algorithm, self._context, self._arrays = algorithm, context, torch.device(device).type == "cpu"
         self._twin = _twin(algorithm, context) if self._arrays else None
         self._params: Params | None = None  # those that `_forward` is of
-        self._forward: Callable[[np.ndarray], np.ndarray] | None = None
+        self._forward: Callable[[np.ndarray], np.ndarray]
         self._explore: Tensor | None = None  # that `_choose` is of
-        self._choose: Choose | None = None
+        self._choose: Choose
 
     @property
     def in_numpy(self) -> bool:
@@ -65,7 +66,7 @@ class Acting:
         if self._params is not params:
             self._params, self._forward = params, self._prepared(params)
         self._explore = hyper["explore"]
-        explore = self._explore.numpy() if self._algorithm.acting.explores else np.ones((len(hyper["gamma"]), 1))
+        explore = hyper["explore"].numpy() if self._algorithm.acting.explores else np.ones((len(hyper["gamma"]), 1))
         self._choose = _drawing(self._twin, self._forward, explore.astype(float))
         return self._choose
 
@@ -77,7 +78,7 @@ class Acting:
 
         def choose_arrays(obs: np.ndarray, mask: np.ndarray | None, uniform: np.ndarray) -> np.ndarray:
             # Copies: what one environment shows is read-only, which a tensor cannot be.
-            seen = [None if x is None else torch.from_numpy(x.copy()) for x in (obs, mask)]
+            seen = torch.from_numpy(obs.copy()), None if mask is None else torch.from_numpy(mask.copy())
             return choose(*seen, torch.from_numpy(uniform)).numpy()
 
         return choose_arrays if self._arrays else choose
@@ -86,11 +87,15 @@ class Acting:
         """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""
         context = self._context
         if self._twin is GIVEN:
-            table = (context.given_policy if context.given_behaviour is None else context.given_behaviour).numpy()
+            given = context.given_policy if context.given_behaviour is None else context.given_behaviour
+            table = cast(Tensor, given).numpy()
             member = np.arange(len(table))[:, None]
             return lambda obs: table[member, obs]
         role = _acting_role(self._algorithm)
-        return context.networks[role].in_numpy(params[role].flat.detach().numpy())
+        prepare, own = context.networks[role].in_numpy, params[role]
+        assert prepare is not None
+        assert isinstance(own, ParameterView)
+        return prepare(own.flat.detach().numpy())
 
 
 def _twin(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | None:
@@ -104,7 +109,8 @@ def _twin(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | N
     behaviour = softmax if act is by_policy else context.behaviour if algorithm.acting.explores else None
     networks = [name for name in context.networks if Role(name).kind == role]
     plain = not context.masked and context.quantiles == 1 and not context.dueling and networks == [role]
-    return TWINS.get(behaviour) if plain and context.networks[role].in_numpy is not None else None
+    there = plain and behaviour is not None and context.networks[role].in_numpy is not None
+    return TWINS.get(cast(Behaviour, behaviour)) if there else None
 
 
 def _acting_role(algorithm: Algorithm) -> Role:

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import PI, Hyper, LazyLoss, Loss, LossGradient, TraceUpdate, by_policy
+from rlnet.algos.algorithm import PI, Hyper, LazyLoss, Loss, LossGradient, Params, TraceUpdate, by_policy
 from rlnet.algos.eligibility_traces import Traces
 from rlnet.algos.loss_terms import mean, semi_gradient
 from rlnet.algos.returns import td_target
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import Rollout, apart
 from rlnet.learning.manual_gradients import ManualGradients, possible
-from rlnet.nets import ParameterLayout
+from rlnet.nets import ParameterLayout, ParameterView
 from rlnet.numerics.floating_point import QUIET
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.distributions import Gaussian
@@ -102,7 +102,7 @@ def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor, whole: b
     """
     wide = [_with_room(tensor, whole) for tensor in tensors]
     torch._fused_adam_(
-        *([tensor] for tensor in wide), [], [steps],
+        [wide[0]], [wide[1]], [wide[2]], [wide[3]], [], [steps],
         lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
     )  # fmt: skip
     for tensor, row in zip(tensors, wide, strict=True):
@@ -198,7 +198,7 @@ class Learner:
         shape = (len(seeds), envs, self.layout.size)
         self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
 
-    def acting_params(self) -> dict[str, dict[str, Tensor]]:
+    def acting_params(self) -> dict[str, ParameterView]:
         """The parameters to act by now: of noisy networks, with fresh noise."""
         return self.layout.draw(self.theta, self._noise)
 
@@ -208,6 +208,8 @@ class Learner:
         Args:
             rate: broadcastable to [M, 1], in [0, 1].
         """
+        if self.target is None:
+            raise ValueError("this algorithm has no target network that could follow")
         self.target.lerp_(self.theta, rate)
 
     @np.errstate(**QUIET)
@@ -225,7 +227,7 @@ class Learner:
         if self.traces is None:
             grad, measure = self._gradient(batch, hyper)
         else:
-            grad, measure = self._traced(batch, hyper, learning_rate)
+            grad, measure = self._traced(self.traces, batch, hyper, learning_rate)
         norm = _norms(grad)
         if self._max_norm is not None:
             grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
@@ -243,7 +245,7 @@ class Learner:
         if self._max_kl is None:
             self._optimizer.step(self.theta, grad, learning_rate, self._state)
         else:
-            with self._short_steps(batch, grad):
+            with self._short_steps(batch, grad, self._max_kl):
                 self._optimizer.step(self.theta, grad, learning_rate, self._state)
 
         def measured() -> Loss:
@@ -256,8 +258,8 @@ class Learner:
 
     @contextmanager
     @torch.no_grad()
-    def _short_steps(self, batch: Rollout, grad: Tensor) -> Iterator[None]:
-        """Shorten the steps in which a policy over real actions changes by more than `max_kl`, averaged over the batch.
+    def _short_steps(self, batch: Rollout, grad: Tensor, most: Tensor | float) -> Iterator[None]:
+        """Shorten the steps in which a policy over real actions changes by more than `most`, averaged over the batch.
 
         The score of a mean grows as 1/σ, and a step of Adam has the same length whatever its gradient: a policy that
         has become narrow would leap over the actions that it knows about, and have nothing left to learn from. In units
@@ -271,10 +273,10 @@ class Learner:
         flat, policy = self.params[PI].flat, self.context.policy
         first, before = flat.clone(), policy(self.params, batch.state)
         yield
-        change = self.context.actions.change(before, policy(self.params, batch.state))
+        change = cast(Gaussian, self.context.actions).change(before, policy(self.params, batch.state))
         change = mean(change, batch.weight).unsqueeze(-1)
-        share = (self._max_kl / change).sqrt()  # exact where scores are linear in the parameters
-        flat.copy_(torch.where(change > self._max_kl, torch.lerp(first, flat, share), flat))
+        share = (most / change).sqrt()  # exact where scores are linear in the parameters
+        flat.copy_(torch.where(change > most, torch.lerp(first, flat, share), flat))
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
         """The gradient [M, P] of every member's own loss, and what works out the loss."""
@@ -288,11 +290,10 @@ class Learner:
         else:  # a leaf for each network
             params = {role: own.leaf() for role, own in self.params.items()}
             leaves, target_params = [own.flat for own in params.values()], self.target_params
+        given: tuple[Params, Params] = params, target_params
         if self._compiled:  # by name: the compiler fuses what stands there, and does not see into numpy
-            params, target_params = (
-                {role: dict(own) for role, own in packed.items()} for packed in (params, target_params)
-            )
-        result = Loss(*self._loss(context, params, target_params, batch, hyper))
+            given = {r: dict(own) for r, own in params.items()}, {r: dict(own) for r, own in target_params.items()}
+        result = Loss(*self._loss(context, *given, batch, hyper))
         loss, members = result.total, len(self.theta)
         if loss.shape != (members,):
             raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
@@ -300,7 +301,9 @@ class Learner:
         result = result._replace(total=loss.detach())
         return grads[0] if len(grads) == 1 else torch.cat(grads, dim=1, out=self._grad), lambda: result
 
-    def _traced(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> tuple[Tensor, Callable[[], Loss]]:
+    def _traced(
+        self, traces: Traces, batch: Rollout, hyper: Hyper, learning_rate: Tensor
+    ) -> tuple[Tensor, Callable[[], Loss]]:
         """Minus the mean over environments of δ·z for the first row [M, P], and ½·δ² as the loss."""
         weight, envs = batch.weight[0], batch.weight.shape[2]
         # With every environment as a member, one backward pass gives each its own gradient.
@@ -311,8 +314,8 @@ class Learner:
         value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in trace)
         error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
         grad = grad.view(*weight.shape, -1)
-        directions = self.traces.directions(value, next_value, error, grad, decay, learning_rate, weight > 0)
-        self.traces.forget((batch.terminated | batch.truncated)[0] & (weight > 0))
+        directions = traces.directions(value, next_value, error, grad, decay, learning_rate, weight > 0)
+        traces.forget((batch.terminated | batch.truncated)[0] & (weight > 0))
         squares = (weight * error.square()).sum(1)
         metrics = {"loss/td_error": (squares / weight.sum(1)).sqrt()}
         return -(weight.unsqueeze(-1) * directions).sum(1), lambda: Loss(0.5 * squares, metrics)

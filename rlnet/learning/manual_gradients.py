@@ -6,13 +6,14 @@ twin and objectives whose derivative is known: all semi-gradient methods, and lo
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import Hyper, Loss, LossGradient, Q, SemiGradient, Target, TraceUpdate
+from rlnet.algos.algorithm import Hyper, Loss, LossGradient, ManualGradient, Q, Role, SemiGradient, Target, TraceUpdate
 from rlnet.data.rollout import Rollout
 from rlnet.nets import ParameterLayout, ParameterView
 from rlnet.nets.numpy.perceptron import as_steps, rows_of
@@ -47,7 +48,8 @@ class ManualGradients:
     ) -> None:
         self._algorithm, self._context, self._buffer = algorithm, context, buffer
         views = layout.unpack(buffer)
-        self._layers = {role: own.layers(context.networks[role].by_hand) for role, own in views.items()}
+        self._nets: dict[str, Any] = {role: context.networks[role].by_hand for role in algorithm.roles}
+        self._layers = {role: own.layers(self._nets[role]) for role, own in views.items()}
 
     def of(
         self,
@@ -70,18 +72,20 @@ class ManualGradients:
             with torch.no_grad():
                 target = objective.target(context, params, target_params, batch, hyper)
         obs = batch.array("obs")
-        outputs, kept = {}, {}
+        outputs: dict[Role, Array] = {}
+        kept: dict[Role, Any] = {}
         for role in algorithm.roles:
-            net = context.networks[role].by_hand
+            net = self._nets[role]
             outputs[role], kept[role] = net.forward(params[role].layers(net), rows_of(obs, not net.of_indices))
         if isinstance(objective, LossGradient):
-            slopes, measure = objective.manual_gradient({role: x[None] for role, x in outputs.items()}, batch, hyper)
+            by_hand = cast(ManualGradient, objective.manual_gradient)
+            slopes, measure = by_hand({role: x[None] for role, x in outputs.items()}, batch, hyper)
         else:
             ((role, values),) = outputs.items()
             slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == Q)
             slopes = {role: slope}
         for role, values in reversed(outputs.items()):  # what is read again was written last
-            net = context.networks[role].by_hand
+            net = self._nets[role]
             slope = slopes[role].reshape(values.shape)
             net.backward(params[role].layers(net), kept[role], slope, self._layers[role])
         return self._buffer, measure

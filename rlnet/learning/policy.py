@@ -99,10 +99,11 @@ class Policy:
             parts = set(obs) - {MASK}
             if len(parts) != 1 or MASK not in obs:
                 raise ValueError(f"obs with the keys {', '.join(map(str, obs))}: must be an observation and {MASK}")
-            obs, mask = obs[parts.pop()], obs[MASK] if mask is None else mask
+            mask = obs[MASK] if mask is None else mask
+            obs = obs[parts.pop()]
         shape, array = problem.environment.observation_shape, np.asarray(obs)
         if shape == ():
-            states = problem.environment.n_states
+            states = problem.environment.n_states or 0
             if array.ndim > 1 or array.dtype.kind not in "iu" or not ((array >= 0) & (array < states)).all():
                 raise ValueError(f"obs={obs}: must be a state 0..{states - 1}, or a list of them")
             single, rows = array.ndim == 0, torch.as_tensor(array.reshape(-1).astype(np.int64), device=device)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError, RunFailed, require
@@ -198,7 +199,7 @@ class Loop:
         config, self.step = self.state.config, int(self.state.steps.max())
         self.log, self.save = Cadence(config.log_every, self.step), Cadence(config.checkpoint_every, self.step)
         self.compare = Capped(config.compare_every, self.step, config.compare_share)
-        self.scores = first.comparison.scalars if self.exact else {}
+        self.scores = {} if first is None else first.comparison.scalars
         self.fresh = False  # whether the scores are newer than the last row
         self.clock, self.before = time.perf_counter(), int(self.state.steps.sum())
         self.keep = past is None or past.newest  # whether the newest checkpoint is worth keeping
@@ -214,7 +215,7 @@ class Loop:
             Interrupted: a signal came; what was done until then is in the checkpoint.
         """
         state, config, stored, saved = self.state, self.state.config, None, False
-        row = {} if self.step == 0 else self.record.last_row()
+        row = {} if self.step == 0 else dict(self.record.last_row())
         with put_off() as asked, progress(config.steps, done=self.step) as display:
             while int(state.steps.min()) < config.steps and asked.number is None:
                 saved, due = False, (self.log, self.save, self.compare) if self.exact else (self.log, self.save)
@@ -300,10 +301,10 @@ def _finish(state: TrainingState, record: Record, scalars: dict[str, np.ndarray]
     if first is not None:
         from rlnet.report.figures import save_png  # what draws is loaded when there is something to draw
 
-        last = _judged(state)
+        last = Judgement(int(state.steps.max()), *state.compare())
         tables, comparison = last.tables, last.comparison
         scalars = scalars | comparison.scalars
-        visits = state.visits.cpu().numpy()
+        visits = cast(Tensor, state.visits).cpu().numpy()
         write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
         ends = state.steps.tolist(), state.diverged.tolist()
         content = document(config, state.problem, tables, *ends, comparison.scalars)
@@ -323,9 +324,10 @@ def _picture(state: TrainingState, record: Record, judgement: Judgement, drawn: 
     from rlnet.report.panels import learned_and_exact
 
     problem, comparison, m = state.problem, judgement.comparison, drawn["member"]
-    policies = judgement.tables.policy[m], problem.solutions[m].policy
+    policies = judgement.tables.policy[m], problem.exact[m].policy
     note = f", {drawn['name']}" if drawn["name"] else ""
-    panels = learned_and_exact(comparison.v[m], comparison.v_exact[m], *policies, problem.against, note)
-    figure = values_figure(problem.environment.mdp, panels)
+    learned = cast(np.ndarray, comparison.v)[m]
+    panels = learned_and_exact(learned, comparison.v_exact[m], *policies, problem.against, note)
+    figure = values_figure(problem.mdp, panels)
     record.image("values", image_array(figure), judgement.step)
     return figure

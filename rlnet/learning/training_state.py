@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -75,9 +75,9 @@ class TrainingState:
         self.steps = torch.zeros(len(seeds), dtype=torch.int64)  # [M], on the CPU, where the loop looks at them
         self.diverged = torch.full_like(self.steps, -1)  # [M], the step at which it was seen; −1 for sound members
         states, actions = problem.environment.n_states, problem.environment.n_actions
-        sizes = (len(seeds), states, actions)
-        counted = states is not None and actions is not None
-        self.visits = torch.zeros(sizes, dtype=torch.int64, device=device) if counted else None
+        self.visits: Tensor | None = None  # int64 [M, S, A], where states and actions can be counted
+        if states is not None and actions is not None:
+            self.visits = torch.zeros((len(seeds), states, actions), dtype=torch.int64, device=device)
         mask = problem.available  # [S, A], None where every state has every action
         self._mask = None if mask is None else mask.expand(len(seeds), -1, -1)
         self._known: tuple[tuple[bytes, bytes], Progress] | None = None  # the last progress, and what it is of
@@ -141,18 +141,17 @@ class TrainingState:
         active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
         steps += self.collector.new_steps * active
         if self.visits is not None:
-            seen = rollout.obs, rollout.action, rollout.valid
+            obs, action, valid = (x[self.collector.lookback :] for x in (rollout.obs, rollout.action, rollout.valid))
             if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time
-                _count(self.visits.numpy(), *(x.numpy()[self.collector.lookback :] for x in seen), active)
+                _count(self.visits.numpy(), obs.numpy(), action.numpy(), valid.numpy(), active)
             else:
-                active = torch.from_numpy(active).to(self.visits.device)
-                _count(self.visits, *(x[self.collector.lookback :] for x in seen), active)
+                _count(self.visits, obs, action, valid, torch.from_numpy(active).to(self.visits.device))
 
     @torch.no_grad()
     def tables(self) -> Tables:
         """What the networks say of every state, and the policy that each member stands for now."""
         problem, params = self.problem, self.learner.params
-        mdp, algorithm = problem.environment.mdp, problem.algorithm
+        mdp, algorithm = problem.mdp, problem.algorithm
         states = torch.arange(mdp.n_states, device=self.gamma.device).expand(len(self.steps), -1)  # [M, S]
         hyper, state = self.hyper(), Observation(states, self._mask)
         q = algorithm.action_values(problem.context, params, state, hyper) if Q in algorithm.roles else None
@@ -161,11 +160,11 @@ class TrainingState:
         q = None if q is None else q.nan_to_num(neginf=-math.inf)
         v = None if v is None else v.nan_to_num()
         if algorithm.judged is Judged.GREEDY:
-            policy = greedy(q)
+            policy = greedy(cast(Tensor, q))
         elif algorithm.judged is Judged.GIVEN:
-            policy = problem.context.given_policy
+            policy = cast(Tensor, problem.context.given_policy)
         elif algorithm.judged is Judged.SOFT:
-            policy = softmax(q, self._temperature())
+            policy = softmax(cast(Tensor, q), self._temperature())
         else:
             policy = algorithm.acting.act(problem.context, params, state, hyper)
         policy = policy.double().nan_to_num(1.0).cpu().numpy() * mdp.available
@@ -174,12 +173,12 @@ class TrainingState:
 
     def _temperature(self) -> Tensor:
         """τ of the problem that is solved, [M, 1, 1]."""
-        return self.gamma.new_tensor([solution.temperature for solution in self.problem.solutions]).view(-1, 1, 1)
+        return self.gamma.new_tensor([solution.temperature for solution in self.problem.exact]).view(-1, 1, 1)
 
     def compare(self) -> tuple[Tables, Comparison]:
         """Score the networks, as they are, against the exact solution."""
         tables = self.tables()
-        return tables, self.problem.score(tables, self.visits.cpu().numpy())
+        return tables, self.problem.score(tables, cast(Tensor, self.visits).cpu().numpy())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly where it stopped."""
@@ -266,7 +265,8 @@ def _replay(config: Config, algo: ReplayConfig) -> Replay:
 def _arrays(config: ScheduleConfig | OptimizerConfig) -> Any:
     """A config with columns of tensors as one with arrays."""
     own = {item.name: getattr(config, item.name) for item in fields(config)}
-    return replace(config, **{name: value.numpy() for name, value in own.items() if isinstance(value, Tensor)})
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in own.items() if isinstance(value, Tensor)}
+    return replace(config, **arrays)
 
 
 class _Scheduled:
@@ -282,7 +282,7 @@ class _Scheduled:
         if self._value is not None and self._config.name == "constant":
             return self._value
         progress = now()
-        if progress is not self._progress:
+        if self._value is None or progress is not self._progress:
             value = np.asarray(self._factor * scheduled(self._config, progress), np.float32)
             self._progress, self._value = progress, torch.from_numpy(value).to(self._device)
         return self._value

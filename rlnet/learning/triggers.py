@@ -68,7 +68,7 @@ class Capped(Cadence):
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Go on from `state_dict`."""
-        self._first, self._began = state["first"], self._clock() - state["elapsed"]
+        self._first, self._began = int(state["first"]), self._clock() - state["elapsed"]
         self.spent, self._last = state["spent"], state["last"]
 
     def _say(self, step: int, elapsed: float) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from itertools import repeat
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from rlnet.algos.algorithm import Hyper
-from rlnet.config import EpochsConfig, require
+from rlnet.config import ConfigError, EpochsConfig
+from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Rollout, minibatches, rows_in_order
 from rlnet.learning.training_state import TrainingState
 
@@ -63,7 +65,7 @@ def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
-    learner, replay, algo = state.learner, state.replay, state.algo
+    learner, replay, algo = state.learner, cast(Replay, state.replay), state.algo
     replay.add(rollout)
     state.count(rollout)
     while len(replay) < algo.learning_starts:
@@ -76,7 +78,8 @@ def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], d
         step = learner.step(batch, hyper, rate)
         if replay.prioritised:
             allowed = f"algo={algo.name} does not say by how much a row missed its target; leave it at 0"
-            require(step.error is not None, "algo.priority", algo.priority, allowed)
+            if step.error is None:
+                raise ConfigError(f"algo.priority={algo.priority}: {allowed}")
             replay.prioritise(batch, step.error)
             more = {"replay/correction": state.correction.squeeze(-1)}
         state.updates += 1

@@ -10,7 +10,7 @@ import pickle
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
@@ -84,7 +84,8 @@ class Shares:
     def __init__(self, run: TrainingState, processes: int = 1) -> None:
         self.run = run
         self._alone = Share(run) if processes == 1 else None
-        self._members, self._others = [range(len(run.steps))], []
+        self._members: list[Sequence[int]] = [range(len(run.steps))]
+        self._others: list[_Process] = []
         self._pace = TURN  # seconds that an update took in the last turn
         if self._alone is None:
             before_fork()
