@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -322,3 +322,40 @@ def test_ctrl_c_leaves_a_checkpoint_of_whole_updates_and_no_process(tmp_path):
     while int(again.steps.max()) < int(resumed.steps.max()):
         update(again)
     assert_same(again.state_dict(), resumed.state_dict())
+
+
+FOUR_CORES = """
+import os, sys
+from pathlib import Path
+os.cpu_count, os.sched_getaffinity = lambda: 4, lambda process: {0, 1, 2, 3}
+import torch
+torch.set_num_threads(4)
+(torch.ones(1000, 1000) @ torch.ones(1000, 1000)).exp()
+print(len(list(Path("/proc/self/task").iterdir())), "threads")
+from rlnet.commands.train import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_a_module_network_in_two_processes_of_a_machine_with_four_cores_ends(tmp_path):
+    """A process that is forked while OpenMP has threads would wait for them forever."""
+    (tmp_path / "my_net.py").write_text(
+        "from torch import nn\n\nclass Wide(nn.Sequential):\n    def __init__(self, width):\n"
+        "        super().__init__(nn.Linear(19, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())\n"
+    )
+    options = ["env=random_walk", "network=module", "network.target=my_net.Wide", "++network.kwargs.width=128"]
+    options += ["algo.envs=64", "algo.rollout=32", "seeds=2", "processes=2", "steps=4096", "log_every=2048"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
+    command = [sys.executable, "-c", FOUR_CORES, *options, "hydra.run.dir=run"]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **piped)
+    try:
+        out, err = started.communicate(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+    assert started.returncode == 0, err
+    assert int(out.split()[0]) >= 4, "OpenMP had threads before the fork"
+    assert (tmp_path / "run" / "report.html").is_file()
