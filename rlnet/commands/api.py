@@ -19,6 +19,7 @@ from rlnet.config import CONFIGS, Config, ConfigError, import_named, register
 from rlnet.config.validation import from_hydra
 from rlnet.learning import training_loop
 from rlnet.learning.policy import Policy
+from rlnet.mdp.notebook import html_table
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,8 @@ class TrainingResult:
         """A table of the final numbers, means over members, for notebooks."""
         head = f"{self.config.algo.name} on {self.config.env.label}, γ = {self.config.gamma:g}"
         said = (self.comparison or {}).get("verdict", "")
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{float(np.mean(x)):.5g}</td></tr>" for name, x in self.scalars.items()
-        )
-        return f"<p><b>{escape(head)}</b></p><p>{escape(str(said))}</p><table>{rows}</table>"
+        rows = [(name, f"{float(np.mean(x)):.5g}") for name, x in self.scalars.items()]
+        return f"<p>{escape(str(said))}</p>{html_table(head, rows)}"
 
 
 def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:

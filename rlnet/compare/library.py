@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rlnet.compare.sentence import sentence
 from rlnet.mdp import FiniteMDP, solve
 from rlnet.mdp.belief.subject import step_limit
 from rlnet.mdp.evaluation import policy_matrix
+from rlnet.mdp.notebook import html_table
 
 Values = np.ndarray | Callable[[np.ndarray], Any]
 
@@ -40,7 +42,20 @@ class Score:
         return self.scalars[name]
 
     def __str__(self) -> str:
-        rows = [
+        lines = [self.verdict, self._head(), "", f"{'score':<24}{'value':>12}{'guaranteed':>14}  meaning"]
+        rows = (f"{name:<24}{value:>12}{bound:>14}  {text}" for name, value, bound, text in self._rows())
+        return "\n".join([*lines, *rows])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        head = ("score", "value", "guaranteed", "meaning")
+        return f"<p>{escape(self.verdict)}</p>{html_table(self._head(), self._rows(), head)}"
+
+    def _head(self) -> str:
+        return f"{self.mdp.n_states} states, {self.mdp.n_actions} actions, γ = {self.gamma:g}"
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [
             (
                 name.removeprefix("exact/"),
                 _number(self.scalars[name]),
@@ -50,9 +65,6 @@ class Score:
             for name, text in MEANINGS.items()
             if name in self.scalars and name not in GUARANTEES
         ]
-        head = f"{self.mdp.n_states} states, {self.mdp.n_actions} actions, γ = {self.gamma:g}"
-        lines = [self.verdict, head, "", f"{'score':<24}{'value':>12}{'guaranteed':>14}  meaning"]
-        return "\n".join([*lines, *(f"{name:<24}{value:>12}{bound:>14}  {text}" for name, value, bound, text in rows)])
 
 
 def _number(x: float | None) -> str:

@@ -73,6 +73,12 @@ class Solution:
         lost = max(float(change.max()) + entropy, 0.0) + max(-float(change.min()), 0.0) + 2.0 * self.error_bound
         return min(lost / rest, self.policy_loss)
 
+    def _repr_html_(self) -> str:
+        """Tables of how it was found and of its first states, for notebooks."""
+        from rlnet.mdp.notebook import solution_table
+
+        return solution_table(self)
+
 
 def report_tolerance(bound: float, tol: float, interrupted: bool = False) -> bool:
     """Whether the bound meets the tolerance; warns (ToleranceWarning) if it does not."""

@@ -127,6 +127,12 @@ class FiniteMDP:
         matrix.sum_duplicates()
         return matrix
 
+    def _repr_html_(self) -> str:
+        """A table of its sizes and names, for notebooks."""
+        from rlnet.mdp.notebook import model_table
+
+        return model_table(self)
+
     def with_start(self, start: np.ndarray) -> FiniteMDP:
         """The same model with another distribution of S_0, float [S] (InvalidMDPError if it is none)."""
         check_start(np.asarray(start, dtype=np.float64), self.n_states)
