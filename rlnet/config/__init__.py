@@ -1,4 +1,4 @@
-"""The structured configs: what can be set, and of which type.
+"""Settings: typed dataclasses of everything that can be configured, and their validation.
 
 The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types. The ranges are
 checked by `rlnet.config.validation`, which returns objects whose attributes can be set only once.

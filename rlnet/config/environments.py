@@ -1,4 +1,4 @@
-"""What the settings of all environments share."""
+"""Base class of the settings of environments."""
 
 from dataclasses import dataclass, fields
 from re import compile as pattern
@@ -13,7 +13,7 @@ NAME = pattern(r"[A-Za-z0-9][\w.-]{0,99}")
 
 @dataclass
 class EnvConfig(Settings):
-    """Common to all environments. Subclasses are registered by `register_environment`, and build themselves."""
+    """Base settings of an environment. Subclasses are registered by `register_environment`, and build themselves."""
 
     name: str = MISSING
     gamma: float = MISSING  # the discount of the setting in which the problem is usually stated

@@ -1,4 +1,4 @@
-"""Reading the files of a run as data and as nothing else.
+"""Safe readers of the files of a run: JSON, YAML, CSV and .npz, without links, code or excessive size.
 
 A folder may come from a stranger, may have been cut short by a full disk or edited by hand. What is read here is never
 executed, imported or unpickled, is no link to elsewhere, fits into memory, and holds no control characters that a
@@ -53,7 +53,7 @@ REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+)*\}")  # to another setting: 
 
 @contextmanager
 def reading(path: Path, what: str = "cannot be read") -> Iterator[None]:
-    """What is malformed inside becomes a `ConfigError` that names the path."""
+    """Context manager: errors of malformed content become a `ConfigError` that names the path."""
     try:
         yield
     except ConfigError:
@@ -70,7 +70,7 @@ def _why(error: BaseException) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text, with control characters, marks that reorder it and broken characters as escapes like \\x1b."""
+    """The text with control, bidirectional and broken characters as escapes like \\x1b."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -84,7 +84,7 @@ def _escaped(one: str) -> str:
 
 
 def plain(tree: Any, keep: str = "") -> Any:
-    """Strings in nested lists and mappings made `printable`, keys too."""
+    """Nested lists and mappings with every string, keys too, made `printable`."""
     if isinstance(tree, str):
         return printable(tree, keep)
     if isinstance(tree, Mapping):
@@ -93,7 +93,7 @@ def plain(tree: Any, keep: str = "") -> Any:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ConfigError where something in a run's folder is a link: it could lead reading and writing elsewhere."""
+    """Raise ConfigError if a run's folder holds a symbolic link, which could redirect reading or writing."""
     with reading(folder):
         for part in (folder, *(folder / name for name in PARTS)):
             if part.is_dir():
@@ -103,7 +103,7 @@ def check_folder(folder: Path) -> None:
 
 
 def regular(path: Path, most: float = math.inf) -> Path:
-    """The path, if it is that of a file that is no link and holds at most so many bytes.
+    """The path, if it is a regular file (no link) of at most so many bytes.
 
     Raises:
         ConfigError: it is not.

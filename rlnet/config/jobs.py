@@ -29,7 +29,7 @@ from rlnet.config.settings import PER_MEMBER, Settings, leaves
 
 @dataclass
 class Config(Settings):
-    """Everything that decides a run."""
+    """Settings of a training run."""
 
     env: EnvConfig = MISSING
     algo: AlgoConfig = MISSING
@@ -70,7 +70,7 @@ class Config(Settings):
 
 @dataclass
 class SolveConfig(Settings):
-    """Everything that decides an exact solution."""
+    """Settings of an exact solution (`rlnet solve`)."""
 
     env: EnvConfig = MISSING
     gamma: float = MISSING
@@ -85,7 +85,7 @@ class SolveConfig(Settings):
 
 @dataclass
 class AuditConfig(Settings):
-    """Everything that decides an audit of the simulators of an environment."""
+    """Settings of an audit of the simulators of an environment (`rlnet audit`)."""
 
     env: EnvConfig = MISSING
     samples: int = MISSING  # steps of each simulator
@@ -113,7 +113,7 @@ SCHEMAS: dict[str, type] = {
 
 
 def register() -> None:
-    """Make the schemas known to Hydra, as `schema/...`; those of environments are, once they are imported."""
+    """Register the schemas with Hydra as `schema/...`; those of environments register when they are imported."""
     ENVIRONMENTS.ours()
     SCHEDULES.ours()
     store = ConfigStore.instance()

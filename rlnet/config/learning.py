@@ -10,21 +10,21 @@ from rlnet.config.settings import PER_MEMBER, Settings
 
 @dataclass
 class ScheduleConfig(Settings):
-    """A number as a function of the share of the run that is done."""
+    """Base settings of a schedule: a number as a function of the share of the run that is done."""
 
     name: str = MISSING
 
 
 @dataclass
 class ConstantConfig(ScheduleConfig):
-    """Always `value`."""
+    """Constant schedule: always `value`."""
 
     value: float = field(default=MISSING, metadata=PER_MEMBER)
 
 
 @dataclass
 class RampConfig(ScheduleConfig):
-    """From `start` to `end` over the first `fraction` of the run, then `end`: linear, exponential or cosine."""
+    """Linear, exponential or cosine decay from `start` to `end` over the first `fraction` of the run, then `end`."""
 
     start: float = field(default=MISSING, metadata=PER_MEMBER)
     end: float = field(default=MISSING, metadata=PER_MEMBER)
@@ -33,7 +33,7 @@ class RampConfig(ScheduleConfig):
 
 @dataclass
 class PiecewiseConfig(ScheduleConfig):
-    """In straight lines through `values` at the shares `at` of the run."""
+    """Piecewise linear schedule through `values` at the shares `at` of the run."""
 
     at: list[float] = MISSING
     values: list[float] = MISSING
@@ -41,7 +41,7 @@ class PiecewiseConfig(ScheduleConfig):
 
 @dataclass
 class EpisodesConfig(ScheduleConfig):
-    """start·decay^k after k finished episodes of the member, but at least `end`."""
+    """Decay by episodes: start·decay^k after k finished episodes of the member, but at least `end`."""
 
     start: float = field(default=MISSING, metadata=PER_MEMBER)
     end: float = field(default=MISSING, metadata=PER_MEMBER)
@@ -59,7 +59,7 @@ SCHEDULE_SCHEMAS: dict[str, type[ScheduleConfig]] = {
 
 @dataclass
 class AlgoConfig(Settings):
-    """An algorithm of `rlnet/algos/` and the data that one update sees."""
+    """Settings of an algorithm of `rlnet/algos/` and of the data of one update."""
 
     name: str = MISSING
     envs: int = MISSING  # N, environments per member
@@ -70,7 +70,7 @@ class AlgoConfig(Settings):
 
 @dataclass
 class EpochsConfig(AlgoConfig):
-    """An algorithm that goes over each rollout several times, in shuffled minibatches."""
+    """Settings of an algorithm with several epochs of shuffled minibatches per rollout."""
 
     epochs: int = MISSING
     minibatches: int = MISSING
@@ -78,7 +78,7 @@ class EpochsConfig(AlgoConfig):
 
 @dataclass
 class ReplayConfig(AlgoConfig):
-    """An algorithm that learns from a replay of past transitions, with a target network."""
+    """Settings of an algorithm with a replay buffer and a target network."""
 
     capacity: int = MISSING  # transitions that each member keeps
     batch: int = MISSING  # B, of them in one update
@@ -96,7 +96,7 @@ class ReplayConfig(AlgoConfig):
 
 @dataclass
 class PredictionConfig(AlgoConfig):
-    """An algorithm that learns the value of a given policy."""
+    """Settings of a prediction algorithm, which learns the value of a given policy."""
 
     policy: Any = "uniform"  # uniform, optimal, a list of action weights, or the path of a values.npz or solution.npz
     behaviour: Any = None  # who acts: the same choices, or a share of uniform actions in the policy; null: the policy
@@ -112,7 +112,7 @@ ALGO_SCHEMAS: dict[str, type[AlgoConfig]] = {
 
 @dataclass
 class NetworkConfig(Settings):
-    """Common to all function classes."""
+    """Base settings of a network (function class)."""
 
     name: str = MISSING
     initial_value: float = 0.0  # added to the first V or Q
@@ -121,12 +121,12 @@ class NetworkConfig(Settings):
 
 @dataclass
 class TabularConfig(NetworkConfig):
-    """One free number per state and output: a one-hot input without a hidden layer."""
+    """Tabular values: one free number per state and output."""
 
 
 @dataclass
 class LinearConfig(NetworkConfig):
-    """Linear in the environment's features; weights start at zero."""
+    """Linear function of the environment's features; weights start at zero."""
 
     bias: bool = True
     weights: list[float] | None = None  # the first weights instead, one per feature, for every value
@@ -143,7 +143,7 @@ class MlpConfig(NetworkConfig):
 
 @dataclass
 class ModuleConfig(NetworkConfig):
-    """Any torch.nn.Module as the body, with a linear layer on top."""
+    """Network with any torch.nn.Module as its body and a linear layer on top."""
 
     target: str = MISSING  # its class, as package.Class
     kwargs: dict[str, Any] = field(default_factory=dict)  # what it is constructed with
@@ -153,28 +153,28 @@ class ModuleConfig(NetworkConfig):
 
 @dataclass
 class ExplorationConfig(Settings):
-    """How actions are chosen from action values; `none` where the algorithm has a policy of its own."""
+    """Exploration: how actions are chosen from action values; `none` where the algorithm has a policy of its own."""
 
     name: str = MISSING
 
 
 @dataclass
 class OptimisticConfig(ExplorationConfig):
-    """Greedy, from first action values that are too good to be true."""
+    """Optimistic initial values: greedy, with first action values that are too high."""
 
     initial_value: float = MISSING
 
 
 @dataclass
 class NoisyConfig(ExplorationConfig):
-    """Greedy for parameters with learned noise."""
+    """Noisy networks: greedy for parameters with learned noise."""
 
     sigma: float = MISSING  # of the first noise: its deviation times the root of a layer's inputs
 
 
 @dataclass
 class OptimizerConfig(Settings):
-    """Stochastic gradient descent; `schedule` is a factor on the learning rate."""
+    """Settings of the optimiser; `schedule` is a factor on the learning rate."""
 
     name: str = MISSING
     learning_rate: float = field(default=MISSING, metadata=PER_MEMBER)

@@ -1,4 +1,4 @@
-"""How much memory there is, and how much a job will set aside: asked before anything is built."""
+"""Memory estimates: what is available and what a job will allocate, checked before anything is built."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "
 
 
 def available() -> float:
-    """Bytes that this process may still take: of the machine, or of its control group where that leaves less.
+    """Bytes of memory available to this process, from the machine or its control group, whichever is less.
 
     Infinite where the system does not say.
     """
@@ -33,7 +33,7 @@ def available() -> float:
 
 
 def size(count: float) -> str:
-    """A number of bytes as it is read: 1.5 GiB."""
+    """A number of bytes as text: 1.5 GiB."""
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB")):
         if count >= 1024.0**power or power == 2:
             return f"{count / 1024.0**power:,.3g} {unit}"
@@ -41,7 +41,7 @@ def size(count: float) -> str:
 
 
 def require_memory(parts: Mapping[str, float]) -> None:
-    """Raise ConfigError where parts of a job, in bytes by the settings that decide them, are more than is available.
+    """Raise ConfigError if the parts of a job (bytes, by the settings that decide them) exceed the available memory.
 
     The sentence names the part that is the largest.
     """

@@ -1,4 +1,4 @@
-"""What may differ between the members of a population, and which numbers each of them has.
+"""Populations: the grid of settings `vary` × seeds, and the settings of each member.
 
 `vary.gamma=[0.9,0.99] vary.learning_rate=[1e-4,3e-4] seeds=16` makes M = 2·2·16 members: the product of the lists, the
 last one fastest, and all seeds of a setting together. Member m does what `alone(config, m)` would do.
@@ -70,24 +70,24 @@ def _path(key: str, known: dict[str, bool]) -> str:
 
 
 def settings(config: Config) -> list[dict[str, float]]:
-    """The settings in which members differ, by path; `config.seeds` members have each. [{}] where nothing varies."""
+    """The grid of varied settings, by path; `config.seeds` members share each. [{}] where nothing varies."""
     lists = varied(config)
     return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
 
 
 def member_settings(config: Config) -> list[dict[str, float]]:
-    """The same for each of the M members."""
+    """The varied settings of each of the M members."""
     return [setting for setting in settings(config) for _ in range(config.seeds)]
 
 
 def alone(config: Config, member: int) -> Config:
-    """The config of the run of this member alone."""
+    """The config of a run with this member alone."""
     setting, seed = settings(config)[member // config.seeds], config.member_seeds[member]
     return _with(replace(config, vary={}, seeds=1, seed=seed), setting)
 
 
 def each_setting(config: Config) -> list[Config]:
-    """The configs of the first members of each setting, alone."""
+    """The config of a single run for each varied setting (that of its first member)."""
     shared = replace(config, vary={}, seeds=1)
     return [_with(shared, setting) for setting in settings(config)]
 
@@ -103,7 +103,7 @@ def _with(node: Any, setting: dict[str, float]) -> Any:
 
 
 def most_parts(config: Config) -> int:
-    """Into how many populations `split` can split one."""
+    """The largest number of populations that `split` can divide one into."""
     return max(_sides(config))
 
 
@@ -113,7 +113,7 @@ def _sides(config: Config) -> list[int]:
 
 
 def split(config: Config, count: int) -> list[tuple[Config, list[int]]]:
-    """The configs of `count` populations that are this one together, and the members of it that each has.
+    """Divide a population into `count` smaller ones: their configs, and the members that each holds.
 
     The seeds are shared out, or the longest list of `vary` where that is longer.
     """
@@ -131,7 +131,7 @@ def split(config: Config, count: int) -> list[tuple[Config, list[int]]]:
 
 
 def part_of(whole: Any, members: Sequence[int]) -> Any:
-    """A state of all members cut down to some: see `joined`."""
+    """The part of a state (nested tensors [M, ...]) that belongs to some members; the inverse of `joined`."""
     if isinstance(whole, Mapping):
         return {name: part_of(value, members) for name, value in whole.items()}
     if isinstance(whole, list):
@@ -140,7 +140,7 @@ def part_of(whole: Any, members: Sequence[int]) -> Any:
 
 
 def joined(parts: Sequence[Any], members: Sequence[Sequence[int]]) -> Any:
-    """States of parts of a population as one of all.
+    """Join the states of parts of a population into the state of all members.
 
     In a state tensors and arrays have the members in front, and lists have one item for each; everything else,
     numbers without axes too, all members share.
@@ -162,7 +162,7 @@ def joined(parts: Sequence[Any], members: Sequence[Sequence[int]]) -> Any:
 
 
 def column(config: Config, path: str, device: torch.device | str = "cpu") -> Tensor:
-    """One number for each member: float32 [M, 1]."""
+    """A setting as a column, one number per member: float32 [M, 1]."""
     own = varied(config)
     if path in own:
         values = [setting[path] for setting in member_settings(config)]

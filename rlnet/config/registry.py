@@ -1,4 +1,4 @@
-"""What a config can name: environments, algorithms and schedules, ours and those of plugins.
+"""Registries of environments, algorithms and schedules, with plugins and entry points.
 
 A plugin is a Python module that uses the decorators of this file. It is named on the command line
 (`plugins=[my_module]`), or installed with an entry point of the group `rlnet.environments` or `rlnet.algorithms`:
@@ -34,7 +34,7 @@ ScheduleFunction = TypeVar("ScheduleFunction", bound=Callable[..., Any])
 
 
 class Registry(Generic[Entry]):
-    """Entries by name, those of plugins among them.
+    """A registry: entries by name, including those of plugins.
 
     Args:
         key: of the config, for messages: "env.kind", "algo" or "schedule".
@@ -56,7 +56,7 @@ class Registry(Generic[Entry]):
         return list(entry_points(group=groups[self._group])) if self._group in groups else []
 
     def add(self, name: str, entry: Entry, source: str) -> None:
-        """Register an entry; a module that is imported anew may register its own again.
+        """Register an entry; a module that is imported again may register its own again.
 
         Raises:
             ConfigError: another module has registered the name, or a config of rlnet has it.
@@ -73,7 +73,7 @@ class Registry(Generic[Entry]):
         return sorted(self._entries)
 
     def names(self) -> list[str]:
-        """All names, those of installed plugins among them."""
+        """All names, including those of installed plugins."""
         self.complete()
         return sorted(self._entries)
 
@@ -107,17 +107,17 @@ class Registry(Generic[Entry]):
                 importlib.import_module(f"{package}.{module.name}")
 
     def complete(self) -> None:
-        """Import all modules that register entries; of installed plugins that cannot be used `faults` tells."""
+        """Import all modules that register entries; `faults` lists installed plugins that cannot be used."""
         self.ours()
         for point in self._points:
             self._load(point)
 
     def faults(self) -> str:
-        """Of installed plugins that were tried and cannot be used, to be appended to a sentence; else empty."""
+        """A clause about installed plugins that could not be imported, to be appended to a sentence; else empty."""
         return "".join(f"; {point} {fault}" for point, fault in self._faults.items())
 
     def warn_of_shadowed(self, name: str) -> None:
-        """Warn of installed plugins that have a name which something else has."""
+        """Warn of installed plugins whose name is taken by another entry."""
         for point in self._points:
             module = self._sources.get(name, "rlnet" if _has_file(self._group, name) else point.module)
             if point.name == name and not _within(module, point.module):
@@ -178,7 +178,7 @@ def _described(point: EntryPoint) -> str:
 
 @dataclass(frozen=True)
 class RegisteredAlgorithm(Generic[Record]):
-    """An algorithm: how its record is made, and for a plugin the numbers of its config."""
+    """A registered algorithm: its factory, and for a plugin the defaults of its config."""
 
     make: Callable[[], Record]
     settings: type[AlgoConfig]
@@ -188,7 +188,7 @@ class RegisteredAlgorithm(Generic[Record]):
 
 @dataclass(frozen=True)
 class RegisteredSchedule:
-    """A schedule: its function, and the class of its numbers."""
+    """A registered schedule: its function and the class of its settings."""
 
     function: Callable[..., Any]
     settings: type[ScheduleConfig]
@@ -208,7 +208,7 @@ SCHEDULES: Registry[RegisteredSchedule] = Registry("schedule", ("rlnet.policies"
 
 @dataclass_transform(kw_only_default=False)
 def register_environment(kind: str) -> Callable[[EnvClass], EnvClass]:
-    """Decorator of the settings of an environment, which becomes a dataclass with a `build` method.
+    """Class decorator that registers an environment; its settings become a dataclass with a `build` method.
 
     `env=KIND` then chooses it with the defaults of the class, unless a YAML of `configs/env/` has that name; the YAMLs
     there name presets of it.
@@ -236,7 +236,7 @@ def register_environment(kind: str) -> Callable[[EnvClass], EnvClass]:
 def register_algorithm(
     name: str, settings: type[AlgoConfig] = AlgoConfig, exploration: str = "epsilon_greedy", **defaults: Any
 ) -> Callable[[Callable[[], Record]], Callable[[], Record]]:
-    """Decorator of a function without arguments that returns an `Algorithm`.
+    """Decorator that registers an algorithm: of a function without arguments that returns an `Algorithm`.
 
     `algo=NAME` then chooses it.
 
@@ -269,7 +269,7 @@ def register_algorithm(
 
 
 def register_schedule(name: str, settings: type[ScheduleConfig]) -> Callable[[ScheduleFunction], ScheduleFunction]:
-    """Decorator of a pure function (settings, progress) → float [M, 1].
+    """Decorator that registers a schedule: of a pure function (settings, progress) → float [M, 1].
 
     Args:
         name: `schedule=NAME` chooses it.

@@ -1,4 +1,4 @@
-"""What every config dataclass shares: attributes that are set once, and errors that name the key."""
+"""Base of all settings (attributes are set once), and the errors of bad input (they name the key)."""
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
@@ -12,11 +12,11 @@ CONFIGS = next((place for place in _PLACES if place.is_dir()), _PLACES[-1])
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used. The message is one sentence that names the key, the value and what is allowed."""
+    """Bad input. The message is one sentence that names the key, the value and what is allowed."""
 
 
 class RunFailed(RuntimeError):
-    """A run that began could not be finished. The message is one sentence that says why and what may help."""
+    """A run failed after it began. The message is one sentence that says why and what may help."""
 
 
 def require(condition: bool, key: str, value: Any, allowed: str) -> None:

@@ -1,4 +1,4 @@
-"""What the folder of a run may decide by itself, and what needs `trust=true`, because it would run code.
+"""Trust in the folders of others: what would run code needs `trust=true`.
 
 Code is run by importing a module that a config names (`network.target`, environments that are not of Gymnasium or
 rlnet), by values that are computed (`${oc.env:...}` and other resolvers of OmegaConf), and by unpickling environments.
@@ -22,7 +22,7 @@ OF_THE_RUN = ("hydra", "resume", "trust")  # never taken over from a folder
 
 
 def check_trusted(config: Config, source: str, given: Collection[str] = frozenset()) -> None:
-    """Raise ConfigError where a config that comes from a folder would have code imported.
+    """Raise ConfigError if a config from an untrusted folder would import code.
 
     Args:
         config: what was read.
@@ -38,7 +38,7 @@ def check_trusted(config: Config, source: str, given: Collection[str] = frozense
 
 
 def check_plugins(plugins: object, source: str, trust: bool) -> None:
-    """Import the plugins that a folder names, where it is trusted; ConfigError where it is not, or one is missing."""
+    """Import the plugins that a trusted folder names; ConfigError if it is not trusted, or one is missing."""
     modules = [str(module) for module in plugins] if isinstance(plugins, Sequence | ListConfig) else []
     unknown = [module for module in modules if module not in sys.modules]
     if unknown and not trust:

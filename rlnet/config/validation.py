@@ -1,4 +1,4 @@
-"""From composed or stored YAML to checked configs. Every range is checked here, once."""
+"""Validation: composed or stored YAML to checked configs. Every range is checked here, once."""
 
 import math
 from dataclasses import fields
@@ -166,7 +166,7 @@ def _check_audit(config: AuditConfig) -> None:
 
 
 def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
-    """What is set aside at least, in bytes, by the settings that decide it: what is sure before anything is built."""
+    """A lower bound on the memory of a job in bytes, by the settings that decide it."""
     parts = {settings: PER_OUTCOME * count for settings, count in config.env.outcomes().items()}
     if not isinstance(config, Config):
         return parts
@@ -188,7 +188,7 @@ def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
 
 
 def check(config: Any) -> Any:
-    """The same `Config`, `SolveConfig` or `AuditConfig`, if all its numbers are in range.
+    """Check the ranges of a `Config`, `SolveConfig` or `AuditConfig`, and return it.
 
     Raises:
         ConfigError: the first number that is not.

@@ -1,4 +1,4 @@
-"""The function classes: tabular, linear, multi-layer perceptron.
+"""Builders of networks from settings: tabular, linear, multi-layer perceptron, torch modules.
 
 State indices stay integers until here: a one-hot vector times a matrix is a row of the matrix, so it is looked up.
 """
@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network can see of the environment."""
+    """The inputs that an environment offers to a network."""
 
     env: str  # KEY=VALUE of the setting that names it, for error messages
     n_states: int | None  # S where observations are state indices
@@ -39,14 +39,14 @@ class Inputs:
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:
-    """Row index[..., m, n] of each member's table: [M, S, H], int64 [..., M, N] → [..., M, N, H]."""
+    """Embedding lookup in each member's own table: [M, S, H], int64 [..., M, N] → [..., M, N, H]."""
     members, rows, width = table.shape
     offset = torch.arange(members, device=index.device).unsqueeze(-1) * rows
     return torch.nn.functional.embedding(index + offset, table.reshape(members * rows, width))
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x·W + b, each member with its own: [..., M, N, I], [M, I, O], [M, O] → [..., M, N, O]."""
+    """Affine layer x·W + b with weights per member: [..., M, N, I], [M, I, O], [M, O] → [..., M, N, O]."""
     members, width = weight.shape[0], weight.shape[-1]
     lead, count = x.shape[:-3], x.shape[-2]
     if lead:  # the batched product wants members first: [..., M, N, I] → [M, ...·N, I]
@@ -97,7 +97,7 @@ def _linear(first: Tensor, config: LinearConfig, seen: "_Seen") -> Network:
 
 
 def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network:
-    """With `split` K > 0 the first K outputs have a last hidden layer of their own, beside that of the others."""
+    """A perceptron; with `split` K > 0 its first K outputs have a last hidden layer of their own (dueling)."""
     hidden, depth, activation = list(config.hidden), len(config.hidden), ACTIVATIONS[config.activation]
     two = split > 0 and depth > 0
     below = [*hidden[:-1], 2 * hidden[-1]] if two else hidden
@@ -156,7 +156,7 @@ def _acting(fast: Perceptron | None) -> Callable[[np.ndarray], Callable[[np.ndar
 
 @dataclass(frozen=True)
 class _Seen:
-    """A vector that stands for an observation."""
+    """Input encoding: the vector by which a network sees an observation."""
 
     width: int
     indexed: bool = False  # one-hot: the observation is the index of what is 1
@@ -172,7 +172,7 @@ class _Seen:
 
 
 def number() -> Network:
-    """A parameter that depends on no observation, 0 at first: [M, 1]."""
+    """A network of one parameter that depends on no observation, initially 0: [M, 1]."""
 
     def init(streams: Streams) -> Params:
         return {"value": torch.zeros(streams.members, 1, device=streams.device)}
@@ -181,7 +181,7 @@ def number() -> Network:
 
 
 def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
-    """How a network sees an observation."""
+    """The input encoding of a network."""
     if inputs.size is not None:
         return _Seen(inputs.size, several=inputs.several)
     if one_hot and inputs.n_states is not None:
@@ -195,7 +195,7 @@ def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
 def make_network(
     config: NetworkConfig, inputs: Inputs, outputs: int, *, split: int = 0, initial: float | None = None
 ) -> Network:
-    """The network of a config for one role.
+    """Build the network of a config for one role.
 
     Args:
         config: which function class.

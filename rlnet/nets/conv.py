@@ -1,11 +1,11 @@
-"""A small convolutional body, for `network=module`: an example of what may stand there."""
+"""A small convolutional network, an example of a body for `network=module`."""
 
 import torch
 from torch import Tensor, nn
 
 
 class ConvNet(nn.Module):
-    """Two convolutions of 3×3 that keep the size of the picture, [B, C, H, W] → [B, channels, H, W].
+    """Two 3×3 convolutions with same padding, [B, C, H, W] → [B, channels, H, W].
 
     Args:
         inputs: C.

@@ -1,4 +1,4 @@
-"""Any torch module as the body of a network, lifted to a population: `functional_call` under `vmap`.
+"""Networks with any torch module as their body, batched over members by `functional_call` under `vmap`.
 
 The body is a class that is named in the config and constructed once for each member, from the member's own random
 numbers; a linear layer makes the outputs of a role from what it returns.
@@ -21,7 +21,7 @@ BODY = "body."  # before the names of the module's parameters
 
 
 def module_network(first: Tensor, config: ModuleConfig, width: int, encode: Callable[[Tensor], Tensor]) -> Network:
-    """The network whose body is `config.target(**config.kwargs)`.
+    """Build the network whose body is `config.target(**config.kwargs)`.
 
     Args:
         first: [outputs], added to the first bias.

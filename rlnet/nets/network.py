@@ -1,4 +1,4 @@
-"""A network is a record of functions over explicit parameters; a layout packs several of them into one tensor."""
+"""Networks as pure functions of explicit parameters, and the layout of all parameters in one tensor."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -47,7 +47,7 @@ def with_noise(network: Network, sigma: float) -> Network:
 
 
 class ParameterView(Mapping[str, Tensor]):
-    """The parameters of one network as one row per member, and by name as views of it, which are made when asked for.
+    """Parameters of one network: a tensor [M, P], and by name lazily created views of it.
 
     Args:
         flat: [M, P], a slice of theta.
@@ -63,13 +63,13 @@ class ParameterView(Mapping[str, Tensor]):
         self._layers: list[np.ndarray] | None = None
 
     def layers(self, net: Perceptron | Table) -> list[np.ndarray]:
-        """The same numbers as the passes of their network take them: views that are made once."""
+        """The parameters as numpy arrays per layer, for the hand-written passes; cached views."""
         if self._layers is None:
             self._layers = net.layers(self.flat.detach().numpy())
         return self._layers
 
     def table(self, states: int, outputs: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """The outputs for every state, [M·S, O], which are asked for anew when torch has changed `flat`.
+        """Cached outputs for every state, [M·S, O]; computed again when torch has changed `flat`.
 
         Args:
             outputs: states [M, S] → [M, S, O].
@@ -81,7 +81,7 @@ class ParameterView(Mapping[str, Tensor]):
         return self._table[1]
 
     def leaf(self) -> "ParameterView":
-        """The same parameters, by which a loss can be differentiated: its gradient is with respect to `flat`."""
+        """A differentiable copy (leaf): gradients are with respect to its `flat`."""
         return ParameterView(self.flat.detach().requires_grad_(), self._shapes)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -100,7 +100,7 @@ class ParameterView(Mapping[str, Tensor]):
 
 
 class ParameterLayout:
-    """Where the parameters of all roles lie in one tensor theta [M, P].
+    """Layout of the parameters of all roles in one tensor theta [M, P].
 
     One tensor makes the optimiser, the per-member clip, checkpoints and target networks one operation each. Of noisy
     networks it is [M, 2·P]: all means, then all deviations.
@@ -121,7 +121,7 @@ class ParameterLayout:
         return self._means * (2 if self.noisy else 1)
 
     def init(self, streams: Streams) -> Tensor:
-        """First parameters [M, size], every member's from its own stream."""
+        """Initial parameters [M, size], every member's from its own stream."""
         parts = {role: network.init(streams) for role, network in self.networks.items()}
         columns = [parts[role][name].reshape(streams.members, -1) for role, name, _ in self._slots]
         if self.noisy:
@@ -132,12 +132,12 @@ class ParameterLayout:
         return torch.cat(columns, dim=1)
 
     def columns(self, role: str) -> slice:
-        """Where the parameters of a role (of noisy networks, their means) lie in theta."""
+        """The columns of theta that hold the parameters of a role (of noisy networks, their means)."""
         before = sum(self._roles[: list(self.networks).index(role)])
         return slice(before, before + self._roles[list(self.networks).index(role)])
 
     def deviations(self, theta: Tensor) -> Tensor:
-        """The learned deviations of noisy networks, a view [M, P]."""
+        """The learned standard deviations of noisy networks, a view [M, P]."""
         return theta[:, self._means :]
 
     def draw(self, theta: Tensor, streams: Streams) -> dict[str, ParameterView]:
@@ -148,7 +148,7 @@ class ParameterLayout:
         return self.unpack(torch.addcmul(theta[:, : self._means], self.deviations(theta), noise))
 
     def _noise(self, streams: Streams) -> Tensor:
-        """ε of every mean: [M, P]."""
+        """Factorised noise ε of every parameter: [M, P]."""
         weights = [(role, name, shape) for role, name, shape in self._slots if len(shape) == 2]
         counts = [count for _, _, shape in weights for count in shape]
         numbers = streams.normal(sum(counts))

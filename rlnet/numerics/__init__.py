@@ -1,1 +1,1 @@
-"""Random streams, statistics and derivatives: what several rooms compute with."""
+"""Numerical tools: random streams, statistics, derivatives of losses, floating point."""

@@ -1,4 +1,4 @@
-"""What numpy does about numbers that are not finite."""
+"""Floating-point error handling of numpy."""
 
 from typing import Literal, TypedDict
 

@@ -1,4 +1,4 @@
-"""Pieces that many losses share, with derivatives written by hand; imports numpy and torch.
+"""Differentiable parts of losses with hand-written derivatives.
 
 Autograd would find the same ones; a test holds them against it and against finite differences. It would take an
 operation and a node of its graph for each sign in a formula, which for small networks is most of an update's time. For
@@ -22,7 +22,7 @@ Array = Any  # of numpy on the CPU, else of torch
 
 
 def _shared(first: Tensor, *others: Tensor | None) -> tuple[ModuleType, list[Array]]:
-    """The library to compute with, and the tensors as its arrays, in the same memory."""
+    """The array library to compute with (numpy on the CPU), and the tensors as its arrays in the same memory."""
     tensors = (first, *others)
     if first.device.type != "cpu":
         return torch, [None if tensor is None else tensor.detach() for tensor in tensors]
@@ -34,7 +34,7 @@ def _tensor(array: Array) -> Tensor:
 
 
 def without_gradient(function: Callable[..., Array]) -> Callable[..., Tensor]:
-    """A function of arrays, in what numpy and torch share, as one of tensors through which no gradient flows."""
+    """Decorator: a function of arrays (numpy or torch) as a function of tensors, without gradient."""
 
     quietly = np.errstate(**QUIET)(function)
 
@@ -105,7 +105,7 @@ class _Held(torch.autograd.Function):
 
 
 def held(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """x kept within [low, high]. Outside of it a gradient passes if its descent leads back, and only then.
+    """Clamp x to [low, high]; outside, a gradient passes only if its descent step leads back inside.
 
     The derivative of a plain clamp is 0 there: what has once left would stay at the bound for good.
     """
@@ -115,7 +115,7 @@ def held(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
 def pull_by_hand(
     xp: ModuleType, estimate: Array, target: Array, weight: Array, huber: Array | None
 ) -> tuple[Array, Array, Array]:
-    """δ, what of it lies within ±κ, and weight times the latter: minus the slope of `squared_error`."""
+    """δ, δ clipped to ±κ, and weight times the latter: minus the derivative of `squared_error`."""
     # A row of weight 0 may have an infinite target (an action that is not available): 0·∞ must not spoil a sum.
     error = xp.where(weight > 0, target - estimate, 0.0)
     inside = error if huber is None else xp.maximum(xp.minimum(error, huber), -huber)
@@ -173,7 +173,7 @@ def entropy(log_probabilities: Tensor) -> Tensor:
 def clipped_gain_by_hand(
     xp: ModuleType, log_prob: Array, old: Array, advantage: Array, clip: Array
 ) -> tuple[Array, ...]:
-    """The gain, its slope by log π, ρ − 1 − log ρ and ρ, see `clipped_gain`."""
+    """`clipped_gain` in numpy or torch: the gain, its derivative by log π, ρ − 1 − log ρ, and ρ."""
     change = log_prob - old
     ratio = xp.exp(change)
     free, held = ratio * advantage, xp.minimum(xp.maximum(ratio, 1 - clip), 1 + clip) * advantage
@@ -197,7 +197,7 @@ def clipped_gain(log_prob: Tensor, old: Tensor, advantage: Tensor, clip: Tensor)
 
 
 def clipped_value_by_hand(xp: ModuleType, value: Array, old: Array, target: Array, clip: Array) -> tuple[Array, Array]:
-    """The value and its slope, see `clipped_value`."""
+    """`clipped_value` in numpy or torch: the value and its derivative."""
     move = value - old
     near = old + xp.minimum(xp.maximum(move, -clip), clip)
     further = abs(target - near) > abs(target - value)

@@ -1,4 +1,4 @@
-"""Random numbers: every member of a population has streams of its own.
+"""Random streams: every member of a population has generators of its own.
 
 A stream is named by (member seed, purpose). Member k of a population therefore draws what it would draw alone,
 and a change in how one part of the program uses randomness does not shift the numbers of another.
@@ -35,7 +35,7 @@ def derive_seed(seed: int, purpose: str) -> int:
 
 
 class Streams:
-    """One torch.Generator per member, for one purpose.
+    """Random streams of M members for one purpose: a torch.Generator each.
 
     Args:
         seeds: the M member seeds.
@@ -51,7 +51,7 @@ class Streams:
 
     @property
     def members(self) -> int:
-        """M."""
+        """M, the number of members."""
         return len(self.generators)
 
     def reseed(self, seeds: Sequence[int]) -> None:
@@ -75,7 +75,7 @@ class Streams:
         return (self.uniform(*shape) * high).long()
 
     def permutation(self, *shape: int) -> Tensor:
-        """Random orders of as many things as the last size says, all orders alike: int64 [M, *shape]."""
+        """Uniformly random permutations along the last axis: int64 [M, *shape]."""
         numbers = self.uniform(*shape)
         if self.device.type == "cpu":  # numpy sorts several times faster
             return torch.from_numpy(np.argsort(numbers.numpy()))
@@ -117,14 +117,14 @@ class BlockUniform:
         return self._numbers[:, self._next - 1]
 
     def skip(self) -> None:
-        """Go past what `next` would give."""
+        """Skip what `next` would return."""
         if self._next == self.block:
             self.next()
         else:
             self._next += 1
 
     def reseed(self, seeds: Sequence[int]) -> None:
-        """Forget what is left of the block and start every member's stream again."""
+        """Discard the rest of the block and start every member's stream again."""
         self.streams.reseed(seeds)
         self._next = self.block
 
@@ -141,5 +141,5 @@ class BlockUniform:
 
 
 def as_array(tensor: Tensor, library: ModuleType) -> Array:
-    """The numbers of a tensor as an array of numpy, which shares its memory, or (torch) as they are."""
+    """A tensor as a numpy array in the same memory, or (library torch) unchanged."""
     return tensor.numpy() if library is np else tensor

@@ -1,4 +1,4 @@
-"""What many seeds say together: means and interquartile means with bootstrap intervals, and how to compare methods.
+"""Statistics over seeds: means and interquartile means with bootstrap intervals, and comparison of methods.
 
 The method of Agarwal et al., Deep RL at the edge of the statistical precipice (2021): 95 % percentile bootstrap
 intervals, resampling the runs of each task by itself (stratified). A sample here is the runs of one task; the best run
@@ -24,7 +24,7 @@ Statistic = Callable[..., np.ndarray]  # (*samples, axis) → numbers
 
 
 def iqm(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The interquartile mean over all runs of all samples: of what is left without the lowest and highest quarter."""
+    """Interquartile mean over all runs of all samples: the mean without the lowest and the highest quarter."""
     from scipy.stats import trim_mean
 
     return trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis)
@@ -36,7 +36,7 @@ def mean(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def improvement(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
-    """P(X > Y) + ½·P(X = Y) for a run X of one method and a run Y of another, averaged over the tasks.
+    """Probability of improvement, P(X > Y) + ½·P(X = Y) for runs X and Y of two methods, averaged over tasks.
 
     Args:
         samples: first the runs of X in each task, then those of Y in each task, along the last axis.
@@ -51,7 +51,7 @@ def improvement(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Which of some methods is best, as far as their runs can show."""
+    """Ranking of methods: which is best, as far as their runs can show."""
 
     order: list[int]  # of the methods, the highest interquartile mean first
     ties: list[int]  # of the others: those from which the first differs by no more than chance may explain
@@ -59,7 +59,7 @@ class Ranking:
 
 
 def ranking(methods: Sequence[Sequence[np.ndarray]]) -> Ranking:
-    """Order methods by their interquartile mean, and say which of them the first one beats.
+    """Rank methods by their interquartile mean, and test which of them the first one beats.
 
     The first beats another where a permutation test of P(X > Y) + ½·P(X = Y) that exchanges the runs of both within
     each task has p ≤ 5 % divided by the number of others (Bonferroni): see `runs_needed`. Numbers that differ by no
@@ -158,7 +158,7 @@ def interval(samples: Sequence[np.ndarray], statistic: Statistic = mean) -> tupl
 
 
 def aggregate(scalars: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | list[float] | None]]:
-    """Each scalar [M] over members: mean and interquartile mean with their intervals, spread, least and largest.
+    """Aggregate each scalar [M] over members: mean and interquartile mean with intervals, spread, least, largest.
 
     The standard deviation (n − 1) and the intervals are null where there are too few members or values are not finite.
     """

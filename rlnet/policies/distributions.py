@@ -1,4 +1,4 @@
-"""Distributions over actions, as data: pure functions of tensors, for acting and for losses alike.
+"""Action distributions (categorical, Gaussian, squashed Gaussian) as pure functions of tensors.
 
 A policy network gives `outputs` numbers for a state, its scores. `parameters` makes the numbers of a distribution of
 them: log-probabilities of discrete actions, or mean and log deviation of real ones. `sample` inverts the cumulative
@@ -31,20 +31,20 @@ class Distribution(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one action, () or (D,): so many uniform numbers draw it."""
+        """Shape of one action, () or (D,): so many uniform numbers draw it."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of actions."""
+        """Type of actions."""
 
     def parameters(self, scores: Tensor) -> Tensor:
-        """The numbers of the distribution: [..., outputs] → [..., outputs]."""
+        """Parameters of the distribution from the outputs of a network: [..., outputs] → [..., outputs]."""
 
     def behaviour(self, parameters: Tensor) -> Tensor:
-        """The numbers that `sample` draws from, [..., outputs]."""
+        """What `sample` draws from, [..., outputs]: probabilities, or mean and log deviation."""
 
     def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
-        """Actions [..., *shape] from uniform numbers [..., *shape] in [0, 1), float64."""
+        """Draw actions [..., *shape] from uniform numbers [..., *shape] in [0, 1), float64."""
 
 
 class Density(Distribution, Protocol):
@@ -59,7 +59,7 @@ class Density(Distribution, Protocol):
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of A actions. The parameters are log π(·|s) [..., A], −inf where an action is not available."""
+    """Categorical distribution over A actions; parameters log π(·|s) [..., A], −inf where not available."""
 
     outputs: int  # A
     shape = ()
@@ -70,11 +70,11 @@ class Categorical:
         return torch.log_softmax(scores, dim=-1)
 
     def behaviour(self, parameters: Tensor) -> Tensor:
-        """Probabilities, as exploration gives them too."""
+        """Probabilities [..., A]."""
         return parameters.exp()
 
     def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
-        """int64 [...] from probabilities [..., A]; an action of probability 0 is never drawn."""
+        """Draw actions int64 [...] from probabilities [..., A]; one of probability 0 is never drawn."""
         return exploration.sample(behaviour, uniform)
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Categorical:
 
 
 class Gaussian:
-    """Independent normal components. The parameters are (mean, log deviation), [..., 2·D], in the units of `scale`.
+    """Diagonal Gaussian over real actions; parameters (mean, log deviation) [..., 2·D] in the units of `scale`.
 
     A sample may lie outside of the bounds: the environment clips it, as a part of its own dynamics, so that the
     density stays that of what was sampled and policy gradients stay unbiased.
@@ -141,7 +141,7 @@ class Gaussian:
 
 
 class SquashedGaussian:
-    """A normal x behind a tanh, a = centre + half·tanh(x): always between the bounds (Haarnoja et al. 2018, app. C).
+    """Squashed Gaussian, a = centre + half·tanh(x) with normal x: within the bounds (Haarnoja et al. 2018, app. C).
 
     The entropy has no closed form, and the density of a given action is ill-conditioned near the bounds: `draw` gives
     the density together with the sample.
@@ -160,11 +160,11 @@ class SquashedGaussian:
         self.log_scale = self.half.log().sum()
 
     def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
-        """float32 [..., D] from the parameters [..., 2·D]."""
+        """Draw actions float32 [..., D] from the parameters [..., 2·D]."""
         return self.centre + self.half * torch.tanh(self._normal.sample(behaviour, uniform))
 
     def draw(self, parameters: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions [..., D] and their log-densities [...]; both carry the gradient of the parameters."""
+        """Reparameterised sample: actions [..., D] and log-densities [...], differentiable by the parameters."""
         x = self._normal.sample(parameters, uniform)
         # log(1 − tanh²x) = 2·(log 2 − x − softplus(−2x)), which does not cancel for large x.
         slope = 2 * (math.log(2) - x - torch.nn.functional.softplus(-2 * x))
@@ -172,7 +172,7 @@ class SquashedGaussian:
         return self.centre + self.half * torch.tanh(x), log_prob
 
     def unit(self, action: Tensor) -> Tensor:
-        """Actions in units in which the bounds are −1 and 1, [..., D]."""
+        """Rescale actions so that the bounds are −1 and 1, [..., D]."""
         return (action - self.centre) / self.half
 
 

@@ -1,4 +1,4 @@
-"""Behaviour policies around action values: pure functions.
+"""Exploration: behaviour policies from action values (ε-greedy, softmax, count bonus), as pure functions.
 
 A behaviour turns action values into the *probabilities* of the policy that acts. Sampling, expected targets
 (Expected Sarsa) and the exact evaluation of the policy that a learner really follows all use the same numbers.
@@ -14,7 +14,7 @@ Behaviour = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def greedy(q: Tensor, parameter: Tensor | float = 0.0, counts: Tensor | None = None) -> Tensor:
-    """π(a|s) = 1/|argmax| on the maximising actions: ties are broken at random (S&B section 2.2).
+    """Greedy policy, π(a|s) = 1/|argmax| on the maximising actions: ties broken at random (S&B section 2.2).
 
     Args:
         q: [..., A] action values, −inf where an action is not available.
@@ -28,7 +28,7 @@ def greedy(q: Tensor, parameter: Tensor | float = 0.0, counts: Tensor | None = N
 
 
 def epsilon_greedy(q: Tensor, epsilon: Tensor, counts: Tensor | None = None) -> Tensor:
-    """π(a|s) = ε/|A(s)| + (1 − ε)·greedy(a|s)   (S&B section 5.4).
+    """ε-greedy policy, π(a|s) = ε/|A(s)| + (1 − ε)·greedy(a|s) (S&B section 5.4).
 
     Args:
         q: [..., A] action values, −inf where an action is not available.
@@ -40,7 +40,7 @@ def epsilon_greedy(q: Tensor, epsilon: Tensor, counts: Tensor | None = None) -> 
 
 
 def softmax(q: Tensor, temperature: Tensor, counts: Tensor | None = None) -> Tensor:
-    """π(a|s) ∝ exp(q(s,a)/τ): Boltzmann exploration (S&B eq. 2.11 with τ).
+    """Softmax (Boltzmann) policy, π(a|s) ∝ exp(q(s,a)/τ) (S&B eq. 2.11 with τ).
 
     Args:
         q: [..., A] action values, −inf where an action is not available.
@@ -51,7 +51,7 @@ def softmax(q: Tensor, temperature: Tensor, counts: Tensor | None = None) -> Ten
 
 
 def count_bonus(q: Tensor, scale: Tensor, counts: Tensor | None) -> Tensor:
-    """Greedy on q(s,a) + c·√(ln N(s) / N(s,a)): what was tried less looks better (S&B eq. 2.10; Auer et al. 2002).
+    """UCB policy: greedy on q(s,a) + c·√(ln N(s) / N(s,a)) (S&B eq. 2.10; Auer et al. 2002).
 
     An action that was never tried in s comes first.
 

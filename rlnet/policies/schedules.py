@@ -16,7 +16,7 @@ from rlnet.config import (
 
 
 class Progress(NamedTuple):
-    """How far each member is. Schedules are a few numbers for each member: numpy computes them, wherever it learns."""
+    """Progress of each member, from which schedules are computed (in numpy on every device)."""
 
     done: np.ndarray  # float32 [M, 1], the share of its steps in [0, 1]
     episodes: np.ndarray  # int64 [M, 1], episodes that it has finished
@@ -24,36 +24,36 @@ class Progress(NamedTuple):
 
 @register_schedule("constant", ConstantConfig)
 def constant(config: ConstantConfig, progress: Progress) -> np.ndarray:
-    """Always `value`."""
+    """Constant schedule: always `value`."""
     return np.zeros_like(progress.done) + config.value
 
 
 def _way(config: RampConfig, progress: Progress) -> np.ndarray:
-    """The share of the way from `start` to `end` that lies behind."""
+    """The share of the decay from `start` to `end` that is done, in [0, 1]."""
     return np.minimum(progress.done / config.fraction, 1.0)
 
 
 @register_schedule("linear", RampConfig)
 def linear(config: RampConfig, progress: Progress) -> np.ndarray:
-    """In a straight line from `start` to `end` over the first `fraction` of the run, then `end`."""
+    """Linear schedule from `start` to `end` over the first `fraction` of the run, then `end`."""
     return config.start + (config.end - config.start) * _way(config, progress)
 
 
 @register_schedule("exponential", RampConfig)
 def exponential(config: RampConfig, progress: Progress) -> np.ndarray:
-    """start·(end/start)^x with x the share of the way: the same factor in the same time."""
+    """Exponential schedule start·(end/start)^x, x the share of the first `fraction` of the run."""
     return config.start * (config.end / config.start) ** _way(config, progress)
 
 
 @register_schedule("cosine", RampConfig)
 def cosine(config: RampConfig, progress: Progress) -> np.ndarray:
-    """Half a wave (Loshchilov & Hutter 2017, eq. 5): slow at both ends."""
+    """Cosine schedule from `start` to `end` (Loshchilov & Hutter 2017, eq. 5)."""
     return config.end + (config.start - config.end) * 0.5 * (1 + np.cos(np.pi * _way(config, progress)))
 
 
 @register_schedule("piecewise", PiecewiseConfig)
 def piecewise(config: PiecewiseConfig, progress: Progress) -> np.ndarray:
-    """In straight lines from point to point; before the first and after the last it stays."""
+    """Piecewise linear schedule; constant before the first and after the last point."""
     at, values = np.array(config.at), np.array(config.values)
     # Between points k and k + 1 the line has gone `part` of the way.
     length = np.maximum(at[1:] - at[:-1], 1e-12)
@@ -63,12 +63,12 @@ def piecewise(config: PiecewiseConfig, progress: Progress) -> np.ndarray:
 
 @register_schedule("episodes", EpisodesConfig)
 def episodes(config: EpisodesConfig, progress: Progress) -> np.ndarray:
-    """max(end, start·decay^k) after k finished episodes."""
+    """Schedule by episodes: max(end, start·decay^k) after k finished episodes."""
     return np.maximum(config.start * config.decay**progress.episodes, config.end)
 
 
 def scheduled(config: ScheduleConfig, progress: Progress) -> np.ndarray:
-    """The value of a schedule.
+    """Evaluate a schedule.
 
     Args:
         config: which schedule, and its numbers, or arrays [M, 1] of them.

@@ -1,1 +1,1 @@
-"""Hand-written numpy twins of small networks: forward, backward and acting."""
+"""Small networks in numpy with hand-written backward passes, equal to those of torch and faster."""

@@ -1,4 +1,4 @@
-"""A perceptron's forward pass for acting: many small ones in a row, in memory that is made once.
+"""Forward pass of a perceptron for acting, in preallocated memory.
 
 A layer is one product, as in `backprop`: the bias is the weight of an input that is always 1.
 """
@@ -12,7 +12,7 @@ from rlnet.nets.numpy.perceptron import Perceptron
 
 
 def forward(net: Perceptron, flat: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """obs [M, N] int64 or [M, N, I] → [M, N, O], which the next call overwrites.
+    """Forward pass: obs [M, N] int64 or [M, N, I] → [M, N, O]; the next call overwrites the result.
 
     Args:
         net: its shape.

@@ -1,4 +1,4 @@
-"""The activations of perceptrons in numpy, in place, and their slopes."""
+"""Activation functions in numpy, in place, and their derivatives."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The usual multi-layer perceptron with a backward pass of its own: all members, in numpy, on the CPU.
+"""Multi-layer perceptrons of all members in numpy, with a hand-written backward pass, on the CPU.
 
 Plain autograd says the same in a page less, and is what every other network has; a test holds the two together. What
 this saves is what small networks spend their time on: dozens of calls into torch, and fresh memory for every layer.
@@ -30,7 +30,7 @@ SHAPES = 4  # of so many numbers of rows the memory is kept
 
 
 class _Part(NamedTuple):
-    """The memory of some members, as the passes use it; without the axis of members where there is one alone."""
+    """Buffers of a chunk of members; without the axis of members where there is one alone."""
 
     where: slice | int
     inputs: list[Any]  # of every layer with the 1: [R, I + 1]; of a layer of indices None
@@ -41,7 +41,7 @@ class _Part(NamedTuple):
 
 
 class _Space:
-    """The memory of a forward pass and of the backward pass after it. It is used again: its pages are there already.
+    """Reusable buffers of a forward pass and of the backward pass after it.
 
     Where there is no backward pass (`kept` False) all parts have the same memory, which stays in the cache.
     """
@@ -70,13 +70,13 @@ class _Space:
 
 
 def _views(x: Array) -> tuple[Array, Array, Array]:
-    """Without the column of ones; that column; transposed."""
+    """Views of a layer's input: without the column of ones, that column alone, and transposed."""
     return x[..., :-1], x[..., -1], x.swapaxes(-1, -2)
 
 
 @dataclass(frozen=True, eq=False)
 class Perceptron:
-    """The shape of a network.
+    """A multi-layer perceptron of M members: its shape, forward and backward pass.
 
     Its parameters are one row per member, [M, P]: for each layer the weights [I, O], then the bias [O].
     """
@@ -90,25 +90,25 @@ class Perceptron:
 
     @property
     def of_indices(self) -> bool:
-        """Whether an observation is one number."""
+        """Whether observations are indices of states."""
         return self.indexed or self.features is not None
 
     def __call__(self, flat: Tensor, obs: Tensor) -> Tensor:
-        """flat [M, P], obs [..., M, N] int64 or [..., M, N, I] → [..., M, N, O]."""
+        """Outputs of flat [M, P] for obs [..., M, N] int64 or [..., M, N, I]: [..., M, N, O]."""
         if torch.is_grad_enabled() and (flat.requires_grad or obs.requires_grad):
             return _Backprop.apply(flat, obs, self)
         return self.without_gradient(self.layers(flat.detach().numpy()), obs.detach())
 
     @np.errstate(**QUIET)
     def without_gradient(self, layers: list[Array], obs: Tensor) -> Tensor:
-        """The same, of `layers` of flat."""
+        """Outputs without gradient, from the `layers` of flat."""
         out, space = self.forward(layers, rows_of(obs.numpy(), not self.of_indices), kept=False)
         self.give(space)
         return torch.from_numpy(as_steps(out, _lead(obs, self)))
 
     @cached_property
     def places(self) -> list[tuple[int, int, int, int]]:
-        """Where each layer lies in a row of parameters, its inputs + 1, and its outputs."""
+        """Position of each layer in a row of parameters: (start, stop, inputs + 1, outputs)."""
         places, start = [], 0
         for inputs, outputs in pairwise(self.widths):
             places.append((start, start + (inputs + 1) * outputs, inputs + 1, outputs))
@@ -116,7 +116,7 @@ class Perceptron:
         return places
 
     def layers(self, flat: Array) -> list[Array]:
-        """Views [M, I + 1, O]: weights and below them the bias."""
+        """Views of each layer, [M, I + 1, O]: weights with the bias as their last row."""
         return [flat[:, start:stop].reshape(-1, rows, outputs) for start, stop, rows, outputs in self.places]
 
     @cached_property
@@ -124,20 +124,20 @@ class Perceptron:
         return {}
 
     def _take(self, *key: Any) -> _Space:
-        """Memory that belongs to whoever takes it until it is given back."""
+        """Take buffers from the pool, or allocate them; `give` returns them."""
         try:
             return self._free[key].pop()
         except (KeyError, IndexError):
             return _Space(self, *key)
 
     def give(self, space: _Space) -> None:
-        """Give back what `forward` kept."""
+        """Return the buffers of `forward` to the pool."""
         self._free[space.key] = [*self._free.pop(space.key, ()), space]  # at the end: used last
         while len(self._free) > SHAPES:
             del self._free[next(iter(self._free))]
 
     def forward(self, layers: list[Array], x: Array, kept: bool = True) -> tuple[Array, _Space]:
-        """The outputs [M, R, O] of rows x [M, R, I] or [M, R], and what `backward` needs of them, if that is kept.
+        """Forward pass: the outputs [M, R, O] of rows x [M, R, I] or [M, R], and the buffers that `backward` needs.
 
         Numbers that are not finite are no mistake here, of which numpy should warn; the same holds for `backward`.
         """
@@ -166,7 +166,7 @@ class Perceptron:
     def backward(
         self, layers: list[Array], space: _Space, grad: Array, into: list[Array], wanted: Array | None = None
     ) -> None:
-        """The gradient from that of the outputs [M, R, O]; what `forward` kept is used up and given back.
+        """Backward pass: the gradient of the parameters from that of the outputs [M, R, O]; consumes the buffers.
 
         Args:
             into: where it goes, the `layers` of an array [M, P].
@@ -195,7 +195,7 @@ class Perceptron:
 
 
 def _look_up(layer: Array, index: Array, out: Array) -> None:
-    """Rows of the weights [S + 1, H], and the bias below them: index [R] → [R, H], or all this for members."""
+    """First layer of one-hot inputs: rows of the weights [S + 1, H] plus the bias, index [R] → [R, H], per member."""
     if layer.ndim == 2:
         np.add(layer[index], layer[-1], out=out)
     else:
@@ -204,21 +204,21 @@ def _look_up(layer: Array, index: Array, out: Array) -> None:
 
 @dataclass(frozen=True)
 class Table:
-    """A number for each state and output, [M, S·O]: the same two passes."""
+    """Tabular values [M, S·O] with the same two passes as `Perceptron`."""
 
     states: int
     of_indices = True
 
     def layers(self, flat: Array) -> list[Array]:
-        """A view [M, S, O]."""
+        """The table as a view [M, S, O]."""
         return [flat.reshape(len(flat), self.states, -1)]
 
     def forward(self, layers: list[Array], x: Array) -> tuple[Array, Array]:
-        """The rows x [M, R] of the tables, [M, R, O], and x for `backward`."""
+        """Forward pass: the rows x [M, R] of the tables, [M, R, O], and x for `backward`."""
         return layers[0][np.arange(len(x))[:, None], x], x
 
     def backward(self, layers: list[Array], values: Array, grad: Array, into: list[Array]) -> None:
-        """The gradient, into the `layers` of an array [M, S·O], from that of the rows [M, R, O]."""
+        """Backward pass: the gradient into the `layers` of an array [M, S·O] from that of the rows [M, R, O]."""
         _sum_rows(values, grad, into[0])
 
 
@@ -245,7 +245,7 @@ def _sum_rows(index: Array, grad: Array, into: Array) -> None:
 
 
 def rows_of(x: Array, features: bool) -> Array:
-    """[..., M, N(, F)] → [M, R(, F)], all rows of a member together."""
+    """Reshape [..., M, N(, F)] to [M, R(, F)]: all rows of a member together."""
     axis = x.ndim - 2 - features  # of M
     if axis == 0 or x.shape[:axis] == (1,):
         return x.reshape(x.shape[axis:])
@@ -254,7 +254,7 @@ def rows_of(x: Array, features: bool) -> Array:
 
 
 def as_steps(out: Array, shape: Sequence[int]) -> Array:
-    """The inverse, for shape [..., M, N]: [M, R, O] → [..., M, N, O]."""
+    """The inverse of `rows_of`, for shape [..., M, N]: [M, R, O] → [..., M, N, O]."""
     axis = len(shape) - 2  # of M
     if axis == 0 or shape[:axis] == (1,):
         return out.reshape(*shape, out.shape[-1])
@@ -268,7 +268,7 @@ def _lead(obs: Tensor, net: Perceptron) -> torch.Size:
 
 
 class _Backprop(torch.autograd.Function):
-    """`Perceptron.forward`, and `Perceptron.backward` as its gradient."""
+    """Autograd function: `Perceptron.forward` with `Perceptron.backward` as its gradient."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, obs: Tensor, net: Perceptron) -> Tensor:
