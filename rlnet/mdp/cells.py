@@ -1,4 +1,4 @@
-"""What each cell of a drawing is: floor, wall, exit, hazard, jump. The one source of every picture of a model."""
+"""Kinds of grid cells (floor, wall, exit, hazard, jump), from which every picture of a model is drawn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USUAL = 5.0  # median absolute deviations: rewards of steps that differ by less 
 
 
 class Kind(IntEnum):
-    """What a cell is. "Pays" and "costs" compare with an ordinary step, which may itself cost something."""
+    """Kind of a cell. "Pays" and "costs" compare with an ordinary step, which may itself cost something."""
 
     FLOOR = 0
     WALL = 1  # nobody gets here
@@ -41,7 +41,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class EntryRewards:
-    """What entering the cells of a drawing pays.
+    """Rewards for entering the cells of a drawing.
 
     Attributes:
         cell: float [rows · columns], the reward on entering each cell, also where the agent cannot stay; NaN: a wall,
@@ -72,7 +72,7 @@ class Cells:
 
     @property
     def marked(self) -> np.ndarray:
-        """bool [rows, columns]: what is neither floor nor wall."""
+        """bool [rows, columns]: cells that are neither floor nor wall."""
         return (self.kind != Kind.FLOOR) & (self.kind != Kind.WALL)
 
     def found(self) -> list[tuple[Kind, list[float]]]:
@@ -86,7 +86,7 @@ class Cells:
 
 
 def cells_of(mdp: FiniteMDP) -> Cells:
-    """What each cell of a model's drawing is; a model without a shape is one row of its states.
+    """The cells of a model's drawing; a model without a shape is one row of its states.
 
     From the model's `entry` where it has one. Without: from its outcomes. The reward of a cell is then the mean of
     those that lead there from a cell beside it, and the ordinary step has the median. A cell that nobody comes to
@@ -132,7 +132,7 @@ def few_starts(mdp: FiniteMDP, start: np.ndarray | None = None) -> np.ndarray:
 
 
 class _Steps:
-    """The outcomes of a model, flat: from which state, by which pair, to which state."""
+    """The outcomes of a model as flat arrays: state, pair, successor."""
 
     def __init__(self, mdp: FiniteMDP) -> None:
         self.mdp = mdp
@@ -175,7 +175,7 @@ def _jumps(steps: _Steps) -> np.ndarray:
 
 
 def _inferred(steps: _Steps, ends: np.ndarray, jumps: np.ndarray, size: int, place: np.ndarray) -> EntryRewards:
-    """What entering each cell pays, by the outcomes of the model."""
+    """Rewards for entering each cell, inferred from the outcomes of the model."""
     steady = steps.moves & ~jumps[steps.at] & steps.reached[steps.at] & ~(steps.terminated & ~ends[steps.to])
     target = _targets(steps, place)
     into = steps.mean(steady & (place[steps.to] == target), into=True)
@@ -205,7 +205,7 @@ def _targets(steps: _Steps, place: np.ndarray) -> np.ndarray:
 
 
 def _add_hazards(entry: EntryRewards, steps: _Steps, place: np.ndarray, target: np.ndarray, stood: np.ndarray) -> None:
-    """Into `entry`: the rewards of cells on which nobody stands, yet which are no walls.
+    """Add to `entry` the rewards of cells that are entered but never stood on (a cliff).
 
     Whoever is sent towards such a cell (`target` int [K], -1: not counted) is thrown to where no move leads, or is paid
     unlike a step; at least as probably as nothing happens, which tells the cell from a wall beside it on a floor that

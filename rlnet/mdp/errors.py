@@ -1,4 +1,4 @@
-"""What can be wrong with a model, or with asking it for a value."""
+"""Exceptions and warnings of models and solutions."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 
 
 class InvalidMDPError(ValueError):
-    """The numbers are no Markov decision process; the message names the first (state, action) and the number."""
+    """Arrays that are no Markov decision process; the message names the first (state, action) and the number."""
 
 
 class NoModelError(ValueError):
-    """The environment has no finite model that could be read or explored; the message says why."""
+    """No finite model could be read or explored; the message says why."""
 
 
 class ImproperPolicyError(ValueError):
-    """At γ = 1 the policy (or every policy) goes on for ever from some states and keeps collecting reward there."""
+    """Improper policy at γ = 1: it (or every policy) never ends from some states and keeps collecting reward."""
 
     states: np.ndarray  # int: those states, where `solve` raises it
 
 
 class UnboundedValueError(ValueError):
-    """At γ = 1 a policy collects unbounded reward: v* is +∞ in some states."""
+    """Unbounded value at γ = 1: v* is +∞ in some states."""
 
     states: np.ndarray  # int: those states, where `solve` raises it
 

@@ -1,4 +1,4 @@
-"""V^π, Q^π and the occupancy of a policy (S&B ch. 4.1)."""
+"""Policy evaluation: V^π, Q^π and the occupancy of a policy (S&B ch. 4.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLICY_TOLERANCE = 1e-5  # of a row's sum: policies come from float32 networks; 
 
 
 def policy_matrix(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
-    """A policy as float64 [S, A]: given so, or as one action per state, int [S].
+    """A policy as probabilities float64 [S, A], from the same or from one action per state, int [S].
 
     Raises ValueError naming the state, the action and the number: a row that is no distribution (sum within 1e-5 of 1,
     which float32 networks meet; it is then rescaled), or a probability for an action that is not available. Rows of
@@ -72,7 +72,7 @@ def evaluate(
     verify: bool = False,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> Solution:
-    """V^π and Q^π of `policy`, float [S, A] or int [S]: v = r_π + γ P_π v (S&B eq. 4.3-4.4).
+    """Evaluate a policy, float [S, A] or int [S]: V^π and Q^π, v = r_π + γ P_π v (S&B eq. 4.3-4.4).
 
     By an LU solve up to 20,000 states, by compiled sweeps beyond. The other options are those of `solve`:
     `temperature` τ adds τ H(π(·|s)) to every reward; with a `horizon` H the policy may also be [H, S, A] or int [H, S].
@@ -160,7 +160,7 @@ def _swept_chain(
 
 
 def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
-    """float64 [S]: where the policy is, discounted: Σ_t γ^t Pr(S_t = s | S_0 ~ start, π), scaled to sum to 1.
+    """Discounted state occupancy of a policy, float64 [S]: Σ_t γ^t Pr(S_t = s | S_0 ~ start, π), scaled to sum to 1.
 
     At γ = 1: the expected visits until the end; ImproperPolicyError if from some reachable state the policy never ends.
     Terminal states weigh 0. (S&B p. 199, with discounting as in ch. 13.)

@@ -1,4 +1,4 @@
-"""How the kinds of cells look in every picture: a letter, a colour, a name for the legend, and their reward."""
+"""Marks of the kinds of cells in pictures: letter, colour, name in the legend, reward."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_REWARDS = 3  # different rewards of a kind that a legend names
 
 @dataclass(frozen=True)
 class Mark:
-    """How one kind of cells is drawn. The letters alone tell the kinds apart, for readers in greyscale."""
+    """The mark of a kind of cell. The letters alone tell the kinds apart, for readers in greyscale."""
 
     letter: str
     colour: RGB
@@ -33,13 +33,13 @@ ENDS = (Kind.END, Kind.GAIN, Kind.LOSS)
 
 
 def signed(reward: float) -> str:
-    """A reward in few characters: +1, -100, 0; "" for NaN."""
+    """A reward as short text: +1, -100, 0; "" for NaN."""
     text = f"{reward:+.3g}".replace("e+0", "e").replace("e-0", "e-")
     return "" if reward != reward else "0" if reward == 0 else text
 
 
 def short(cells: Cells, row: int, col: int) -> str:
-    """The letter and the reward of a marked cell, "G+1"; a reward of 0 is left out."""
+    """Letter and reward of a marked cell, "G+1"; a reward of 0 is left out."""
     reward = signed(cells.reward[row, col])
     return MARKS[Kind(cells.kind[row, col])].letter + (reward if reward != "0" else "")
 

@@ -1,4 +1,4 @@
-"""What DP hands back."""
+"""`Solution`: exact values, policies and error bounds."""
 
 from __future__ import annotations
 

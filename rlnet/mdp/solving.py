@@ -1,4 +1,4 @@
-"""V*, Q* and the optimal actions (S&B ch. 4): asks the solvers of a method, and says how far their answer is proved."""
+"""`solve`: V*, Q* and the optimal actions of a model (S&B ch. 4), with proved error bounds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def solve(
     max_sweeps: int | None = None,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> Solution:
-    """The optimal value: v*(s) = max_a q*(s, a), q* = r + γ P v* (S&B eq. 3.19-3.20), with all optimal actions.
+    """Solve a model: v*(s) = max_a q*(s, a), q* = r + γ P v* (S&B eq. 3.19-3.20), with all optimal actions.
 
     - `tol`: the largest |v − v*| asked for. `Solution.error_bound` is proved; where it exceeds `tol`, `converged` is
       False and a ToleranceWarning says so.
@@ -66,7 +66,7 @@ def solve(
 
 
 def _result(problem: Problem, gamma: float, tol: float, method: str, progress: Progress, verify: bool) -> Result:
-    """What the first of the method's solvers says that has an answer."""
+    """The answer of the first of the method's solvers that has one."""
     try:
         answers = (solver.try_solve(problem, gamma, tol, progress) for solver in SOLVERS[method])
         result = next(answer for answer in answers if answer is not None)  # the last solver takes every model

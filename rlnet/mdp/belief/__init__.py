@@ -1,1 +1,1 @@
-"""Is a model the model of what is stepped? Models of environments that others wrote, tried before they are believed."""
+"""Models of other people's environments: read, explored, and tested against what is stepped before they are used."""

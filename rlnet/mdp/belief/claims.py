@@ -1,4 +1,4 @@
-"""What an environment says of its model: a table `P` in the form of Gymnasium's toy-text environments."""
+"""Reading the table `P` of an environment in the form of Gymnasium's toy-text environments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
 
 
 def is_table(table: Any) -> bool:
-    """Whether `P` looks like states → actions → outcomes: a dictionary or list of such, with lists of tuples in it."""
+    """Whether `P` has the form states → actions → outcomes: nested dictionaries or lists, with lists of tuples."""
     if not isinstance(table, Mapping | Sequence) or isinstance(table, str | bytes) or len(table) == 0:
         return False
     first = next(iter(_items(table)))[1]
@@ -29,7 +29,7 @@ def is_table(table: Any) -> bool:
 
 
 def readings(env: Any, start: np.ndarray | None) -> Iterator[FiniteMDP]:
-    """The models that the table may mean, the likeliest first; none where it means none.
+    """Candidate models of the table, the likeliest first; none where it is no model.
 
     States are numbered by the observation, from 0. Keys may be observations, or count from 0 or from 1, and so may
     actions. A state that is not listed is one in which the episode is over. `start` float [S] replaces the table's.
@@ -80,7 +80,7 @@ def stated_start(env: Any) -> np.ndarray | None:
 
 
 def sampled_start(subject: Subject, state_of: Any, n_states: int) -> np.ndarray:
-    """The start distribution seen in resets: float [S]; exactly uniform where that explains what was seen."""
+    """The start distribution estimated from resets, float [S]; exactly uniform where that explains the counts."""
     counts = np.zeros(n_states)
     with subject.undisturbed():
         env = subject.fresh()
@@ -130,7 +130,7 @@ def _whole(x: Any) -> int:
 
 
 def _moved(rows: Rows, shift: int, turn: int, ended: bool) -> Rows:
-    """Counted from 0; with `ended`, what leads to a state that has no actions ends the episode."""
+    """The table with indices from 0; with `ended`, outcomes into states without actions end the episode."""
     over = {t for t in rows if not rows[t]}
     return {
         s - shift: {
@@ -142,7 +142,7 @@ def _moved(rows: Rows, shift: int, turn: int, ended: bool) -> Rows:
 
 
 def _drawn(mdp: FiniteMDP, inner: Any) -> FiniteMDP:
-    """With the drawing of toy-text environments, where they have one."""
+    """The model with the grid shape and arrows of toy-text environments, where they have one."""
     desc = getattr(inner, "desc", None)
     shape = np.shape(desc) if desc is not None else getattr(inner, "shape", None)
     try:

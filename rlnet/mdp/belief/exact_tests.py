@@ -1,4 +1,4 @@
-"""Are counts draws from known probabilities? Tests whose level holds at any sample size, and what they can find.
+"""Exact binomial and multinomial tests of counts against known probabilities, and their power.
 
 Pearson's χ² has its tail only in the limit: at the levels that thousands of pairs demand (10⁻⁶) it is off by orders of
 magnitude where an outcome is expected five times. The same statistic's likelihood-ratio form G = 2n·KL(p̂‖p) has a
@@ -11,7 +11,7 @@ POWER = 0.9  # an error is called findable if it would be found with this probab
 
 
 def outcome_levels(count: np.ndarray, probability: np.ndarray, ptr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """p-values that the counts of every row come from its probabilities.
+    """p-values of the hypothesis that the counts of each row are draws from its probabilities.
 
     The smaller one of: (a) the exact two-sided binomial tests of its k outcomes, times k; (b) the χ² test of the whole
     row in likelihood-ratio form, P(G ≥ g) ≤ exp(−g/2)·(e·g/(2(k − 1)))^(k − 1) for g/2 ≥ k − 1 (Agrawal 2020,
@@ -47,7 +47,7 @@ def _two_sided(count: np.ndarray, total: np.ndarray, probability: np.ndarray) ->
 
 
 def holm(levels: np.ndarray) -> np.ndarray:
-    """Adjusted p-values [R]: rejecting those ≤ α raises a false alarm anywhere with probability at most α.
+    """Holm's adjusted p-values [R]: rejecting those ≤ α raises any false alarm with probability at most α.
 
     Holm 1979. The tests may depend on each other.
     """
@@ -59,7 +59,7 @@ def holm(levels: np.ndarray) -> np.ndarray:
 
 
 def smallest_error(total: np.ndarray, probability: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """The least change of a probability that its exact binomial test finds with probability 0.9, either way: [K].
+    """The smallest change of a probability that its exact binomial test detects with power 0.9: [K].
 
     Where a change that large leads out of [0, 1] in one direction, the other one counts; 1 where none is found.
 

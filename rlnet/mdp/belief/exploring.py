@@ -1,4 +1,4 @@
-"""The model of an environment that steps without chance, found by trying every action in a copy of every state."""
+"""Exploration of a deterministic environment: its model, by trying every action in a copy of every state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlnet.mdp.model.finite_mdp import FiniteMDP
 
 
 class Numbering:
-    """Which state an observation is: of a Discrete space its value, counted from 0; else by the order of discovery."""
+    """Numbering of states: the value of a Discrete observation, counted from 0; else the order of discovery."""
 
     def __init__(self, space: Any, name: str, max_states: int) -> None:
         from gymnasium.spaces import Discrete
@@ -27,7 +27,7 @@ class Numbering:
 
     @property
     def n_states(self) -> int:
-        """S so far."""
+        """The number of states found so far."""
         return len(self._index) if self._n is None else self._n
 
     def __call__(self, key: Any) -> int:
@@ -48,7 +48,7 @@ class Numbering:
         return stacked([seen[key] for key in self._index])
 
     def labels(self, seen: dict[Any, Any]) -> tuple[str, ...] | None:
-        """One for each state, None where the number says it."""
+        """A label for each state; None where the number is enough."""
         return None if self._n is not None else tuple(" ".join(str(seen[key]).split()) for key in self._index)
 
     def _too_many(self) -> NoModelError:
@@ -70,7 +70,7 @@ def stacked(observations: list[Any]) -> np.ndarray:
 
 
 def explored(subject: Subject, numbering: Numbering, n_actions: int) -> FiniteMDP:
-    """Follow every action from the first state on. States that are never reached have no action.
+    """Explore a model by breadth: every action from every state reached. States never reached have no action.
 
     Raises:
         NoModelError: chance, observations that are no states, or too many states.

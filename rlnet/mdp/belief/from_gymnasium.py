@@ -1,4 +1,4 @@
-"""The finite model of a Gymnasium environment: handed out, listed as `P`, or explored; and whether to believe it.
+"""The finite model of a Gymnasium environment (`mdp`, `P`, or explored), tested against what is stepped.
 
 A model is believed only if it is the model of what is stepped. One that an environment hands out as `mdp` is its own
 statement and is trusted, unless a wrapper stands between. Everything else is tried first on copies of the environment
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Believed:
-    """A model, and what else was seen when it was tried."""
+    """A model that passed its test, and what else the test showed."""
 
     mdp: FiniteMDP
     truncates: bool = False  # the environment's own code truncates episodes, of which a model knows nothing
@@ -51,7 +51,7 @@ def from_env(env: Any, max_states: int = 100_000) -> FiniteMDP:
 
 
 def believe(env: Any, max_states: int = 100_000) -> Believed:
-    """As `from_env`, with what else the trial saw."""
+    """`from_env`, together with what else the test of the model showed."""
     inner = env.unwrapped
     handed, table = getattr(inner, "mdp", None), getattr(inner, "P", None)
     if isinstance(handed, FiniteMDP):
@@ -67,7 +67,7 @@ def believe(env: Any, max_states: int = 100_000) -> Believed:
 
 
 def claimed(env: Any) -> FiniteMDP | None:
-    """The model that an environment with Discrete spaces says it has, whether it is to be believed or not; or None."""
+    """The model that an environment with Discrete spaces claims to have, untested; None without one."""
     inner = env.unwrapped
     if isinstance(getattr(inner, "mdp", None), FiniteMDP):
         return inner.mdp
@@ -86,7 +86,7 @@ def claimed(env: Any) -> FiniteMDP | None:
 
 
 def confirm(env: Any, mdp: FiniteMDP) -> None:
-    """A short trial of a model on another environment that was made in the same way, with Discrete observations.
+    """Test a model briefly on a second environment made in the same way, with Discrete observations.
 
     Raises:
         NoModelError: it is another problem, as where every copy is made with a map of its own.

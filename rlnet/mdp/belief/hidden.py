@@ -1,4 +1,4 @@
-"""Hidden variables: what an environment remembers, no observation shows, and a step may depend on.
+"""Detection of hidden variables: state that no observation shows and a step may depend on.
 
 Where one observation was seen with two values of a variable, the variable is hidden. It does no harm if a step does
 the same whatever its value: a copy whose variable is changed, with the same random numbers, must step as one whose is
@@ -20,7 +20,7 @@ MOST_VARIABLES = 12  # that are changed at one place
 
 
 class Hidden:
-    """Looks for hidden variables of a subject while it is walked through.
+    """Searches for hidden variables of an environment during a walk.
 
     Args:
         subject: the environment.
@@ -37,7 +37,7 @@ class Hidden:
         self.truncates = False
 
     def begin(self, env: Any, state: int) -> None:
-        """An episode has begun in a state."""
+        """Note that an episode has begun in a state."""
         self._resets += 1
         if self._resets <= self._looks // 2:
             self._look(env, state)
@@ -45,7 +45,7 @@ class Hidden:
             self._probe_reset(env)
 
     def probe(self, env: Any, state: int, action: int) -> None:
-        """Before a step: is it the same with other values of the hidden variables?
+        """Before a step: test whether it is the same with other values of the hidden variables.
 
         Raises:
             NoModelError: it is not.
@@ -94,7 +94,7 @@ class Hidden:
                         values.append(found)
 
     def disturb(self, env: Any) -> tuple[Path, Any] | None:
-        """Give one hidden variable another value; the variable and its value, or None where nothing was changed."""
+        """Change one hidden variable; returns the variable and its value, or None where nothing was changed."""
         if not self.pool:
             return None
         self._turn += 1
@@ -159,7 +159,7 @@ class Hidden:
             )
 
     def _probe_reset(self, env: Any) -> None:
-        """Does an episode begin as it would with other values of the hidden variables?"""
+        """Test whether an episode begins the same with other values of the hidden variables."""
         subject = self._subject
 
         def first(path: Path | None = None, value: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""What an environment's objects hold: variables by their paths, and the generators that it could draw from.
+"""Inspection of an environment's object graph: variables by their paths, and random generators.
 
 Objects are followed through attributes, dictionaries and sequences; for generators, also through the closures of
 functions and the global names that they use.
@@ -62,7 +62,7 @@ def saved(generator: Any) -> tuple[Any, Callable[[], None]]:
 
 
 class Insides:
-    """The variables and the generators that can be reached from `root`.
+    """The variables and random generators that can be reached from an object.
 
     Args:
         root: the environment.
@@ -131,7 +131,7 @@ def get(root: Any, path: Path) -> Any:
 
 
 def put(root: Any, path: Path, value: Any) -> bool:
-    """Replace what stands at a path; False where it cannot be replaced (in a tuple, or it is not there)."""
+    """Replace the object at a path; False where it cannot be replaced (in a tuple, or missing)."""
     try:
         holder, (kind, key) = get(root, path[:-1]), path[-1]
         if kind == "attr":
@@ -144,7 +144,7 @@ def put(root: Any, path: Path, value: Any) -> bool:
 
 
 def same(x: Any, y: Any) -> bool:
-    """Whether two variables are equal, numbers that are not finite included."""
+    """Whether two variables are equal; NaN equals NaN."""
     numbers = (int, float, np.bool_, np.integer, np.floating)
     if isinstance(x, numbers) and isinstance(y, numbers):
         return bool(x == y) or bool(x != x and y != y)
@@ -158,7 +158,7 @@ def same(x: Any, y: Any) -> bool:
 
 
 def spelled(path: Path) -> str:
-    """A path as it would be written in Python."""
+    """A path as Python code."""
     text = "".join(f".{key}" if kind == "attr" else f"[{key!r}]" for kind, key in path)
     while text.startswith(".env."):
         text = text.removeprefix(".env")

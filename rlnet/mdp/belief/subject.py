@@ -1,4 +1,4 @@
-"""A Gymnasium environment on trial: what is tried out is a copy, and no generator that others share is moved."""
+"""A Gymnasium environment under test: copies are stepped, and shared random generators are restored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RAISED = (
 
 
 class Result(NamedTuple):
-    """What a step said."""
+    """The result of a step."""
 
     observation: Any  # hashable, equal for equal observations
     reward: float
@@ -31,7 +31,7 @@ class Result(NamedTuple):
 
 
 def is_harmless(layer: Any) -> bool:
-    """Whether a layer is one of Gymnasium's wrappers that change no step: they check, count, draw or limit the time."""
+    """Whether a wrapper is one of Gymnasium's that change no step: checks, counters, rendering, time limits."""
     from gymnasium import wrappers as w
 
     harmless = (w.TimeLimit, w.OrderEnforcing, w.PassiveEnvChecker, w.RecordEpisodeStatistics)
@@ -49,7 +49,7 @@ def layers(env: Any) -> list[Any]:
 
 
 def step_limit(env: Any) -> int | None:
-    """The time limit that TimeLimit wrappers, the specification or the environment's `max_episode_steps` say."""
+    """The time limit by TimeLimit wrappers, the specification or the environment's `max_episode_steps`."""
     from gymnasium.wrappers import TimeLimit
 
     limits: list[Any] = [layer._max_episode_steps for layer in layers(env) if isinstance(layer, TimeLimit)]
@@ -61,7 +61,7 @@ def step_limit(env: Any) -> int | None:
 
 
 class Subject:
-    """An environment whose copies are stepped; wrappers that change no step are left out of them.
+    """An environment under test, of which copies are stepped, without wrappers that change no step.
 
     Args:
         env: the environment, which stays as it is.
@@ -143,7 +143,7 @@ class Subject:
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """Bring back the shared generators (of numpy, Python, torch, modules) at the end."""
+        """Context manager that restores the shared generators (of numpy, Python, torch, modules)."""
         states = [saved(x)[1] for x in self.shared]
         try:
             yield
@@ -152,7 +152,7 @@ class Subject:
                 bring_back()
 
     def key(self, observation: Any) -> Any:
-        """Something hashable that is equal for equal observations."""
+        """A hashable key of an observation: equal for equal observations."""
         if isinstance(observation, np.ndarray | np.generic):
             array = np.asarray(observation)
             return array.item() if array.ndim == 0 else (array.shape, array.dtype.str, array.tobytes())

@@ -1,4 +1,4 @@
-"""Is a model the model of what is stepped? A walk through a copy of the environment, with exact tests.
+"""The test of a model against the environment that is stepped: a walk through a copy, with exact tests.
 
 What the model cannot do at all is found at once; how often things happen is tested exactly (`exact_tests`);
 what hides from a walk (time, chance, variables that no observation shows) is looked for in `rlnet.mdp.belief.hidden`.
@@ -28,7 +28,7 @@ ROUNDS = 8  # after each of them the walk is aimed anew
 
 @dataclass(frozen=True)
 class Effort:
-    """What a trial may cost."""
+    """Budget of a test: steps, episodes, level."""
 
     steps: int
     resets: int
@@ -37,18 +37,18 @@ class Effort:
 
 
 def usual(mdp: FiniteMDP) -> Effort:
-    """For an environment whose own code is known to step its table."""
+    """The budget for an environment whose own code is known to step its table."""
     return Effort(min(max(400, 2 * mdp.n_pairs), 2_500), 300, 0.6, 10)
 
 
 def thorough(mdp: FiniteMDP) -> Effort:
-    """For anything else."""
+    """The budget for any other environment."""
     return Effort(min(max(4_000, 20 * mdp.n_pairs), 30_000), 400, 2.0, 40)
 
 
 @dataclass
 class Record:
-    """What was seen: counts of outcomes [K], pairs [P] and first states [S]."""
+    """Counts of a walk: outcomes [K], pairs [P] and first states [S]."""
 
     outcomes: np.ndarray
     tried: np.ndarray
@@ -59,7 +59,7 @@ class Record:
 
 
 class Trial:
-    """A model against the environment that it is said to be the model of.
+    """Test of a model against an environment.
 
     Args:
         mdp: the model.
@@ -94,7 +94,7 @@ class Trial:
         self.record = Record(np.zeros(mdp.n_outcomes), np.zeros(mdp.n_pairs), np.zeros(mdp.n_states))
 
     def run(self) -> Record:
-        """Walk and test.
+        """Walk through the environment and test the counts.
 
         Raises:
             NoModelError: the environment did what the model cannot do, or what chance does not explain.
@@ -162,7 +162,7 @@ class Trial:
                 state = after
 
     def _walk_disturbed(self, env: Any) -> None:
-        """Go on while hidden variables are given other values: what the model cannot do then shows that they count."""
+        """Continue while hidden variables are changed: an outcome outside of the model shows that they matter."""
         hidden, record, rng = self._hidden, self.record, np.random.default_rng(1)
         if hidden is None or not hidden.pool:
             return
@@ -190,7 +190,7 @@ class Trial:
                 return
 
     def _outcome(self, state: int, action: int, result: Result) -> int | None:
-        """The outcome of the model that this is, None where it has no such."""
+        """The matching outcome of the model; None where it has none."""
         pair, after = self._pairs[state][action], self._state_of(result.observation)
         for k in self._known.get((pair, after, result.terminated), ()):
             reward = self._rewards[k]

@@ -1,1 +1,1 @@
-"""Proved bounds on the error of values."""
+"""Certificates: proved bounds on the error of values."""

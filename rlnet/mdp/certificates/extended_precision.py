@@ -1,4 +1,4 @@
-"""An independent look at a solution: the residual from the model's own arrays, in extended precision."""
+"""Independent verification of a solution: its Bellman residual in extended precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CHUNK = 1_000_000  # outcomes at a time
 
 
 def backup_extended(mdp: FiniteMDP, v: np.ndarray, gamma: float) -> np.ndarray:
-    """longdouble [P]: q = Σ p (r + γ [not terminated] v(s')), straight from the outcomes."""
+    """Bellman backup in extended precision, longdouble [P]: q = Σ p (r + γ [not terminated] v(s'))."""
     q = np.empty(mdp.n_pairs, dtype=np.longdouble)
     values, discount = v.astype(np.longdouble), np.longdouble(gamma)
     first = 0
@@ -26,7 +26,7 @@ def backup_extended(mdp: FiniteMDP, v: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def residual_extended(mdp: FiniteMDP, v: np.ndarray, gamma: float) -> float:
-    """max_s |max_a q(s, a) − v(s)| in extended precision; terminal states count |v|."""
+    """Bellman residual in extended precision, max_s |max_a q(s, a) − v(s)|; terminal states count |v|."""
     best = np.zeros(mdp.n_states, dtype=np.longdouble)
     acts = np.flatnonzero(~mdp.terminal)
     if len(acts):
@@ -35,7 +35,7 @@ def residual_extended(mdp: FiniteMDP, v: np.ndarray, gamma: float) -> float:
 
 
 def verified(mdp: FiniteMDP, v: np.ndarray, gamma: float, bound: float) -> None:
-    """Raise ArithmeticError if the residual contradicts the bound.
+    """Verify a solution: ArithmeticError if the residual contradicts the bound.
 
     |v − v*| ≤ b forces |Tv − v| ≤ (1 + γ) b, at every γ. For γ < 1 the residual proves a bound of its own,
     |Tv − v| / (1 − γ), and the reported one may not lie below the least error that the residual implies.

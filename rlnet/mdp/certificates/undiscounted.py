@@ -1,4 +1,4 @@
-"""Bounds on values at γ = 1: a value below v* and one above it."""
+"""Error bounds at γ = 1, by a value function below v* and one above it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIGITS = 12  # of values, that rounding in their solution leaves alone
 
 
 def undiscounted_bound(system: System, v: np.ndarray, pairs: np.ndarray, tol: float) -> float:
-    """max |v − v*| at γ = 1 from a value below and one above.
+    """Bound on max |v − v*| at γ = 1, from a value function below v* and one above.
 
     Below: the policy's own value, v − c w with w its expected steps. Above: any u with Tu ≤ u, since then V^π ≤ u for
     every policy that ends. Such a u solves the problem whose every step pays θ more, if θ exceeds what rounding and

@@ -1,4 +1,4 @@
-"""The one description of a finite problem: DP solves it, the simulator samples it, the comparison scores against it."""
+"""`FiniteMDP`, the model of a finite problem for solvers, simulators and comparisons."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class FiniteMDP:
         available: np.ndarray | None = None,
         start: np.ndarray | None = None,
     ) -> FiniteMDP:
-        """From dense p(s'|s,a) [S, A, S'] and r [S, A] or [S, A, S']; see `rlnet.mdp.model.builders.from_arrays`."""
+        """Build from dense p(s'|s,a) [S, A, S'] and r [S, A] or [S, A, S']; see `builders.from_arrays`."""
         columns = builders.from_arrays(transition, reward, terminal=terminal, available=available, start=start)
         return cls(**columns)
 
@@ -162,7 +162,7 @@ class FiniteMDP:
         n_actions: int | None = None,
         start: np.ndarray | None = None,
     ) -> FiniteMDP:
-        """From `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]`, the `P` of Gymnasium toy-text;
+        """Build from `outcomes[s][a] = [(probability, next_state, reward, terminated), ...]`, Gymnasium's toy-text `P`;
         see `rlnet.mdp.model.from_outcomes.from_outcomes`."""
         return cls(**from_outcomes(outcomes, n_states=n_states, n_actions=n_actions, start=start))
 
@@ -177,12 +177,12 @@ class FiniteMDP:
         terminated: np.ndarray | None = None,
         **options: Any,
     ) -> FiniteMDP:
-        """From one array entry per outcome, in any order; see `rlnet.mdp.model.builders.from_coo` for the options."""
+        """Build from one array entry per outcome, in any order; see `builders.from_coo` for the options."""
         return cls(**builders.from_coo(state, action, next_state, probability, reward, terminated, **options))
 
     @classmethod
     def from_env(cls, env: Any, max_states: int = 100_000) -> FiniteMDP:
-        """From a Gymnasium environment that has a model, or can be explored; see `rlnet.mdp.belief.from_gymnasium`."""
+        """Build from a Gymnasium environment that has a model or can be explored; see `belief.from_gymnasium`."""
         from rlnet.mdp.belief.from_gymnasium import from_env
 
         return from_env(env, max_states=max_states)

@@ -82,7 +82,7 @@ def from_outcomes(
 
 
 def _numbered(outcomes: Any) -> tuple[Any, tuple[str, ...] | None, tuple[str, ...] | None]:
-    """The outcomes with whole numbers for states and actions, and the names that these had, None where they had none.
+    """Outcomes with states and actions as whole numbers, and the names that these had (None without).
 
     InvalidMDPError where some are numbers and some are not, or numbers are no whole ones.
     """

@@ -1,4 +1,4 @@
-"""The graph of a model: who reaches the end, which loops exist. Needed at γ = 1, where the discount ends nothing."""
+"""Graph algorithms on models: reachability of the end and end components, needed at γ = 1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TRIMS = 20  # rounds between two searches for components
 
 
 def state_graph(pair_state: np.ndarray, successors: sp.sparse.csr_matrix, use: np.ndarray) -> sp.sparse.csr_matrix:
-    """csr [S, S] with an edge s → s' for every successor of the pairs in `use` (bool [P])."""
+    """Adjacency matrix, csr [S, S]: an edge s → s' for every successor of the pairs in `use` (bool [P])."""
     counts = np.diff(successors.indptr)
     edge = np.repeat(use, counts)
     source = np.repeat(pair_state, counts)[edge]
@@ -26,7 +26,7 @@ def state_graph(pair_state: np.ndarray, successors: sp.sparse.csr_matrix, use: n
 def steps_to_end(
     pair_state: np.ndarray, successors: sp.sparse.csr_matrix, ends: np.ndarray, use: np.ndarray
 ) -> np.ndarray:
-    """float [S]: the fewest steps in which the pairs in `use` can end from s with positive probability, inf if never.
+    """Distance to the end, float [S]: the fewest steps in which the pairs in `use` can end; inf if never.
 
     `ends` bool [P]: the pairs that may end at once.
     """
@@ -77,13 +77,13 @@ def _strong_components(pair_state: np.ndarray, successors: sp.sparse.csr_matrix,
 
 
 def row_any(matrix: sp.sparse.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
-    """bool [rows]: whether any stored entry of the row has `per_entry` (bool [nnz]) set."""
+    """Row-wise any, bool [rows], of `per_entry` (bool [nnz]) over the stored entries of a matrix."""
     hits = np.concatenate([[0], np.cumsum(per_entry)])
     return hits[matrix.indptr[1:]] > hits[matrix.indptr[:-1]]
 
 
 def row_min(matrix: sp.sparse.csr_matrix, per_entry: np.ndarray) -> np.ndarray:
-    """float [rows]: the least of `per_entry` (float [nnz]) over the row's stored entries, inf where there is none."""
+    """Row-wise minimum, float [rows], of `per_entry` (float [nnz]) over the stored entries; inf without any."""
     out = np.full(matrix.shape[0], np.inf)
     filled = np.flatnonzero(np.diff(matrix.indptr))
     if len(filled):

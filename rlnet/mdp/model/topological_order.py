@@ -1,4 +1,4 @@
-"""Acyclic and nearly acyclic models: states renumbered so that successors come first, which one sweep then settles."""
+"""Topological order of (nearly) acyclic models, in which one sweep settles almost all values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _walks_hardly_return(mdp: FiniteMDP) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Ordered:
-    """A system with its states renumbered."""
+    """A system with renumbered states."""
 
     system: System
     rank: np.ndarray  # int [n], the new number of each state

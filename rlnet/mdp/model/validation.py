@@ -1,4 +1,4 @@
-"""Vectorised checks: what is no model is refused, with the first (state, action) and the number in the message."""
+"""Validation of models and arguments; messages name the first offending (state, action) and number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_outcomes(
     n_states: int,
     name: Callable[[int], str],
 ) -> None:
-    """Finite rewards, probabilities ≥ 0 that sum to 1, successors in range; `name(pair)` says whose they are."""
+    """Check outcomes: finite rewards, probabilities ≥ 0 that sum to 1, successors in range; `name(pair)` names one."""
     if len(next_state) > COMPILED_OUTCOMES and _well_formed(outcome_ptr, next_state, probability, reward, n_states):
         return  # else the first fault has to be named
     for bad, what, values in (
@@ -69,7 +69,7 @@ def check_start(start: np.ndarray, n_states: int) -> None:
 
 
 def check_gamma(gamma: float) -> float:
-    """γ as a float in [0, 1], or ValueError."""
+    """Check a discount: γ as a float in [0, 1], or ValueError."""
     if not (isinstance(gamma, NUMBER) and 0.0 <= gamma <= 1.0):
         raise ValueError(f"gamma must lie in [0, 1], not {gamma!r}")
     return float(gamma)
@@ -88,7 +88,7 @@ def check_temperature(temperature: float) -> None:
 
 
 def check_count(name: str, count: int, least: int) -> int:
-    """A whole number of at least `least`, or ValueError."""
+    """Check a count: a whole number of at least `least`, or ValueError."""
     if not (isinstance(count, NUMBER) and least <= count < inf and count == int(count)):
         raise ValueError(f"{name} must be a whole number ≥ {least}, not {count!r}")
     return int(count)

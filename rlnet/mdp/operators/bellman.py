@@ -1,4 +1,4 @@
-"""The Bellman backup of a model in the form that the direct methods use."""
+"""Bellman backup of a model, q = r + γ P v, as vectors and a sparse matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """q = r + γ P v over pairs, sorted by state. n states, P pairs."""
+    """The backup q = r + γ P v over (state, action) pairs, sorted by state. n states, P pairs."""
 
     pair_state: np.ndarray  # int [P]
     reward: np.ndarray  # float64 [P], expected
@@ -48,7 +48,7 @@ class System:
         return self.pair_state[begin], begin
 
     def q(self, v: np.ndarray, gamma: float) -> np.ndarray:
-        """float64 [P]."""
+        """Action values q = r + γ P v, float64 [P]."""
         return self.reward + gamma * (self.rows @ v)
 
     @cached_property
@@ -83,7 +83,7 @@ class System:
 
     @cached_property
     def cost(self) -> float:
-        """What every pair costs at least; not positive if some may cost nothing."""
+        """The least cost of any pair; not positive if some may cost nothing."""
         return -float((self.reward + (self.terms + 1) * EPS * self.magnitude).max(initial=-np.inf))
 
     def bound(self, v: np.ndarray, change: float, gamma: float) -> float:
@@ -113,7 +113,7 @@ DENSE_ENTRIES = 100_000  # [P, n] up to which a dense copy makes a backup faster
 
 
 def system_of(mdp: FiniteMDP) -> System:
-    """The backup of a model."""
+    """The backup of a model, cached."""
     kept = mdp.__dict__.get("_system")
     if kept is None:
         kept = _system_of(mdp)

@@ -15,7 +15,7 @@ NEVER_ENDS = "gamma=1: the policy ends with a probability that is lost in roundi
 
 
 class SingularChainError(ImproperPolicyError):
-    """I − P is singular to working precision. args[0]: the states (int) that hardly end, or a sentence."""
+    """I − P is singular to working precision; args[0] holds the states (int) that hardly end, or a sentence."""
 
 
 class DiscountedSystem:
@@ -56,7 +56,7 @@ class DiscountedSystem:
                 raise SingularChainError(NEVER_ENDS) from error
 
     def solve(self, b: np.ndarray, transposed: bool = False) -> np.ndarray:
-        """x [n] or [n, k] with (I − γP) x = b, or with the transpose of the matrix."""
+        """Solve (I − γP) x = b for x [n] or [n, k], or with the transposed matrix."""
         if self.dense:
             return sp.linalg.lapack.dgetrs(self.factors, self.pivots, b, trans=int(not transposed))[0]
         if self.band:

@@ -1,4 +1,4 @@
-"""The Markov chain that a policy makes of a model: its values and its visits, by one factorisation."""
+"""Markov chain of a policy: values and visits by one factorisation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Chain:
 
 
 def chain_of(mdp: FiniteMDP, policy: np.ndarray) -> Chain:
-    """The chain of a checked policy, float [S, A]."""
+    """The Markov chain of a checked policy, float [S, A]."""
     kept = mdp.__dict__.get("_last_chain")
     if kept is not None and np.array_equal(kept[0], policy):
         return kept[1]
@@ -57,7 +57,7 @@ def chain_of(mdp: FiniteMDP, policy: np.ndarray) -> Chain:
 
 
 def part(p: Matrix, index: np.ndarray) -> Matrix:
-    """The rows and columns `index` (int) of a square matrix."""
+    """Submatrix: the rows and columns `index` (int) of a square matrix."""
     return p[np.ix_(index, index)] if isinstance(p, np.ndarray) else p[index][:, index]
 
 

@@ -1,4 +1,4 @@
-"""Products and choices of small models, for which the checks around SciPy's and NumPy's loops take longer than they."""
+"""Matrix products and greedy choices of small models without the overhead of argument checks."""
 
 from __future__ import annotations
 

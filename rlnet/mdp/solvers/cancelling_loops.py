@@ -1,4 +1,4 @@
-"""Whether rewards are differences of a potential, in exact arithmetic."""
+"""Exact test of whether rewards are differences of a potential, so that they cancel around every loop."""
 
 from __future__ import annotations
 

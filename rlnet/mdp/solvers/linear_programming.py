@@ -1,4 +1,4 @@
-"""The linear program of an MDP (Puterman 1994, §6.9), by SciPy's HiGHS."""
+"""Linear programming solver of an MDP (Puterman 1994, §6.9), by SciPy's HiGHS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlnet.mdp.operators.bellman import System
 
 
 def linear_programme(system: System, gamma: float) -> np.ndarray | None:
-    """int [m]: a greedy pair of each state that has any, for the v that minimises Σ v subject to v ≥ r + γ P v.
+    """Optimal policy by linear programming, int [m]: greedy pairs for the v that minimises Σ v s.t. v ≥ r + γ P v.
 
     HiGHS works to 1e-7, so the caller finishes with exact evaluations from this policy. None where it finds no such v:
     a loop pays at γ = 1, or the numbers lie too far apart for it.

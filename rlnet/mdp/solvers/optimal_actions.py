@@ -1,4 +1,4 @@
-"""Which actions to list as optimal: those within what the error of the values may hide, if no choice among them loses.
+"""The set of optimal actions: those within the error of the values, if no policy over them loses more than is proved.
 
 At γ < 1, where each of them falls short of v* by at most c, no policy over them loses more than c / (1 − γ). At γ = 1
 an action that is greedy for nearly exact values need not be optimal: a loop of such actions may lose a little in every

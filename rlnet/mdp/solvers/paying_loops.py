@@ -1,4 +1,4 @@
-"""Loops that pay at γ = 1: end components with a policy whose mean reward is positive, by their own scale."""
+"""Detection of unbounded values at γ = 1: end components with a policy of positive mean reward."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _gains(system: System, component: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def with_escape(system: System, states: np.ndarray) -> System:
-    """The same with a way out for 0 besides in `states` (int): infinite exactly where a loop pays."""
+    """The system with an exit of reward 0 in `states` (int): its value is infinite exactly where a loop pays."""
     order = np.argsort(np.concatenate([system.pair_state, states]), kind="stable")
     zero = np.zeros(len(states))
     return System(

@@ -21,7 +21,7 @@ DIRECT_STATES = 3000  # up to here auto solves by NumPy and SciPy, and numba is 
 
 
 class UnboundedLoopError(Exception):
-    """Policy iteration at γ = 1 found a loop that pays; `states` (int) are those it goes round."""
+    """Policy iteration at γ = 1 found a loop of positive reward through `states` (int)."""
 
     def __init__(self, states: np.ndarray) -> None:
         super().__init__(f"a loop pays in states {states}")
@@ -35,7 +35,7 @@ def policy_iteration(
     progress: Progress | None = None,
     ahead: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(v [n], the pair of each state that has any, int [m]), from the policy `pairs` or the one greedy for rewards.
+    """Policy iteration from the policy `pairs`, or the one greedy for rewards: (v [n], pair of each state int [m]).
 
     At γ = 1 `pairs` must end from everywhere; then so does every later policy, unless a loop pays: where an improvement
     makes a policy that never ends, its mean reward in the loop is the mean improvement there, which is positive. That
@@ -92,7 +92,7 @@ def latest(p: sp.sparse.csr_matrix | np.ndarray, states: np.ndarray) -> np.ndarr
 
 
 def warm_start(system: System, gamma: float, tol: float) -> tuple[np.ndarray, np.ndarray, float, int]:
-    """(v [n], greedy pair of each state that acts, bound, sweeps): a few Jacobi backups, γ < 1.
+    """A few Jacobi backups, γ < 1: (v [n], greedy pair of each state that acts, bound, sweeps).
 
     Where rewards come early or the model is deterministic they end the matter; elsewhere their greedy policy spares
     policy iteration most of its linear solves.
@@ -204,7 +204,7 @@ def proper_policy(system: System) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Proper:
-    """A problem at γ = 1 made well-posed: free loops merged, and a policy that ends from everywhere."""
+    """A well-posed problem at γ = 1: loops without reward merged, and a policy that ends from everywhere."""
 
     system: System
     of: np.ndarray  # int [n], the merged state of each state
@@ -218,7 +218,7 @@ class Proper:
 
 
 def made_proper(system: System) -> Proper:
-    """Loops without reward become one state each, which may also stay for ever at 0. Kept with the system.
+    """Merge loops without reward into one state each, which may also stay for ever at 0. Cached with the system.
 
     Raises ImproperPolicyError, SingularChainError or UnboundedValueError with the states (args[0]) from which no policy
     ends, or only with a chance that is lost in rounding.
@@ -266,7 +266,7 @@ def _refuse_paying(system: System, proper: Proper, safe: bool) -> None:
 
 
 def discounted_bound(system: System, v: np.ndarray, gamma: float) -> float:
-    """max |v − v*| ≤ (‖Tv − v‖ + rounding) / (1 − γ), T the optimal backup, a γ-contraction."""
+    """Error bound max |v − v*| ≤ (‖Tv − v‖ + rounding) / (1 − γ), T the optimal backup, a γ-contraction."""
     states, begin = system.first_pairs()
     if len(states) == 0:
         return 0.0

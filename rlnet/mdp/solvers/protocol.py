@@ -1,4 +1,4 @@
-"""What `solve` asks of a solver: the values of a model, or None where another has to tell."""
+"""The protocol of solvers: values of a model, or None to leave it to the next solver."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rlnet.mdp.solvers.value_iteration import Progress
 
 @dataclass(frozen=True)
 class Problem:
-    """A model, and where it is to be solved."""
+    """A model and the device on which it is solved."""
 
     mdp: FiniteMDP
     device: str = "cpu"
 
     @property
     def system(self) -> System:
-        """The expected rewards and transitions of its pairs."""
+        """The Bellman backup of the model."""
         return system_of(self.mdp)
 
     @property
     def small(self) -> bool:
-        """Whether methods that factor matrices, or use no compiled code, suit it."""
+        """Whether the model is small enough for methods that factor matrices or use no compiled code."""
         return self.device == "cpu" and self.mdp.n_states <= DIRECT_STATES
 
 
@@ -45,10 +45,10 @@ class Result:
 
 
 class Solver(Protocol):
-    """One way to v*."""
+    """A solver of the Bellman optimality equation."""
 
     def try_solve(self, problem: Problem, gamma: float, tol: float, progress: Progress) -> Result | None:
-        """v*, as near to `tol` as this solver comes; None where the model does not suit it.
+        """v* within `tol`, or as near as this solver comes; None where the model does not suit it.
 
         Raises ImproperPolicyError or UnboundedValueError with states (int, args[0]) whose value is not finite.
         """

@@ -1,4 +1,4 @@
-"""Rewards of very different size: what is huge in one place must not cost digits where it is avoided."""
+"""Models with rewards of very different scale, solved in parts so that huge avoidable rewards cost no precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = 1000.0  # over which such errors may add up at γ = 1
 
 
 def by_scale(mdp: FiniteMDP, gamma: float, tol: float, solve: Callable[[FiniteMDP], Result]) -> Result:
-    """`solve(mdp)`; where rewards are so huge that rounding hides `tol`, without them as far as they are avoidable.
+    """Solve by scale: where rewards are so huge that rounding hides `tol`, without the avoidable ones first.
 
     The states are cut in two. Some act without huge costs and without any action that may leave them: they are solved
     as if other actions were not available. The rest is solved with the values of these behind its exits. An action

@@ -28,7 +28,7 @@ SORTED = "in topological order"
 
 @dataclass(frozen=True)
 class Sweeping:
-    """One of the iterative methods, for every model. With `sorts`, states are swept in topological order where there
+    """An iterative method, for every model. With `sorts`, states are swept in topological order where there
     are hardly any cycles."""
 
     method: str

@@ -1,4 +1,4 @@
-"""Sweeping at γ = 1, with a bound: a value above v*, and a policy whose value lies not far below."""
+"""Iterative methods at γ = 1 with an error bound: a value function above v*, and a policy's value below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeping until the bound is met: value iteration, Gauss-Seidel and modified policy iteration, for γ < 1."""
+"""Value iteration, Gauss-Seidel and modified policy iteration for γ < 1, until the error bound is met."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def patience(gamma: float) -> int:
 
 
 class Certifiable(Protocol):
-    """Values whose Jacobi backups prove a bound, see `certified`."""
+    """Values whose Jacobi backups prove an error bound: see `certified`."""
 
     gamma: float
     leaks: bool  # an episode can end
@@ -45,7 +45,7 @@ class Certifiable(Protocol):
 
 
 class Sweeps(Protocol):
-    """What the iterations need of a device: see `rlnet.mdp.solvers.compiled.sweeps.PackedSweeps`."""
+    """Interface of sweeps on a device: see `rlnet.mdp.solvers.compiled.sweeps.PackedSweeps`."""
 
     gamma: float
     leaks: bool  # an episode can end
@@ -69,7 +69,7 @@ class Sweeps(Protocol):
 
 
 class UndiscountedSweeps(Sweeps, Protocol):
-    """What γ = 1 needs besides."""
+    """Interface of sweeps at γ = 1."""
 
     pair_ptr: np.ndarray
     acts: np.ndarray
@@ -85,7 +85,7 @@ class UndiscountedSweeps(Sweeps, Protocol):
 
 @dataclass
 class Progress:
-    """Counts sweeps, reports them, and remembers why the iteration stopped."""
+    """Progress of a solve: counts sweeps, reports them, and records why the iteration stopped."""
 
     callback: Callback | None = None
     began: float = 0.0
@@ -95,7 +95,7 @@ class Progress:
     interrupted: bool = False
 
     def report(self, bound: float) -> None:
-        """Hand (sweeps, bound, seconds) to the caller."""
+        """Call the callback with (sweeps, bound, seconds)."""
         self.bound = bound
         if self.callback is not None:
             self.callback(self.sweeps, bound, time.perf_counter() - self.began)
@@ -106,7 +106,7 @@ class Progress:
 
 
 def reported(progress: Progress, bound: float) -> None:
-    """`progress.report`, after which an interrupt is remembered, not raised."""
+    """`progress.report`; a KeyboardInterrupt in it is recorded, not raised."""
     try:
         progress.report(bound)
     except KeyboardInterrupt:

@@ -1,1 +1,1 @@
-"""Sweeps over all states in kernels that numba compiles."""
+"""Compiled solvers: sweeps over all states in numba kernels."""

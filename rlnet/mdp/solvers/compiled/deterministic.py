@@ -1,4 +1,4 @@
-"""Deterministic models in one compiled pass: values carried back from the ends, and the lengths of paths."""
+"""Compiled passes over deterministic models: values back from the ends, and lengths of paths."""
 
 from __future__ import annotations
 

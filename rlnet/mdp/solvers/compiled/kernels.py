@@ -1,4 +1,4 @@
-"""Compiled sweeps over a model's own arrays. Imported only where a problem is large enough to pay for numba.
+"""Numba kernels: backups and sweeps over a model's arrays. Imported only for problems large enough to need them.
 
 Nothing here checks an index: `FiniteMDP` did. Indices are made unsigned (`U`): a signed one is tested for a negative
 value at every access, which takes longer than the arithmetic. `like` and `row` are tuples with as many entries as most
@@ -57,7 +57,7 @@ def survey(lo, hi, pair_ptr, outcome_ptr, next_state, probability, reward, termi
 
 @compiled
 def well_formed(lo, hi, outcome_ptr, next_state, probability, reward, n_states, tolerance):
-    """Whether the pairs lo..hi−1 pass `checks.check_outcomes`."""
+    """Whether the pairs lo..hi−1 pass `validation.check_outcomes`."""
     good = True
     for i in range(U(lo), U(hi)):
         total = 0.0
@@ -98,7 +98,7 @@ def merge_duplicates(outcome_ptr, columns, ptr, to, p, r, ended):
 
 @compiled
 def fixed(begin, like, successor, chance, v):
-    """Σ p v(s') of as many outcomes as `like` has entries."""
+    """Expected next value Σ p v(s') of as many outcomes as `like` has entries."""
     total = 0.0
     for j in range(len(like)):
         k = begin + U(j)
@@ -108,7 +108,7 @@ def fixed(begin, like, successor, chance, v):
 
 @compiled
 def loose(begin, end, successor, chance, v):
-    """Σ p v(s') of the outcomes begin..end−1."""
+    """Expected next value Σ p v(s') of the outcomes begin..end−1."""
     total = 0.0
     for k in range(begin, end):
         total += chance[k] * v[U(successor[k])]
@@ -179,7 +179,7 @@ def backup_in_place(
 
 @compiled
 def action_values(lo, hi, like, pair_ptr, outcome_ptr, reward, successor, chance, gamma, v, q):
-    """q = r + γ P v of every pair of the states."""
+    """Action values q = r + γ P v of every pair of the states."""
     for i in range(U(pair_ptr[lo]), U(pair_ptr[hi])):
         begin, end = U(outcome_ptr[i]), U(outcome_ptr[i + U(1)])
         if end - begin == U(len(like)):

@@ -1,4 +1,4 @@
-"""A model laid out for sweeping, and the sweeps over it, split over threads where that pays."""
+"""Compiled sweeps over a model, split over threads where that pays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BETTER = 1.05
 
 
 class PackedSweeps:
-    """v and the sweeps that improve it. n states, P pairs, K outcomes in all. The model's arrays are not copied.
+    """Values v and compiled sweeps that improve them. n states, P pairs, K outcomes. Arrays are not copied.
 
     The results of a sweep do not depend on timing: Jacobi sweeps write elsewhere, and Gauss-Seidel sweeps run on
     alternate blocks that no other running block reads.
@@ -171,7 +171,7 @@ class PackedSweeps:
             self.active = (max(0, first - further), min(self.n, last + further + 1))
 
     def values(self) -> np.ndarray:
-        """float64 [n]."""
+        """The values, float64 [n]."""
         return self.v
 
     def action_values(self) -> np.ndarray:
@@ -243,7 +243,7 @@ class PackedSweeps:
 
     @property
     def model(self) -> tuple:
-        """What the sweeps of all actions read."""
+        """The arrays that sweeps over all actions read."""
         return self.like, self.pair_ptr, self.outcome_ptr, self.reward, self.successor, self.chance
 
     def policy_rows(self) -> tuple[np.ndarray, ...]:

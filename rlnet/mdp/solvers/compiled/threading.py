@@ -15,7 +15,7 @@ THREAD_STATES = 30_000  # states of a sweep from which a second thread repays it
 
 @cache
 def threads() -> int:
-    """How many threads large sweeps are split over: the cores that this process may use."""
+    """Number of threads for large sweeps: the cores that this process may use."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
 
 

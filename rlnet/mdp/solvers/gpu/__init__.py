@@ -1,1 +1,1 @@
-"""Sweeps over all states in torch, on any device."""
+"""GPU solvers: sweeps over all states in torch."""

@@ -1,4 +1,4 @@
-"""The sweeps of `PackedSweeps` in torch, for a GPU: Jacobi only, the same certificate."""
+"""Sweeps in torch, for a GPU: Jacobi only, with the same certificate as `PackedSweeps`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it takes longer to import than most models to solve
 
 
 class TorchSweeps:
-    """v and the sweeps that improve it, as float64 tensors on `device`; see `rlnet.mdp.solvers.value_iteration.Sweeps`.
+    """Values v and sweeps as float64 tensors on `device`; see `rlnet.mdp.solvers.value_iteration.Sweeps`.
 
     Outcomes are padded to [P, K] and actions to [S, A], so a backup is one gather and one maximum. Raises ValueError if
     the device is not there.
@@ -92,7 +92,7 @@ class TorchSweeps:
         return max(-low, high)
 
     def try_ways(self, bonus: float = 0.0) -> int:
-        """Jacobi sweeps have no direction."""
+        """0: Jacobi sweeps have no direction."""
         return 0
 
     def average(self) -> None:
@@ -104,11 +104,11 @@ class TorchSweeps:
         self.v[self.mask] += by  # a product of mask and number would be of single precision
 
     def start(self, bonus: float = 0.0) -> bool:
-        """No pass back from the ends here: from 0."""
+        """Start from values 0; False, as there is no pass back from the ends here."""
         return False
 
     def path_lengths(self) -> None:
-        """No walk along paths either."""
+        """None: there is no walk along paths here."""
 
     def follow_pairs(self, pairs: np.ndarray) -> None:
         """As `PackedSweeps.follow_pairs`."""
@@ -139,11 +139,11 @@ class TorchSweeps:
         self.v = self.v + self.torch.as_tensor(by, device=self.device)
 
     def values(self) -> np.ndarray:
-        """float64 [n], on the host."""
+        """The values, float64 [n], on the host."""
         return self.v.cpu().numpy()
 
     def action_values(self) -> np.ndarray:
-        """float64 [P], on the host."""
+        """The action values of all pairs, float64 [P], on the host."""
         return self._q().cpu().numpy()
 
     def _q(self) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""Solvers in numpy for models of up to a few thousand states, where compiling would cost more than solving."""
+"""Solvers in numpy for small models (up to a few thousand states), where compilation would cost more."""

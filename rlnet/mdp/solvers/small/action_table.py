@@ -1,4 +1,4 @@
-"""Small models in numpy, laid out as one table [A, m]: no compiled code, few and cheap calls."""
+"""Dense table layout [A, m] of the (state, action) pairs of a small model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHOLE = 2.0**52  # whole numbers below are added exactly
 
 
 class Table:
-    """The pairs of the m states that act as [A, m]; where a state has fewer than A, its first one is repeated.
+    """The pairs of the m non-terminal states as [A, m]; a state with fewer than A actions repeats its first.
 
     `moves`: every pair goes to one state or ends, so that backups need no product. `solves`: policies can be evaluated
     by a dense LU. `small`: the rows are kept as a sparse matrix, for backups and band matrices. A table that can do
@@ -113,7 +113,7 @@ class Table:
 
 
 def table_of(mdp: FiniteMDP) -> Table | None:
-    """The table of a model, kept with it; None where it would be of no use."""
+    """The table of a model, cached with it; None where it would be of no use."""
     kept = mdp.__dict__.get("_table")
     if kept is None:
         kept = mdp.__dict__["_table"] = Table(mdp)

@@ -1,4 +1,4 @@
-"""Newton's method on v = Tv where states reach their neighbours alone, so that policies are band matrices."""
+"""Policy iteration (Newton's method on v = Tv) by band matrices, for models with local transitions."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ class Bands:
         return factors.solve(reward, max_norm(reward)) if factors.found() else None
 
     def backup(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(q flat [A m], its maximum [m]) for the values v [m]."""
+        """Bellman backup of v [m]: (q flat [A m], its maximum [m])."""
         q = self.reward.copy()
         self.product(len(q), self.m, *self.discounted, v, q)
         return q, np.maximum.reduce(q.reshape(self.number.shape), 0)
 
     def greedy(self, q: np.ndarray, top: np.ndarray) -> np.ndarray:
-        """int [m]: the row of a choice of largest q in each state."""
+        """Greedy policy, int [m]: the row of a choice of largest q in each state."""
         return greedy_rows(q.reshape(self.number.shape), top, self.number)
 
     def in_order(
@@ -129,19 +129,19 @@ class Factors:
         self.upper, self.lower = matrix(above).T, matrix(above + below).T
 
     def of(self, rows: np.ndarray) -> bool:
-        """Factors of the policy of these rows, int [m]; whether there are any."""
+        """Factor I − γP of the policy of these rows, int [m]; whether that succeeded."""
         self.used.fill(0.0)
         self.flat[self.bands.place.take(rows, 0)] = self.bands.entries.take(rows, 0)
         return self.found()
 
     def found(self) -> bool:
-        """Factor what lies in the buffer; whether there are factors."""
+        """Factor the matrix in the buffer; whether that succeeded."""
         factor = sp.linalg.lapack.dgbtrf if self.double else sp.linalg.lapack.sgbtrf
         _, pivots, failed = factor(self.matrix, self.bands.above, self.bands.below, overwrite_ab=1)
         return failed == 0 and pivots.tobytes() == self.bands.in_place
 
     def solve(self, b: np.ndarray, size: float) -> np.ndarray:
-        """x [m] with (I − γP) x = b, in single precision in about 6 digits; `size` is max |b|."""
+        """Solve (I − γP) x = b for x [m], in single precision to about 6 digits; `size` is max |b|."""
         if self.double:
             x = sp.linalg.blas.dtbsv(self.bands.below, self.upper, b, trans=1)
             return sp.linalg.blas.dtbsv(self.bands.above, self.lower, x, lower=1, trans=1, diag=1, overwrite_x=1)

@@ -1,4 +1,4 @@
-"""Policy iteration over a small table in which every pair goes to one state or ends: policies are paths."""
+"""Policy iteration for small deterministic models, in which policies are paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, no improvem
 
 
 class Paths:
-    """The pairs of m states, flat [A m]: state s of choice a is a m + s."""
+    """Deterministic pairs of m states, flat [A m]: state s of choice a is a m + s."""
 
     def __init__(self, reward: np.ndarray, to: np.ndarray, steps: np.ndarray) -> None:
         """`reward` and `to` [A m], where a pair goes (m: it ends); `steps` [m + 1], the fewest to an end, 0 at one."""

@@ -1,4 +1,4 @@
-"""Value iteration where it mixes fast: few backups of a table tell how far all values have to move."""
+"""Value iteration with span bounds (MacQueen), for small models that mix fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT = 200  # backups, which take less time than policy iteration by sparse LU
 
 
 class Backups:
-    """v and its backups, over m states that each choose one of `width` rows: what `iterate.certified` asks for."""
+    """Values and their Bellman backups, over m states that each choose one of `width` rows (`Certifiable`)."""
 
     def __init__(self, rows: sp.sparse.csr_matrix, reward: np.ndarray, system: System, gamma: float) -> None:
         """`rows` csr [width m, m] and `reward` [width m]: state s of choice a is row a m + s."""
@@ -23,7 +23,7 @@ class Backups:
         self.v = np.zeros(self.m)
 
     def backup(self, keep: bool = True) -> tuple[float, float]:
-        """v ← Tv, with the action values `q` [width m]; the least and the largest change."""
+        """Bellman backup v ← Tv, with the action values `q` [width m]; the least and the largest change."""
         self.q = self.rows @ self.v
         self.q *= self.gamma
         self.q += self.reward

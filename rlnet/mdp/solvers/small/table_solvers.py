@@ -1,4 +1,4 @@
-"""Solvers of small models in numpy, which see the pairs as one table [A, m]: policy iteration along paths, by band
+"""Solvers of small models in numpy over a table [A, m] of pairs: policy iteration along paths, by band
 matrices or by dense rows, and value iteration where that mixes fast enough."""
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Values = tuple[np.ndarray, np.ndarray, np.ndarray, float]  # v [m], q flat [A m]
 
 @dataclass(frozen=True)
 class TableSolver:
-    """A solver that sees a small model as a `Table`: `values(table, γ, tol, progress)`, or None, by the way `done`."""
+    """A solver of small models as a `Table`: `values(table, γ, tol, progress)` or None, described by `done`."""
 
     values: Callable[[Table, float, float, Progress], Values | None]
     done: str
 
     def try_solve(self, problem: Problem, gamma: float, tol: float, progress: Progress) -> Result | None:
-        """v*; None for a large model, one that wastes a table, and where `values` cannot tell."""
+        """v*; None for a large model, one that would waste a table, and where `values` finds no answer."""
         table = table_of(problem.mdp) if problem.small else None
         found = None if table is None else self.values(table, gamma, tol, progress)
         if table is None or found is None:
@@ -93,14 +93,14 @@ def along_paths(table: Table, gamma: float, tol: float, progress: Progress) -> V
 
 
 def by_narrow_bands(table: Table, gamma: float, tol: float, progress: Progress) -> Values | None:
-    """Newton's method where states reach their neighbours alone."""
+    """Newton's method by narrow band matrices, where transitions are local."""
     if table.moves or not table.bands.narrow or not _settles(table, gamma):
         return None
     return _met(newton(table.bands, table.system, gamma, tol, progress), table, gamma, tol)
 
 
 def by_wide_bands(table: Table, gamma: float, tol: float, progress: Progress) -> Values | None:
-    """The same where factors are costly: after what mixes fast, and at γ < 1 alone."""
+    """Newton's method by wide band matrices, whose factors are costly: tried after `by_mixing`, at γ < 1 alone."""
     if table.moves or gamma == 1.0 or not table.bands.useful or table.bands.narrow or not _settles(table, gamma):
         return None
     return newton(table.bands, table.system, gamma, tol, progress)
