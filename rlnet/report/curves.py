@@ -16,8 +16,22 @@ Pictures = Sequence[tuple[str, Sequence[str]]]
 PICTURES: Pictures = (
     ("error against the exact solution", ("exact/v_rmse", "exact/q_rmse")),
     ("regret of the policy, J* − J(π)", ("exact/regret",)),
-    ("mean return in training", ("return/mean",)),
+    ("undiscounted return in training", ("return/mean",)),
+    ("discounted return", ("exact/return", "return/discounted")),
 )
+LEGENDS = {  # other columns stand there by their names
+    "exact/return": "J(π) of the judged policy, computed",
+    "return/discounted": "training episodes, exploration included",
+    "return/mean": "training episodes, exploration included",
+}
+AXES = {
+    "exact/v_rmse": "root mean square error",
+    "exact/q_rmse": "root mean square error",
+    "exact/regret": "discounted return",
+    "exact/return": "discounted return",
+    "return/discounted": "discounted return",
+    "return/mean": "undiscounted return",
+}
 STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#303030", "-."))  # differ in lightness and dashes too
 MAX_LINES = 16  # members; with more, single lines hide the band
 MIN_BAND = 3  # members; with fewer, an interval means nothing
@@ -111,12 +125,15 @@ def _draw(axes: Axes, title: str, curves: Mapping[str, tuple[np.ndarray, np.ndar
         if n >= MIN_BAND:
             axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
         marker = "." if len(steps) < 3 else ""
-        axes.plot(steps, mean, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, label=name)
+        axes.plot(
+            steps, mean, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, label=LEGENDS.get(name, name)
+        )
     _scale_axis(axes, np.concatenate([values.ravel() for _, values in curves.values()]))
     members = max(len(values) for _, values in curves.values())
     band = ", 95 % band" if members >= MIN_BAND else ""
     axes.set_title(title + (f"\nmean of {members} members{band}" if members > 1 else ""), fontsize=10)
     axes.set_xlabel("environment steps" + (f" ({missing} infinite values not shown)" if missing else ""))
+    axes.set_ylabel(AXES.get(next(iter(curves)), ""))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(color="#e0e0e0", linewidth=0.6)

@@ -15,7 +15,7 @@ REFRESH = 0.1  # seconds between two pictures of the live line
 PLAIN = 5.0  # seconds between two plain lines
 LEAST_BAR = 4  # columns
 RECENT = 50  # refreshes over which the speed is measured
-NAMES = {"ret": "return", "value_error": "V error"}
+NAMES = {"ret": "training return", "value_error": "V error"}
 
 
 class Progress:

@@ -12,9 +12,9 @@ from rlnet.compare.ranking import SAMPLED, ranked_by
 from rlnet.config import EnvConfig, PredictionConfig, leaves
 from rlnet.config.population import each_setting
 from rlnet.report.finished import Finished
+from rlnet.report.sampled import at_the_end
 
 LONGEST = 60  # characters of a value in a name
-LAST = 0.1  # of the logged rows: how much of the end of a run its sampled return is taken from
 # Settings in which repetitions may differ, or that belong to the problem.
 NOT_A_METHOD = (
     *("env", "gamma", "seed", "seeds", "vary", "resume", "trust", "plugins", "device", "threads", "processes"),
@@ -180,14 +180,7 @@ def _method(name: str, parts: Sequence[_Part]) -> Method:
             mine = [row for row in run.rows if int(row["member"]) == m]
             rows += [{**row, "member": str(len(seen))} for row in mine]
             seen.add(seeds[m])
-            numbers.setdefault(SAMPLED, []).append(_sampled(mine))
+            numbers.setdefault(SAMPLED, []).append(at_the_end(mine, SAMPLED))
             for key, value in (run.comparison["members"][m]["scores"] if run.comparison else {}).items():
                 numbers.setdefault(key, []).append(float(value))
     return Method(name, {key: np.array(values) for key, values in numbers.items()}, rows)
-
-
-def _sampled(rows: Sequence[Mapping[str, str]]) -> float:
-    """The mean of the sampled returns that were logged last; nan where no episode ended."""
-    logged = [float(row[SAMPLED]) for row in rows if row.get(SAMPLED)]
-    last = logged[-max(1, round(LAST * len(logged))) :]
-    return float(np.mean(last)) if last else float("nan")

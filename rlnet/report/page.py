@@ -13,16 +13,17 @@ from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config.files import MISFIT, reading
 from rlnet.config.population import settings
 from rlnet.experiment.run_files import write_text
-from rlnet.experiment.run_folder import program
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.cells import Kind, cells_of
 from rlnet.mdp.marks import meanings
+from rlnet.report import terminal
 from rlnet.report.curves import PICTURES
 from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
 from rlnet.report.html import TEMPLATES, embedded, number, render, shown, versions
 from rlnet.report.panels import Panel, action_names, learned_and_exact, state_names
-from rlnet.report.reproduce import of_run
+from rlnet.report.reproduce import command_beside, of_run
+from rlnet.report.sampled import beside_exact
 from rlnet.report.scatter_figure import scatter_figure, visits_figure
 from rlnet.report.states import describe
 from rlnet.report.svg_map import bars, maps
@@ -80,6 +81,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "scores": score_rows(comparison["aggregate"]),
         "scores_note": f"Judged: {comparison['judged_policy']}, against {comparison['compared_with']}. "
         f"{comparison['weights'][0].upper()}{comparison['weights'][1:]}.",
+        "training": _training(run),
         "certificates": _tightness(comparison["aggregate"]),
         "time_limit": _time_limit(comparison),
         "methods": compared([run]) if len(comparison["settings"]) > 1 else None,
@@ -105,7 +107,7 @@ def verdict(run: Finished) -> str:
 def commands(run: Finished) -> list[str]:
     """What to type to get the run again, to score it again and to write the page again."""
     folder = shlex.quote(str(run.folder))
-    again = [f"{program('compare')} {folder}", f"{program('report')} {folder}"]
+    again = [f"{command_beside(run, name)} {folder}" for name in ("compare", "report")]
     return [*of_run(run), *(again if run.comparison else again[1:])]
 
 
@@ -141,6 +143,15 @@ def score_rows(aggregate: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _training(run: Finished) -> str:
+    """The returns of training beside J(π), where all members solve the same problem in the same way."""
+    comparison = run.comparison
+    if comparison is None or len(comparison["settings"]) > 1:
+        return ""
+    value = comparison["aggregate"]["exact/return"]["mean"]
+    return beside_exact(run.rows, value, comparison["objective"])
 
 
 def _guarantee(name: str, bound: float | str) -> str:
@@ -289,5 +300,5 @@ def _last(run: Finished) -> dict[str, Any]:
     for name in last[0]:
         numbers = np.array([float(row[name]) for row in last if row[name]]) if "/" in name else np.zeros(0)
         if len(numbers):
-            rows.append([name, number(numbers.mean()), MEANINGS.get(name, "")])
-    return {"head": ["number", f"after {int(last[0]['step']):,} steps"], "rows": [row[:2] for row in rows]}
+            rows.append([name, number(numbers.mean()), terminal.MEANINGS.get(name, "")])
+    return {"head": ["number", f"after {int(last[0]['step']):,} steps", "meaning"], "rows": rows}

@@ -54,6 +54,21 @@ def of_sweep(runs: Sequence[Finished]) -> list[str]:
     return [line for run, name in zip(runs, names, strict=True) for line in of_run(run, name)]
 
 
+def command_beside(run: Finished, name: str) -> str:
+    """How another command is called by whoever trained a run: `rlnet report`, or `python scripts/report.py`."""
+    starts = commands(run.folder)
+    called = _called(_said(starts[0])) if starts else program("train")
+    return f"{called[: called.rindex('train')]}{name}{'.py' if called.endswith('.py') else ''}"
+
+
+def _called(command: str) -> str:
+    """How the program was called that trains."""
+    found = TRAINING.match(command)
+    if found is not None:
+        return found.group()
+    return "python -m rlnet train" if command.startswith("rlnet.train(") else program("train")
+
+
 def _phases(starts: Sequence[Start]) -> list[Start]:
     """The starts that decided what the run became."""
     phases: list[Start] = []
@@ -95,7 +110,5 @@ def _without_folder(words: Sequence[str]) -> list[str]:
 
 def _from_overrides(command: str, overrides: Sequence[str]) -> str:
     """The settings of a run as a command of the same program as another one."""
-    found = TRAINING.match(command)
-    called = found.group() if found else "python -m rlnet train" if command.startswith("rlnet.") else program("train")
     own = [item for item in overrides if not item.startswith("hydra.") or item.startswith(f"hydra.run.dir={AGAIN}")]
-    return " ".join([called, *(shlex.quote(printable(item)) for item in own)])
+    return " ".join([_called(command), *(shlex.quote(printable(item)) for item in own)])

@@ -13,6 +13,7 @@ from rlnet.config.validation import from_stored
 from rlnet.experiment.comparison_files import JUDGED, Rescored, objective, rescore
 from rlnet.experiment.solve_job import Solved
 from rlnet.report.panels import Panel, learned_and_exact
+from rlnet.report.sampled import beside_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
 from rlnet.report.text import say
 
@@ -42,7 +43,7 @@ def show_run(folder: Path, files: list[Path], trust: bool = False) -> None:
     """Scores, values beside the truth, and the paths of the files of a finished run."""
     console = Console()
     if (folder / "values.npz").is_file():
-        _show_exact(console, rescore(folder, trust))
+        _show_exact(console, rescore(folder, trust), folder)
     else:
         _show_last_row(console, folder, trust)
     show_files(console, files)
@@ -51,7 +52,7 @@ def show_run(folder: Path, files: list[Path], trust: bool = False) -> None:
 def show_rescored(result: Rescored, folder: Path) -> None:
     """The scores of a finished run, computed again, and whether they are those in comparison.json."""
     console = Console()
-    _show_exact(console, result)
+    _show_exact(console, result, folder)
     console.print(
         f"Scored again from {printable(str(folder))}: the largest relative difference from comparison.json is "
         f"{result.difference:.1e}.",
@@ -84,7 +85,7 @@ def show_solution(solved: Solved) -> None:
     show_files(console, [solved.file])
 
 
-def _show_exact(console: Console, result: Rescored) -> None:
+def _show_exact(console: Console, result: Rescored, folder: Path) -> None:
     config, problem, values = result.config, result.problem, result.values
     grid = settings(config)
     note = f", {result.drawn['name']}" if result.drawn["name"] else ""
@@ -98,6 +99,11 @@ def _show_exact(console: Console, result: Rescored) -> None:
         notes["values of"] = objective(problem)
     scores = {name: result.scalars[name] for name in MAIN_SCORES if name in result.scalars}
     show_scores(console, title, scores, notes)
+    if len(grid) == 1:
+        value = float(np.mean(result.scalars["exact/return"]))
+        training = beside_exact(read_rows(folder / "metrics.csv"), value, objective(problem))
+        if training:
+            say(console, training)
     say(console, result.verdict)
     if len(grid) > 1:
         _show_settings(console, grid, {name: scores[name] for name in BRIEF_SCORES if name in scores}, config.seeds)

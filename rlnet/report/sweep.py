@@ -23,12 +23,12 @@ from rlnet.compare.ranking import (
 from rlnet.config import ConfigError
 from rlnet.config.files import MISFIT, check_folder, printable, reading
 from rlnet.experiment.run_files import write_text
-from rlnet.experiment.run_folder import as_typed, program
+from rlnet.experiment.run_folder import as_typed
 from rlnet.numerics.statistics import INTERQUARTILE, Ranking, Statistic, improvement, interval, iqm, mean
 from rlnet.report.finished import Finished, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
 from rlnet.report.methods import Group, Method, groups
-from rlnet.report.reproduce import of_sweep
+from rlnet.report.reproduce import command_beside, of_sweep
 from rlnet.report.sweep_figure import MOST, compared_curves, interval_figure, profile_figure
 
 BESIDE = ("exact/regret", "exact/v_rmse", "exact/q_rmse")  # shown too
@@ -81,7 +81,7 @@ def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
         "verdict": part["verdict"],
         "methods": part,
         "runs": [_listed(run) for run in runs],
-        "commands": [*of_sweep(runs), f"{program('report')} {shlex.quote(str(folder))}"],
+        "commands": [*of_sweep(runs), f"{command_beside(runs[0], 'report')} {shlex.quote(str(folder))}"],
         "versions": versions(),
         "configurations": [],
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlnet.numerics.statistics import interval, iqm, profile
-from rlnet.report.curves import by_member, mean_and_band
+from rlnet.report.curves import AXES, by_member, mean_and_band
 from rlnet.report.scatter_figure import STYLES
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def compared_curves(names: Sequence[str], rows: Sequence[Sequence[Mapping[str, s
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("environment steps")
-    axes.set_ylabel(column)
+    axes.set_ylabel(f"{column}, {AXES[column]}" if column in AXES else column)
     axes.grid(color="#e0e0e0", linewidth=0.6)
     axes.legend(fontsize=7, framealpha=0.8, edgecolor="none")
     return figure

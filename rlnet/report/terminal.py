@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlnet.compare import names
+from rlnet.report import sampled
 from rlnet.report.live import Progress, progress
 from rlnet.report.panels import (
     ERROR,
@@ -33,13 +34,15 @@ __all__ = ["Panel", "Progress", "progress", "show_files", "show_scores", "show_v
 
 MAX_STATES = 20  # rows of a table of states
 
-MEANINGS = names.MEANINGS | {
-    "return/mean": "return of training episodes, undiscounted",
-    "return/discounted": "the same, discounted, exploration included",
-    "episode/length": "mean number of steps per episode",
-    "time/compare_share": "share of the time spent on comparing",
-    "time/steps_per_second": "environment steps per second",
-}
+MEANINGS = (
+    names.MEANINGS
+    | sampled.MEANINGS
+    | {
+        "episode/length": "mean number of steps per episode",
+        "time/compare_share": "share of the time spent on comparing",
+        "time/steps_per_second": "environment steps per second",
+    }
+)
 RATES = (*names.SHARES, "time/compare_share")
 FILES = {
     "config.yaml": "the composed configuration",

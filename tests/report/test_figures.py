@@ -213,6 +213,8 @@ def test_curves_show_mean_members_and_band():
     assert len(error.collections) == 1
     assert "4 members" in error.get_title()
     assert returns.get_yscale() == "linear"
+    assert returns.get_ylabel() == "undiscounted return"
+    assert "training episodes, exploration included" in [line.get_label() for line in returns.lines]
     assert "exact/regret" in [text.get_text() for text in regret.get_legend().get_texts()]
     single = curves_figure(metric_rows(1)).axes[0]
     assert (len(single.lines), len(single.collections)) == (1, 0)
@@ -279,3 +281,13 @@ def test_the_map_of_the_page_shows_them_too():
         assert "J+10" in texts["120 0"]
     cliff = re.search(r'<g([^>]*)transform="translate\(40 80\)"', values["svg"]).group(1)
     assert "data-s" not in cliff, "nobody can stand there"
+
+
+def test_the_discounted_return_of_training_stands_beside_the_exact_one():
+    rows = [row | {"exact/return": "0.5", "return/discounted": "0.4"} for row in metric_rows(1)]
+    axes = next(axes for axes in curves_figure(rows).axes if axes.get_title() == "discounted return")
+    assert axes.get_ylabel() == "discounted return"
+    assert {line.get_label(): line.get_ydata()[0] for line in axes.lines} == {
+        "J(π) of the judged policy, computed": 0.5,
+        "training episodes, exploration included": 0.4,
+    }

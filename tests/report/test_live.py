@@ -34,8 +34,8 @@ def test_a_file_gets_a_line_now_and_then_and_one_at_the_end():
             clock.now += 0.12  # 12 s in all
     lines = file.getvalue().splitlines()
     assert len(lines) == 3  # after 5 s, after 10 s, at the end
-    assert lines[-1] == "1000/1000 steps, 82.5 steps/s, return -13, regret 0.5"
-    assert lines[0] == "420/1000 steps, 83.3 steps/s, return -13, regret 0.5, 0:07 left"
+    assert lines[-1] == "1000/1000 steps, 82.5 steps/s, training return -13, regret 0.5"
+    assert lines[0] == "420/1000 steps, 83.3 steps/s, training return -13, regret 0.5, 0:07 left"
     assert "\x1b" not in file.getvalue()
 
 
@@ -81,7 +81,7 @@ def test_a_terminal_gets_one_line_that_fits(width):
     frames = [part.split("\x1b")[0] for part in file.getvalue().replace("\r", "\n").replace("2K", "\n").split("\n")]
     last = next(frame for frame in reversed(frames) if "steps/s" in frame)
     assert len(last) <= width
-    assert "20k/20k 2.44k steps/s return -13.1" in last
+    assert "20k/20k 2.44k steps/s training return -13.1" in last
     assert ("V error 0.0312" in last) == (width >= 80)
     assert any("left" in frame for frame in frames)
 

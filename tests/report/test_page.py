@@ -14,9 +14,12 @@ from support import ROOT, composed
 
 from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config import ConfigError
+from rlnet.config.files import read_rows
 from rlnet.learning.training_loop import train
 from rlnet.report.html import number, shown
 from rlnet.report.page import write_page
+from rlnet.report.sampled import beside_exact
+from rlnet.report.summary import show_run
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -86,6 +89,25 @@ def test_the_page_begins_with_the_verdict_and_ends_with_how_to_get_it_again(page
     assert "step_reward" in page.source, "the configuration"
 
 
+def test_the_returns_of_training_are_labelled_and_stand_beside_the_exact_one(pages, capsys):
+    folder, page = pages["grid"]
+    rows = read_rows(folder / "metrics.csv")
+    value = json.loads((folder / "comparison.json").read_text())["aggregate"]["exact/return"]["mean"]
+    at_the_end = [row | {"return/mean": "1.0", "return/discounted": "0.25"} for row in rows]
+    said = beside_exact(at_the_end, value, "reward")
+    assert said == (
+        f"Discounted return: J(π) = {number(value)} of the judged policy, computed; 0.25 of training episodes at the "
+        "end, exploration included. Undiscounted, those earned 1."
+    )
+    assert "of the reward alone" in beside_exact(at_the_end, value, "reward + 0.1·entropy of the policy")
+    assert beside_exact([row | {"return/mean": ""} for row in rows], value, "reward") == ""
+    own = beside_exact(rows, value, "reward")
+    assert own in "".join(page.text)
+    show_run(folder, [])
+    assert own in " ".join(capsys.readouterr().out.split())
+    assert 'id="training"' not in pages["settings"][1].source, "settings of several problems have no common J"
+
+
 def test_the_inspector_knows_every_state(pages):
     folder, page = pages["grid"]
     data = json.loads(re.search(r'id="states">(.*?)</script>', page.source).group(1))
@@ -112,6 +134,7 @@ def test_a_run_without_a_model_has_a_page_too(tmp_path):
     train(composed("env=cartpole", "steps=600", "log_every=200"), tmp_path / "run")
     page = Page(write_page(tmp_path / "run"))
     assert "return/mean" in "".join(page.text)
+    assert "undiscounted return of training episodes, exploration included" in "".join(page.text)
     assert page.numbers == {}
 
 

@@ -65,7 +65,7 @@ def listed(page: Path) -> list[str]:
     block = re.search(r"<h2>How to reproduce</h2>\s*<pre>(.*?)</pre>", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = html.unescape(block.group(1)).strip().splitlines()
     assert not any("++" in line for line in lines)
-    return [line for line in lines if "compare" not in line.split()[1] and "report" not in line.split()[1]]
+    return [line for line in lines if re.match(r"python (-m rlnet |\S*/)(compare|report)", line) is None]
 
 
 def newest() -> Path:

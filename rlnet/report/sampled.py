@@ -1,0 +1,46 @@
+"""Returns that were sampled in training: of the policy that acts, with its exploration, unlike J(π)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlnet.report.html import number
+
+UNDISCOUNTED, DISCOUNTED = "return/mean", "return/discounted"
+MEANINGS = {
+    UNDISCOUNTED: "undiscounted return of training episodes, exploration included",
+    DISCOUNTED: "discounted return of training episodes, exploration included",
+}
+LAST = 0.1  # of the logged rows: how much of the end of a run a return is taken from
+
+
+def at_the_end(rows: Sequence[Mapping[str, str]], name: str) -> float:
+    """The mean of the returns of one member that were logged last; nan where no episode ended."""
+    logged = [float(row[name]) for row in rows if row.get(name)]
+    last = logged[-max(1, round(LAST * len(logged))) :]
+    return float(np.mean(last)) if last else float("nan")
+
+
+def beside_exact(rows: Sequence[Mapping[str, str]], value: Any, objective: str) -> str:
+    """The returns of training in one sentence beside J(π), means over members; empty where no episode ended.
+
+    Args:
+        rows: of metrics.csv, all members.
+        value: J(π).
+        objective: what J counts, as in comparison.json.
+    """
+    members = list(dict.fromkeys(row["member"] for row in rows))
+    plain, discounted = (
+        float(np.mean([at_the_end([row for row in rows if row["member"] == m], name) for m in members]))
+        for name in (UNDISCOUNTED, DISCOUNTED)
+    )
+    if np.isnan(plain) or np.isnan(discounted):
+        return ""
+    alone = "" if objective == "reward" else ", of the reward alone"
+    return (
+        f"Discounted return: J(π) = {number(value)} of the judged policy, computed; {number(discounted)} of training "
+        f"episodes at the end, exploration included{alone}. Undiscounted, those earned {number(plain)}."
+    )
