@@ -228,6 +228,10 @@ class Collector:
         self._finished[:] = 0
         return means
 
+    def close(self) -> None:
+        """Close the environments."""
+        self._simulation.close()
+
     def _counted(self) -> dict[str, np.ndarray]:
         """What is counted: views [M, ...]."""
         counted = {"age": self._age, "sums": self._sums.swapaxes(0, 1), "finished": self._finished.T}
@@ -248,8 +252,9 @@ class Collector:
 
         Args:
             state: what it gave.
-            trust: whether environments may be unpickled, which runs what code the state names. Otherwise they begin new
-                episodes, and the running ones count as cut off (truncated) after their last step.
+            trust: whether environments may be unpickled, which runs what code the state names. Otherwise, and where
+                they could not be saved, they begin new episodes, and the running ones count as cut off (truncated)
+                after their last step.
 
         Returns:
             Whether everything goes on where it was.
@@ -262,13 +267,14 @@ class Collector:
             tensor.copy_(state["rows"][name].transpose(0, 1))
         self._uniforms.load_state_dict(state["uniforms"])
         self._reset_seeds.load_state_dict(state["reset_seeds"])
-        if not trust and "environments" in state["simulation"]:
+        simulation = state["simulation"]
+        if "environments" in simulation and (not trust or simulation["environments"] is None):
             last = {name: self._tensors[name][-1] for name in ("valid", "terminated", "truncated")}
             last["truncated"] |= last["valid"] & ~last["terminated"]
             self._age[:], self._sums[:] = 0, 0.0
             self._restart()
             return False
-        self._simulation.load_state_dict(state["simulation"])
+        self._simulation.load_state_dict(simulation)
         return True
 
 

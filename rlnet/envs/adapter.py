@@ -252,7 +252,7 @@ class GymnasiumSimulation:
             saved = [pickle.dumps(CloudpickleWrapper(cast(Any, vector))) for vector in self._vectors]
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
             state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
-            warnings.warn(f"{state['reason']}; a run with it cannot be resumed", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{state['reason']}; a run that goes on begins new episodes", RuntimeWarning, stacklevel=2)
         else:
             state["environments"] = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in saved]
         return state
@@ -269,8 +269,8 @@ class GymnasiumSimulation:
 
     def close(self) -> None:
         """Close the environments."""
-        for vector in self._vectors:
-            vector.close()
+        for m, vector in enumerate(self._vectors):
+            self._asked(m, "close", vector.close)
 
 
 def _check_whole(obs: np.ndarray) -> None:

@@ -1,9 +1,11 @@
 """From the config of an environment to what the rest of the program needs of it."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import field
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
@@ -244,6 +246,18 @@ def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:
         return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
     # Without reset steps in between, every step is a transition.
     vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    wrappers = [partial(_in_a_group_of_its_own, os.getpid()), Checked]
     return gymnasium.make_vec(
-        config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, wrappers=[Checked], **options
+        config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, wrappers=wrappers, **options
     )
+
+
+def _in_a_group_of_its_own(parent: int, env: gymnasium.Env) -> gymnasium.Env:
+    """The same environment; where it has a process of its own, that leaves the process group of its parent.
+
+    Ctrl-C and what batch systems send reach all processes of a group: the parent needs its environments until its
+    checkpoint is written, and ends them then.
+    """
+    if os.getpid() != parent and hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    return env

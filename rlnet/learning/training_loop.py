@@ -89,6 +89,13 @@ def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> R
     if source is not None and not (source / STORED / "config.yaml").is_file():
         raise ConfigError(f"resume={source}: must be the folder of a run; it holds no {STORED}/config.yaml")
     state = TrainingState(config, build(config))
+    with closing(state.collector):
+        return _train(state, folder, source, here, given)
+
+
+def _train(state: TrainingState, folder: Path, source: Path | None, here: bool, given: Sequence[str] | None) -> Result:
+    """`train` from a run that is built; `here`: whether it goes on in its own folder."""
+    config = state.config
     _warn_idle(config)
     set_threads(state)
     count = processes(state)

@@ -194,7 +194,8 @@ class TrainingState:
 
         Args:
             state: what it gave.
-            trust: whether pickled environments may be restored; otherwise they begin new episodes, which is warned of.
+            trust: whether pickled environments may be restored; otherwise, and where they could not be saved, they
+                begin new episodes, which is warned of.
 
         Raises:
             ConfigError: the state belongs to other settings.
@@ -218,10 +219,11 @@ class TrainingState:
                 self.replay.cut()
             if self.learner.traces is not None:
                 self.learner.traces.forget(torch.ones_like(self.learner.traces.foreseen, dtype=torch.bool))
-            _log.warning(
-                "the environments begin new episodes: those of the checkpoint are pickled, and unpickling runs code; "
-                "trust=true restores them and goes on exactly where the run was"
+            pickled = (
+                "those of the checkpoint are pickled, and unpickling runs code; trust=true restores them and goes "
             )
+            why = state["collector"]["simulation"]["reason"] or f"{pickled}on exactly where the run was"
+            _log.warning("the environments begin new episodes: %s", why)
 
     def _check_fits(self, state: Mapping[str, Any]) -> None:
         """Raise DamagedError for a state that this run cannot have."""

@@ -198,7 +198,7 @@ def test_an_environment_that_cannot_be_saved_says_so():
 
     simulation = GymnasiumSimulation([SyncVectorEnv([Holding])], [0])
     simulation.reset()
-    with pytest.warns(RuntimeWarning, match="cannot be resumed"):
+    with pytest.warns(RuntimeWarning, match="begins new episodes"):
         state = simulation.state_dict()
     with pytest.raises(RuntimeError, match="cannot be saved"):
         simulation.load_state_dict(state)

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -300,21 +301,30 @@ def test_a_first_ctrl_c_waits_for_the_update_and_a_second_is_obeyed_at_once(time
         assert int(torch.load(stored, weights_only=True)["steps"].min()) > 0
 
 
-def test_ctrl_c_leaves_a_checkpoint_of_whole_updates_and_no_process(tmp_path):
-    options = ["env=random_walk", "gamma=0.9", "seeds=4", "steps=100000000", "log_every=400", "processes=2"]
+def signalled(options: list[str], number: int, folder: Path) -> subprocess.CompletedProcess:
+    """A run that gets a signal, with all processes of its group, when it has logged a few rows."""
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *options, "hydra.run.dir=run"]
-    started = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    started = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
     waited = time.monotonic()
-    while not (tmp_path / "run" / "metrics.csv").is_file() or (tmp_path / "run" / "metrics.csv").stat().st_size < 1000:
+    while not (folder / "run" / "metrics.csv").is_file() or (folder / "run" / "metrics.csv").stat().st_size < 1000:
         assert started.poll() is None, started.stderr.read()
         assert time.monotonic() - waited < 60
         time.sleep(0.05)
-    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to all of its processes
-    said = started.communicate(timeout=60)[1]
-    assert said.splitlines()[-1] == "error: interrupted; go on with: python scripts/train.py resume=run"
-    assert started.returncode == 130
+    os.killpg(started.pid, number)
+    try:
+        said = started.communicate(timeout=60)[1]
+    finally:
+        started.kill()
     with pytest.raises(ProcessLookupError):
         os.killpg(started.pid, 0)  # nobody is left
+    return subprocess.CompletedProcess(command, started.returncode, stderr=said)
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_whole_updates_and_no_process(tmp_path):
+    options = ["env=random_walk", "gamma=0.9", "seeds=4", "steps=100000000", "log_every=400", "processes=2"]
+    stopped = signalled(options, signal.SIGINT, tmp_path)
+    assert stopped.stderr.splitlines()[-1] == "error: interrupted; go on with: python scripts/train.py resume=run"
+    assert stopped.returncode == 130
     stored = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     resumed = make_run(*options[:3], "steps=100000000", "log_every=400")
     resumed.load_state_dict(stored)
@@ -322,6 +332,25 @@ def test_ctrl_c_leaves_a_checkpoint_of_whole_updates_and_no_process(tmp_path):
     while int(again.steps.max()) < int(resumed.steps.max()):
         update(again)
     assert_same(again.state_dict(), resumed.state_dict())
+
+
+@pytest.mark.parametrize("name", quick(["SIGINT", "SIGTERM"], ["SIGINT"]))
+def test_environments_in_processes_of_their_own_outlive_a_signal_to_the_group(name, tmp_path, caplog):
+    options = ["env=cartpole", "env.id=Acrobot-v1", "env.stepping=async", "algo=a2c", "algo.envs=2", "log_every=100"]
+    options.append("steps=100000000")
+    stopped = signalled(options, getattr(signal, name), tmp_path)
+    assert stopped.returncode == 128 + getattr(signal, name)
+    assert stopped.stderr.splitlines()[-1].endswith("; go on with: python scripts/train.py resume=run"), stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    resumed = make_run(*options)
+    with closing(resumed.collector):
+        resumed.load_state_dict(torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True), trust=True)
+        assert (
+            "the environments begin new episodes: AsyncVectorEnv(Acrobot-v1, num_envs=2) cannot be saved" in caplog.text
+        )
+        before = int(resumed.steps.min())
+        update(resumed)
+    assert int(resumed.steps.min()) > before > 0
 
 
 FOUR_CORES = """
