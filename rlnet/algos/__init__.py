@@ -1,4 +1,4 @@
-"""The algorithms: one small file each, holding its loss and a record `ALGORITHM`."""
+"""Algorithms: one small file each, holding its loss or target and a record `ALGORITHM`."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -13,12 +13,12 @@ SHARED = ("algorithm", "eligibility_traces", "loss_terms", "returns")  # what th
 
 
 def ours() -> list[str]:
-    """The algorithms of rlnet: the files of this folder."""
+    """The names of the algorithms of rlnet: the files of this folder."""
     return sorted(module.name for module in iter_modules(__path__) if module.name not in SHARED)
 
 
 def names() -> list[str]:
-    """The algorithms that there are, those of plugins among them."""
+    """The names of all algorithms, including those of plugins."""
     return sorted({*ours(), *ALGORITHMS.names()})
 
 

@@ -26,7 +26,7 @@ from rlnet.data.rollout import Rollout
 
 
 def advantages(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor]:
-    """Â_t and the value target Â_t + V(S_t), without gradient: [T, M, N] each."""
+    """Generalised advantages Â_t and value targets Â_t + V(S_t), without gradient: [T, M, N] each."""
     with torch.no_grad():
         value = context.v(params, batch.state)
         next_value = following_values(context, params, batch, value)

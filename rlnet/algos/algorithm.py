@@ -1,4 +1,4 @@
-"""The contract between algorithms and the rest: what an algorithm is, and what it is given to work with."""
+"""The contract of algorithms: the record `Algorithm`, its parts, and the context that it is given."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from rlnet.policies.exploration import Behaviour
 
 
 class Role(str):
-    """The part that a network plays: one of the kinds below, with a number behind it where there are several of a kind.
+    """Role of a network: one of the kinds below, with a number behind it where there are several of a kind.
 
     Raises:
         ValueError: an unknown kind.
@@ -47,7 +47,7 @@ TEMPERATURE = Role("temperature")  # one number θ
 
 
 class Judged(StrEnum):
-    """Whose values are learned, and so which exact values and which policy a learner is compared with."""
+    """The policy that a learner is judged by, and so the exact values that it is compared with."""
 
     GIVEN = "given"  # prediction of a given policy
     BEHAVIOUR = "behaviour"  # the policy that acts, exploration included
@@ -69,7 +69,7 @@ Options = Mapping[str, Any]  # the algorithm's own choices: name → one of thos
 
 
 class Loss(NamedTuple):
-    """What a loss returns; a plain pair (total, metrics) stands for one without the rest."""
+    """Result of a loss function; a plain pair (total, metrics) stands for one without the rest."""
 
     total: Tensor  # [M]
     metrics: Metrics
@@ -108,7 +108,7 @@ class LazyLoss:
 
 
 class Target(NamedTuple):
-    """The numbers that V(S), or Q(S, A), of every row is pulled towards by a semi-gradient method."""
+    """Targets of a semi-gradient method for V(S), or Q(S, A), of every row."""
 
     value: Tensor  # [T, M, N]
     weight: Tensor | None = None  # [T, M, N], in place of that of the batch
@@ -127,7 +127,7 @@ class TraceStep(NamedTuple):
 
 @dataclass(frozen=True)
 class AlgorithmContext:
-    """What stays fixed during a run, as an algorithm sees it: networks, action distribution, given policies.
+    """Context of an algorithm, fixed during a run: networks, action distribution, given policies.
 
     Observations are [..., M, N(, F)]. A role of action values has A·K outputs, K = `quantiles` (1 for most methods);
     with `dueling` a further K in front. An action that an observation's mask does not allow has −inf for a value or
@@ -145,7 +145,7 @@ class AlgorithmContext:
 
     @property
     def quantiles(self) -> int:
-        """K, the numbers that stand for the distribution of the return of an action."""
+        """K, the number of quantiles of the return distribution of an action; 1 for values."""
         return self.options.get("quantiles", 1)
 
     def v(self, params: Params, state: Observation) -> Tensor:
@@ -213,14 +213,14 @@ ManualGradient = Callable[[Mapping[str, np.ndarray], Rollout, Hyper], OutputGrad
 
 @dataclass(frozen=True)
 class SemiGradient:
-    """V or Q of one network is pulled towards a target through which no gradient flows (S&B section 9.3)."""
+    """Semi-gradient objective: V or Q moves towards a target through which no gradient flows (S&B section 9.3)."""
 
     target: TargetFunction  # (context, params, target_params, batch, hyper)
 
 
 @dataclass(frozen=True)
 class LossGradient:
-    """A loss that autograd differentiates; no gradient flows through `target_params`.
+    """Objective by a loss that autograd differentiates; no gradient flows through `target_params`.
 
     `manual_gradient(outputs, batch, hyper)` may give its derivative by hand, for speed: it is given the outputs of the
     networks in numpy, role → [1, M, B, O], of a batch of one step, and returns the derivative by each of them, and a
@@ -233,7 +233,7 @@ class LossGradient:
 
 @dataclass(frozen=True)
 class TraceUpdate:
-    """An online update with an eligibility trace, computed row by row (S&B chapter 12)."""
+    """Objective by an online update with eligibility traces, row by row (S&B chapter 12)."""
 
     step: TraceFunction  # (context, params, batch, hyper)
     kind: str  # one of `rlnet.algos.eligibility_traces.KINDS`
@@ -247,7 +247,7 @@ Objective = SemiGradient | LossGradient | TraceUpdate
 
 @dataclass(frozen=True)
 class Acting:
-    """How data is gathered, and which actions can be taken.
+    """Acting: how actions are chosen when data is gathered, and which action spaces are supported.
 
     `act(context, params, observation, hyper)` returns the probabilities [..., M, N, A] of the policy that gathers data,
     or the parameters of its density; `hyper["explore"]` [M, 1] is the exploration's ε or τ.
@@ -277,7 +277,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Update:
-    """How a rollout becomes optimiser steps."""
+    """Update regime: how a rollout becomes optimiser steps."""
 
     row_by_row: bool = False  # rows are learned from in time order, each in a step of its own
     # Computed once for a rollout, before its optimiser steps, and passed to every one of them as `batch.extra`.
@@ -288,7 +288,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """An algorithm: a record of functions and facts, without state."""
+    """An algorithm: a record of functions and properties, without state."""
 
     roles: tuple[Role, ...]  # the networks that it needs
     acting: Acting
@@ -312,11 +312,11 @@ class Algorithm:
         return self.objective.kind if isinstance(self.objective, TraceUpdate) else None
 
     def chosen(self, options: Options) -> "Algorithm":
-        """The record with these choices made."""
+        """The record with these options chosen."""
         return self if self.configure is None else self.configure(self, options)
 
     def action_values(self, context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
-        """The action values that its parameters stand for: [..., M, N, A]."""
+        """Action values of the parameters: [..., M, N, A]."""
         return context.q(params, state) if self.values is None else self.values(context, params, state, hyper)
 
 
@@ -324,7 +324,7 @@ class Algorithm:
 
 
 def by_values(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
-    """Explore around the action values: ε-greedy, softmax, ... [..., M, N, A]."""
+    """Act by an exploration of action values (ε-greedy, softmax, ...): probabilities [..., M, N, A]."""
     visits = hyper.get("visits")
     counts = None if visits is None else lookup(visits, state.obs)
     behaviour = cast(Behaviour, context.behaviour)  # which every algorithm that acts by its values has
@@ -332,16 +332,16 @@ def by_values(context: AlgorithmContext, params: Params, state: Observation, hyp
 
 
 def by_policy(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
-    """Follow the learned policy: [..., M, N, A] π(a|s), or [..., M, N, 2·D] its mean and log deviation."""
+    """Act by the learned policy: π(a|s) [..., M, N, A], or its mean and log deviation [..., M, N, 2·D]."""
     return context.actions.behaviour(context.policy(params, state))
 
 
 def by_given(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
-    """Follow the policy whose value is to be predicted, or the one that acts in its place: [..., M, N, A]."""
+    """Act by a given policy: the predicted one, or a behaviour in its place: [..., M, N, A]."""
     table = context.given_policy if context.given_behaviour is None else context.given_behaviour
     return in_state(cast(Tensor, table), state.obs)
 
 
 def in_state(table: Tensor, obs: Tensor) -> Tensor:
-    """Each member's own row of a table [M, S, A], which may be one table seen M times: [..., M, N, A]."""
+    """Rows of each member's own table [M, S, A] (perhaps one table expanded) at observations: [..., M, N, A]."""
     return table[torch.arange(len(table), device=obs.device).unsqueeze(-1), obs]

@@ -1,4 +1,4 @@
-"""Double Q-learning: two action values, each learned from what the other says of its best action (van Hasselt 2010).
+"""Double Q-learning: each of two Q bootstraps from the other's value of its best action (van Hasselt 2010).
 
 The maximum over noisy estimates is too large on average; a value that was estimated from other samples than those
 that chose the action is not (S&B section 6.7). Actions are chosen by the mean of both.

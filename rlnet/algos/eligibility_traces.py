@@ -1,4 +1,4 @@
-"""Eligibility traces: how each environment remembers the gradients of the estimates that led to where it is.
+"""Eligibility traces (S&B chapter 12): decaying sums of past gradients, one trace for each environment.
 
 z [M, N, P] holds a trace for each environment, of the parameters of its member. Imports torch alone.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def accumulating(trace: Tensor, grad: Tensor, decay: Tensor, rate: Tensor) -> Tensor:
-    """z_t = γλ·z_{t−1} + ∇v(S_t)   (S&B eq. 12.5).
+    """Accumulating trace, z_t = γλ·z_{t−1} + ∇v(S_t) (S&B eq. 12.5).
 
     Args:
         trace: z_{t−1}, [M, N, P].
@@ -23,12 +23,12 @@ def accumulating(trace: Tensor, grad: Tensor, decay: Tensor, rate: Tensor) -> Te
 
 
 def replacing(trace: Tensor, grad: Tensor, decay: Tensor, rate: Tensor) -> Tensor:
-    """z_{i,t} = 1 where the feature i is 1, else γλ·z_{i,t−1}   (S&B eq. 12.12): for gradients of zeros and ones."""
+    """Replacing trace, z_{i,t} = 1 where the feature i is 1, else γλ·z_{i,t−1} (S&B eq. 12.12); binary gradients."""
     return torch.where(grad != 0, grad, decay * trace)
 
 
 def dutch(trace: Tensor, grad: Tensor, decay: Tensor, rate: Tensor) -> Tensor:
-    """z_t = γλ·z_{t−1} + (1 − α·γλ·z_{t−1}ᵀ∇v(S_t))·∇v(S_t)   (S&B eq. 12.11), for linear function classes."""
+    """Dutch trace, z_t = γλ·z_{t−1} + (1 − α·γλ·z_{t−1}ᵀ∇v(S_t))·∇v(S_t) (S&B eq. 12.11), for linear functions."""
     remembered = decay * trace
     return remembered + (1 - rate * (remembered * grad).sum(-1, keepdim=True)) * grad
 
@@ -41,7 +41,7 @@ KINDS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class Traces:
-    """The traces of M × N environments.
+    """Eligibility traces of M × N environments.
 
     Args:
         kind: of KINDS.
@@ -57,7 +57,7 @@ class Traces:
     def directions(
         self, value: Tensor, next_value: Tensor, error: Tensor, grad: Tensor, decay: Tensor, rate: Tensor, due: Tensor
     ) -> Tensor:
-        """Remember ∇v(S_t), and return δ·z [M, N, P]: where each environment wants the parameters to go.
+        """Add ∇v(S_t) to the traces, and return the update directions δ·z [M, N, P] of each environment.
 
         With dutch traces it is δ·z + (v(S_t) − v⁻(S_t))·(z − ∇v(S_t)), v⁻ being the value before the last update: with
         one environment per member and a linear v, α times that is true online TD(λ) (S&B section 12.5).
@@ -78,13 +78,13 @@ class Traces:
         return out * due.unsqueeze(-1)
 
     def forget(self, ended: Tensor) -> None:
-        """Begin anew where an episode ended: bool [M, N]."""
+        """Reset the traces where an episode ended: bool [M, N]."""
         self.trace = self.trace.masked_fill(ended.unsqueeze(-1), 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with the same updates."""
+        """State for a checkpoint: all that is needed to continue with the same updates."""
         return {"trace": self.trace, "foreseen": self.foreseen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self.trace, self.foreseen = state["trace"], state["foreseen"]

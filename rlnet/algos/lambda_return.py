@@ -27,14 +27,14 @@ from rlnet.data.rollout import Rollout
 
 
 def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
-    """G^λ of every row, S&B eq. 12.3."""
+    """λ-returns G^λ of every row, from the values before the update, S&B eq. 12.3."""
     discount, trace = ends(batch, hyper, hyper["lambda_"])
     next_value = context.v(params, batch.next_state)
     return {"target": returns.lambda_return(batch.reward, discount, trace, next_value)}
 
 
 def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
-    """G^λ, S&B eq. 12.4."""
+    """The target: λ-returns G^λ, S&B eq. 12.4."""
     return Target(batch.extra["target"])
 
 

@@ -1,4 +1,4 @@
-"""Parts that the targets and losses of several algorithms share."""
+"""Shared terms of targets and losses."""
 
 import math
 from collections.abc import Callable
@@ -20,12 +20,12 @@ def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
 
 
 def take(values: Tensor, action: Tensor) -> Tensor:
-    """values[..., action]: [..., A], int64 [...] → [...]."""
+    """Values of the chosen actions, values[..., action]: [..., A], int64 [...] → [...]."""
     return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
 def ratio(context: AlgorithmContext, batch: Rollout) -> Tensor:
-    """ρ = π(A|S)/b(A|S) of prediction, S&B eq. 5.3 for one step: [T, M, N]."""
+    """Importance sampling ratio ρ = π(A|S)/b(A|S) of one step, S&B eq. 5.3: [T, M, N]."""
     if context.given_behaviour is None:
         return torch.ones_like(batch.reward)
     tables = cast(Tensor, context.given_policy), context.given_behaviour
@@ -34,12 +34,12 @@ def ratio(context: AlgorithmContext, batch: Rollout) -> Tensor:
 
 
 def expectation(probabilities: Tensor, values: Tensor) -> Tensor:
-    """Σ_a π(a)·x(a) over the actions with π(a) > 0, [..., A] → [...]; an unavailable action has x = −inf, π = 0."""
+    """Expectation over actions, Σ_a π(a)·x(a) where π(a) > 0, [..., A] → [...] (unavailable: x = −inf, π = 0)."""
     return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)
 
 
 def total(x: Tensor, weight: Tensor) -> Tensor:
-    """Σ_{t,n} weight·x per member: [T, M, N] → [M].
+    """Weighted sum per member, Σ_{t,n} weight·x: [T, M, N] → [M].
 
     Raises:
         ValueError: the shapes differ; a broadcast here would mix members or environments.
@@ -50,7 +50,7 @@ def total(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """½·Σ weight·(target − estimate)², whose gradient step is the semi-gradient update w += α·δ·∇v (S&B eq. 9.7).
+    """Squared error ½·Σ weight·(target − estimate)²; its step is the semi-gradient w += α·δ·∇v (S&B eq. 9.7).
 
     Returns:
         The loss [M], and the root mean square of the errors [M] for the log: NaN where no row had a weight.
@@ -75,7 +75,7 @@ REPLAY_HYPER = {"huber": (1e-6, math.inf)}
 
 
 def one_step(batch: Rollout, hyper: Hyper, next_value: Tensor) -> Tensor:
-    """R + γ·v(S'), with γ = 0 where the MDP ended: [T, M, N]."""
+    """One-step target R + γ·v(S'), with γ = 0 where the MDP ended: [T, M, N]."""
     return _bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value)
 
 
@@ -100,7 +100,7 @@ def following_values(context: AlgorithmContext, params: Params, batch: Rollout, 
 
 
 def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor) -> Tensor:
-    """G_{t:t+n}, n the length of the segment: [T, M, N].
+    """n-step return G_{t:t+n}, n the length of the segment: [T, M, N].
 
     Args:
         reward, next_value: [T, M, N]: what is collected, and the value of the successor.
@@ -111,7 +111,7 @@ def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: T
 
 
 def semi_gradient(target: Callable[..., Target]) -> Callable[[AlgorithmContext, Params, Params, Rollout, Hyper], Loss]:
-    """The loss Σ weight·h(target − V(S)), or with Q(S, A), of an algorithm's `target`.
+    """Semi-gradient loss Σ weight·h(target − V(S)), or with Q(S, A), of an algorithm's `target`.
 
     h(δ) = ½·δ², or κ·(|δ| − ½·κ) beyond the `huber` κ of replays. Its gradient step is the semi-gradient update
     w += α·δ·∇v (S&B eq. 9.7).
@@ -159,7 +159,7 @@ POLICY_HYPER = {
 def baseline_of_others(
     context: AlgorithmContext, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
 ) -> Tensor:
-    """What is subtracted from the advantages of real actions: the mean over the member's other environments.
+    """Leave-one-out baseline for advantages of real actions: the mean over the member's other environments.
 
     They know nothing of an environment's own actions, so the mean of the gradient stays what it is. What a critic is
     wrong by is the same for all of them, and would be multiplied by scores of the order 1/σ: it drops out. 0 for
@@ -177,7 +177,7 @@ def baseline_of_others(
 
 
 def entropy_scale(context: AlgorithmContext, advantage: Tensor, weight: Tensor) -> Tensor | float:
-    """What an entropy bonus is counted in: 1, for real actions the root mean square of the advantages [M, 1].
+    """Unit of the entropy bonus: 1, for real actions the root mean square of the advantages [M, 1].
 
     The entropy of a density has no unit that rewards could be compared with, and no upper bound.
     """
@@ -189,7 +189,7 @@ def entropy_scale(context: AlgorithmContext, advantage: Tensor, weight: Tensor) 
 def policy_gradient(
     context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
 ) -> tuple[Tensor, Metrics]:
-    """−Σ weight·γ^t·Â·log π(A|S) − c·entropy; its gradient is minus the sampled policy gradient (S&B eq. 13.8).
+    """Policy gradient loss −Σ weight·γ^t·Â·log π(A|S) − c·entropy (S&B eq. 13.8).
 
     Args:
         advantage: [T, M, N], detached.

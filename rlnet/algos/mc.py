@@ -22,7 +22,7 @@ from rlnet.data.rollout import Rollout
 
 
 def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
-    """G, over the steps whose return was sampled to its end."""
+    """The target: the return G, over the steps whose return was sampled to its end."""
     ret, weight, share = complete_returns(batch, hyper)
     if context.options["visits"] == "first":
         weight = weight * first_visits(batch.obs)

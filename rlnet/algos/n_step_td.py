@@ -33,7 +33,7 @@ def target(context: AlgorithmContext, params: Params, target_params: Params, bat
 
 
 def configure(algorithm: Algorithm, options: Options) -> Algorithm:
-    """How far ahead a row's target looks, and whether its rows are learned from one after the other."""
+    """Configure the lookback of n steps, and whether rows are learned from one after the other."""
     data = Data(lookback=options["n_step"] - 1, whole_episodes=options["one_by_one"])
     return replace(algorithm, data=data, update=Update(row_by_row=options["one_by_one"]))
 

@@ -23,7 +23,7 @@ from rlnet.data.rollout import Rollout
 
 
 def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
-    """ρ·G, or weighted: G by ρ, which makes the minimum the estimate of S&B eq. 5.6."""
+    """The target ρ·G (ordinary importance sampling), or G with weight ρ (weighted, S&B eq. 5.6)."""
     ret, weight, share = complete_returns(batch, hyper)
     discount, trace = ends(batch, hyper, lambda_=1.0)
     rho, kind = ratio(context, batch), context.options["sampling"]

@@ -130,12 +130,12 @@ def manual_gradient(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyp
 
 
 def outside_by_hand(ratio: Array, clip: Array, weight: Array) -> Array:
-    """The share [M] of the rows whose ratio is further than the clip from 1."""
+    """Clip fraction: the share [M] of the rows whose ratio is further than the clip from 1."""
     return ((abs(ratio - 1) > clip) * weight).sum((0, 2)) / weight.sum((0, 2)).clip(1e-12)
 
 
 def normalised_by_hand(advantage: Array, weight: Array) -> Array:
-    """(Â − mean)/deviation over each member's own rows; rows of weight 0 do not count."""
+    """Normalised advantages (Â − mean)/deviation over each member's own rows; rows of weight 0 do not count."""
     share = weight / weight.sum((0, 2), keepdims=True).clip(1e-12)
     centred = advantage - (share * advantage).sum((0, 2), keepdims=True)
     return centred / ((share * centred * centred).sum((0, 2), keepdims=True) ** 0.5 + 1e-8)

@@ -1,4 +1,4 @@
-"""Targets: what a value estimate is pulled towards. Pure functions on time-first tensors; imports torch alone.
+"""Returns and targets (λ-returns, GAE, V-trace, Retrace, ...) as pure functions on time-first tensors.
 
 Ends of episodes enter the mathematics once, in `boundaries`, as numbers; no other function ever sees a flag.
 All per-step arguments have the shape [T, M, N] (or any [T, ...]); index t stands for the transition
@@ -12,21 +12,21 @@ from torch import Tensor
 
 
 class Boundaries(NamedTuple):
-    """How far a target looks, step by step."""
+    """Discounts and traces of a rollout: how far targets look, step by step."""
 
     discount: Tensor  # [T, M, N] weight of the successor's value: γ, or 0 where the MDP ended
     trace: Tensor  # [T, M, N] weight of the sampled continuation against the bootstrap: λ, or 0 where it is not there
 
 
 def discounts(gamma: Tensor, terminated: Tensor) -> Tensor:
-    """γ, or 0 where the MDP ended: `boundaries` for one-step targets, which need no trace. γ [M, 1] → [T, M, N]."""
+    """Discounts γ, 0 where the MDP ended, for one-step targets, which need no trace: γ [M, 1] → [T, M, N]."""
     return gamma * ~terminated
 
 
 def boundaries(
     gamma: Tensor, lambda_: Tensor | float, terminated: Tensor, truncated: Tensor, valid: Tensor
 ) -> Boundaries:
-    """discount = γ·(1 − terminated), trace = λ·(1 − (terminated | truncated | segment end)).
+    """Ends of episodes: discount = γ·(1 − terminated), trace = λ·(1 − (terminated | truncated | segment end)).
 
     A terminated step has no successor value. A truncated one has (that of its final observation), but no sampled
     continuation: the next row belongs to another episode. The same holds for the last row of the segment, and for a
@@ -47,7 +47,7 @@ def boundaries(
 
 
 def scan(constant: Tensor, factor: Tensor) -> Tensor:
-    """x_t = b_t + a_t · x_{t+1}, backwards from x_T = 0.
+    """Backward linear recursion x_t = b_t + a_t · x_{t+1} from x_T = 0.
 
     Args:
         constant: b, [T, ...].
@@ -66,7 +66,7 @@ def scan(constant: Tensor, factor: Tensor) -> Tensor:
 
 
 def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
-    """R_{t+1} + γ_{t+1}·v(S_{t+1}), the one-step bootstrapped target (S&B eq. 6.2).
+    """TD target R_{t+1} + γ_{t+1}·v(S_{t+1}), one step with bootstrap (S&B eq. 6.2).
 
     `next_value` decides the method: V(S') for TD(0), Q(S', A') for Sarsa, Σ_a π(a|S')·Q(S', a) for Expected Sarsa,
     max_a Q(S', a) for Q-learning.
@@ -81,7 +81,7 @@ def td_target(reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
 
 
 def lambda_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor) -> Tensor:
-    """G_t = R_{t+1} + γ_{t+1}·((1 − λ_{t+1})·v(S_{t+1}) + λ_{t+1}·G_{t+1})   (S&B eq. 12.20, state-based).
+    """λ-return G_t = R_{t+1} + γ_{t+1}·((1 − λ_{t+1})·v(S_{t+1}) + λ_{t+1}·G_{t+1}) (S&B eq. 12.20, state-based).
 
     With trace 0 it is `td_target`; with trace 1 the Monte Carlo return, bootstrapped where the sample was cut.
 
@@ -93,7 +93,7 @@ def lambda_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: T
 
 
 def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple[Tensor, Tensor]:
-    """The sampled return G_t = R_{t+1} + γ·G_{t+1} (S&B eq. 3.9), and how much of it the sample lacks.
+    """Monte Carlo return G_t = R_{t+1} + γ·G_{t+1} (S&B eq. 3.9), and the share that lies beyond the sample.
 
     Args:
         reward, discount, trace: [T, M, N], from `boundaries` with λ = 1.
@@ -110,7 +110,7 @@ def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple
 
 
 def n_step_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor, n: int) -> Tensor:
-    """G_{t:t+n} = R_{t+1} + γ·R_{t+2} + … + γ^n·v(S_{t+n})   (S&B eq. 7.1), in log₂ n vectorised passes.
+    """n-step return G_{t:t+n} = R_{t+1} + γ·R_{t+2} + … + γ^n·v(S_{t+n}) (S&B eq. 7.1), in log₂ n vectorised passes.
 
     Where the episode or the segment ends sooner, the return ends there: without bootstrap where it terminated, with
     the value of the last observation where it was cut.
@@ -146,7 +146,7 @@ def _ahead(x: Tensor, steps: int) -> Tensor:
 
 
 def first_visits(key: Tensor) -> Tensor:
-    """Whether a row is the first of its episode with this key: the state, or the state and action (S&B section 5.1).
+    """First-visit mask: rows that are the first of their episode with this state (or state and action; S&B 5.1).
 
     Args:
         key: int64 [T, M, N]; the rows of each environment are one episode (what follows its end does not matter).
@@ -161,7 +161,7 @@ def first_visits(key: Tensor) -> Tensor:
 
 
 def gae(reward: Tensor, discount: Tensor, trace: Tensor, value: Tensor, next_value: Tensor) -> Tensor:
-    """Â_t = δ_t + γλ·Â_{t+1}, δ_t = R_{t+1} + γ·v(S_{t+1}) − v(S_t)   (Schulman et al. 2016, eq. 16).
+    """GAE, Â_t = δ_t + γλ·Â_{t+1}, δ_t = R_{t+1} + γ·v(S_{t+1}) − v(S_t) (Schulman et al. 2016, eq. 16).
 
     It equals `lambda_return` − v(S_t) where consecutive rows agree on v(S_{t+1}).
 
@@ -174,7 +174,7 @@ def gae(reward: Tensor, discount: Tensor, trace: Tensor, value: Tensor, next_val
 def importance_sampled_return(
     reward: Tensor, discount: Tensor, trace: Tensor, next_value: Tensor, ratio: Tensor
 ) -> Tensor:
-    """G_t = ρ_t·(R_{t+1} + γ·G_{t+1}), per-decision importance sampling (S&B section 5.9; Precup et al. 2000).
+    """Per-decision importance sampled return G_t = ρ_t·(R_{t+1} + γ·G_{t+1}) (S&B section 5.9; Precup et al. 2000).
 
     Where the sample is cut it bootstraps from `next_value`, as `lambda_return` does.
 
@@ -185,7 +185,7 @@ def importance_sampled_return(
 
 
 def product_of_ratios(ratio: Tensor, trace: Tensor) -> Tensor:
-    """ρ_{t:T−1} = Π_{k=t..T−1} ρ_k over the rest of the episode, or of the sample of it   (S&B eq. 5.3).
+    """Importance sampling ratio ρ_{t:T−1} = Π_{k=t..T−1} ρ_k of the rest of the episode or sample (S&B eq. 5.3).
 
     Args:
         ratio: ρ_t = π(A_t|S_t) / b(A_t|S_t), [T, M, N].
@@ -204,7 +204,7 @@ def v_trace(
     rho_max: float = 1.0,
     c_max: float = 1.0,
 ) -> Tensor:
-    """v_t = V(S_t) + ρ̄_t·δ_t + γ·λ·c̄_t·(v_{t+1} − V(S_{t+1}))   (Espeholt et al. 2018, eq. 1 and remark 1).
+    """V-trace target v_t = V(S_t) + ρ̄_t·δ_t + γ·λ·c̄_t·(v_{t+1} − V(S_{t+1})) (Espeholt et al. 2018, eq. 1, remark 1).
 
     ρ̄ = min(ρ_max, ρ) decides the fixed point, c̄ = min(c_max, ρ) only the variance. On-policy it is `lambda_return`.
 
@@ -236,15 +236,15 @@ def corrected_q_return(
 
 
 def tree_backup(target_probability: Tensor, behaviour_probability: Tensor) -> Tensor:
-    """c = π(A|S)   (Precup et al. 2000; S&B section 7.5). All arguments [T, M, N]."""
+    """Trace coefficient of Tree Backup, c = π(A|S) (Precup et al. 2000; S&B section 7.5). Arguments [T, M, N]."""
     return target_probability
 
 
 def retrace(target_probability: Tensor, behaviour_probability: Tensor) -> Tensor:
-    """c = min(1, π(A|S)/b(A|S))   (Munos et al. 2016)."""
+    """Trace coefficient of Retrace, c = min(1, π(A|S)/b(A|S)) (Munos et al. 2016)."""
     return (target_probability / behaviour_probability).clamp(max=1.0)
 
 
 def importance_sampling(target_probability: Tensor, behaviour_probability: Tensor) -> Tensor:
-    """c = ρ = π(A|S)/b(A|S)   (Precup et al. 2000)."""
+    """Trace coefficient of importance sampling, c = ρ = π(A|S)/b(A|S) (Precup et al. 2000)."""
     return target_probability / behaviour_probability

@@ -1,4 +1,4 @@
-"""Soft actor-critic for real actions between bounds: a normal policy behind a tanh, two critics (Haarnoja et al. 2018).
+"""Soft actor-critic for bounded real actions: squashed Gaussian policy, two critics (Haarnoja et al. 2018).
 
 With `automatic` 1 the temperature τ = `temperature`·e^θ is learned too: it rises while the policy's entropy is below
 `target_entropy` for each action component, counted in units in which the bounds are −1 and 1; with 0 it is fixed.

@@ -1,4 +1,4 @@
-"""Soft Q-learning: Q* of the problem that pays for entropy, from replay (Haarnoja et al. 2017; Ziebart 2010).
+"""Soft Q-learning: Q* of the entropy-regularised problem, from replay (Haarnoja et al. 2017; Ziebart 2010).
 
 With V(s) = τ·log Σ_a exp(Q(s, a)/τ) and π = softmax(Q/τ), V(s) = Q(s, a) − τ·log π(a|s) holds for *every* action. The
 n-step target uses it for the actions on its way, so that its fixed point does not depend on who acted (path
@@ -26,7 +26,7 @@ from rlnet.data.rollout import Rollout
 
 
 def soft_value(q: Tensor, temperature: Tensor) -> Tensor:
-    """τ·log Σ_a exp(q(a)/τ) over the actions that are available: [..., M, N, A], τ [M, 1] → [..., M, N]."""
+    """Soft value τ·log Σ_a exp(q(a)/τ) over the available actions: [..., M, N, A], τ [M, 1] → [..., M, N]."""
     return temperature * torch.logsumexp(q / temperature.unsqueeze(-1), dim=-1)
 
 

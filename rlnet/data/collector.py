@@ -13,7 +13,7 @@ from rlnet.policies.distributions import Distribution
 
 
 class Simulation(Protocol):
-    """M × N environments that step together; see `rlnet.envs` for what the fields of a step mean.
+    """Interface of a simulation: M × N environments that step together (fields of a step: see `rlnet.envs`).
 
     It works either with arrays of numpy or with the tensors of a device, and the collector with the same.
     """
@@ -114,7 +114,7 @@ class Collector:
     @torch.no_grad()
     @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
     def collect(self, choose: Choose) -> Rollout:
-        """The next rollout, by actions that `choose` returns."""
+        """Collect the next rollout with the actions that `choose` returns."""
         keep, running = self.lookback, None
         if keep:
             for tensor in self._tensors.values():
@@ -238,7 +238,7 @@ class Collector:
         return counted | {"episode_count": self.episode_count}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with the same next rollout; all tensors with the members in front."""
+        """State for a checkpoint, exact to the next rollout; all tensors with the members in front."""
         tensors = {name: torch.as_tensor(array + 0) for name, array in self._counted().items()}
         rows = {name: tensor.transpose(0, 1) for name, tensor in self._tensors.items()}
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
@@ -248,7 +248,7 @@ class Collector:
         return {"obs": torch.as_tensor(self._obs + 0), **tensors, **streams, "rows": rows, "simulation": simulation}
 
     def load_state_dict(self, state: dict[str, Any], trust: bool = True) -> bool:
-        """Go on from `state_dict`.
+        """Restore the state of `state_dict`.
 
         Args:
             state: what it gave.

@@ -1,4 +1,4 @@
-"""Drawing rows in proportion to masses that change, without a look at all of them.
+"""Prioritised sampling: draws rows in proportion to changing masses, by sums over blocks.
 
 Rows stand in blocks, of which the sums are kept. A draw inverts the cumulative sum of the blocks and then that of one
 block. With K = √(R/B) of R rows in a block, B draws cost in the order of √(R·B), and so does setting B masses.
@@ -16,7 +16,7 @@ _BELOW_ONE = 1 - 2.0**-52
 
 
 class Priorities:
-    """Masses [M, R], for each member's own draws.
+    """Masses [M, R] to sample from, one set for each member.
 
     Args:
         mass: the first ones, not negative, float64.
@@ -38,13 +38,13 @@ class Priorities:
         self._sums, self._least = self._summary(every)
 
     def set(self, row: Array, mass: Array) -> None:
-        """Give rows, int64 [M, n], these masses [M, n]; equal ones where a row stands there twice."""
+        """Set the masses [M, n] of rows int64 [M, n]; a row that occurs twice must have equal ones."""
         self._rows[row + self._first * self._size] = mass
         block = row // self._size + self._first
         self._sums.reshape(-1)[block], self._least.reshape(-1)[block] = self._summary(block)
 
     def draw(self, uniform: Array) -> Array:
-        """Rows [M, B], each with probability mass/sum, from uniform numbers [M, B] in [0, 1); never one of mass 0."""
+        """Draw rows [M, B] with probability mass/sum from uniform numbers [M, B] in [0, 1); never one of mass 0."""
         upto = self._sums.cumsum(-1)
         target = uniform * upto[:, -1:]
         found = torch.searchsorted(torch.as_tensor(upto), torch.as_tensor(target), right=True)

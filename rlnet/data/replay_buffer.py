@@ -1,4 +1,4 @@
-"""Replay: a ring of the last transitions of every environment, and batches of segments drawn from it.
+"""Replay buffer: a ring of the last transitions of every environment, and batches of n-step segments from it.
 
 A segment of n consecutive steps of one environment comes back as a `Rollout` [n, M, B], so that a loss that learns from
 rollouts learns from replay too, but for the discounts since the start of episodes, which policy gradients alone ask
@@ -28,7 +28,7 @@ NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_
 
 
 class Replay:
-    """The last `capacity` transitions of each member, sampled uniformly or by their errors.
+    """Replay buffer of the last `capacity` transitions of each member, sampled uniformly or by priority.
 
     Args:
         capacity: transitions per member, shared by its N environments; rounded up to whole steps of all of them.
@@ -75,16 +75,16 @@ class Replay:
 
     @property
     def prioritised(self) -> bool:
-        """Whether rows are drawn by their errors."""
+        """Whether sampling is prioritised."""
         return self._exponent > 0
 
     @property
     def slots(self) -> int:
-        """Rows of the ring."""
+        """The number of rows of the ring."""
         return 0 if self._ring is None else len(self._ring["reward"])
 
     def __len__(self) -> int:
-        """Transitions of each member that are stored now."""
+        """The number of transitions of each member that are stored."""
         return 0 if self._ring is None else min(self._added, self.slots) * self._ring["reward"].shape[2]
 
     def _empty(self, rollout: Rollout, slots: int) -> np.ndarray | dict[str, Tensor]:
@@ -110,7 +110,7 @@ class Replay:
         return np.zeros(shape, dtype)
 
     def add(self, rollout: Rollout) -> None:
-        """Store the rows of a rollout [T, M, N]; the oldest ones make room.
+        """Store the rows of a rollout [T, M, N], overwriting the oldest ones.
 
         Raises:
             ValueError: a rollout longer than the ring.
@@ -133,7 +133,7 @@ class Replay:
             self._enter(rollout.valid)
 
     def _enter(self, valid: Tensor) -> None:
-        """Make new rows [T, M, N] as likely as the most surprising one so far."""
+        """Give new rows [T, M, N] the largest priority so far."""
         length, members, envs = valid.shape
         if self._drawable is None:
             self._mass = self._top.new_zeros(members, self.slots * envs)
@@ -153,7 +153,7 @@ class Replay:
         return as_array(self._mass, self._library)
 
     def sample(self, correction: Tensor | float = 1.0) -> Rollout:
-        """B segments of n steps for each member: [n, M, B]. Rows that are no transitions have weight 0.
+        """Sample B segments of n steps for each member: [n, M, B]. Rows that are no transitions have weight 0.
 
         `extra["place"]` [1, M, B] of a prioritised sample says where the first rows lie, for `prioritise`. A sample
         holds until rows are added: its fields are gathered when they are looked at.
@@ -218,7 +218,7 @@ class Replay:
         return self._segments(drawn // envs, drawn % envs, weight, place=place.unsqueeze(0))
 
     def prioritise(self, batch: Rollout, error: Tensor) -> None:
-        """Set the priorities of a sample by what its rows missed.
+        """Set the priorities of a sample by its TD errors.
 
         Args:
             batch: of `sample`.
@@ -233,7 +233,7 @@ class Replay:
         self._top = torch.maximum(self._top, mass.amax(-1, keepdim=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with the same batches; all tensors with the members in front."""
+        """State for a checkpoint, exact to the next batch; all tensors with the members in front."""
         priorities = {"mass": None if self._drawable is None else self._mass, "top": self._top}
         ring = self._ring
         if isinstance(ring, np.ndarray):
@@ -243,7 +243,7 @@ class Replay:
         return {"ring": ring, "added": self._added, "numbers": self._numbers.state_dict(), **priorities}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self._ring, self._added = state["ring"], state["added"]
         if self._ring is not None:
             self._ring = {name: rows.transpose(0, 1) for name, rows in self._ring.items()}
@@ -264,7 +264,7 @@ class Replay:
             self._drawable = Priorities(as_array(mass.flatten(1), self._library), self.batch, self._library)
 
     def cut(self) -> None:
-        """Let the newest rows be the last of their episodes: what comes next follows from something else."""
+        """Truncate the running episodes at the newest rows: the next rows do not follow from them."""
         if self._ring is not None and self._added:
             row = (self._added - 1) % self.slots
             newest = {name: self._ring[name][row] for name in ("valid", "terminated", "truncated")}

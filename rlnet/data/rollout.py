@@ -18,7 +18,7 @@ MASKS = ("mask", "next_mask")  # fields that only environments with masks of act
 
 
 class Observation(NamedTuple):
-    """What is seen of a state: the observation, and which actions can be taken there."""
+    """An observation with its mask of available actions."""
 
     obs: Tensor  # [..., M, N] int64 state index, or [..., M, N, F] float32
     mask: Tensor | None = None  # bool [..., M, N, A]; None: all actions, always
@@ -76,7 +76,7 @@ class Rollout:
         return rollout
 
     def replace(self, *, extra: Mapping[str, Tensor] | None = None, **changes: Tensor) -> "Rollout":
-        """The same rows with some fields, or `extra`, changed; what was not read yet is still made when it is."""
+        """A copy with some fields, or `extra`, replaced; fields stay lazy."""
         rollout = type(self).__new__(type(self))
         rollout.names, rollout._make = self.names, self._make
         rollout.extra = self.extra if extra is None else extra
@@ -161,13 +161,13 @@ def _absent(name: str) -> Array:
 
 
 def apart(rollout: Rollout) -> Rollout:
-    """Every environment as a member of its own: [T, M, N, ...] → [T, M·N, 1, ...]; without `extra`."""
+    """Reshape so that every environment is a member of its own: [T, M, N, ...] → [T, M·N, 1, ...]; without `extra`."""
     fields: dict[str, Any] = {name: rollout.tensor(name).flatten(1, 2).unsqueeze(2) for name in rollout.names}
     return Rollout(**fields)
 
 
 def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
-    """The rows of a rollout that are due in some environment, in time order, each with the `lookback` rows after it.
+    """Iterate over the rows that are due in some environment, in time order, each with the `lookback` rows after it.
 
     Yields:
         [1 + lookback, M, N], at the end of the rollout fewer rows. Only the first has a weight: 1/N where it is due, so
@@ -184,7 +184,7 @@ def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
 
 
 def minibatches(rollout: Rollout, order: Tensor | None, count: int) -> Iterator[Rollout]:
-    """The rows of a rollout in `count` parts, each of them one step [1, M, B] with weights that make a mean again.
+    """Split the rows of a rollout into `count` minibatches [1, M, B] with normalised weights.
 
     Args:
         rollout: [T, M, N].

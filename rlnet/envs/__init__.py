@@ -1,4 +1,4 @@
-"""Environments that carry their finite model, their simulation for many members at once, and making any of them.
+"""Environments: gridworlds and other finite models, control problems, any of Gymnasium, and their vector simulation.
 
 Importing this registers `rlnet/Gridworld-v0`, `rlnet/RandomWalk-v0` and `rlnet/LQR-v0` with Gymnasium.
 """

@@ -1,4 +1,4 @@
-"""Any Gymnasium vector environment, in any autoreset mode, as M members × N environments of arrays."""
+"""Adapter of Gymnasium vector environments, in any autoreset mode, to M members × N environments."""
 
 import logging
 import pickle
@@ -241,7 +241,7 @@ class GymnasiumSimulation:
         return obs.reshape(self.members, self.envs, -1).astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with exactly the same steps: the environments, pickled one by one.
+        """State for a checkpoint, exact to the next step: the environments, pickled one by one.
 
         Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
         """
@@ -258,7 +258,7 @@ class GymnasiumSimulation:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`. Unpickles: load only what you saved. RuntimeError where nothing could be saved."""
+        """Restore `state_dict`. Unpickles: load only what you saved. RuntimeError where nothing could be saved."""
         if state["environments"] is None:
             raise RuntimeError(state["reason"])
         self.close()

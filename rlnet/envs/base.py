@@ -1,4 +1,4 @@
-"""What an environment is to the rest of the program, apart from being stepped."""
+"""`Environment`: the description of an environment (spaces, model, limits) and how to simulate it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDe
 
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """What an environment is, apart from being stepped. S states, A actions of D components, F features."""
+    """Description of an environment. S states, A actions of D components, F features."""
 
     name: str
     mdp: FiniteMDP | None = field(repr=False)  # the finite model, where there is one
@@ -31,7 +31,7 @@ class Environment:
     no_model: str = ""  # why there is no model, in one sentence, where one was looked for
 
     def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
-        """M = len(seeds) members × N = `envs` environments, ready for `reset`; with tensors, or (None) with arrays."""
+        """Simulation of M = len(seeds) members × N = `envs` environments: of tensors, or (None) of arrays."""
         return self._build(seeds, envs, device)
 
 

@@ -1,4 +1,4 @@
-"""What environments that others wrote hand back, checked where it is handed over: a mistake there is named as such.
+"""Checks of what other people's environments return, so that their mistakes are reported as such.
 
 `Checked` looks at one environment, wherever it runs; `fault_in` at what many of them gave, in whole arrays.
 """
@@ -19,7 +19,7 @@ SLACK = 1e-5  # relative: by so much may an observation miss the bounds of its s
 
 
 class Five(gymnasium.Wrapper):
-    """Of an environment under the wrappers that unpack its tuples: sees that they have the right length."""
+    """Wrapper that checks that a step returns five values and a reset two."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         return _tuple("reset", self.env.reset(seed=seed, options=options), 2, "(observation, info)")
@@ -30,7 +30,7 @@ class Five(gymnasium.Wrapper):
 
 
 class Checked(gymnasium.Wrapper):
-    """An environment whose mistakes, and what it raises, become an `EnvironmentFault`."""
+    """Wrapper that turns exceptions and invalid results of an environment into an `EnvironmentFault`."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         inner = env
@@ -99,7 +99,7 @@ class Checked(gymnasium.Wrapper):
 
 
 def fault_in(space: spaces.Space, obs: Array) -> tuple[int, int, str] | None:
-    """The first observation that no network can learn from: (member, environment, what is wrong with it).
+    """The first invalid observation: (member, environment, what is wrong with it).
 
     Args:
         space: of one observation.

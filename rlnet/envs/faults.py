@@ -1,4 +1,4 @@
-"""What an environment did that it may not do, in words."""
+"""Violations of the Gymnasium interface by an environment, as exceptions."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class EnvironmentFault(Exception):
-    """What an environment did that it may not do. The message is half a sentence that begins with "its"."""
+    """An environment violated its interface. The message is half a sentence that begins with "its"."""
 
 
 def fault_of(what: str, error: Exception) -> EnvironmentFault:

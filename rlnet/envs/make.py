@@ -1,4 +1,4 @@
-"""From the config of an environment to what the rest of the program needs of it."""
+"""Making environments from their settings; settings of Gymnasium environments."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def make(config: EnvConfig) -> Environment:
-    """The environment that `config` describes.
+    """Make the environment of a config.
 
     A Gymnasium environment with Discrete observations whose model `FiniteMDP.from_env` finds, and believes, is
     simulated from that model, with the time limit of its registration; any other by its own code, in
@@ -56,7 +56,7 @@ def make(config: EnvConfig) -> Environment:
 
 @register_environment("gymnasium")
 class GymnasiumConfig(EnvConfig):
-    """Any registered Gymnasium environment; its finite model is used where it has one."""
+    """Settings of any registered Gymnasium environment; its finite model is used where it has one."""
 
     gamma: float = 0.99
     id: str = MISSING
@@ -69,7 +69,7 @@ class GymnasiumConfig(EnvConfig):
         return super().title() if ours else f"env.id={self.id}"
 
     def stepped(self) -> dict[str, Any]:
-        """Whose code is stepped, and how: what is registered under the id counts, and not the id. Imports nothing."""
+        """Identity of the stepped code: what is registered under the id, and its arguments. Imports nothing."""
         spec = gymnasium.registry.get(self.id.rpartition(":")[2])
         if spec is None:
             return super().stepped()
@@ -78,7 +78,7 @@ class GymnasiumConfig(EnvConfig):
         return {"kind": self.kind, "code": _code(spec.entry_point), **made, "max_episode_steps": limit}
 
     def foreign_code(self) -> str | None:
-        """The id, unless it is of Gymnasium or rlnet; one that is unknown is refused where it is made."""
+        """The id, unless it belongs to Gymnasium or rlnet."""
         if ":" in self.id:  # imports what stands before it
             return f"env.id={self.id}"
         try:

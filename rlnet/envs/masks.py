@@ -1,4 +1,4 @@
-"""Masks of available actions as environments give them: of the right form, and none of them empty."""
+"""Action masks of environments: extraction and validation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from rlnet.envs.spaces import MASK
 
 
 def split(obs: Any, part: str, what: str) -> tuple[Any, Any]:
-    """The observation and the mask of a Dict observation.
+    """Split a Dict observation into the observation and the action mask.
 
     Raises:
         EnvironmentFault: it is no dict of these two.
@@ -21,7 +21,7 @@ def split(obs: Any, part: str, what: str) -> tuple[Any, Any]:
 
 
 def checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask as bool of this shape; `shape` is (A,) for one environment and (N, A) for many.
+    """Validate a mask: bool of this shape, (A,) for one environment and (N, A) for many.
 
     Raises:
         EnvironmentFault: it has another shape, or is neither of bool nor of the integers 0 and 1.
@@ -43,7 +43,7 @@ def checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def usable(mask: np.ndarray | None, terminated: np.ndarray | bool) -> np.ndarray | None:
-    """Masks [N, A] of which none is empty: those of terminal observations, after which nobody acts, become all True.
+    """Masks [N, A] without empty rows: those of terminal observations, after which nobody acts, become all True.
 
     Raises:
         EnvironmentFault: a mask allows nothing in an observation that is acted on, or bootstrapped from.

@@ -53,7 +53,7 @@ def build(schema: type, *parts: Any) -> Any:
 
 
 def gridworld_config(preset_name: str | None, options: dict[str, Any]) -> GridworldConfig:
-    """What `gymnasium.make("rlnet/Gridworld-v0", ...)` was asked for: a preset, changed by fields of GridworldConfig.
+    """The config of `gymnasium.make("rlnet/Gridworld-v0", ...)`: a preset, changed by fields of GridworldConfig.
 
     Without a preset: the fields alone if there is a map among them, else the preset `gridworld`.
     """
@@ -67,7 +67,7 @@ def gridworld_config(preset_name: str | None, options: dict[str, Any]) -> Gridwo
 
 
 def random_walk_config(options: dict[str, Any]) -> RandomWalkConfig:
-    """What `gymnasium.make("rlnet/RandomWalk-v0", ...)` was asked for: fields of RandomWalkConfig."""
+    """The config of `gymnasium.make("rlnet/RandomWalk-v0", ...)`: fields of RandomWalkConfig."""
     _require_fields(RandomWalkConfig, options)
     return build(RandomWalkConfig, {"name": "random_walk", "gamma": 1.0}, options)
 

@@ -1,4 +1,4 @@
-"""Drawing a grid of cells as text and as an image."""
+"""Rendering of grids as text and as images."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def cell_of(mdp: FiniteMDP) -> np.ndarray:
 
 
 class Drawing:
-    """Draws the states of a model on its map.
+    """Renders the states of a model on its map.
 
     Args:
         mdp: the model.
@@ -48,7 +48,7 @@ class Drawing:
 
 
 def draw_text(letters: list[list[str]], cell: int) -> str:
-    """The letters with the agent at flat index `cell` as '@'."""
+    """The map as text, with the agent at flat index `cell` as '@'."""
     columns = len(letters[0])
     drawn = [list(row) for row in letters]
     drawn[cell // columns][cell % columns] = "@"

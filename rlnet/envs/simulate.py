@@ -1,4 +1,4 @@
-"""Sampling a finite model for M members × N environments at once: in numpy, or in torch on any device.
+"""Vectorised simulation of finite models: M members × N environments in numpy, or in torch on any device.
 
 What both libraries call by the same name is written once; a test holds the two to the same steps.
 """
@@ -29,36 +29,36 @@ class Step(NamedTuple):
 
 
 class OnDevice:
-    """A simulation that moves on the CPU, as tensors of a device."""
+    """Wrapper of a CPU simulation that exchanges tensors of a device."""
 
     def __init__(self, simulation: Any, device: torch.device | str) -> None:
         self.simulation, self.device = simulation, torch.device(device)
 
     def reset(self, seeds: Sequence[int] | None = None) -> Tensor:
-        """As that of the simulation."""
+        """See the wrapped simulation."""
         return torch.from_numpy(self.simulation.reset(seeds)).to(self.device)
 
     def step(self, action: Tensor) -> Step:
-        """As that of the simulation."""
+        """See the wrapped simulation."""
         step = self.simulation.step(action.cpu().numpy())
         return Step(*(None if x is None else torch.from_numpy(x).to(self.device) for x in step))
 
     @property
     def mask(self) -> Tensor | None:
-        """As that of the simulation."""
+        """See the wrapped simulation."""
         mask = self.simulation.mask
         return None if mask is None else torch.from_numpy(mask).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """As that of the simulation."""
+        """See the wrapped simulation."""
         return self.simulation.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As that of the simulation."""
+        """See the wrapped simulation."""
         self.simulation.load_state_dict(state)
 
     def close(self) -> None:
-        """As that of the simulation."""
+        """See the wrapped simulation."""
         self.simulation.close()
 
 
@@ -155,7 +155,7 @@ class Sampler:
         return self.begin.take(self._search(self.start, u))
 
     def _search(self, rising: Array, u: Array) -> Array:
-        """How many numbers are not above u."""
+        """Binary search: how many numbers are not above u."""
         if self._library is np:
             return rising.searchsorted(u, "right")
         return torch.searchsorted(rising, u.contiguous(), right=True)
@@ -312,14 +312,14 @@ class TabularSimulation:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with exactly the same steps."""
+        """State for a checkpoint: all that is needed to continue with exactly the same steps."""
         arrays = {"state": torch.as_tensor(self.state + 0), "age": torch.as_tensor(self.age).clone()}
         return {**arrays, "numbers": self._numbers.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self.state, self.age = (as_array(state[name].clone(), self._library) for name in ("state", "age"))
         self._numbers.load_state_dict(state["numbers"])
 
     def close(self) -> None:
-        """Nothing to release; here because other simulations have something."""
+        """Nothing to release (part of the interface)."""

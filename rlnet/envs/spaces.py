@@ -1,4 +1,4 @@
-"""The spaces of Gymnasium that can be learned on: of observations, with masks of actions or without, and of actions."""
+"""Supported Gymnasium spaces of observations (with or without action masks) and actions."""
 
 from typing import cast
 
@@ -9,7 +9,7 @@ MASK = "action_mask"  # of a Dict observation, as in PettingZoo, and of an info
 
 
 def observed(space: spaces.Space) -> tuple[spaces.Space, str | None]:
-    """The part of an observation that networks see, and its key where a mask stands beside it: else None.
+    """The space that networks see, and its key where a Dict holds a mask beside it (else None).
 
     A Dict of two keys, one of which is `action_mask`, is an observation with a mask; any other space is its own part.
     """
@@ -48,7 +48,7 @@ def action_bounds(space: spaces.Space) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def check_mask_space(space: spaces.Space, actions: spaces.Space) -> None:
-    """Refuse a Dict of an observation and a mask that does not say of each action whether it is available.
+    """Check a Dict space of an observation and a mask: the mask must have an entry for each action.
 
     Raises:
         ValueError: the mask is no MultiBinary(n), and no Box of whole numbers of shape (n,), or n is not the number of

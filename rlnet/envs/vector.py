@@ -1,4 +1,4 @@
-"""The simulation of a finite model behind the vector API of Gymnasium."""
+"""Gymnasium vector environments that simulate a finite model."""
 
 from typing import Any
 

@@ -343,7 +343,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self.theta.copy_(state["theta"])
         self.alive.copy_(state["alive"])
         self.all_alive, self._count = bool(self.alive.all()), state["count"]

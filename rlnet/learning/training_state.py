@@ -181,7 +181,7 @@ class TrainingState:
         return tables, self.problem.score(tables, cast(Tensor, self.visits).cpu().numpy())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on exactly where it stopped."""
+        """State for a checkpoint, from which a run goes on exactly where it stopped."""
         parts = {"learner": self.learner.state_dict(), "collector": self.collector.state_dict()}
         if self.replay is not None:
             parts["replay"] = self.replay.state_dict()
@@ -190,7 +190,7 @@ class TrainingState:
         return {**parts, **counters, "config": asdict(self.config)}
 
     def load_state_dict(self, state: Mapping[str, Any], trust: bool = True) -> None:
-        """Go on from `state_dict`.
+        """Restore the state of `state_dict`.
 
         Args:
             state: what it gave.

@@ -67,7 +67,7 @@ class Capped(Cadence):
         return {"first": self._first, "elapsed": elapsed, "spent": self.spent, "last": self._last}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self._first, self._began = int(state["first"]), self._clock() - state["elapsed"]
         self.spent, self._last = state["spent"], state["last"]
 

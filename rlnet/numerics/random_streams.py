@@ -82,11 +82,11 @@ class Streams:
         return numbers.argsort()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with the same numbers."""
+        """State for a checkpoint: all that is needed to continue with the same numbers."""
         return {"generators": [generator.get_state() for generator in self.generators]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved.cpu())  # also that of a CUDA generator lives there
 
@@ -129,12 +129,12 @@ class BlockUniform:
         self._next = self.block
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with the same numbers."""
+        """State for a checkpoint: all that is needed to continue with the same numbers."""
         numbers = None if self._numbers is None else torch.as_tensor(self._numbers)
         return {"streams": self.streams.state_dict(), "numbers": numbers, "next": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self.streams.load_state_dict(state["streams"])
         numbers, self._next = state["numbers"], state["next"]
         self._numbers = None if numbers is None else as_array(numbers, self._library)

@@ -25,7 +25,7 @@ FEW = 6
 
 
 def moved(state: Any, cos: Any, sin: Any, force: Any) -> tuple[Any, Any, Any, Any]:
-    """The state (position, velocity, angle, angular velocity) one Euler step later (Barto et al. 1983).
+    """CartPole dynamics: (position, velocity, angle, angular velocity) one Euler step later (Barto et al. 1983).
 
     Args:
         state: of one environment as numbers, or of many as arrays.
@@ -45,7 +45,7 @@ def moved(state: Any, cos: Any, sin: Any, force: Any) -> tuple[Any, Any, Any, An
 
 
 class CartPoleSimulation:
-    """M × N CartPoles. An environment whose episode ended is in a new one at the next step, as `TabularSimulation`.
+    """Simulation of M × N CartPoles. After an end the next step is in a new episode, as in `TabularSimulation`.
 
     Args:
         seeds: the M member seeds.
@@ -131,19 +131,19 @@ class CartPoleSimulation:
         return self._state.transpose(1, 2, 0).astype(np.float32, order="C")
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with exactly the same steps; all tensors with the members in front."""
+        """State for a checkpoint, exact to the next step; all tensors with the members in front."""
         arrays = {"state": self._where().swapaxes(0, 1).copy(), "age": self._now - self._began}
         return {name: torch.from_numpy(x) for name, x in arrays.items()} | {"starts": self._starts.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self._now, self._limit = 0, 0
         self._began = -state["age"].cpu().numpy()
         self._set(state["state"].cpu().numpy().swapaxes(0, 1).copy())
         self._starts.load_state_dict(state["starts"])
 
     def close(self) -> None:
-        """Nothing to release; here because other simulations have something."""
+        """Nothing to release (part of the interface)."""
 
 
 def _first(uniform: np.ndarray) -> np.ndarray:

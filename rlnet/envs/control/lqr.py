@@ -1,4 +1,4 @@
-"""The discounted linear-quadratic regulator: real actions, and a truth that linear algebra knows.
+"""The discounted linear-quadratic regulator, with its exact solution by Riccati and Lyapunov equations.
 
 x' = A·x + B·u + w, R = −(xᵀQx + uᵀRu), w ~ N(0, noise²·I), x₀ ~ N(0, start²·I); episodes never terminate.
 """
@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 
 class Quadratic(NamedTuple):
-    """V(x) = −(xᵀPx + 2·pᵀx + c)."""
+    """Quadratic value function V(x) = −(xᵀPx + 2·pᵀx + c)."""
 
     square: np.ndarray  # P [n, n], symmetric
     linear: np.ndarray  # p [n]
@@ -60,7 +60,7 @@ class LQR:
             raise ValueError(f"noise={self.noise}, start={self.start}: must be at least 0")
 
     def optimal_gain(self, gamma: float) -> np.ndarray:
-        """K [m, n] of the optimal policy u = K·x: −(R + γBᵀPB)⁻¹·γBᵀPA with P of the discounted Riccati equation.
+        """Optimal gain K [m, n], u = K·x: −(R + γBᵀPB)⁻¹·γBᵀPA with P of the discounted Riccati equation.
 
         It is the undiscounted gain of the problem with √γ·A and √γ·B.
         """
@@ -97,7 +97,7 @@ class LQR:
         return -float(self.start**2 * np.trace(value.square) + value.constant)
 
     def first(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """First states [count, n]."""
+        """Draw first states [count, n]."""
         return self.start * rng.normal(size=(count, len(self.a)))
 
     def step(self, x: np.ndarray, u: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

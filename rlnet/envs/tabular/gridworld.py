@@ -1,4 +1,4 @@
-"""Gridworlds: from a map of characters to the finite model.
+"""Gridworlds: finite models from maps of characters.
 
 Built from whole arrays, one pass per direction: the number of cells decides the memory, not a Python loop.
 """
@@ -29,7 +29,7 @@ class CellConfig(Settings):
 
 @register_environment("gridworld")
 class GridworldConfig(EnvConfig):
-    """A map of characters: '#' wall, '.' free, 'S' start, 'G' goal; `cells` says what further letters mean."""
+    """Settings of a gridworld: a map of '#' wall, '.' free, 'S' start, 'G' goal; `cells` defines further letters."""
 
     map: str = MISSING
     cells: dict[str, CellConfig] = field(default_factory=dict)
@@ -64,7 +64,7 @@ BLOCK = 10_000  # cells whose outcomes are made at once
 
 @dataclass(frozen=True)
 class Letters:
-    """A map, read: the letter of every cell, and what each letter means."""
+    """A parsed map: the letter of every cell, and the meaning of each letter."""
 
     shape: tuple[int, int]  # (rows, columns)
     letters: tuple[str, ...]  # [L], the different letters of the map
@@ -90,7 +90,7 @@ class Letters:
 
 
 def read_map(config: GridworldConfig) -> Letters:
-    """The map and the meaning of its letters.
+    """Parse the map and the meaning of its letters.
 
     Blank lines around the map and spaces around its rows do not count. `cells` adds to the built-in meaning of
     '#', '.', 'S' and 'G' (a goal pays +1 unless it is given another reward) and defines all other letters.
@@ -232,7 +232,7 @@ def _land(
 
 
 def build_gridworld(config: GridworldConfig) -> FiniteMDP:
-    """The model of a gridworld.
+    """Build the finite model of a gridworld.
 
     States are the cells where an agent can stand, row by row: walls and cells with `send_to` have none, terminal cells
     are states without actions. Actions are up, right, down, left (0-3) and, with `diagonal`, ↗ ↘ ↙ ↖ (4-7).

@@ -1,4 +1,4 @@
-"""The small problem on which the maximum over noisy estimates leads astray (S&B Example 6.7)."""
+"""The maximisation bias example (S&B Example 6.7)."""
 
 import numpy as np
 import scipy  # its parts are loaded when they are first used
@@ -12,7 +12,7 @@ ATOMS = 101  # equally likely rewards that stand for a normal distribution; odd,
 
 @register_environment("maximisation_bias")
 class MaximisationBiasConfig(EnvConfig):
-    """Two states, of which one has many actions with equal, noisy rewards: S&B Example 6.7."""
+    """Settings of the maximisation bias example: two states, one with many actions of equal, noisy reward."""
 
     actions: int = 10  # of state B
     mean: float = -0.1  # of their rewards

@@ -34,7 +34,7 @@ class RandomWalkConfig(EnvConfig):
 
 
 def build_random_walk(config: RandomWalkConfig) -> FiniteMDP:
-    """The model of a walk over states 0 .. length − 1; episodes begin in the middle one.
+    """Build the model of a walk over states 0 .. length − 1; episodes begin in the middle one.
 
     Action 0 goes left, 1 right, by 1 to `jump` states, each equally likely. Every distance that leads beyond an end
     terminates with that end's reward (the outcome names the end's last state as its successor); all else pays 0.
