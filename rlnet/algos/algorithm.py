@@ -140,6 +140,8 @@ class AlgorithmContext:
     behaviour: Behaviour | None = None  # how action values become the probabilities of acting
     given_policy: Tensor | None = None  # [M, S, A], for prediction
     given_behaviour: Tensor | None = None  # [M, S, A], who acts in its place; None: the given policy itself
+    # Name → [1, ...], the parameters of π_ref, in the network of the policy; None where there is no such policy.
+    reference: Mapping[str, Tensor] | None = None
     dueling: bool = False  # Q = V + advantage, from two streams of one network
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
 
@@ -191,6 +193,15 @@ class AlgorithmContext:
         share = state.mask.to(out.dtype)
         share = (share / share.sum(-1, keepdim=True)).unsqueeze(-1)
         return value + advantage - (share * advantage).sum(-2, keepdim=True)
+
+    def reference_policy(self, state: Observation) -> Tensor:
+        """log π_ref(·|s) of the reference policy that all members share, without gradient: [..., M, N, A]."""
+        axis = -3 if state.obs.is_floating_point() else -2  # where the members are
+        with torch.no_grad():
+            together = state.obs.flatten(axis, axis + 1).unsqueeze(axis)
+            scores = self.networks[PI].apply(cast(Mapping[str, Tensor], self.reference), together)
+            scores = scores.squeeze(-3).unflatten(-2, state.obs.shape[axis : axis + 2 or None])
+            return self.actions.parameters(_masked(scores, state.mask))
 
     def policy(self, params: Params, state: Observation) -> Tensor:
         """π(·|s) as the parameters of `actions`: log-probabilities [..., M, N, A], or mean and log deviation."""
@@ -303,6 +314,8 @@ class Algorithm:
     configure: Callable[["Algorithm", Options], "Algorithm"] | None = None
     # The weight τ of the policy's entropy in the problem that it solves, from its own numbers; 0 for plain returns.
     temperature: Callable[[Mapping[str, Any]], Any] | None = None
+    # The weight β of KL(π ‖ π_ref) in the problem that it solves, E[R] − β·KL, from its own numbers; None: no term.
+    regularisation: Callable[[Mapping[str, Any]], float] | None = None
     # The action values [..., M, N, A] that its parameters stand for, where they are not simply Q.
     values: Callable[[AlgorithmContext, Params, Observation, Hyper], Tensor] | None = None
 

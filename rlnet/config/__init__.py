@@ -19,6 +19,7 @@ from rlnet.config.jobs import (
 )
 from rlnet.config.learning import (
     AlgoConfig,
+    CausalLMConfig,
     ConstantConfig,
     EpisodesConfig,
     EpochsConfig,
@@ -63,6 +64,7 @@ __all__ = [
     "SCHEMAS",
     "AlgoConfig",
     "AuditConfig",
+    "CausalLMConfig",
     "Config",
     "ConfigError",
     "ConstantConfig",

@@ -233,10 +233,11 @@ def check_values(path: Path, values: dict[str, np.ndarray], members: int, states
     for name, array in values.items():
         by_pair = (members, states, actions)
         shapes = {"v": (members, states), "q": by_pair, "pi": by_pair}
-        wanted = by_pair if name == "visits" else shapes.get(name.partition("_")[0], array.shape)
+        wanted = {"visits": by_pair, "pi_reference": by_pair[1:]}.get(name)
+        wanted = wanted or shapes.get(name.partition("_")[0], array.shape)
         if array.shape != wanted:
             raise ConfigError(f"{path}: {name} has the shape {list(array.shape)}, for this run it is {list(wanted)}")
-    for name in ("pi", "pi_exact"):
+    for name in {"pi", "pi_exact", "pi_reference"} & set(values):
         if not ((values[name] >= 0) & (values[name] <= 1 + 1e-6)).all():
             raise ConfigError(f"{path}: {name} holds numbers that are no probabilities")
     if values["visits"].dtype.kind not in "iu" or (values["visits"] < 0).any():

@@ -152,6 +152,17 @@ class ModuleConfig(NetworkConfig):
 
 
 @dataclass
+class CausalLMConfig(NetworkConfig):
+    """A decoder of the transformers library over the tokens of an environment of texts, with a linear layer on top."""
+
+    architecture: str = "llama"  # or gpt2
+    hidden_size: int = 64
+    layers: int = 2
+    heads: int = 4
+    intermediate_size: int = 128
+
+
+@dataclass
 class ExplorationConfig(Settings):
     """Exploration: how actions are chosen from action values; `none` where the algorithm has a policy of its own."""
 

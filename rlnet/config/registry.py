@@ -196,7 +196,7 @@ class RegisteredSchedule:
 
 ENVIRONMENTS: Registry[type[EnvConfig]] = Registry(
     "env.kind",
-    ("rlnet.envs", "rlnet.envs.tabular", "rlnet.envs.control"),
+    ("rlnet.envs", "rlnet.envs.tabular", "rlnet.envs.control", "rlnet.envs.tokens"),
     "env",
     'decorate the class of its settings with @register_environment("{name}")',
 )

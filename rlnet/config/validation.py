@@ -13,6 +13,7 @@ from rlnet.config import (
     SCHEDULES,
     SCHEMAS,
     AuditConfig,
+    CausalLMConfig,
     Config,
     ConfigError,
     EpochsConfig,
@@ -127,6 +128,8 @@ def _check_train(config: Config) -> None:
         activations = ("relu", "tanh", "silu")
         allowed = f"allowed are {', '.join(activations)}"
         require(mlp.activation in activations, "network.activation", mlp.activation, allowed)
+    if isinstance(config.network, CausalLMConfig):
+        _check_causal_lm(config.network)
     if isinstance(config.network, MlpConfig | ModuleConfig):
         seen, allowed = config.network.input, "allowed are one_hot, features"
         require(seen in ("one_hot", "features"), "network.input", seen, allowed)
@@ -139,6 +142,16 @@ def _check_train(config: Config) -> None:
     require(optimizer.schedule.name != "none", "optimizer.schedule", "none", f"use {', '.join(SCHEDULES.names())}")
     _check_schedule(optimizer.schedule, "optimizer.schedule", 0.0, float("inf"), "the factor on the learning rate")
     _check_exploration(config)
+
+
+def _check_causal_lm(network: CausalLMConfig) -> None:
+    allowed = "allowed are llama, gpt2"
+    require(network.architecture in ("llama", "gpt2"), "network.architecture", network.architecture, allowed)
+    for key in ("hidden_size", "layers", "heads", "intermediate_size"):
+        require(getattr(network, key) >= 1, f"network.{key}", getattr(network, key), "must be at least 1")
+    size, heads = network.hidden_size, network.heads
+    allowed = f"must be network.heads={heads} times an even number"
+    require(size % (2 * heads) == 0, "network.hidden_size", size, allowed)
 
 
 def _check_solve(config: SolveConfig) -> None:
@@ -184,6 +197,9 @@ def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
     if isinstance(network, MlpConfig):
         weights = sum(float(a) * b for a, b in pairwise(network.hidden)) + float(sum(network.hidden))
         parts[f"{each}network.hidden={list(network.hidden)}"] = PER_WEIGHT * members * weights
+    if isinstance(network, CausalLMConfig):
+        each_layer = 4.0 * network.hidden_size**2 + 3.0 * network.hidden_size * network.intermediate_size
+        parts[f"{each}network.hidden_size={network.hidden_size}"] = PER_WEIGHT * members * network.layers * each_layer
     return parts
 
 

@@ -9,9 +9,11 @@ import torch
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.simulate import OnDevice, TabularSimulation
+from rlnet.envs.tokens.simulation import TokenSimulation
+from rlnet.envs.tokens.tree import Tokens
 from rlnet.mdp import FiniteMDP
 
-Simulation = TabularSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
+Simulation = TabularSimulation | TokenSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,10 @@ class Environment:
     _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
     masks: bool = field(default=False, kw_only=True)  # whether observations come with masks of the available actions
     no_model: str = ""  # why there is no model, in one sentence, where one was looked for
+    tokens: Tokens | None = field(default=None, repr=False)  # of texts: what a language model has to know
+    true_reward: np.ndarray | None = field(
+        default=None, repr=False
+    )  # [K] of the model's outcomes, where they pay a proxy
 
     def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
         """Simulation of M = len(seeds) members × N = `envs` environments: of tensors, or (None) of arrays."""

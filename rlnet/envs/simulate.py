@@ -206,6 +206,7 @@ class TabularSimulation:
         self.sampler, self._library = Sampler(mdp, device), np if device is None else torch
         streams = Streams(seeds, "environment", "cpu" if device is None else device)
         self._numbers = BlockUniform(streams, (2, envs), library=self._library)
+        self.group = 1  # so many environments in a row begin in the same state, where all are reset together
         made: dict[str, Any] = {} if device is None else {"device": device}
         shape, library = (self.members, envs), self._library
         self._none, self._all = library.zeros(shape, dtype=bool, **made), library.ones(shape, dtype=bool, **made)
@@ -239,7 +240,10 @@ class TabularSimulation:
         """
         if seeds is not None:
             self._numbers.reseed(seeds)
-        first = self.sampler.first_state(self._numbers.next()[:, 1])
+        uniform = self._numbers.next()[:, 1]
+        if self.group > 1:
+            uniform = uniform[:, self._library.arange(self.envs) // self.group * self.group]
+        first = self.sampler.first_state(uniform)
         if where is None or self.state is None:
             self.age = self.age * 0
             self.state = first + self.age

@@ -44,6 +44,7 @@ def arrays(
         "visits": visits,
         "seed": np.array(config.member_seeds),
         "gamma": np.array([solution.gamma for solution in problem.exact]),
+        **({} if problem.log_reference is None else {"pi_reference": np.exp(problem.log_reference)}),
         **{name: np.array([setting[name] for setting in grid]) for name in grid[0]},
     }
 
@@ -135,7 +136,8 @@ def document(
 
 def _population(config: Config, problem: Problem, scalars: Scalars, what: list[Mishap]) -> Population:
     firsts = problem.exact[:: config.seeds]
-    names = [f"γ = {s.gamma:.12g}" + (f", temperature {s.temperature:.12g}" if s.temperature else "") for s in firsts]
+    weight = "temperature" if problem.algorithm.regularisation is None else "β ="
+    names = [f"γ = {s.gamma:.12g}" + (f", {weight} {s.temperature:.12g}" if s.temperature else "") for s in firsts]
     seeds = config.member_seeds[: config.seeds]
     return Population(settings(config), seeds, names, scalars, what, problem.against, problem.algorithm.judged)
 
@@ -172,7 +174,9 @@ def _time_limit(problem: Problem) -> dict[str, Any] | None:
 def objective(problem: Problem) -> str:
     """What the exact values and returns are values of."""
     weights = ", ".join(f"{tau:g}" for tau in dict.fromkeys(solution.temperature for solution in problem.exact))
-    return "reward" if weights == "0" else f"reward + {weights}·entropy of the policy"
+    what = "entropy of the policy" if problem.algorithm.regularisation is None else "KL(π ‖ π_ref)"
+    sign = "+" if problem.algorithm.regularisation is None else "−"
+    return "reward" if weights == "0" else f"reward {sign} {weights}·{what}"
 
 
 class Rescored(NamedTuple):

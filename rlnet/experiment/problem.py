@@ -22,13 +22,15 @@ from rlnet.compare import (
     score_population,
     time_limit,
 )
+from rlnet.compare.completions import Completions
 from rlnet.compare.names import OF_CONTROL
-from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, require
+from rlnet.config import Config, ConfigError, EpochsConfig, LinearConfig, NoisyConfig, OptimisticConfig, require
 from rlnet.config.population import each_setting
 from rlnet.envs import Environment, make
 from rlnet.experiment.fixed_policies import given_policies
+from rlnet.experiment.reference import reference_policy
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
-from rlnet.nets import Inputs, Network, make_network, number, with_noise
+from rlnet.nets import Inputs, Network, TokenInputs, make_network, number, with_noise
 from rlnet.policies.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
 from rlnet.policies.exploration import BEHAVIOURS, COUNTING
 
@@ -43,6 +45,10 @@ class Problem:
     solutions: list[Solution] | None  # [M], at each member's γ; None without a finite model
     against: str  # which exact values the learner is compared with
     available: Tensor | None  # bool [S, A] of a finite model; None where nothing is ever masked
+    # Of texts, [M]: the models in which the divergence from the reference policy counts, and what else is exact.
+    models: list[FiniteMDP] | None = None
+    completions: Completions | None = None
+    log_reference: np.ndarray | None = None  # [S, A] of the reference policy
 
     @property
     def mdp(self) -> FiniteMDP:
@@ -61,9 +67,10 @@ class Problem:
     @cached_property
     def truths(self) -> list[Truth]:
         """[M], what each member is scored against: the solution at its γ, and the optimum under the time limit."""
-        mdp, steps = self.mdp, self.environment.max_steps
+        steps = self.environment.max_steps
         known: dict[int, Truth] = {}
-        for solution in self.exact:
+        models = self.models or [self.mdp] * len(self.exact)
+        for mdp, solution in zip(models, self.exact, strict=True):
             if id(solution) not in known:
                 limit = None if steps is None else time_limit(mdp, solution.gamma, steps, solution.temperature)
                 known[id(solution)] = Truth(mdp, solution, limit)
@@ -72,6 +79,8 @@ class Problem:
     def score(self, tables: Tables, visits: np.ndarray) -> Comparison:
         """The scores of all members. Where a given policy is predicted they are those of its values alone."""
         found = score_population(self.truths, tables, self.against, visits)
+        if self.completions is not None:
+            found = replace(found, scalars=found.scalars | self.completions.scores(tables.policy))
         if self.algorithm.judged != "given":
             return found
         return replace(found, scalars={name: x for name, x in found.scalars.items() if name not in OF_CONTROL})
@@ -82,7 +91,9 @@ class Problem:
         own: dict[str, Any] = {name: None if table is None else table[members] for name, table in tables.items()}
         if self.solutions is None:
             return replace(self, context=replace(self.context, **own))
-        part = replace(self, context=replace(self.context, **own), solutions=[self.solutions[m] for m in members])
+        models = None if self.models is None else [self.models[m] for m in members]
+        solutions = [self.solutions[m] for m in members]
+        part = replace(self, context=replace(self.context, **own), solutions=solutions, models=models)
         vars(part)["truths"] = [self.truths[m] for m in members]  # what is known need not be found again
         return part
 
@@ -122,27 +133,27 @@ def assemble(config: Config, environment: Environment) -> Problem:
     _check_actions(config, algorithm, environment)
     _check_exploration(config, algorithm, environment)
     mdp = environment.mdp
-    solutions, given, acting = None, None, None
+    solutions, models, given, acting = None, None, None, None
+    device = _device(config.device)
+    actions = _actions(environment, algorithm, device)
+    inputs = _inputs(config, environment, device)
+    networks: dict[str, Network] = {
+        role: _network(config, inputs, role, actions, environment) for role in algorithm.roles
+    }
+    reference, log_reference = _reference(config, algorithm, environment, networks)
     if mdp is not None:
-        solutions = [solution for solution in _solutions(mdp, alone, algorithm) for _ in range(config.seeds)]
+        each = [_regularised(mdp, log_reference, _beta(one, algorithm)) for one in alone]
+        solutions = [found for found in _solutions(each, alone, algorithm) for _ in range(config.seeds)]
+        models = [model for model in each for _ in range(config.seeds)] if log_reference is not None else None
     if algorithm.judged is Judged.GIVEN:
         given, acting = given_policies(config, alone, mdp, solutions, algorithm.data.off_policy)
     for one in alone:
         _check_returns(one, algorithm, mdp)
-    device = _device(config.device)
-    features = environment.features
-    size = None if environment.n_states is not None else int(np.prod(environment.observation_shape))
-    inputs = Inputs(
-        env=config.env.title(),
-        n_states=environment.n_states,
-        features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
-        size=size,
-        several=len(config.member_seeds) > 1,
-    )
-    actions, available = _actions(environment, algorithm, device), None if mdp is None else _available(mdp, device)
+    available = None if mdp is None else _available(mdp, device)
     context = AlgorithmContext(
         actions=actions,
-        networks={role: _network(config, inputs, role, actions, environment) for role in algorithm.roles},
+        networks=networks,
+        reference=reference,
         dueling=config.network.dueling,
         masked=environment.masks,
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.acting.explores else None,
@@ -151,16 +162,73 @@ def assemble(config: Config, environment: Environment) -> Problem:
         given_behaviour=None if acting is None else acting.to(device),
     )
     against = AGAINST_OPTIMAL if algorithm.judged.is_control else AGAINST_POLICY
-    return Problem(environment, algorithm, context, solutions, against, available)
+    completions = None
+    if environment.tokens is not None and mdp is not None:
+        completions = Completions(mdp, environment.tokens.shape, log_reference, environment.true_reward)
+    return Problem(environment, algorithm, context, solutions, against, available, models, completions, log_reference)
 
 
-def _solutions(mdp: FiniteMDP, alone: list[Config], algorithm: Algorithm) -> list[Solution]:
+def _inputs(config: Config, environment: Environment, device: torch.device) -> Inputs:
+    """What networks see of an environment."""
+    features, tokens = environment.features, environment.tokens
+    if tokens is not None:
+        rows = None if tokens.rows is None else torch.as_tensor(tokens.rows, device=device)
+        texts = TokenInputs(tokens.width, tokens.kinds, rows)
+    return Inputs(
+        env=config.env.title(),
+        n_states=environment.n_states,
+        features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
+        size=None if environment.n_states is not None else int(np.prod(environment.observation_shape)),
+        several=len(config.member_seeds) > 1,
+        tokens=None if tokens is None else texts,
+    )
+
+
+def _beta(config: Config, algorithm: Algorithm) -> float:
+    """β of the divergence from the reference policy."""
+    return 0.0 if algorithm.regularisation is None else float(algorithm.regularisation(config.algo.hyper))
+
+
+def _reference(
+    config: Config, algorithm: Algorithm, environment: Environment, networks: Mapping[str, Network]
+) -> tuple[Mapping[str, Tensor] | None, np.ndarray | None]:
+    """The parameters of the reference policy, and of a finite model log π_ref [S, A]; None where there is none."""
+    tokens = environment.tokens
+    if tokens is None or PI not in algorithm.roles:
+        allowed = f"{config.env.title()} has no reference policy to stay near to; use 0"
+        for one in each_setting(config):
+            require(_beta(one, algorithm) == 0, "algo.hyper.beta", one.algo.hyper.get("beta"), allowed)
+        return None, None
+    device, states = torch.device(config.device), environment.n_states
+    params = reference_policy(config, networks[PI], tokens, states is not None)
+    log_reference = None
+    if states is not None:
+        with torch.no_grad():
+            scores = networks[PI].apply(params, torch.arange(states).unsqueeze(0))
+        log_reference = scores[0].double().log_softmax(-1).numpy()
+    return {name: value.to(device) for name, value in params.items()}, log_reference
+
+
+def _regularised(mdp: FiniteMDP, log_reference: np.ndarray | None, beta: float) -> FiniteMDP:
+    """The model in which E[R] + β·H(π) is E[R] − β·KL(π ‖ π_ref) of the given one: β·log π_ref joins every reward."""
+    if log_reference is None or beta == 0:
+        return mdp
+    bonus = beta * log_reference[mdp.pair_state, mdp.pair_action]
+    return replace(mdp, reward=mdp.reward + np.repeat(bonus, np.diff(mdp.outcome_ptr)))
+
+
+def _solutions(models: Sequence[FiniteMDP], alone: list[Config], algorithm: Algorithm) -> list[Solution]:
     """The exact solution for each setting of a population; each problem is solved once."""
-    kinds = [(c.gamma, 0.0 if algorithm.temperature is None else algorithm.temperature(c.algo.hyper)) for c in alone]
-    exact = {
-        (gamma, tau): exact_solution(mdp, gamma, alone[0].env.title(), temperature=tau) for gamma, tau in set(kinds)
-    }
-    return [exact[kind] for kind in kinds]
+    exact: dict[tuple[float, float, float], Solution] = {}
+    found = []
+    for mdp, one in zip(models, alone, strict=True):
+        beta = _beta(one, algorithm)
+        tau = beta if algorithm.temperature is None else algorithm.temperature(one.algo.hyper)
+        kind = one.gamma, tau, beta
+        if kind not in exact:
+            exact[kind] = exact_solution(mdp, one.gamma, one.env.title(), temperature=tau)
+        found.append(exact[kind])
+    return found
 
 
 def _device(name: str) -> torch.device:
@@ -227,6 +295,12 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
     if algorithm.data.whole_episodes:
         allowed = f"must be at least 2: algo={name} learns from whole episodes, and this is the most steps of one"
         require(config.algo.rollout > 1, "algo.rollout", config.algo.rollout, allowed)
+    if isinstance(config.algo, EpochsConfig) and algorithm.data.whole_episodes:
+        allowed = f"must be 1: algo={name} learns from whole episodes"
+        require(config.algo.minibatches == 1, "algo.minibatches", config.algo.minibatches, allowed)
+    group = config.algo.options.get("group", 1)
+    allowed = f"must be a multiple of algo.options.group={group}"
+    require(config.algo.envs % group == 0, "algo.envs", config.algo.envs, allowed)
     if algorithm.update.row_by_row:
         allowed = f"algo={name} takes a step for every row, most of them without a gradient for some members: only sgd"
         require(config.optimizer.name == "sgd", "optimizer", config.optimizer.name, allowed)

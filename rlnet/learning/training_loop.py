@@ -316,11 +316,13 @@ def _finish(state: TrainingState, record: Record, scalars: dict[str, np.ndarray]
         ends = state.steps.tolist(), state.diverged.tolist()
         content = document(config, state.problem, tables, *ends, comparison.scalars)
         write_json(folder / "comparison.json", content)
-        if not (folder / "values.png").exists():  # of a run that goes on after its end it is there
-            _picture(state, record, first, content["drawn"])
-        figure = _picture(state, record, last, content["drawn"])
-        write_whole(folder / "values.png", lambda part: save_png(figure, part))
-        files += [folder / name for name in ("values.npz", "comparison.json", "values.png")]
+        files += [folder / name for name in ("values.npz", "comparison.json")]
+        if comparison.v is not None:  # a method without values has none to draw
+            if not (folder / "values.png").exists():  # of a run that goes on after its end it is there
+                _picture(state, record, first, content["drawn"])
+            figure = _picture(state, record, last, content["drawn"])
+            write_whole(folder / "values.png", lambda part: save_png(figure, part))
+            files.append(folder / "values.png")
     record.hparams(scalars)
     return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 

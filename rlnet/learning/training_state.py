@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Judged, Q, V
+from rlnet.algos.algorithm import PI, Judged, Q, V
 from rlnet.compare import Comparison, Tables
-from rlnet.config import Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig
+from rlnet.config import AlgoConfig, Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig, require
 from rlnet.config.population import column, columns
 from rlnet.data.collector import Collector
 from rlnet.data.replay_buffer import Replay
@@ -58,8 +58,9 @@ class TrainingState:
         optimizer = columns(config, "optimizer", device)
         self.learner = Learner(algorithm, problem.context, optimizer, seeds, device, config.algo.envs, config.compile)
         self.gamma = column(config, "gamma", device)
+        simulation = problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device)
         self.collector = Collector(
-            problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device),
+            simulation,
             seeds,
             config.algo.envs,
             config.algo.rollout,
@@ -68,6 +69,10 @@ class TrainingState:
             lookback=0 if algorithm.data.whole_episodes else algorithm.data.lookback,
             whole_episodes=algorithm.data.whole_episodes,
         )
+        _begin_together(simulation, config.algo)
+        if problem.context.reference is not None:
+            for name, value in problem.context.reference.items():
+                self.learner.params[PI][name].copy_(value.expand_as(self.learner.params[PI][name]))
         self._acting = Acting(algorithm, problem.context, device)
         self.replay: Replay | None = None
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
@@ -256,6 +261,17 @@ def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
         if key not in RESUMABLE and before != value:
             allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-2])} may change"
             raise ConfigError(f"{key}={value}: {allowed} (it was {before})")
+
+
+def _begin_together(simulation: Any, algo: AlgoConfig) -> None:
+    """Have the environments of a group begin in the same state."""
+    group = algo.options.get("group", 1)
+    if group == 1:
+        return
+    inner = getattr(simulation, "simulation", simulation)  # of one that shows tensors of a device
+    allowed = f"algo={algo.name} compares episodes that begin alike, which this environment cannot arrange; use 1"
+    require(hasattr(inner, "group"), "algo.options.group", group, allowed)
+    inner.group = group
 
 
 def _replay(config: Config, algo: ReplayConfig) -> Replay:

@@ -51,6 +51,9 @@ def _learn_from_rollout(state: TrainingState, rollout: Rollout, hyper: Hyper) ->
 
 def _epochs(state: TrainingState, rollout: Rollout, algo: EpochsConfig) -> Iterator[Rollout]:
     """The minibatches of all epochs."""
+    if state.problem.algorithm.data.whole_episodes:  # which stay whole
+        yield from repeat(rollout, algo.epochs)
+        return
     if algo.minibatches == 1:  # all rows, whose order does not matter
         yield from repeat(next(minibatches(rollout, None, 1)), algo.epochs)
         return

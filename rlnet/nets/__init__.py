@@ -1,6 +1,7 @@
 """Networks of a whole population: parameters [M, P] in one tensor, forward passes as batched matrix products."""
 
 from rlnet.nets.build import Inputs, lookup, make_network, number
+from rlnet.nets.causal_lm import TokenInputs
 from rlnet.nets.conv import ConvNet
 from rlnet.nets.network import Network, ParameterLayout, ParameterView, with_noise
 
@@ -10,6 +11,7 @@ __all__ = [
     "Network",
     "ParameterLayout",
     "ParameterView",
+    "TokenInputs",
     "lookup",
     "make_network",
     "number",

@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.config import ConfigError, LinearConfig, MlpConfig, ModuleConfig, NetworkConfig, TabularConfig, require
+from rlnet.config import (
+    CausalLMConfig,
+    ConfigError,
+    LinearConfig,
+    MlpConfig,
+    ModuleConfig,
+    NetworkConfig,
+    TabularConfig,
+    require,
+)
+from rlnet.nets.causal_lm import TokenInputs, causal_lm
 from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, ParameterView, Params
 from rlnet.nets.numpy.acting import forward
@@ -36,6 +46,7 @@ class Inputs:
     features: Tensor | None  # [S, F] of the states, where the environment has them
     size: int | None  # length of a vector observation
     several: bool = False  # whether members are ever several, though a process may have one of them alone
+    tokens: TokenInputs | None = None  # what the texts of an environment are made of
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:
@@ -162,8 +173,11 @@ class _Seen:
     indexed: bool = False  # one-hot: the observation is the index of what is 1
     features: Tensor | None = None  # [S, width]: the observation is the index of a row; else it is the vector itself
     several: bool = False
+    kinds: int | None = None  # the observation is a row of tokens, each of which is one of so many, or −1: one-hot
 
     def encode(self, obs: Tensor) -> Tensor:
+        if self.kinds is not None:
+            return (obs.unsqueeze(-1) == torch.arange(self.kinds, device=obs.device)).flatten(-2).float()
         return obs if self.features is None else torch.nn.functional.embedding(obs, self.features)
 
     def perceptron(self, widths: Sequence[int], activation: str) -> Perceptron:
@@ -182,6 +196,8 @@ def number() -> Network:
 
 def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
     """The input encoding of a network."""
+    if inputs.size is not None and inputs.tokens is not None:
+        return _Seen(inputs.tokens.width * inputs.tokens.kinds, kinds=inputs.tokens.kinds, several=inputs.several)
     if inputs.size is not None:
         return _Seen(inputs.size, several=inputs.several)
     if one_hot and inputs.n_states is not None:
@@ -224,4 +240,8 @@ def make_network(
         return module_network(
             first, config, seen.width, lambda obs: torch.nn.functional.one_hot(obs, seen.width).float()
         )
-    raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp, module")
+    if isinstance(config, CausalLMConfig):
+        if inputs.tokens is None:
+            raise ConfigError(f"network=causal_lm: env={inputs.env} is made of no tokens; use tabular, linear or mlp")
+        return causal_lm(first, config, inputs.tokens)
+    raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp, module, causal_lm")

@@ -46,12 +46,7 @@ def module_network(first: Tensor, config: ModuleConfig, width: int, encode: Call
     shapes |= {"weight": (features, len(first)), "bias": (len(first),)}
 
     def init(streams: Streams) -> Params:
-        members = []
-        for seed in streams.integers(2**31, 1).flatten().tolist():
-            with torch.random.fork_rng(devices=[]):  # modules draw their first parameters from the global stream
-                torch.manual_seed(seed)
-                members.append({BODY + name: value.detach() for name, value in _construct(config).named_parameters()})
-        params = {name: torch.stack([own[name] for own in members]).to(streams.device) for name in members[0]}
+        params = first_parameters(lambda: _construct(config), streams)
         bound = features**-0.5
         for name in ("weight", "bias"):
             params[name] = ((2 * streams.uniform(*shapes[name]) - 1) * bound).float()
@@ -69,6 +64,16 @@ def module_network(first: Tensor, config: ModuleConfig, width: int, encode: Call
         return y.view(*x.shape[:-1], len(first)).movedim(0, -3)
 
     return Network(shapes, init, apply)
+
+
+def first_parameters(construct: Callable[[], nn.Module], streams: Streams) -> dict[str, Tensor]:
+    """The parameters [M, ...] of modules that are constructed once for each member, from the member's own stream."""
+    members = []
+    for seed in streams.integers(2**31, 1).flatten().tolist():
+        with torch.random.fork_rng(devices=[]):  # modules draw their first parameters from the global stream
+            torch.manual_seed(seed)
+            members.append({BODY + name: value.detach() for name, value in construct().named_parameters()})
+    return {name: torch.stack([own[name] for own in members]).to(streams.device) for name in members[0]}
 
 
 def _construct(config: ModuleConfig) -> nn.Module:

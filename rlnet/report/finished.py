@@ -10,11 +10,12 @@ from typing import Any, cast
 import numpy as np
 from omegaconf import OmegaConf
 
+from rlnet.compare.completions import Completions
 from rlnet.compare.population import drawn
 from rlnet.config import Config, ConfigError
 from rlnet.config.files import check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.config.validation import from_stored
-from rlnet.envs import make
+from rlnet.envs import Environment, make
 from rlnet.mdp import FiniteMDP
 
 
@@ -29,6 +30,10 @@ class Finished:
     comparison: dict[str, Any] | None = field(repr=False)  # comparison.json; None without a finite model
     values: dict[str, np.ndarray] = field(repr=False)  # values.npz; {} without a finite model
     diagnosis: dict[str, Any] | None = field(repr=False)  # diagnosis.json, where somebody has asked for it
+
+    @cached_property
+    def _environment(self) -> Environment:
+        return make(self.config.env)
 
     @cached_property
     def step(self) -> int:
@@ -50,11 +55,21 @@ class Finished:
     @cached_property
     def mdp(self) -> FiniteMDP:
         """The finite model that the run was compared with; ConfigError where there is none."""
-        mdp, path = make(self.config.env).mdp, self.folder / "values.npz"
+        mdp, path = self._environment.mdp, self.folder / "values.npz"
         if mdp is None:
             raise ConfigError(f"{path}: {self.config.env.title()} has no finite model, so it has no exact values")
         check_values(path, self.values, len(self.config.member_seeds), mdp.n_states, mdp.n_actions)
         return mdp
+
+    @cached_property
+    def completions(self) -> Completions | None:
+        """What is exact about policies that write texts; None in other environments."""
+        environment = None if self.comparison is None else self._environment
+        if environment is None or environment.tokens is None:
+            return None
+        reference = self.values.get("pi_reference")
+        logs = None if reference is None else np.log(np.maximum(reference, 1e-300))
+        return Completions(self.mdp, environment.tokens.shape, logs, environment.true_reward)
 
     @cached_property
     def shown(self) -> dict[str, Any]:

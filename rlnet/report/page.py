@@ -17,6 +17,7 @@ from rlnet.mdp import FiniteMDP
 from rlnet.mdp.cells import Kind, cells_of
 from rlnet.mdp.marks import meanings
 from rlnet.report import terminal
+from rlnet.report.completions import frontier_figure, likeliest, per_prompt, policies_of
 from rlnet.report.curves import PICTURES
 from rlnet.report.figures import curves_figure, values_figure
 from rlnet.report.finished import Finished, read_run
@@ -88,6 +89,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "diagnosis": _diagnosis(run.diagnosis),
         "costly": _costly(run),
         "scatter": _scatter(run),
+        "completions": _completions(run),
         "scatter_note": _member_note(run),
     }
     return context | _states(run)
@@ -234,6 +236,21 @@ def _scatter(run: Finished) -> list[dict[str, Any]]:
         (visits_figure(run.mdp, learned, exact, values["visits"][m], states), "error against visits"),
     )
     return [embedded(figure, alt) for figure, alt in pictures]
+
+
+def _completions(run: Finished) -> dict[str, Any] | None:
+    """What a policy over tokens writes, and where it stands on the frontier."""
+    known = run.completions
+    if known is None:
+        return None
+    m, drawn = run.shown["member"], []
+    if known.log_reference is not None:
+        drawn.append(embedded(frontier_figure(known, run.rows), "the reward-KL frontier and the run's path"))
+    tables = [
+        per_prompt(run.mdp, known, run.values["pi"][m]),
+        likeliest(run.mdp, known, policies_of(run.values, m, "optimal π*")),
+    ]
+    return {"note": _member_note(run), "pictures": drawn, "tables": tables}
 
 
 def _member_note(run: Finished) -> str:

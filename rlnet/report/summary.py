@@ -12,6 +12,7 @@ from rlnet.config.population import settings
 from rlnet.config.validation import from_stored
 from rlnet.experiment.comparison_files import JUDGED, Rescored, objective, rescore
 from rlnet.experiment.solve_job import Solved
+from rlnet.report.completions import show_completions
 from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.sampled import beside_exact
 from rlnet.report.terminal import show_files, show_scores, show_values
@@ -22,6 +23,13 @@ MAIN_SCORES = (
     "exact/optimal_return",
     "exact/regret",
     "exact/optimal_action_rate",
+    "exact/reward",
+    "exact/true_reward",
+    "exact/kl",
+    "exact/frontier_gap",
+    "exact/pass@1",
+    "exact/pass@8",
+    "exact/entropy",
     "exact/limited_return",
     "exact/limited_optimal_return",
     "exact/v_rmse",
@@ -89,8 +97,12 @@ def _show_exact(console: Console, result: Rescored, folder: Path) -> None:
     config, problem, values = result.config, result.problem, result.values
     grid = settings(config)
     note = f", {result.drawn['name']}" if result.drawn["name"] else ""
-    v, v_exact, pi, pi_exact = (values[name][result.drawn["member"]] for name in ("v", "v_exact", "pi", "pi_exact"))
-    show_values(console, problem.mdp, learned_and_exact(v, v_exact, pi, pi_exact, problem.against, note))
+    if problem.completions is not None:
+        show_completions(console, problem.mdp, problem.completions, values, result.drawn["member"], note)
+    elif "v" not in values:
+        say(console, f"algo={config.algo.name} learns no values: its policy alone is compared")
+    else:
+        _show_values(console, result, note)
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
     gammas = ", ".join(f"{gamma:g}" for gamma in dict.fromkeys(solution.gamma for solution in problem.exact))
     title = f"{config.algo.name} on {config.env.label}, γ = {gammas}, against the exact {reference}"
@@ -107,6 +119,13 @@ def _show_exact(console: Console, result: Rescored, folder: Path) -> None:
     say(console, result.verdict)
     if len(grid) > 1:
         _show_settings(console, grid, {name: scores[name] for name in BRIEF_SCORES if name in scores}, config.seeds)
+
+
+def _show_values(console: Console, result: Rescored, note: str) -> None:
+    """Learned and exact values of the member that is drawn."""
+    problem, values = result.problem, result.values
+    v, v_exact, pi, pi_exact = (values[name][result.drawn["member"]] for name in ("v", "v_exact", "pi", "pi_exact"))
+    show_values(console, problem.mdp, learned_and_exact(v, v_exact, pi, pi_exact, problem.against, note))
 
 
 def _show_settings(

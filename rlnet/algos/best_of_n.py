@@ -1,0 +1,58 @@
+"""Imitating the best of n: rejection fine-tuning (Dong et al. 2023, RAFT), the baseline of methods with a gradient.
+
+The best of each group is imitated by a supervised step; `sampler` says who draws the groups: the `policy`, which gets
+better at it (RAFT, expert iteration), or the `reference`, which makes it the distillation of best-of-n sampling.
+`positive` groups alone may count: a best one that earns nothing is not imitated.
+"""
+
+from torch import Tensor
+
+from rlnet.algos.algorithm import (
+    PI,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    by_policy,
+)
+from rlnet.algos.dpo import by_reference
+from rlnet.algos.grpo import played, taken, total
+from rlnet.data.rollout import Observation, Rollout
+
+
+def act(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
+    """Follow whoever the option `sampler` says: [..., M, N, A]."""
+    who = by_policy if context.options["sampler"] == "policy" else by_reference
+    return who(context, params, state, hyper)
+
+
+def loss(
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """−Σ_t log π(y_t), the mean over the best completions of the groups."""
+    state, valid = played(batch)
+    log_prob = taken(context, context.policy(params, state), batch.action)
+    ret = (batch.reward * valid).sum(0).unflatten(-1, (-1, context.options["group"]))  # [M, groups, G]
+    top = ret.amax(-1, keepdim=True)
+    best = (ret == top).to(log_prob.dtype)
+    share = best / best.sum(-1, keepdim=True)  # ties alike
+    if context.options["positive"]:
+        share = share * (top > 0)
+    weight = valid * (share / share.shape[-2]).flatten(-2)
+    return -total(log_prob, weight), {"loss/best_return": top.mean((1, 2))}
+
+
+ALGORITHM = Algorithm(
+    roles=(PI,),
+    acting=Acting(act),
+    objective=LossGradient(loss),
+    data=Data(whole_episodes=True),
+    judged=Judged.BEHAVIOUR,
+    options={"group": range(2, 2**20), "sampler": ("policy", "reference"), "positive": (False, True)},
+    source="Dong et al. 2023",
+)

@@ -1,0 +1,66 @@
+"""Direct preference optimisation (Rafailov et al. 2023), with preferences that follow from the exact reward.
+
+Of two completions of a prompt, drawn from the reference policy, y is preferred to z with the probability
+σ(R(y) − R(z)) of Bradley and Terry (1952). Then the loss is least at π* ∝ π_ref·exp(R/β), the optimum of
+E[R] − β·KL(π ‖ π_ref).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from rlnet.algos.algorithm import (
+    PI,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    Update,
+)
+from rlnet.algos.grpo import played, taken
+from rlnet.data.rollout import Observation, Rollout
+
+
+def by_reference(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
+    """Follow the reference policy: [..., M, N, A]."""
+    return context.actions.behaviour(context.reference_policy(state))
+
+
+def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
+    """log π_ref of what was done: [T, M, N]."""
+    state, _ = played(batch)
+    return {"reference": taken(context, context.reference_policy(state), batch.action)}
+
+
+def loss(
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """−log σ(β·(d(y) − d(z))), d = log π/π_ref, where y was preferred to z by a draw."""
+    state, valid = played(batch)
+    log_prob = taken(context, context.policy(params, state), batch.action)
+    log_ratio = ((log_prob - batch.extra["reference"]) * valid).sum(0).unflatten(-1, (-1, 2))  # [M, pairs, 2]
+    ret = (batch.reward * valid).sum(0).unflatten(-1, (-1, 2))
+    uniform = batch.extra["uniform"][0, :, ::2, 0]
+    first = uniform < torch.sigmoid(ret[..., 0] - ret[..., 1])  # whether the first one is preferred
+    margin = torch.where(first, 1.0, -1.0) * (log_ratio[..., 0] - log_ratio[..., 1])
+    metrics = {"loss/kl": log_ratio.detach().mean((1, 2)), "loss/agreement": (margin.detach() > 0).float().mean(1)}
+    return -logsigmoid(hyper["beta"] * margin).mean(1), metrics
+
+
+ALGORITHM = Algorithm(
+    roles=(PI,),
+    acting=Acting(by_reference),
+    objective=LossGradient(loss),
+    data=Data(whole_episodes=True),
+    update=Update(prepare=prepare, draws=lambda context: 1),
+    judged=Judged.BEHAVIOUR,
+    hyper={"beta": (1e-6, float("inf"))},
+    options={"group": (2,)},
+    regularisation=lambda hyper: hyper["beta"],
+    source="Rafailov et al. 2023",
+)

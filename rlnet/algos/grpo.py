@@ -1,0 +1,166 @@
+"""Group-relative policy optimisation (Shao et al. 2024), and what others made of it, as choices.
+
+G episodes with the same start are compared with each other; there is no critic. Meant for completions of language
+models: return R(y) of a completion y of |y| tokens, reference policy π_ref. The choices:
+
+- `advantage`: `mean` R − mean of the group; `std` the same over the group's deviation (+ 1e-4); `loo` R − the mean of
+  the G − 1 others.
+- `length`: how tokens are added up. `sum`: Σ_t over a completion, mean over completions, which is the policy gradient;
+  `mean`: 1/|y| of it; `constant`: 1/L of it, L the longest possible; `batch`: the mean over all tokens of the update.
+- `kl`: the estimate of KL(π ‖ π_ref) from d = log π − log π_ref of what was sampled: `k1` d; `k2` d²/2; `k3`
+  e^−d − 1 + d (Schulman 2020); `ratio_k3` π/π_old·k3; `none`. `kl_of` says whether d is that of a `token` or summed
+  over the `sequence`, and `kl_in` whether it is subtracted from the `reward`, or added to the `loss`.
+- `ratio`: whether the ratio π/π_old that is clipped is that of each `token`, or of the `sequence`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from rlnet.algos.algorithm import (
+    PI,
+    Acting,
+    Algorithm,
+    AlgorithmContext,
+    Data,
+    Hyper,
+    Judged,
+    LossGradient,
+    Metrics,
+    Params,
+    Update,
+    by_policy,
+)
+from rlnet.algos.loss_terms import mean, total
+from rlnet.data.rollout import Observation, Rollout
+from rlnet.policies.distributions import Density
+
+OPTIONS = {
+    "group": range(2, 2**20),
+    "advantage": ("mean", "std", "loo"),
+    "length": ("sum", "mean", "constant", "batch"),
+    "kl": ("none", "k1", "k2", "k3", "ratio_k3"),
+    "kl_of": ("token", "sequence"),
+    "kl_in": ("reward", "loss"),
+    "ratio": ("token", "sequence"),
+}
+NUMBERS = {"beta": (0.0, math.inf), "clip_low": (0.0, 1.0), "clip_high": (0.0, math.inf)}
+
+
+def played(batch: Rollout) -> tuple[Observation, Tensor]:
+    """The observations of the episodes, and which rows belong to them, [T, M, N] of zeros and ones.
+
+    The rows behind an end show the start again: what is not learned from need not be looked at.
+    """
+    valid = batch.weight > 0
+    state = batch.state
+    shape = valid.shape + (1,) * (state.obs.dim() - valid.dim())
+    return state._replace(obs=torch.where(valid.view(shape), state.obs, state.obs[:1])), valid.to(batch.reward.dtype)
+
+
+def taken(context: AlgorithmContext, policy: Tensor, action: Tensor) -> Tensor:
+    """log π(a|s) of what was done: [T, M, N]."""
+    return cast(Density, context.actions).log_prob(policy, action)
+
+
+def compared(ret: Tensor, group: int, how: str) -> Tensor:
+    """Advantages [M, N] of returns [M, N], N groups of `group` in a row; `how` as the option `advantage`."""
+    own = ret.unflatten(-1, (-1, group))
+    centred = own - own.mean(-1, keepdim=True)
+    if how == "loo":
+        centred = centred * (group / (group - 1))
+    elif how == "std":
+        centred = centred / (own.std(-1, keepdim=True) + 1e-4)
+    return centred.flatten(-2)
+
+
+def token_weights(valid: Tensor, how: str) -> Tensor:
+    """What each token counts in the loss, [T, M, N]; `how` as the option `length`."""
+    steps, _, episodes = valid.shape
+    if how == "batch":
+        return valid / valid.sum((0, 2), keepdim=True)
+    if how == "mean":
+        return valid / (episodes * valid.sum(0))
+    return valid / (episodes * (steps if how == "constant" else 1))
+
+
+def divergence(log_ratio: Tensor, kind: str, importance: Tensor | float = 1.0) -> Tensor:
+    """An estimate of KL(π ‖ π_ref) from d = log π − log π_ref; `importance` is π/π_old, for ratio_k3."""
+    if kind == "k1":
+        return log_ratio
+    if kind == "k2":
+        return 0.5 * log_ratio.square()
+    k3 = torch.expm1(-log_ratio) + log_ratio
+    return importance * k3 if kind == "ratio_k3" else k3
+
+
+def penalty(
+    options: Mapping[str, Any], log_prob: Tensor, reference: Tensor, old: Tensor, valid: Tensor
+) -> tuple[Tensor, bool]:
+    """The estimate that the options choose, of tokens [T, M, N] (True) or of sequences [M, N] (False)."""
+    log_ratio, importance = (log_prob - reference) * valid, ((log_prob - old) * valid)
+    tokens = options["kl_of"] == "token"
+    if not tokens:
+        log_ratio, importance = log_ratio.sum(0), importance.sum(0)
+    estimate = divergence(log_ratio, options["kl"], importance.exp())
+    return (estimate * valid, True) if tokens else (estimate, False)
+
+
+def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
+    """log π and log π_ref of what was done, and the advantage of each episode on all of its rows."""
+    state, valid = played(batch)
+    options = context.options
+    log_prob = taken(context, context.policy(params, state), batch.action)
+    known = context.reference is not None
+    reference = taken(context, context.reference_policy(state), batch.action) if known else log_prob
+    ret = (batch.reward * valid).sum(0)
+    if options["kl"] != "none" and options["kl_in"] == "reward":
+        estimate, of_tokens = penalty(options, log_prob, reference, log_prob, valid)
+        ret = ret - hyper["beta"] * (estimate.sum(0) if of_tokens else estimate)
+    advantage = compared(ret, options["group"], options["advantage"]).expand_as(valid)
+    return {"log_prob": log_prob, "reference": reference, "advantage": advantage}
+
+
+def loss(
+    context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
+) -> tuple[Tensor, Metrics]:
+    """−Σ_t w_t·min(ρ_t·Â, clip(ρ_t, 1 − ε_low, 1 + ε_high)·Â) + β·KL, ρ = π/π_old; see `OPTIONS`."""
+    state, valid = played(batch)
+    options, old, advantage = context.options, batch.extra["log_prob"], batch.extra["advantage"]
+    pi = context.policy(params, state)
+    log_prob = taken(context, pi, batch.action)
+    weight = token_weights(valid, options["length"])
+    change = (log_prob - old) * valid
+    if options["ratio"] == "sequence":
+        change = change.sum(0).expand_as(valid) + log_prob - log_prob.detach()
+    ratio = change.exp()
+    clipped = torch.minimum(torch.maximum(ratio, 1 - hyper["clip_low"]), 1 + hyper["clip_high"])
+    result = -total(torch.minimum(ratio * advantage, clipped * advantage), weight)
+    if options["kl"] != "none" and options["kl_in"] == "loss":
+        estimate, of_tokens = penalty(options, log_prob, batch.extra["reference"], old, valid)
+        beta = hyper["beta"].squeeze(-1)
+        result = result + beta * (total(estimate, weight) if of_tokens else estimate.mean(-1))
+    log_ratio = (log_prob.detach() - batch.extra["reference"]) * valid
+    metrics = {
+        "loss/kl": log_ratio.sum(0).mean(-1),
+        "loss/clipped": mean(((ratio != clipped) & (valid > 0)).float(), valid),
+        "explore/entropy": mean(cast(Density, context.actions).entropy(pi), valid),
+    }
+    return result, metrics
+
+
+ALGORITHM = Algorithm(
+    roles=(PI,),
+    acting=Acting(by_policy),
+    objective=LossGradient(loss),
+    data=Data(whole_episodes=True),
+    update=Update(prepare=prepare),
+    judged=Judged.BEHAVIOUR,
+    hyper=NUMBERS,
+    options=OPTIONS,
+    regularisation=lambda hyper: hyper["beta"],
+    source="Shao et al. 2024",
+)

@@ -1,0 +1,107 @@
+"""What is exact about policies that write completions: reward, divergence from the reference, pass rates, entropy.
+
+The states are the prefixes of a tree, numbered as `rlnet.envs.tokens` does: a prompt after the other, i's continuation
+by symbol a of c at 1 + i·c + a. Everything here is a sum over all completions.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from rlnet.compare.frontier import best_reward
+from rlnet.mdp import FiniteMDP
+
+TRIES = 8  # k of pass@k
+
+
+class Completions:
+    """The exact facts of a task of tokens.
+
+    Args:
+        mdp: the tree, deterministic, with all V actions in every state; its rewards without any regularisation.
+        shape: (P prompts, c symbols, L tokens at most).
+        log_reference: log π_ref [S, A]; None where there is no reference policy.
+        true_reward: [S·A] of the outcomes, where the model pays a proxy.
+    """
+
+    def __init__(
+        self,
+        mdp: FiniteMDP,
+        shape: tuple[int, int, int],
+        log_reference: np.ndarray | None = None,
+        true_reward: np.ndarray | None = None,
+    ) -> None:
+        self.prompts, self.symbols, self.length = shape
+        self.each = mdp.n_states // self.prompts
+        grid = (self.prompts, self.each, self.symbols + 1)
+        self.reward = np.asarray(mdp.reward).reshape(grid)  # of the completion that a step finishes, else 0
+        self.ends = np.asarray(mdp.terminated).reshape(grid)
+        self.true = self.reward if true_reward is None else np.asarray(true_reward).reshape(grid)
+        self.proxy = true_reward is not None
+        self.log_reference = None if log_reference is None else log_reference.reshape(grid)
+
+    def reached(self, policy: np.ndarray) -> np.ndarray:
+        """The probability of each step given its prompt, π(prefix)·π(a|prefix): [S, A] → [P, S/P, A]."""
+        pi = policy.reshape(self.reward.shape)
+        prefix = np.zeros((self.prompts, self.each))
+        prefix[:, 0] = 1.0
+        begin, count = 0, 1
+        for _ in range(self.length - 1):
+            after = prefix[:, begin : begin + count, None] * pi[:, begin : begin + count, : self.symbols]
+            begin, count = begin + count, count * self.symbols
+            prefix[:, begin : begin + count] = after.reshape(self.prompts, -1)
+        return prefix[..., None] * pi
+
+    @cached_property
+    def best(self) -> np.ndarray:
+        """The largest reward of a completion of each prompt: [P]."""
+        return np.where(self.ends, self.true, -np.inf).max((1, 2))
+
+    @cached_property
+    def classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Different rewards [K], and their probabilities under the reference policy [P, K]."""
+        values, index = np.unique(self.reward[self.ends], return_inverse=True)
+        mass = np.zeros((self.prompts, len(values)))
+        which = np.broadcast_to(np.arange(self.prompts)[:, None, None], self.ends.shape)[self.ends]
+        reference = np.exp(np.zeros(0) if self.log_reference is None else self.log_reference)
+        np.add.at(mass, (which, index), self.reached(reference)[self.ends])
+        return values, mass / mass.sum(1, keepdims=True)
+
+    def per_prompt(self, policy: np.ndarray) -> dict[str, np.ndarray]:
+        """Exact numbers of each prompt, [P] each, of a policy [S, A]."""
+        step = self.reached(policy)
+        done = step * self.ends
+        solved = (done * (self.true >= self.best[:, None, None])).sum((1, 2))
+        pi = policy.reshape(step.shape)
+        log_pi = np.log(np.where(pi > 0, pi, 1.0))
+        found = {
+            "exact/reward": (done * self.reward).sum((1, 2)),
+            "exact/pass@1": solved,
+            f"exact/pass@{TRIES}": 1 - (1 - np.minimum(solved, 1.0)) ** TRIES,
+            "exact/entropy": -(step * log_pi).sum((1, 2)),
+            "exact/tokens": step.sum((1, 2)),
+        }
+        if self.proxy:
+            found["exact/true_reward"] = (done * self.true).sum((1, 2))
+        if self.log_reference is not None:
+            found["exact/kl"] = (step * (log_pi - self.log_reference)).sum((1, 2))
+        return found
+
+    @cached_property
+    def problem(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(reward [P, K], mass [P, K], weight [P]) as `rlnet.compare.frontier` takes them."""
+        values, mass = self.classes
+        return np.broadcast_to(values, mass.shape), mass, np.full(self.prompts, 1 / self.prompts)
+
+    def frontier_gap(self, reward: float, kl: float) -> float:
+        """How much more reward is possible at the same divergence from the reference."""
+        return best_reward(*self.problem, max(kl, 0.0))[0] - reward
+
+    def scores(self, policies: np.ndarray) -> dict[str, np.ndarray]:
+        """Means over prompts of each member's policy [M, S, A]: name → [M]."""
+        rows = [{name: float(x.mean()) for name, x in self.per_prompt(policy).items()} for policy in policies]
+        if self.log_reference is not None:
+            rows = [
+                row | {"exact/frontier_gap": self.frontier_gap(row["exact/reward"], row["exact/kl"])} for row in rows
+            ]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
