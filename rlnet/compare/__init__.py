@@ -1,4 +1,4 @@
-"""Learned against exact: arrays in, scores out. Judges any learner, another library's too (`score`)."""
+"""Comparison of learned with exact values and policies: arrays in, scores out, for any library's learner (`score`)."""
 
 from rlnet.compare.certificates import Certificates, certify
 from rlnet.compare.judge import (

@@ -1,4 +1,4 @@
-"""Guaranteed bounds on the error of learned values, from their Bellman residual alone: no exact solution is used.
+"""Guaranteed error bounds on learned values from their Bellman residual, without an exact solution.
 
 For any V, any policy π and r = T_π V − V: V^π − V = Σ_t γ^t P_π^t r. With lo ≤ r ≤ hi on a set of states that is never
 left, each later step adds between γ^t·lo and γ^t·hi (where an episode can end, lo ≤ 0 ≤ hi has to hold as well), so
@@ -35,7 +35,7 @@ SLACK = 1e-12  # relative: covers the rounding of the few operations that make a
 
 @dataclass(frozen=True)
 class Certificates:
-    """What the Bellman residual proves, on the states that can be reached; inf where it proves nothing."""
+    """Bounds proved by the Bellman residual on the reachable states; inf where it proves nothing."""
 
     v: float | None  # ‖V − V^π‖∞, or ‖V − V*‖∞ against the optimum; None without V
     q: float | None  # ‖Q − Q^π‖∞, or ‖Q − Q*‖∞; None without Q
@@ -190,7 +190,7 @@ def _q_bound(base: _Bounds, q: np.ndarray, low: np.ndarray, high: np.ndarray) ->
 
 
 def state_values(mdp: FiniteMDP, q: np.ndarray, policy: np.ndarray | None, temperature: float = 0.0) -> np.ndarray:
-    """max_a q, or Σ_a π·q + τ·H(π), float [S]; with τ > 0 the maximum is τ·log Σ_a exp(q/τ). 0 in terminal states."""
+    """State values of q, float [S]: max_a q (τ > 0: τ·log Σ_a exp(q/τ)) or Σ_a π·q + τ·H(π); 0 in terminal states."""
     if policy is not None:
         best = (policy * np.where(mdp.available, q, 0.0)).sum(1) + temperature * entropy(policy)
     else:
@@ -202,7 +202,7 @@ def state_values(mdp: FiniteMDP, q: np.ndarray, policy: np.ndarray | None, tempe
 
 
 def action_values(mdp: FiniteMDP, v: np.ndarray, gamma: float) -> np.ndarray:
-    """q(s, a) = Σ p·(r + γ·v(s')), float [S, A], −inf where unavailable."""
+    """Action values of v, q(s, a) = Σ p·(r + γ·v(s')), float [S, A], −inf where unavailable."""
     q = np.full((mdp.n_states, mdp.n_actions), -np.inf)
     q[mdp.pair_state, mdp.pair_action] = system_of(mdp).q(v, gamma)
     return q

@@ -1,4 +1,4 @@
-"""The exact side of a comparison: what a policy is worth, and where it goes."""
+"""Exact evaluation of policies for a comparison: values, visitation, optima under time limits."""
 
 import warnings
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def judge_policy(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> Judge
 
 
 def _evaluated(mdp: FiniteMDP, policy: np.ndarray, gamma: float, temperature: float) -> Solution:
-    """V^π as well as can be; the bound on it is reported whatever it is."""
+    """V^π to the attainable precision; its error bound is reported, not required."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToleranceWarning)
         return evaluate(mdp, policy, gamma, temperature=temperature)
@@ -101,7 +101,7 @@ def reachable(mdp: FiniteMDP, policy: np.ndarray | None = None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """The best that can be done in episodes of at most `steps` steps, with policies that know how many are left."""
+    """Optimum under a time limit of `steps` steps, over policies that know how many are left."""
 
     steps: int  # H
     v: np.ndarray  # [S] with all H steps ahead, at the run's γ and temperature
@@ -110,7 +110,7 @@ class TimeLimit:
 
 
 def time_limit(mdp: FiniteMDP, gamma: float, steps: int, temperature: float = 0.0) -> TimeLimit:
-    """The optimum under a time limit."""
+    """Compute the optimum under a time limit."""
     v = limited_values(mdp, gamma, steps, temperature=temperature)
     return TimeLimit(steps, v, float(mdp.start @ v), float(mdp.start @ limited_values(mdp, 1.0, steps)))
 

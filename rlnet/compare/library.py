@@ -1,4 +1,4 @@
-"""Scoring networks that rlnet did not train: `rlnet.compare.score`."""
+"""`score`: comparison of any values or policies, such as another library's networks, with the exact solution."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ GUARANTEES = set(BOUNDS.values())  # stand beside what they guarantee
 
 @dataclass(frozen=True)
 class Score:
-    """What `score` returns; `print` shows it as a table, `result["exact/regret"]` is one number of it."""
+    """Result of `score`; `print` shows it as a table, `result["exact/regret"]` is one number of it."""
 
     verdict: str  # in one sentence
     scalars: dict[str, float]  # by the names of the logs, exact/...

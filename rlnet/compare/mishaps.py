@@ -1,4 +1,4 @@
-"""What went wrong with single learners: facts that no mean over many of them may hide."""
+"""Failures of single members (divergence, values out of range, ...), reported beside the means over all."""
 
 import math
 import warnings
@@ -17,7 +17,7 @@ MOST_NAMED = 6  # members of one kind that are named one by one
 
 @dataclass(frozen=True)
 class Mishap:
-    """What happened to one learner; empty texts where nothing did."""
+    """Failures of one member; empty texts where there are none."""
 
     diverged: str = ""  # what shows it
     endless: bool = False  # at γ = 1, the judged policy may never come to an end, and that costs without bound
@@ -29,7 +29,7 @@ class Mishap:
 
 
 def largest_value(truth: Truth) -> tuple[float, str]:
-    """(the largest |v(s)| that is possible in a state that can be reached, in words what it is).
+    """The largest possible |v(s)| in a reachable state, and what it is in words.
 
     Between the values of the best policy and those of the worst, which are those of the best one for -r. At γ = 1 the
     worst may be −∞; what a walk through all states can collect stands for it then.
@@ -49,7 +49,7 @@ def largest_value(truth: Truth) -> tuple[float, str]:
 
 
 def out_of_range(truth: Truth, v: np.ndarray | None, q: np.ndarray | None, initial: float = 0.0) -> str:
-    """How far the learned values lie beyond all that is possible, in words; empty where they do not.
+    """How far the learned values exceed the possible range, in words; empty where they do not.
 
     Args:
         truth: the model and its solution.
@@ -72,7 +72,7 @@ def out_of_range(truth: Truth, v: np.ndarray | None, q: np.ndarray | None, initi
 
 
 def told(mishaps: Sequence[Mishap], seeds: Sequence[int], policy: str) -> list[str]:
-    """One sentence for each kind of mishap, the worst kind first, with the seeds of the members that it befell.
+    """One sentence for each kind of failure, the worst kind first, with the seeds of the members concerned.
 
     Args:
         mishaps: of each member [n].

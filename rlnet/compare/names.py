@@ -1,4 +1,4 @@
-"""The scores by name: what each of them means, and which of them another one guarantees."""
+"""Names and meanings of the scores, and which score bounds which."""
 
 # In the order in which they are shown; short enough for one line beside a value on 80 columns.
 MEANINGS = {

@@ -1,4 +1,4 @@
-"""The verdict on a population: what went wrong with single members first, then the others, then which setting is best.
+"""The verdict on a population: failures of single members, aggregates over the others, the best setting.
 
 Only settings of one problem (the same γ, the same temperature) are ranked, and none is called better than another
 where the runs show no difference beyond chance.
@@ -18,7 +18,7 @@ from rlnet.numerics.statistics import INTERQUARTILE, aggregate
 
 @dataclass(frozen=True)
 class Population:
-    """What a verdict is made from: K settings, n seeds each, M = K·n members."""
+    """Scores of a population to be judged: K settings, n seeds each, M = K·n members."""
 
     settings: Sequence[Mapping[str, float]]  # [K]
     seeds: Sequence[int]  # [n]
@@ -29,13 +29,13 @@ class Population:
     judged: str
 
     def of(self, k: int) -> tuple[dict[str, np.ndarray], list[Mishap]]:
-        """(the scores, the mishaps) of the members of setting k."""
+        """Scores and failures of the members of setting k."""
         own = slice(k * len(self.seeds), (k + 1) * len(self.seeds))
         return {name: values[own] for name, values in self.scalars.items()}, list(self.mishaps[own])
 
 
 def setting_name(setting: Mapping[str, float]) -> str:
-    """`gamma=0.9, optimizer.learning_rate=0.1`."""
+    """The name of a setting: `gamma=0.9, optimizer.learning_rate=0.1`."""
     return ", ".join(f"{key}={value:.12g}" for key, value in setting.items())
 
 
@@ -56,7 +56,7 @@ def each_verdict(population: Population) -> list[dict[str, Any]]:
 
 
 def overall_verdict(population: Population) -> str:
-    """The verdict on the only setting; of several, what went wrong and which is best, problem by problem."""
+    """The verdict on all settings: of one its own; of several the failures and the best, problem by problem."""
     count = len(population.settings)
     if count == 1:
         return _of_setting(population, 0)
@@ -123,7 +123,7 @@ def _best_of(population: Population, members: Sequence[int], named: bool) -> str
 
 
 def drawn(members: Sequence[Mapping[str, Any]], each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The one member whose states are drawn everywhere, and the score by which it was chosen: {member, by, name}.
+    """The representative member whose states are drawn, and the score that chose it: {member, by, name}.
 
     Of the settings of the first problem it is that with the best interquartile mean, though it need not be better than
     others beyond chance; of its members that whose score is the median: of the regret, or, where that is the same for

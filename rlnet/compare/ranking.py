@@ -1,4 +1,4 @@
-"""Which of several settings is best, as far as their runs can show: one rule, wherever settings are set side by side.
+"""Ranking of settings: which is best, as far as their runs can show. Used wherever settings are compared.
 
 Only settings of one problem are ranked: the same environment, the same γ, the same objective. Control is ranked by
 J(π), prediction by the error of V: how good a given policy is says nothing about how well its value was learned.
@@ -39,7 +39,7 @@ def ranked_by(scores: Mapping[str, np.ndarray], prediction: bool) -> str:
 
 
 def less_is_better(score: str) -> bool:
-    """Whether a score is an error."""
+    """Whether a lower score is better (errors)."""
     return score == ERROR
 
 

@@ -1,4 +1,4 @@
-"""Learned against exact: arrays in, scores out. Judges any learner, another library's too.
+"""Scores of learned values and policies against the exact solution.
 
 Everything here is float64 numpy for one member: v [S], q [S, A] and a policy π [S, A], scored against the solution of
 the same `FiniteMDP`. J(π) = Σ_s start(s)·V^π(s) is computed by dynamic programming, never sampled. Where the
@@ -34,7 +34,7 @@ HIDDEN = 1e-6  # the same: what bounds of exact values may hide at most
 
 
 class Scores(NamedTuple):
-    """What `score_member` returns."""
+    """Result of `score_member`."""
 
     scalars: dict[str, float]  # by the names of the logs, exact/...
     v: np.ndarray | None  # [S], the learned values that were judged
@@ -96,7 +96,7 @@ def _residual(
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a problem before anything is learned."""
+    """The exact solution of a problem, against which members are scored."""
 
     mdp: FiniteMDP
     optimal: Solution  # V*, Q* at the γ and temperature that everything is judged at
@@ -267,7 +267,7 @@ def _under_limit(
 
 @dataclass(frozen=True)
 class Tables:
-    """What a population has learned, on all states; float64."""
+    """Learned tables of a population on all states, float64."""
 
     policy: np.ndarray  # [M, S, A] the policy that each member stands for; rows of terminal states are 0
     v: np.ndarray | None = None  # [M, S]

@@ -1,4 +1,4 @@
-"""The verdict in one sentence, from the scalars of one learner or their means over many."""
+"""The verdict in one sentence, from the scores of one member or their means over many."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from rlnet.compare.scores import AGAINST_OPTIMAL, NOTHING
 
 
 def sentence(scalars: Mapping[str, float], against: str, judged: str, blame: str = "") -> str:
-    """How wrong the values are, what the policy loses, and (where it is known) why.
+    """The verdict: the error of the values, the loss of the policy, and (where it is known) the cause.
 
     Args:
         scalars: exact/..., as `score_member` returns them.
@@ -63,7 +63,7 @@ def _policy(scalars: Mapping[str, float], judged: str) -> str:
 
 
 def policy_name(judged: str) -> str:
-    """What a sentence calls the judged policy."""
+    """The name of the judged policy in a sentence."""
     names = {"greedy": "the greedy policy", "soft": "the softmax policy", "given": "the given policy"}
     return names.get(judged, "the policy")
 

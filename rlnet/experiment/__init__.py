@@ -1,1 +1,1 @@
-"""From a checked config to the objects of a run, and the files that it leaves."""
+"""Experiments: building a run from its config, and its files on disk."""

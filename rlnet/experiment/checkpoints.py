@@ -24,11 +24,11 @@ PIECE = 2**20  # bytes that are read at once
 
 
 class DamagedError(ConfigError):
-    """A file of a run that cannot be used, though another one may do."""
+    """A damaged file of a run, in whose place another may be used."""
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: bool = True) -> None:
-    """Write the newest checkpoint of a folder, whole or not at all; the one that was the newest becomes the previous.
+    """Write a checkpoint atomically; the newest one before it is kept as the previous.
 
     Args:
         folder: where to.
@@ -48,7 +48,7 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: bool = Tru
 
 
 def write_whole(path: Path, write: Callable[[Path], Any], before: Callable[[], None] | None = None) -> None:
-    """Have a file written, whole or not at all, also where the power fails: it lies on the disk before it has its name.
+    """Write a file atomically: temporary file, fsync, rename.
 
     Args:
         path: its name.
@@ -83,7 +83,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """What `write_checkpoint` was given.
+    """Read and verify a checkpoint of `write_checkpoint`.
 
     Args:
         path: of the file.
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def _seal(path: Path) -> None:
-    """Put the checksum behind a zip archive, as its comment: the last two bytes before it are its length."""
+    """Append the checksum to a zip archive, as its comment."""
     with path.open("rb+") as file:
         file.seek(-2, os.SEEK_END)
         file.write(struct.pack("<H", SEAL))
@@ -137,7 +137,7 @@ def _digest(file: Any, size: int) -> str:
 
 
 def misfit(own: Any, stored: Any, path: str = "") -> str | None:
-    """The first place where a stored state has another shape than one's own; None where it has the same.
+    """The first mismatch in structure or shape between a stored state and one's own; None where they match.
 
     Keys, kinds, and types and sizes of tensors are compared, not their numbers. None of one's own fits anything:
     what is made at first use.

@@ -1,4 +1,4 @@
-"""The final comparison as files: what `train` writes, and scoring a finished run again from what it left."""
+"""Files of the final comparison (values.npz, comparison.json), and scoring a finished run again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ def arrays(
 def mishaps(
     config: Config, problem: Problem, tables: Tables, steps: Sequence[int], diverged: Sequence[int], scalars: Scalars
 ) -> list[Mishap]:
-    """What went wrong with each member.
+    """The failures of each member.
 
     Args:
         tables: what they have learned.
@@ -73,7 +73,7 @@ def mishaps(
 
 
 def _first_values(config: Config) -> float:
-    """The size of the first values, where the config sets them."""
+    """The magnitude of the initial values, where the config sets them."""
     exploration, network = config.exploration, config.network
     given = (network.weights or []) if isinstance(network, LinearConfig) else []
     optimistic = exploration.initial_value if isinstance(exploration, OptimisticConfig) else 0.0
@@ -143,7 +143,7 @@ def _population(config: Config, problem: Problem, scalars: Scalars, what: list[M
 
 
 def _over_whom(what: Sequence[Mishap]) -> str:
-    """Whom the aggregates are over, and that what went wrong counts."""
+    """Which members the aggregates include, as a sentence."""
     count, wrong = len(what), sum(not mishap.sound for mishap in what)
     if count == 1:
         return "the only member"
@@ -154,7 +154,7 @@ def _over_whom(what: Sequence[Mishap]) -> str:
 
 
 def _time_limit(problem: Problem) -> dict[str, Any] | None:
-    """What a time limit changes, and which of the two problems is being solved; None without a limit."""
+    """The effect of the time limit on the problem, as data of comparison.json; None without a limit."""
     steps = problem.environment.max_steps
     if steps is None:
         return None
@@ -172,7 +172,7 @@ def _time_limit(problem: Problem) -> dict[str, Any] | None:
 
 
 def objective(problem: Problem) -> str:
-    """What the exact values and returns are values of."""
+    """The objective of the exact values, in words: reward, or reward plus entropy."""
     weights = ", ".join(f"{tau:g}" for tau in dict.fromkeys(solution.temperature for solution in problem.exact))
     what = "entropy of the policy" if problem.algorithm.regularisation is None else "KL(π ‖ π_ref)"
     sign = "+" if problem.algorithm.regularisation is None else "−"
@@ -180,7 +180,7 @@ def objective(problem: Problem) -> str:
 
 
 class Rescored(NamedTuple):
-    """What `rescore` returns."""
+    """Result of `rescore`."""
 
     config: Config
     problem: Problem

@@ -1,4 +1,4 @@
-"""The policies of prediction: whose value is learned, and who acts meanwhile."""
+"""Given policies of prediction: the target policy and the behaviour policy."""
 
 from numbers import Real
 from pathlib import Path
@@ -68,7 +68,7 @@ def _predicted(source: Any, config: Config, mdp: FiniteMDP, solution: Solution) 
 
 
 def _acting(source: Any, target: np.ndarray, mdp: FiniteMDP, solution: Solution) -> np.ndarray:
-    """Who acts while `target` is predicted, as probabilities [S, A]."""
+    """The behaviour policy while `target` is predicted, as probabilities [S, A]."""
     key = "algo.behaviour"
     if isinstance(source, Real) and not isinstance(source, bool):
         share = float(source)
@@ -91,7 +91,7 @@ def _uniform(mdp: FiniteMDP) -> np.ndarray:
 
 
 def _policy(source: Any, key: str, mdp: FiniteMDP, solution: Solution) -> np.ndarray:
-    """What a setting names, as probabilities [S, A]."""
+    """The policy that a setting names, as probabilities [S, A]."""
     if isinstance(source, list):
         fits = len(source) == mdp.n_actions and all(isinstance(x, Real) and float(x) >= 0 for x in source)
         require(fits and sum(source) > 0, key, source, f"must be {mdp.n_actions} weights of at least 0, one per action")

@@ -1,4 +1,4 @@
-"""From a checked config to the objects of a run; what does not fit together is refused here, before anything starts."""
+"""Building the problem of a run from its config: environment, algorithm, networks, exact solution."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ from rlnet.policies.exploration import BEHAVIOURS, COUNTING
 
 @dataclass(frozen=True)
 class Problem:
-    """What is learned, on what, and the truth about it."""
+    """The learning problem of a run: environment, algorithm, context and exact solutions."""
 
     environment: Environment
     algorithm: Algorithm
@@ -66,7 +66,7 @@ class Problem:
 
     @cached_property
     def truths(self) -> list[Truth]:
-        """[M], what each member is scored against: the solution at its γ, and the optimum under the time limit."""
+        """The exact solutions [M] that members are scored against, with the optimum under the time limit."""
         steps = self.environment.max_steps
         known: dict[int, Truth] = {}
         models = self.models or [self.mdp] * len(self.exact)
@@ -77,7 +77,7 @@ class Problem:
         return [known[id(solution)] for solution in self.exact]
 
     def score(self, tables: Tables, visits: np.ndarray) -> Comparison:
-        """The scores of all members. Where a given policy is predicted they are those of its values alone."""
+        """Score all members; in prediction, by the errors of values alone."""
         found = score_population(self.truths, tables, self.against, visits)
         if self.completions is not None:
             found = replace(found, scalars=found.scalars | self.completions.scores(tables.policy))
@@ -86,7 +86,7 @@ class Problem:
         return replace(found, scalars={name: x for name, x in found.scalars.items() if name not in OF_CONTROL})
 
     def of(self, members: Sequence[int]) -> "Problem":
-        """The same for some of the members."""
+        """The problem of some of the members."""
         tables = {name: getattr(self.context, name) for name in ("given_policy", "given_behaviour")}
         own: dict[str, Any] = {name: None if table is None else table[members] for name, table in tables.items()}
         if self.solutions is None:
@@ -114,7 +114,7 @@ def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: Any) -> So
 
 
 def build(config: Config) -> Problem:
-    """Everything of a run that does not change.
+    """Build the problem of a run: all of it that does not change.
 
     Raises:
         ConfigError: settings that do not fit together.
@@ -123,7 +123,7 @@ def build(config: Config) -> Problem:
 
 
 def assemble(config: Config, environment: Environment) -> Problem:
-    """`build` for an environment that is there already."""
+    """`build` with a given environment."""
     algorithm = algos.load(config.algo.name)
     _check_options(config.algo.options, algorithm, config.algo.name)
     algorithm = algorithm.chosen(config.algo.options)
@@ -333,7 +333,7 @@ def _check_actions(config: Config, algorithm: Algorithm, environment: Environmen
 
 
 def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
-    """The distributions that a policy has here."""
+    """The action distribution of a policy in this environment."""
     if environment.action_bounds is None:
         return Categorical(environment.n_actions or 0)
     low, high = (torch.from_numpy(bound).to(device) for bound in environment.action_bounds)
@@ -363,7 +363,7 @@ def _check_options(options: Mapping[str, Any], algorithm: Algorithm, name: str) 
 
 
 def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) -> None:
-    """Refuse to wait for complete returns that can never come."""
+    """Check that complete returns occur: episodes end, or γ^steps becomes negligible within a rollout."""
     if not algorithm.data.complete_returns or mdp is None or mdp.terminated.any():
         return
     limit = min(config.algo.rollout, config.env.max_episode_steps or config.algo.rollout)

@@ -44,11 +44,11 @@ class Record:
         self._written, self._digest = 0, hashlib.sha256()  # bytes of metrics.csv, and their checksum
 
     def begin(self) -> None:
-        """Begin with no rows."""
+        """Start an empty metrics.csv."""
         self._file = (self.folder / "metrics.csv").open("wb")
 
     def go_on(self, rows: bytes, step: int, *, copied: bool) -> None:
-        """Begin with rows that there are already; what was written behind them goes.
+        """Continue a metrics.csv after the rows that a checkpoint knows; later rows are dropped.
 
         Args:
             rows: see `rows_until`.
@@ -71,12 +71,12 @@ class Record:
                 self._show(max(int(row["step"]) for row in group), self._scalars(group))
 
     def last_row(self) -> Row:
-        """The scalars of the last step that there are rows of, [M] each; {} where there are none."""
+        """The scalars of the last logged step, [M] each; {} without rows."""
         groups = self._groups(self._table((self.folder / "metrics.csv").read_bytes()))
         return self._scalars(groups[-1]) if groups else {}
 
     def place(self) -> dict[str, Any]:
-        """Where metrics.csv ends now, for a checkpoint: its bytes, and their checksum. They lie on the disk then."""
+        """Length and checksum of metrics.csv (flushed to disk), for a checkpoint."""
         os.fsync(self._opened().fileno())
         return {"bytes": self._written, "sha256": self._digest.hexdigest()}
 
@@ -86,7 +86,7 @@ class Record:
         return self._file
 
     def row(self, steps: np.ndarray, scalars: Row) -> None:
-        """One row per member to metrics.csv, and the mean over members to TensorBoard.
+        """Log one row per member to metrics.csv, and the mean over members to TensorBoard.
 
         Args:
             steps: [M], environment steps of each member so far.
@@ -133,7 +133,7 @@ class Record:
         return SummaryWriter(str(self.folder), flush_secs=10, purge_step=self._purge)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
-        """A picture [H, W, 3] uint8 to TensorBoard."""
+        """Log an image [H, W, 3] uint8 to TensorBoard."""
         self._board.add_image(name, image, step, dataformats="HWC")
 
     def hparams(self, results: Row) -> None:
@@ -157,7 +157,7 @@ class Record:
                 board.close()
 
     def close(self) -> None:
-        """Finish the files."""
+        """Close the files."""
         if self._file is not None:
             self._file.close()
         if "_board" in vars(self):
@@ -165,7 +165,7 @@ class Record:
 
 
 def rows_until(path: Path, place: Mapping[str, Any]) -> bytes:
-    """The beginning of a metrics.csv, as it was at a checkpoint.
+    """The first rows of a metrics.csv, up to a checkpoint, verified by checksum.
 
     Args:
         path: of the file.
@@ -195,7 +195,7 @@ def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def jsonable(value: Any) -> Any:
-    """Numbers of numpy as JSON has them; what JSON has no number for becomes "inf", "-inf" or "nan"."""
+    """Convert numpy numbers for JSON; non-finite ones become "inf", "-inf" or "nan"."""
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -206,17 +206,17 @@ def jsonable(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_whole(path, lambda part: part.write_text(json.dumps(jsonable(content), indent=2) + "\n", encoding="utf-8"))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | float | None]) -> None:
-    """Write an .npz file of the arrays that are there, whole or not at all."""
+    """Write an .npz file of the arrays that are not None, atomically."""
 
     def write(part: Path) -> None:
         with part.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The folder of a job: one writer at a time, nothing of an earlier job overwritten, and how it was started."""
+"""Output folders: exclusive lock, protection of earlier results, and the record of commands."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ _held: set[Path] = set()  # locks of a process do not keep out the process itsel
 
 @contextmanager
 def claimed(folder: Path, *, going_on: bool = False) -> Iterator[None]:
-    """Keep a folder for oneself. The lock goes with the process, however that ends.
+    """Context manager: lock a folder exclusively. The lock ends with the process, however that ends.
 
     Args:
         folder: made where it is missing.
@@ -75,7 +75,7 @@ def keep_settings(
     source: Path | None = None,
     given: Sequence[str] | None = None,
 ) -> None:
-    """Write what a job was started with into .hydra: config.yaml, and overrides.yaml where settings were typed.
+    """Write the settings of a job into .hydra: config.yaml, and overrides.yaml where settings were typed.
 
     commands.yaml lists all starts of a run: `command`, as it was typed, `step`, from which it went on, the `steps` that
     it was to have, and `overrides`, all that was set, where that is known.
@@ -111,17 +111,17 @@ def override_key(override: str) -> str:
 
 
 def opened(overrides: Sequence[str]) -> list[str]:
-    """The same overrides, so that Hydra accepts new keys where any key may stand: `vary.gamma` as `++vary.gamma`."""
+    """Overrides as Hydra needs them for open groups: `vary.gamma` as `++vary.gamma`."""
     return [f"++{item}" if item.startswith(OPEN) else item for item in overrides]
 
 
 def as_typed(overrides: Sequence[str]) -> list[str]:
-    """The overrides before `opened`."""
+    """The inverse of `opened`: overrides as the user typed them."""
     return [item[2:] if item.startswith("++") and item[2:].startswith(OPEN) else item for item in overrides]
 
 
 def program(command: str) -> str:
-    """How a command of rlnet is called by whoever called this one: `rlnet train`, or `python scripts/train.py`."""
+    """A command of rlnet as the user calls it: `rlnet train`, or `python scripts/train.py`."""
     return f"rlnet {command}" if sys.argv[0].startswith("rlnet ") else f"python scripts/{command}.py"
 
 
@@ -147,5 +147,5 @@ def _write(path: Path, content: dict[str, Any] | list[Any]) -> None:
 
 
 def shown(folder: Path) -> str:
-    """The folder as it can be typed into a shell."""
+    """The folder quoted for a shell."""
     return shlex.quote(os.fspath(folder))

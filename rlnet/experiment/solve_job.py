@@ -1,4 +1,4 @@
-"""Solving an environment without learning: what `scripts/solve.py` does."""
+"""The job of `rlnet solve`: solve an environment's model and write solution.npz."""
 
 import warnings
 from collections.abc import Callable

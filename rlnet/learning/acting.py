@@ -1,4 +1,4 @@
-"""Choosing actions while data is gathered: by the algorithm's own functions, or on the CPU the same in numpy.
+"""Action selection while data is collected, in torch or, on the CPU, by equivalent numpy functions.
 
 A call into torch costs microseconds whatever its size, and gathering is made of many small ones: for one small network
 numpy acts several times faster, and for a handful of environments plain numbers of Python draw the action faster still.
@@ -29,14 +29,14 @@ FEW = 8
 
 
 class NumpyBehaviour(NamedTuple):
-    """A behaviour of `explore` where every action is available, in float64: weights of the actions, up to a factor."""
+    """A behaviour policy in numpy where every action is available: unnormalised float64 weights of the actions."""
 
     many: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (scores [A, M, N], explore [M, 1]) → [A, M, N]
     one: Callable[[list[float], float], list[float]]  # (scores [A], explore) → [A]
 
 
 class Acting:
-    """How an algorithm acts.
+    """Action selection of an algorithm.
 
     Args:
         algorithm: which one.
@@ -54,11 +54,11 @@ class Acting:
 
     @property
     def in_numpy(self) -> bool:
-        """Whether torch has no part in it."""
+        """Whether actions are chosen in numpy alone."""
         return self._twin is not None
 
     def by(self, params: Params, hyper: Hyper) -> Choose:
-        """How to act by these numbers; of parameters that are changed in place, by what they then are."""
+        """The action function for these parameters; it follows later in-place changes of theirs."""
         if self._twin is None:
             return self._with_torch(params, hyper)
         if self._params is params and self._explore is hyper["explore"]:
@@ -99,7 +99,7 @@ class Acting:
 
 
 def _twin(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | None:
-    """How it acts in numpy; None where something has no twin there."""
+    """The behaviour in numpy; None where there is no equivalent."""
     if not isinstance(context.actions, Categorical):
         return None
     act = algorithm.acting.act

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: Ctrl-C, the end of a terminal, and what batch systems send first.
+"""Handling of signals that ask a run to stop: SIGINT, SIGTERM, SIGHUP, SIGUSR1.
 
 A run answers them between two updates, with a checkpoint. The exit code is 128 + the number of the signal: 130 for
 SIGINT, 143 for SIGTERM, 129 for SIGHUP, 138 for SIGUSR1 (Slurm's `--signal=B:USR1@60`).
@@ -15,7 +15,7 @@ SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was asked to stop."""
+    """A run was asked to stop by a signal."""
 
     def __init__(self, number: int, sentence: str = "") -> None:
         super().__init__(sentence)
@@ -23,17 +23,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """128 + the number of the signal; that of Ctrl-C where none is known."""
+    """Exit code of a signal: 128 + its number; that of Ctrl-C where none is known."""
     return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
 
 
 def described(number: int) -> str:
-    """What happened, for a message."""
+    """A signal in words, for a message."""
     return "interrupted" if number == signal.SIGINT else f"interrupted by {signal.Signals(number).name}"
 
 
 def raise_at_once() -> None:
-    """From here on the signals raise `Interrupted` where they arrive, unless they are ignored (nohup) or handled."""
+    """Install handlers that raise `Interrupted` at once, for signals that are neither ignored (nohup) nor handled."""
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _raise)
@@ -44,14 +44,14 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 class Asked:
-    """Whether one of the signals has come."""
+    """A received signal, if any."""
 
     number: int | None = None
 
 
 @contextmanager
 def put_off() -> Iterator[Asked]:
-    """Note the signals instead of obeying them; a second Ctrl-C raises `Interrupted` at once.
+    """Context manager: defer signals to the end of an update; a second Ctrl-C raises `Interrupted` at once.
 
     Outside of the main thread, where Python delivers no signals, nothing is changed. Signals that are ignored stay so.
     """

@@ -1,4 +1,4 @@
-"""One optimiser step for all members: the gradient of each one's own loss, a clip and a learning rate for each."""
+"""The learner: parameters, gradients and optimiser steps of all members at once."""
 
 import logging
 import os
@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Two functions over theta [M, P] and a state of tensors."""
+    """An optimiser: two functions over theta [M, P] and a state of tensors."""
 
     init: Callable[[Tensor], State]
     step: Callable[[Tensor, Tensor, Tensor, State], None]  # (theta, gradient, learning_rate [M, 1], state), in place
 
 
 def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
-    """θ ← θ − α·g."""
+    """SGD step θ ← θ − α·g."""
     if theta.device.type == "cpu":  # in numpy, which rounds twice everywhere; torch once, but at the ends of a row
         numbers = theta.numpy()
         numbers -= rate.numpy() * grad.numpy()
@@ -50,7 +50,7 @@ def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
 
 
 def roomy(rows: Tensor) -> Tensor:
-    """A copy [M, P] of rows whose memory goes on to a multiple of `WIDE` numbers, with zeros."""
+    """A copy [M, P] whose memory is padded with zeros to a multiple of `WIDE` numbers."""
     memory = rows.new_zeros(-(-rows.numel() // WIDE) * WIDE)
     copy = memory[: rows.numel()].view(rows.shape)
     return copy.copy_(rows)
@@ -111,7 +111,7 @@ def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor, whole: b
 
 
 def _norms(grad: Tensor) -> Tensor:
-    """The length of each member's gradient: [M, P] → [M, 1]."""
+    """Gradient norm of each member: [M, P] → [M, 1]."""
     if grad.is_cuda:
         return torch.linalg.vector_norm(grad, dim=1, keepdim=True)
     rows = grad.numpy()  # a third of the time
@@ -137,7 +137,7 @@ def _can_compile(device: torch.device) -> bool:
 
 
 class Learner:
-    """The parameters of a population, and how they change.
+    """The parameters of a population and their updates.
 
     Args:
         algorithm: what is learned.
@@ -199,11 +199,11 @@ class Learner:
         self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
 
     def acting_params(self) -> dict[str, ParameterView]:
-        """The parameters to act by now: of noisy networks, with fresh noise."""
+        """The parameters to act by; noisy networks draw fresh noise."""
         return self.layout.draw(self.theta, self._noise)
 
     def follow(self, rate: Tensor | float) -> None:
-        """Move the target network a share of the way to the current parameters: 1 copies them (Polyak averaging).
+        """Update the target network by Polyak averaging; a rate of 1 copies the parameters.
 
         Args:
             rate: broadcastable to [M, 1], in [0, 1].
@@ -279,7 +279,7 @@ class Learner:
         flat.copy_(torch.where(change > most, torch.lerp(first, flat, share), flat))
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
-        """The gradient [M, P] of every member's own loss, and what works out the loss."""
+        """The gradient [M, P] of every member's own loss, and a function that computes the loss on demand."""
         batch, context = self._with_draws(batch), self.context
         if self.manual is not None:
             return self.manual.of(self.params, self.target_params, batch, hyper)

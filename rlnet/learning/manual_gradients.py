@@ -1,4 +1,4 @@
-"""Gradients without autograd, in numpy: the hand-written backward pass of small networks and losses.
+"""Hand-written gradients in numpy for small networks and losses, in place of autograd.
 
 For one small network autograd takes several times as long as the arithmetic. What is computed here is what autograd
 would find, and a test holds the two together for every algorithm. It works on the CPU, for networks that have a numpy
@@ -24,7 +24,7 @@ Array = np.ndarray
 
 
 def possible(algorithm: Algorithm, context: AlgorithmContext) -> bool:
-    """Whether this algorithm's gradient can be had by hand with these networks."""
+    """Whether hand-written gradients exist for this algorithm and these networks."""
     plain = context.quantiles == 1 and not context.dueling
     if isinstance(algorithm.objective, LossGradient):
         given = algorithm.objective.manual_gradient is not None
@@ -94,7 +94,7 @@ class ManualGradients:
 def _semi_gradient(
     values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool
 ) -> tuple[Array, Callable[[], Loss]]:
-    """The derivative of the loss `algos.parts.semi_gradient` by values [M, R, O], and the loss for who asks."""
+    """The derivative of the loss `loss_terms.semi_gradient` by values [M, R, O], and a function for the loss."""
     weights = batch.array("weight") if target.weight is None else target.weight.numpy()
     shape = weights.shape
     aims, weights = (rows_of(x, False)[None] for x in (target.value.numpy(), weights))

@@ -17,7 +17,7 @@ Seen = np.ndarray | int | Mapping[str, Any]
 
 
 class Policy:
-    """What one member of a run has learned.
+    """The learned policy and values of one member of a run.
 
     Observations are what the environment gives: a state index, or numbers of any shape that are flattened; one of them
     or a batch with an axis in front. `mask` says which discrete actions are available; a finite model knows it itself,

@@ -1,4 +1,4 @@
-"""How many threads torch gets, how many processes share the members, and how numbers count.
+"""Choice of threads and processes, and floating-point modes.
 
 Networks that have their own way in numpy (`Network.in_numpy`: small tables, perceptrons) leave nothing to torch that
 would repay a second thread: measured on two cores (64×64 network, DQN and PPO on CartPole, all of a run), two threads
@@ -35,12 +35,12 @@ MEMBERS_EACH, STEPS_EACH = 4, 100_000  # members, and steps of all of them toget
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def work(run: TrainingState) -> int:
-    """Multiply-adds of a forward pass of one update: members × rows × parameters, as if each met every row."""
+    """Workload of an update, in multiply-adds: members × rows × parameters."""
     algo = run.config.algo
     if isinstance(algo, ReplayConfig):
         rows = algo.batch * algo.n_step
@@ -52,7 +52,7 @@ def work(run: TrainingState) -> int:
 
 
 def set_threads(run: TrainingState, processes: int = 1) -> int:
-    """Give torch the threads of the config, or by default one for each `PER_THREAD` of its work; never more than cores.
+    """Set the threads of torch: those of the config, or one for each `PER_THREAD` of the workload, up to the cores.
 
     Where OMP_NUM_THREADS is set, the default keeps to it. From here on this thread, and those that it starts, take
     denormal numbers for zero, where the processor can.
@@ -88,13 +88,13 @@ def before_fork() -> None:
 
 
 def _allowed(most: int) -> int:
-    """At most what the environment says, where it says something."""
+    """A limit from the environment variables, where they set one."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return min(most, int(said)) if said.isdigit() else most
 
 
 def processes(run: TrainingState) -> int:
-    """How many processes the members of a run are shared out among: those of the config, or what the work repays.
+    """The number of worker processes for the members: that of the config, or chosen from the workload.
 
     Raises:
         ConfigError: the config asks for several that cannot be.
@@ -116,7 +116,7 @@ def processes(run: TrainingState) -> int:
 
 
 def _why_not(run: TrainingState) -> str | None:
-    """What stands against several processes."""
+    """Why several processes cannot be used; None where they can."""
     if run.config.device != "cpu":
         return f"device={run.config.device} is not shared between processes"
     if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":

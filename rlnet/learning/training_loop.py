@@ -1,4 +1,4 @@
-"""The loop: collect → update → compare → log → checkpoint; and going on from a checkpoint."""
+"""The training loop: collect → update → compare → log → checkpoint; and resuming from a checkpoint."""
 
 import logging
 import signal
@@ -46,12 +46,12 @@ LONGER = "a larger algo.rollout and env.max_episode_steps, a smaller gamma, or a
 
 
 class DivergedError(RunFailed):
-    """No member is left whose gradient is finite."""
+    """All members diverged: none has a finite gradient."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with."""
+    """Result of a training run."""
 
     run: TrainingState
     tables: Tables | None  # None without a finite model, like the comparison
@@ -62,7 +62,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was learned by a step, and its scores."""
+    """Learned tables at a step, and their scores."""
 
     step: int
     tables: Tables
@@ -70,7 +70,7 @@ class Judgement:
 
 
 def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> Result:
-    """Train, and leave the record of it in a folder.
+    """Train, and write the files of the run to a folder.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 are obeyed between two updates, with a checkpoint.
 
@@ -119,7 +119,7 @@ def _train(state: TrainingState, folder: Path, source: Path | None, here: bool, 
 
 @dataclass(frozen=True)
 class Past:
-    """What a run that goes on has done."""
+    """State of a resumed run."""
 
     stored: dict[str, Any]  # its checkpoint
     rows: bytes  # of metrics.csv
@@ -127,7 +127,7 @@ class Past:
 
 
 def _restored(state: TrainingState, source: Path) -> Past | None:
-    """Bring a run to where the newest sound checkpoint of a folder is; None where there was none yet.
+    """Restore a run from the newest sound checkpoint of a folder; None where there was none yet.
 
     Raises:
         ConfigError: other settings than the folder's, or no checkpoint of it can be used.
@@ -157,7 +157,7 @@ def _restored(state: TrainingState, source: Path) -> Past | None:
 
 
 def _check_steps(state: TrainingState, source: Path | None) -> None:
-    """Refuse fewer steps than were done; say so where no more are asked for."""
+    """Refuse fewer steps than were done; log where no more are asked for."""
     done, steps = int(state.steps.min()), state.config.steps
     if source is None or done < steps:
         return
@@ -167,7 +167,7 @@ def _check_steps(state: TrainingState, source: Path | None) -> None:
 
 
 def _with_advice(stop: KeyboardInterrupt, folder: Path) -> Interrupted:
-    """How to go on, beside what happened."""
+    """An interruption with advice on how to resume."""
     number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
     how = described(number)
     if str(stop):
@@ -178,7 +178,7 @@ def _with_advice(stop: KeyboardInterrupt, folder: Path) -> Interrupted:
 
 
 def _warn_idle(config: Config) -> None:
-    """Warn of members that cannot learn anything."""
+    """Warn of members with a learning rate of 0."""
     rates = [one.optimizer.learning_rate for one in each_setting(config)]
     if 0 in rates:
         some = "" if set(rates) == {0} else f" in {rates.count(0)} of {len(rates)} settings"
@@ -192,7 +192,7 @@ def _judged(state: TrainingState) -> Judgement | None:
 
 
 class Loop:
-    """Updates until every member has done its steps, and what is done now and then meanwhile.
+    """The loop of updates, with periodic logging, comparison and checkpoints.
 
     Args:
         shares: who updates.
@@ -216,7 +216,7 @@ class Loop:
                 self.scores, self.fresh = {k: x.cpu().numpy() for k, x in past.stored["scores"].items()}, True
 
     def go(self) -> dict[str, np.ndarray]:
-        """Go on to the end; the last row of the log.
+        """Run to the end; returns the last row of the log.
 
         Raises:
             Interrupted: a signal came; what was done until then is in the checkpoint.
@@ -261,7 +261,7 @@ class Loop:
         return row
 
     def _checkpoint(self) -> dict[str, Any]:
-        """Write all that is needed to go on exactly here."""
+        """Write a checkpoint."""
         scores = {name: torch.as_tensor(x) for name, x in self.scores.items()} if self.fresh else None
         parts = {"record": self.record.place(), "scores": scores, "compare": self.compare.state_dict()}
         stored = {**self.shares.state_dict(), **parts}
@@ -271,7 +271,7 @@ class Loop:
 
 
 def _shown(row: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """What the live display shows: means over members."""
+    """Scalars of the progress display: means over members."""
     names = {"ret": "return/mean", "regret": "exact/regret", "value_error": "exact/v_rmse"}
     finite = {short: row[name][~np.isnan(row[name])] for short, name in names.items() if name in row}
     return {short: float(values.mean()) for short, values in finite.items() if len(values)}

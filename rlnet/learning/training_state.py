@@ -1,4 +1,4 @@
-"""The state of a run between two updates, and what it can be asked."""
+"""The state of a training run between two updates."""
 
 import copy
 import logging
@@ -45,7 +45,7 @@ RESUMABLE = (
 
 
 class TrainingState:
-    """The state of a run between two updates.
+    """State of a run between two updates: learner, collector, replay, counters and schedules.
 
     Args:
         config: a checked config.
@@ -98,12 +98,12 @@ class TrainingState:
 
     @property
     def explore(self) -> Tensor:
-        """ε or τ now: [M, 1]; 0 where nothing is scheduled."""
+        """The current exploration parameter (ε or τ), [M, 1]; 0 where nothing is scheduled."""
         return self._unscheduled if self._explore is None else self._explore.at(self._progress)
 
     @property
     def learning_rate(self) -> Tensor:
-        """[M, 1]; 0 for a member that has done its steps while others have not, or diverged."""
+        """The current learning rate, [M, 1]; 0 for members that are done or have diverged."""
         rate, active = self._rate.at(self._progress), self.steps.numpy() < self.config.steps
         if not self.learner.all_alive:
             rate = rate * self.learner.alive
@@ -111,11 +111,11 @@ class TrainingState:
 
     @property
     def correction(self) -> Tensor:
-        """β of prioritised replay now: [M, 1]."""
+        """The current β of prioritised replay, [M, 1]."""
         return self._correction.at(self._progress)
 
     def _progress(self) -> Progress:
-        """How far each member is: one object for as long as they all stay there."""
+        """Progress of each member; the same object until one of them moves on."""
         steps, episodes = self.steps.numpy(), self.collector.episode_count
         key = steps.tobytes(), episodes.tobytes()
         if self._known is None or self._known[0] != key:
@@ -136,12 +136,12 @@ class TrainingState:
         return self.collector.collect(self._acting.by(params, self.hyper()))
 
     def hyper(self) -> dict[str, Tensor]:
-        """The numbers that acting and a loss may use, now: [M, 1] each, and visits [M, S, A] where they decide."""
+        """Current hyperparameters of acting and losses, [M, 1] each; visits [M, S, A] for count-based exploration."""
         numbers = {"gamma": self.gamma, "explore": self.explore, **self.algo.hyper}
         return numbers | {"visits": self.visits} if self.config.exploration.name in COUNTING else numbers
 
     def count(self, rollout: Rollout) -> None:
-        """Book the steps and the visits of the rollout that was collected last."""
+        """Count the steps and visits of the last collected rollout."""
         steps = self.steps.numpy()
         active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
         steps += self.collector.new_steps * active
@@ -154,7 +154,7 @@ class TrainingState:
 
     @torch.no_grad()
     def tables(self) -> Tables:
-        """What the networks say of every state, and the policy that each member stands for now."""
+        """Evaluate the networks on every state: V, Q and the judged policy of each member."""
         problem, params = self.problem, self.learner.params
         mdp, algorithm = problem.mdp, problem.algorithm
         states = torch.arange(mdp.n_states, device=self.gamma.device).expand(len(self.steps), -1)  # [M, S]
@@ -288,7 +288,7 @@ def _arrays(config: ScheduleConfig | OptimizerConfig) -> Any:
 
 
 class _Scheduled:
-    """A schedule's number [M, 1], which is computed when progress has been made, and once where it is constant."""
+    """Cached value [M, 1] of a schedule, computed again when progress has been made."""
 
     def __init__(self, config: ScheduleConfig, device: str, factor: np.ndarray | float = 1.0) -> None:
         self._config, self._device, self._factor = config, device, factor
@@ -296,7 +296,7 @@ class _Scheduled:
         self._value: Tensor | None = None
 
     def at(self, now: Callable[[], Progress]) -> Tensor:
-        """Not to be written into: the next call may give it again."""
+        """The current value [M, 1], a cached tensor; do not modify in place."""
         if self._value is not None and self._config.name == "constant":
             return self._value
         progress = now()

@@ -1,4 +1,4 @@
-"""When something that is done now and then is due."""
+"""Periodic triggers for logging, comparison and checkpoints."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ GRACE = 1.0  # seconds of comparing that no run has to account for: what so litt
 
 
 class Cadence:
-    """Whether another `every` steps have gone by since `step`: when `next` is reached."""
+    """Trigger every `every` steps after `step`: due when `next` is reached."""
 
     def __init__(self, every: int, step: int) -> None:
         self.every, self.next = every, (step // every + 1) * every
@@ -23,7 +23,7 @@ class Cadence:
 
 
 class Capped(Cadence):
-    """A cadence that leaves turns out where what is done would take more than a share of the run's time.
+    """A trigger that skips turns which would take more than a share of the run's time.
 
     Turns are at the same steps, whatever they cost; which of them are left out goes by the clock.
 
@@ -41,12 +41,12 @@ class Capped(Cadence):
 
     @property
     def share(self) -> float:
-        """The share of the time since the beginning that it took."""
+        """The share of the run's time spent so far."""
         return self.spent / max(self._clock() - self._began, 1e-9)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Wrap what is done, so that it is accounted for."""
+        """Context manager that measures the time spent."""
         start = self._clock()
         yield
         self._last = self._clock() - start

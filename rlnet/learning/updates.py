@@ -1,4 +1,4 @@
-"""What a rollout is worth: the optimiser steps that are taken on it, on its minibatches, or on what replay holds."""
+"""Optimiser steps for one rollout: on all of it, on minibatches, or on replay batches."""
 
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -15,7 +15,7 @@ from rlnet.learning.training_state import TrainingState
 
 
 def learn(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
-    """Take the optimiser steps that a rollout is worth: on itself, on its minibatches, or on what replay holds.
+    """Take the optimiser steps for one rollout: on all of it, on minibatches, or on replay batches.
 
     Returns:
         What works out, until the next rollout is collected, the metrics of the last step, or where rows are learned

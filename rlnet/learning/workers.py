@@ -1,4 +1,4 @@
-"""A population at work in one process, or its members shared out among several.
+"""Workers: the members of a population in one process, or divided among several.
 
 Members depend on nothing but themselves, so a share of them may learn anywhere. Each share is a population of its own,
 a whole `TrainingState`, in a process that is forked once the problem is built and solved. All shares take the same
@@ -36,14 +36,14 @@ TURN = 0.5  # seconds of updates between two moments at which a run can be inter
 
 
 class Share:
-    """Members that learn together in one process, and what they are asked."""
+    """A part of the members that learns in one process."""
 
     def __init__(self, run: TrainingState) -> None:
         self.run = run
         self._metrics: Callable[[], Mapping[str, Tensor]] = dict
 
     def advance(self, updates: int) -> Tensor:
-        """Collect and learn so many times; the steps of each member, [M]."""
+        """Collect and learn so many times; returns the steps of each member, [M]."""
         for _ in range(updates):
             self._metrics = learn(self.run, self.run.collect())
         return self.run.steps
@@ -53,7 +53,7 @@ class Share:
         return self.run.learner.alive
 
     def row(self) -> dict[str, np.ndarray]:
-        """Episodes, losses, exploration and learning rate as they are now: [M] each."""
+        """Current scalars of the log (episodes, losses, exploration, learning rate): [M] each."""
         run = self.run
         tensors = run.collector.episodes() | dict(self._metrics())
         if run.config.exploration.name in SCHEDULED_AS:
@@ -73,7 +73,7 @@ class Share:
 
 
 class Shares:
-    """All members of a run, in as many processes as told. To be closed.
+    """Runs the population in `processes` workers; call `close()`.
 
     Args:
         run: of all members, as it begins or goes on. In one process it is the one that learns; with several it has the
@@ -108,7 +108,7 @@ class Shares:
         self._pace = max((time.perf_counter() - began) / updates, 1e-9)
 
     def row(self) -> dict[str, np.ndarray]:
-        """The numbers of the log, [M] each. Which members have diverged is known to the run from then on."""
+        """Current scalars of the log, [M] each; also updates which members have diverged."""
         self.run.learner.alive.copy_(self._ask("alive"))
         return self._ask("row")
 
@@ -123,7 +123,7 @@ class Shares:
         return {**self._ask("state"), "diverged": self.run.diverged, "config": asdict(self.run.config)}
 
     def gather(self, state: Mapping[str, Any]) -> None:
-        """Bring the run up to date with what `state_dict` gave."""
+        """Copy a `state_dict` into the run."""
         if self._alone is None:
             self.run.load_state_dict(state)
 
@@ -133,7 +133,7 @@ class Shares:
             other.close()
 
     def _ask(self, name: str, *arguments: Any) -> Any:
-        """What a method of `Share` says of all members."""
+        """Call a method of `Share` in every process, and join the results."""
         if self._alone is not None:
             return getattr(self._alone, name)(*arguments)
         for other in self._others:
@@ -146,7 +146,7 @@ class Shares:
 
 
 class _Process:
-    """A share in a process of its own, forked from this one.
+    """A worker process with a share of the members, forked from this one.
 
     Args:
         serve: what it does: (its end of the pipe, ends of pipes that it inherits and that are not its own) → None.
@@ -166,14 +166,14 @@ class _Process:
         theirs.close()
 
     def ask(self, name: str, *arguments: Any) -> None:
-        """Have a method of the share called."""
+        """Request a call of a method of the share."""
         try:
             self._connection.send_bytes(pickle.dumps((name, arguments)))
         except BrokenPipeError:
             raise self._gone() from None
 
     def answer(self) -> tuple[bool, Any]:
-        """Whether it failed, and what it returned or raised."""
+        """Receive the answer: whether it failed, and what it returned or raised."""
         try:
             return pickle.loads(self._connection.recv_bytes())
         except (EOFError, ConnectionResetError):
@@ -187,7 +187,7 @@ class _Process:
         )
 
     def close(self) -> None:
-        """End the process; it needs no more than to see the pipe closed."""
+        """End the process, by closing its pipe."""
         self._connection.close()
         self._process.join(5)
         if self._process.is_alive():
@@ -204,7 +204,7 @@ def _serve(
     asked: Connection,
     inherited: list[Connection],
 ) -> None:
-    """Answer for a share until nobody asks any more.
+    """Main function of a worker process: answer requests until the pipe closes.
 
     Args:
         run: of all members.
