@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rlnet.commands.command_line import explain, opened
 from rlnet.config import CONFIGS, Config, ConfigError, import_named, register
 from rlnet.config.validation import from_hydra
+from rlnet.experiment.run_folder import override_key
+from rlnet.experiment.tuned import check_tuned
 from rlnet.learning import training_loop
 from rlnet.learning.policy import Policy
 from rlnet.mdp.notebook import html_table
@@ -73,9 +75,13 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
-            return from_hydra(compose(name, overrides=opened(given)))
+            config = from_hydra(compose(name, overrides=opened(given)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, given)) from error
+    tuned = [item.partition("=")[2] for item in given if override_key(item) == "tuned"]
+    if tuned and tuned[-1] != "null":
+        check_tuned(config, tuned[-1])
+    return config
 
 
 def _given(overrides: Sequence[str], settings: Mapping[str, Any]) -> list[str]:

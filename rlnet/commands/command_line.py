@@ -10,7 +10,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from decimal import Decimal
@@ -70,9 +70,13 @@ def launch(
             return
         try:
             config, hydra_config = from_hydra(composed), HydraConfig.get()
-            _check_tuned(hydra_config.runtime.choices)
             if getattr(config, "resume", None) is not None and not config.trust:
                 check_trusted(config, f"resume={config.resume}", given)
+            tuned = hydra_config.runtime.choices.get("tuned")
+            if tuned not in (None, "null"):
+                from rlnet.experiment.tuned import check_tuned
+
+                check_tuned(config, tuned)
             several = hydra_config.mode == RunMode.MULTIRUN
             typed = str(hydra_config.sweep.dir if several else hydra_config.run.dir)
             if several:
@@ -105,21 +109,6 @@ def launch(
     except FAILURES as error:
         return failed(error)
     return _fail(*failures[0]) if failures else 0
-
-
-def _check_tuned(choices: Mapping[str, Any]) -> None:
-    """Refuse settings that were tuned to another environment, or for another algorithm."""
-    name = choices.get("tuned")
-    if name in (None, "null"):
-        return
-    path = CONFIGS / "tuned" / f"{name}.yaml"
-    tuned = [item for item in OmegaConf.load(path).defaults if isinstance(item, DictConfig)] if path.is_file() else []
-    for item in tuned:
-        for key, meant in item.items():
-            group = str(key).removeprefix("override /")
-            if group in ("env", "algo") and choices.get(group) != meant:
-                said = f"these settings were tuned to {group}={meant}; leave {group}= out, or leave out tuned="
-                raise ConfigError(f"tuned={name} {group}={choices.get(group)}: {said}")
 
 
 def answer(job: Callable[[], int]) -> int:
@@ -253,6 +242,7 @@ def _whole_numbers() -> frozenset[str]:
 
 # Options of Hydra that are followed by a word.
 VALUED = ("-cn", "-cp", "-cd", "-p", "-i", "--config-name", "--config-path", "--config-dir", "--package", "--info")
+CHOICES = ("env", "algo", "network", "exploration", "schedule", "optimizer")  # groups of settings
 REAL = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)[eE][+-]?\d+")  # 1e5, 1.5e-3
 
 
@@ -264,6 +254,12 @@ def explain(error: Exception, argv: list[str]) -> str:
         group, option = found.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         return f"{group}={option}: allowed are {', '.join(options)}"
+    if found := re.search(r"In 'tuned/([^']+)'.*(Key '.+' not in '\w+')", text, re.DOTALL):
+        name, reason = found.groups()
+        chosen = [item for item in argv if _key(item) in CHOICES]
+        keys = ", ".join(f"{_key(item)}=" for item in chosen)
+        said = f"these settings were tuned to another choice ({reason}); leave {keys} out, or leave out tuned="
+        return f"tuned={name} {' '.join(chosen)}: {said}"
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found.group(1)
         given = next((item for item in argv if item.lstrip("+~").startswith(key)), key)

@@ -1,10 +1,14 @@
 """The tuned settings: they compose, and the one that is quick to run does what its file says."""
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 from support import CONFIGS, composed, trained
 
 from rlnet.bench.train_peer import mean_return
+from rlnet.commands import api
+from rlnet.config import ConfigError
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIGS / "tuned").glob("*.yaml"))])
@@ -14,6 +18,64 @@ def test_every_tuned_setting_composes_and_gives_way_to_the_command_line(name):
     assert (config.env.name, config.algo.name) == (env, algo)
     assert (config.steps, config.optimizer.learning_rate) == (5000, 0.5)
     assert composed(f"tuned={name}").optimizer.learning_rate < 0.01
+
+
+class Heavy(CartPoleEnv):
+    """A pole of another weight: another environment."""
+
+
+@pytest.fixture
+def registered():
+    """CartPole under other ids: itself, in shorter episodes, with a wrapper; and what only inherits from it."""
+    near = {"Near-v0": {"max_episode_steps": 500}, "Short-v0": {"max_episode_steps": 200}}
+    for name, options in near.items():
+        gymnasium.register(name, CartPoleEnv, **options)
+    gymnasium.register("Heavy-v0", Heavy, max_episode_steps=500)
+    yield
+    for name in (*near, "Heavy-v0"):
+        del gymnasium.registry[name]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("env.id=Acrobot-v1",), "env.id=Acrobot-v1: these settings were tuned to env=cartpole; leave env.id= out"),
+        (("env=cartpole", "env.id=Heavy-v0"), "env.id=Heavy-v0: these settings"),
+        (("env=taxi",), "env=taxi: these settings"),
+        (("env=gridworld",), "env=gridworld: these settings"),
+        (("env=cartpole", "env.id=NoSuch-v0"), "env.id=NoSuch-v0: these settings"),
+        (("algo.name=a2c",), "algo=a2c: these settings were tuned to algo=ppo; leave algo= out"),
+        (
+            ("algo=a2c",),
+            "algo=a2c: these settings were tuned to another choice (Key 'epochs' not in 'AlgoConfig')",
+        ),
+        (("network=tabular",), "network=tabular: these settings were tuned to another choice (Key 'activation' not in"),
+    ],
+)
+def test_tuned_settings_are_refused_where_something_else_is_stepped(options, said, registered):
+    with pytest.raises(ConfigError) as refused:
+        api.composed("tuned=cartpole_ppo", *options)
+    assert str(refused.value).startswith(f"tuned=cartpole_ppo {said}")
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ((), ""),
+        (("env=taxi", "env.id=CartPole-v1"), ""),
+        (("env=cartpole", "env.id=gymnasium.envs.classic_control:CartPole-v1", "env.stepping=sync"), ""),
+        (("env=cartpole", "env.id=Near-v0"), ""),
+        (("env=cartpole", "env.name=mine", "gamma=0.9"), ""),
+        (("env=cartpole", "env.id=Short-v0"), "env.max_episode_steps=500; here it is 200"),
+        (("env=cartpole", "env.id=Short-v0", "env.max_episode_steps=500"), ""),
+        (("env.max_episode_steps=100",), "env.max_episode_steps=500; here it is 100"),
+        (("env.kwargs.sutton_barto_reward=true",), "env.kwargs={}; here it is {'sutton_barto_reward': True}"),
+    ],
+)
+def test_the_same_environment_by_another_way_is_accepted_and_a_variant_doubted(options, warned, registered, caplog):
+    api.composed("tuned=cartpole_ppo", *options)
+    assert len(caplog.messages) == bool(warned)
+    assert warned in "".join(caplog.messages)
 
 
 @pytest.mark.slow
