@@ -148,11 +148,13 @@ class Record:
         for k, (setting, alone) in enumerate(zip(grid, each_setting(self._config), strict=True)):
             means = {f"final/{name}": float(np.mean(values[k * seeds :][:seeds])) for name, values in results.items()}
             finite = {name: value for name, value in means.items() if math.isfinite(value)}
-            name = ",".join(f"{key}={value:g}" for key, value in setting.items())
+            name = ",".join(f"{key}={value:.12g}" for key, value in setting.items())
             board = SummaryWriter(str(self.folder / "settings" / name)) if setting else self._board
             shown = flat({**asdict(alone), "resume": None, "vary": {}, "seeds": seeds})
             for summary in hparams(shown, finite):
                 cast("FileWriter", board.file_writer).add_summary(summary)
+            for result, value in finite.items():  # TensorBoard looks up the columns of its table among the scalars
+                board.add_scalar(result, value, self._config.steps)
             if setting:
                 board.close()
 

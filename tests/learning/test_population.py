@@ -219,6 +219,27 @@ def test_the_run_fails_only_when_all_members_have_diverged(tmp_path):
         train(composed(*SMALL, "seeds=2", "seed=4", "optimizer=sgd", "optimizer.learning_rate=1e30"), tmp_path / "run")
 
 
+def assert_hparams(folder, document):
+    """TensorBoard's table of runs has a row for each setting: its own numbers, and its means over seeds."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    for k, row in enumerate(document["settings"]):
+        name = ",".join(f"{key}={value:g}" for key, value in row["settings"].items())
+        events = EventAccumulator(str(folder / "settings" / name))
+        events.Reload()
+        content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+        shown = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert {key: shown[key].number_value for key in row["settings"]} == row["settings"]
+        assert (shown["env.name"].string_value, shown["seeds"].number_value) == ("random_walk", 2)
+        content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+        metrics = [one.name.tag for one in HParamsPluginData.FromString(content).experiment.metric_infos]
+        assert "final/exact/regret" in metrics
+        assert set(metrics) <= set(events.Tags()["scalars"]), "each with its value"
+        mean = np.mean([member["scores"]["exact/regret"] for member in document["members"][2 * k :][:2]])
+        assert events.Scalars("final/exact/regret")[-1].value == pytest.approx(mean, rel=1e-5)
+
+
 def test_files_say_each_members_settings_and_are_scored_and_resumed(tmp_path):
     folder = tmp_path / "run"
     grid = ("vary.gamma=[0.8,0.9]", "vary.learning_rate=[1e-3,1e-2]", "seeds=2")
@@ -238,6 +259,7 @@ def test_files_say_each_members_settings_and_are_scored_and_resumed(tmp_path):
     assert rescore(folder).difference == 0.0
     names = sorted(path.name for path in (folder / "settings").iterdir())
     assert names[0] == "gamma=0.8,optimizer.learning_rate=0.001"
+    assert_hparams(folder, document)
     more = train(composed(*SMALL, *grid, f"resume={folder}", "steps=2400"), tmp_path / "more")
     assert more.run.steps.tolist() == [2400] * 8
     assert (tmp_path / "more" / "metrics.csv").read_text().splitlines()[1].startswith("400,0,0,0.8,0.001,")
