@@ -1,4 +1,4 @@
-"""Auditing simulators: does what they do agree with the model that dynamic programming solves?"""
+"""Audit of simulators: statistical tests that they agree with the model that dynamic programming solves."""
 
 from rlnet.audit.audit import Audited, Finding, audit
 from rlnet.audit.sources import PopulationSource, Seen, SingleSource, Source, VectorSource

@@ -1,4 +1,4 @@
-"""A simulator against the model: what it did that the model does not do, and what could have been found."""
+"""Test of a simulator against its model: impossible outcomes, frequencies, and the power of the test."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audit of one simulator ends with."""
+    """Result of the audit of one simulator."""
 
     simulator: str
     steps: int
@@ -92,7 +92,7 @@ def audit(
 
 
 class _Expected:
-    """The outcomes of a model, to be looked up."""
+    """Lookup of the outcomes of a model."""
 
     def __init__(self, mdp: FiniteMDP, tolerance: float) -> None:
         self._mdp, self._tolerance = mdp, tolerance
@@ -104,7 +104,7 @@ class _Expected:
                 self._where[i, successor, end].append(k)
 
     def match(self, outcomes: Counter) -> tuple[np.ndarray, list[Finding]]:
-        """How often each outcome of the model was seen [K], and those seen that are not the model's."""
+        """Counts of each outcome of the model [K], and observed outcomes that the model does not have."""
         count = np.zeros(self._mdp.n_outcomes)
         reward = self._mdp.reward
         strange: Counter[tuple[int, int, float, bool]] = Counter()
@@ -146,7 +146,7 @@ def _impossible_starts(mdp: FiniteMDP, kind: str, seen: Counter) -> list[Finding
 def _frequencies(
     mdp: FiniteMDP, count: np.ndarray, evidence: Evidence, level: float, known: set[tuple[int | None, int | None]]
 ) -> tuple[list[Finding], np.ndarray]:
-    """The rows whose counts chance does not explain, and the smallest error that each tried pair would show.
+    """Rows whose counts contradict their probabilities, and the smallest detectable error of each tried pair.
 
     The rows are the pairs (s, a), the first observations of resets, and those after ends.
     """
@@ -180,7 +180,7 @@ def _frequencies(
 
 
 def _findable(mdp: FiniteMDP, counts: np.ndarray, probability: np.ndarray, ptr: np.ndarray, level: float) -> np.ndarray:
-    """The smallest error that each tried pair shows with probability 0.9, tested at `level` [tried pairs]."""
+    """The smallest error detected with power 0.9 at `level`, for each tried pair."""
     size = np.diff(ptr)[: mdp.n_pairs]
     pair = np.arange(mdp.n_pairs).repeat(size)  # of each outcome
     total = np.bincount(pair, counts[: len(pair)], minlength=mdp.n_pairs)

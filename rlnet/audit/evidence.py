@@ -1,4 +1,4 @@
-"""Walking through a simulator, and keeping count of what it did."""
+"""Collecting counts of outcomes by walking through a simulator."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Outcome = tuple[int, int, float, bool]  # (pair, s', r, terminated)
 
 @dataclass
 class Evidence:
-    """What was seen. S states, P pairs."""
+    """Counts of a walk. S states, P pairs."""
 
     outcomes: Counter = field(default_factory=Counter)  # Outcome → times
     starts: Counter = field(default_factory=Counter)  # the first observation of a reset → times
@@ -30,7 +30,7 @@ class Evidence:
 
 
 def gather(mdp: FiniteMDP, source: Source, limit: int | None, samples: int, seed: int) -> Evidence:
-    """Take about `samples` steps.
+    """Walk through a simulator for about `samples` steps.
 
     The first round acts at random; then half of the steps follow the model's own way to the pairs tried least, so
     that rarely visited corners are tested too. Every fourth round stays alive as long as it can, to show what hides in

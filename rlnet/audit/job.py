@@ -1,4 +1,4 @@
-"""From the config of an audit to its simulators, and to audit.json: what `scripts/audit.py` does."""
+"""The job of `rlnet audit`: build the simulators of an environment, audit them, write audit.json."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -87,7 +87,7 @@ def _claimed(env: EnvConfig, why: str | None) -> FiniteMDP:
 
 
 def _sources(config: AuditConfig, environment: Environment, mdp: FiniteMDP) -> list[Callable[[], Source]]:
-    """How to build each simulator."""
+    """Factories of all simulators of an environment."""
     seed, limit = config.seed, environment.max_steps
 
     def population() -> Source:
@@ -111,7 +111,7 @@ def _sources(config: AuditConfig, environment: Environment, mdp: FiniteMDP) -> l
 
 
 def _gymnasium_sources(config: AuditConfig, env: GymnasiumConfig) -> list[Callable[[], Source]]:
-    """The environment's own code, alone and in Gymnasium's vectors."""
+    """Factories of the environment's own code, alone and in Gymnasium's vector forms."""
     seed, options = config.seed, made_with(env)
     one = gymnasium.make(env.id, **options)
 

@@ -1,4 +1,4 @@
-"""What an audit steps, N environments each: a population's simulation, one Gymnasium environment, a vector of them.
+"""Simulators under audit, N environments each: rlnet's simulation, one Gymnasium environment, a vector of them.
 
 Nothing is corrected on the way: what a simulator reports on the step of a reset is part of the evidence.
 """
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
 
 
 class Source(Protocol):
-    """N environments that can be stepped."""
+    """Interface of N environments that can be stepped."""
 
     name: str
     envs: int  # N

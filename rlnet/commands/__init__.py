@@ -1,1 +1,1 @@
-"""The command line: from arguments to a checked job, from errors to sentences and exit codes."""
+"""The command line and the Python API."""

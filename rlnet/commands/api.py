@@ -1,4 +1,4 @@
-"""rlnet from Python: train and read what was learned, in a script or a notebook."""
+"""Python API: train and read what was learned, in a script or a notebook."""
 
 import json
 import tempfile
@@ -26,7 +26,7 @@ from rlnet.mdp.notebook import html_table
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What `train` returns. M members, S states, A actions."""
+    """Result of `train`. M members, S states, A actions."""
 
     config: Config
     policy: Policy  # of the first member; `member(k)` gives that of another
@@ -56,7 +56,7 @@ class TrainingResult:
 
 
 def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
-    """The checked config that overrides of the command line, or keyword arguments, give.
+    """Compose a checked config from overrides of the command line, or keyword arguments.
 
     Args:
         overrides: such as "env=gridworld" or "algo.hyper.huber=1".
@@ -85,12 +85,12 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
 
 
 def _given(overrides: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
-    """All of them as the command line writes them."""
+    """Overrides and keyword arguments as overrides of the command line."""
     return [*overrides, *(f"{key}={_written(value)}" for key, value in settings.items())]
 
 
 def _written(value: Any) -> str:
-    """A value as the command line writes it."""
+    """A value as text for the command line."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

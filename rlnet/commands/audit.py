@@ -24,5 +24,5 @@ def job(config: AuditConfig, folder: Path) -> None:
 
 
 def main() -> int:
-    """The exit code of `rlnet audit` with the arguments of `sys.argv`."""
+    """Run `rlnet audit` with the arguments of `sys.argv`; returns the exit code."""
     return launch("audit", job)

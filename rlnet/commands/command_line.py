@@ -1,4 +1,4 @@
-"""From the command line to a checked config, and from an error to one sentence and an exit code.
+"""The command line: composing configs with Hydra, and errors as one sentence with an exit code.
 
 Exit codes: 0 done, 1 the run failed, 2 the input cannot be used, 130 interrupted, 143, 129 and 138 stopped by SIGTERM,
 SIGHUP and SIGUSR1.
@@ -112,7 +112,7 @@ def launch(
 
 
 def answer(job: Callable[[], int]) -> int:
-    """The exit code of a job that is no job of Hydra's, or of what kept it from its end, which is printed."""
+    """Run a job outside of Hydra; returns its exit code, or that of its failure, which is printed."""
     try:
         return job()
     except FAILURES as error:
@@ -120,7 +120,7 @@ def answer(job: Callable[[], int]) -> int:
 
 
 def failed(error: BaseException) -> int:
-    """Print one sentence on one of `FAILURES`; the exit code. What is no such failure is raised again."""
+    """Print one sentence on one of `FAILURES`; returns the exit code. Other exceptions are raised again."""
     if isinstance(error, KeyboardInterrupt):
         return _fail(str(error) or described(exit_code(error) - 128), exit_code(error))
     if isinstance(error, ConfigError | RunFailed):
@@ -140,7 +140,7 @@ def failed(error: BaseException) -> int:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Wrap the imports of a program. All that they make stays: to look for what could go would cost 0.2 s."""
+    """Context manager for imports, without garbage collection, which would cost 0.2 s."""
     gc.disable()
     try:
         yield
@@ -162,7 +162,7 @@ def _fail(sentence: str, code: int) -> int:
 
 
 def _with_stored_overrides(argv: list[str]) -> list[str]:
-    """`resume=DIR` stands for the overrides that DIR was started with, too, and for DIR as the folder to write into."""
+    """Expand `resume=DIR` to the overrides that DIR was started with, and to DIR as the output folder."""
     for argument in argv:
         if argument.startswith("resume=") and argument != "resume=null":
             folder = Path(argument.removeprefix("resume=").strip("'\""))
@@ -203,7 +203,7 @@ def _check_names(argv: Sequence[str]) -> None:
 
 
 def _readable(argv: list[str]) -> list[str]:
-    """The same arguments, with whole numbers like 1e5 as integers.
+    """Normalise arguments: whole numbers like 1e5 become integers.
 
     Raises:
         ConfigError: an argument that is neither KEY=VALUE nor an option.
@@ -276,7 +276,7 @@ def explain(error: Exception, argv: list[str]) -> str:
 
 
 def _alternatives(key: str, cause: BaseException | None) -> str:
-    """What may have been meant by an unknown key: the names that its parent has."""
+    """Suggestion for an unknown key: a similar name, or the names that its parent has."""
     parent = getattr(cause, "parent_node", None)
     names = sorted(str(name) for name in parent) if isinstance(parent, DictConfig) else []
     prefix, _, last = key.rpartition(".")

@@ -12,7 +12,7 @@ TOLERANCE = 1e-9
 
 
 def main() -> int:
-    """Exit code 0 where the final scores are reproduced, 1 where they differ, 2 for a folder that is no run."""
+    """Run `rlnet compare`: exit code 0 where the scores are reproduced, 1 where they differ, 2 for no run."""
     parser = argparse.ArgumentParser(prog=program("compare"), description=__doc__)
     parser.add_argument("run_dir", type=Path, help="the folder of a run")
     parser.add_argument("trust", nargs="?", choices=["trust=true"], help="let the folder have code run; see the README")

@@ -14,13 +14,13 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """What can be called."""
+    """The usage text."""
     lines = [f"  rlnet {name:<8} {text}" for name, text in COMMANDS.items()]
     return "\n".join(["usage: rlnet COMMAND [KEY=VALUE ...]", "", *lines, "", "rlnet train --help lists the settings."])
 
 
 def main() -> int:
-    """Call the command that the first argument names; its exit code, or 2 where there is none of that name."""
+    """Entry point: call the command of the first argument; returns its exit code, or 2 for an unknown name."""
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if name in ("-h", "--help", "help"):
         print(usage())

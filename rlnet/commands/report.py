@@ -8,7 +8,7 @@ from rlnet.experiment.run_folder import program
 
 
 def main() -> int:
-    """Exit code 0 where the page was written, 2 for a folder that is neither a run nor a sweep."""
+    """Run `rlnet report`: exit code 0 where the page was written, 2 for a folder that is no run or sweep."""
     parser = argparse.ArgumentParser(prog=program("report"), description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder of a run or of a sweep")
     parser.add_argument("trust", nargs="?", choices=["trust=true"], help="let the folder have code run; see the README")

@@ -33,5 +33,5 @@ def job(config: SolveConfig, folder: Path) -> None:
 
 
 def main() -> int:
-    """The exit code of `rlnet solve` with the arguments of `sys.argv`."""
+    """Run `rlnet solve` with the arguments of `sys.argv`; returns the exit code."""
     return launch("solve", job)

@@ -7,7 +7,7 @@ from rlnet.config import Config
 
 
 def job(config: Config, folder: Path) -> None:
-    """One run: train, write its page, then show what was learned beside the truth."""
+    """Train one run, write its report, and print learned against exact values."""
     from rlnet.learning.training_loop import train
 
     files = train(config, folder).files
@@ -20,12 +20,12 @@ def job(config: Config, folder: Path) -> None:
 
 
 def finish(folder: Path) -> None:
-    """A sweep: the page that sets its runs side by side."""
+    """Write the report of a sweep, which compares its runs."""
     from rlnet.report.sweep import write_sweep
 
     print(f"Written: {write_sweep(folder, trust=True)}")
 
 
 def main() -> int:
-    """The exit code of `rlnet train` with the arguments of `sys.argv`."""
+    """Run `rlnet train` with the arguments of `sys.argv`; returns the exit code."""
     return launch("train", job, finish, claim=False)

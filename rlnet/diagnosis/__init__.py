@@ -1,4 +1,4 @@
-"""Diagnosis of a finished run: which part of the method is to blame for which part of the error."""
+"""Diagnosis of a finished run: the error split into approximation, distribution, bootstrapping and the rest."""
 
 from rlnet.diagnosis.job import diagnose, diagnose_and_write
 from rlnet.diagnosis.targets import NotDefined

@@ -1,4 +1,4 @@
-"""Where the policy loses its return, and how the error of the values goes with the visits."""
+"""Regret by state, coverage of the data, and error against visits."""
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -9,7 +9,7 @@ from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, occupancy
 
 
 def discounted_visits(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
-    """η(s) = Σ_t γ^t·Pr(S_t = s | S_0 ~ start, π), not scaled: [S].
+    """Discounted visits η(s) = Σ_t γ^t·Pr(S_t = s | S_0 ~ start, π), not scaled: [S].
 
     Raises:
         NotDefined: γ = 1 and the policy may never end.
@@ -25,7 +25,7 @@ def discounted_visits(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.nd
 
 
 def regret_by_state(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> np.ndarray:
-    """What each state contributes to J* − J(π), [S]: η(s)·Σ_a π(a|s)·(V*(s) − Q*(s, a)); the sum is exact.
+    """Contribution of each state to J* − J(π), [S]: η(s)·Σ_a π(a|s)·(V*(s) − Q*(s, a)); the sum is exact.
 
     The performance difference lemma (Kakade & Langford 2002, lemma 6.1). A state that is entered although a better
     way avoids it has no part in the loss; the state in which the wrong turn is taken has.
@@ -38,7 +38,7 @@ def regret_by_state(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> np
 
 
 def coverage(mdp: FiniteMDP, visits: np.ndarray, policy: np.ndarray) -> dict[str, float]:
-    """How the visits [S, A] of a run cover the reachable (s, a), and those that the policy [S, A] takes."""
+    """Coverage of the reachable (s, a), and of those that the policy [S, A] takes, by the visits [S, A] of a run."""
     pairs = mdp.available & reachable(mdp)[:, None]
     counts = visits[pairs]
     used = pairs & (policy > 0) & reachable(mdp, policy)[:, None]
@@ -52,7 +52,7 @@ def coverage(mdp: FiniteMDP, visits: np.ndarray, policy: np.ndarray) -> dict[str
 
 
 def error_by_visits(units: Units, error: np.ndarray, visits: np.ndarray) -> dict[str, object]:
-    """The error [n] of the units against how often each was visited: by powers of ten, and their rank correlation.
+    """Error [n] against visits: root mean squares by powers of ten, and the rank correlation.
 
     Args:
         visits: [S, A].

@@ -1,4 +1,4 @@
-"""The best that a function class can do: projection in closed form, or training to convergence; and fixed points."""
+"""Function classes: projections of values (closed form or training to convergence) and TD fixed points."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ SETTLED, STILL = 5e-4, 2e-3  # of the spread of the exact values: an error that 
 
 
 def settle(apply: Operator, project: Operator, x: np.ndarray) -> np.ndarray:
-    """The fixed point of x ← ½·x + ½·Π T x.
+    """Iterate x ← ½·x + ½·Π T x to its fixed point.
 
     Raises:
         NotDefined: it does not settle.
@@ -42,10 +42,10 @@ def settle(apply: Operator, project: Operator, x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Tabular:
-    """Every function: a projection changes nothing."""
+    """Tabular function class: every function, so that a projection changes nothing."""
 
     def fit(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """[M, n]."""
+        """The projection, which is the target itself: [M, n]."""
         return target.copy()
 
     def fixed_points(self, targets: list[Target], weights: np.ndarray, exact: np.ndarray) -> np.ndarray:
@@ -57,16 +57,16 @@ class Tabular:
 
 @dataclass(frozen=True)
 class Linear:
-    """x = Φ·θ, Φ [n, k]."""
+    """Linear function class x = Φ·θ, Φ [n, k]."""
 
     features: np.ndarray
 
     def fit(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """The projections in the norms of `weights` (S&B eq. 11.14): [M, n] both."""
+        """Weighted least-squares projections in the norms of `weights` (S&B eq. 11.14): [M, n] both."""
         return np.stack([self._projector(w)(y) for y, w in zip(target, weights, strict=True)])
 
     def fixed_points(self, targets: list[Target], weights: np.ndarray, exact: np.ndarray) -> np.ndarray:
-        """x = Π T x, [M, n]; where T is affine in closed form."""
+        """TD fixed points x = Π T x, [M, n]; in closed form where T is affine."""
         return np.stack(
             [
                 self._solved(one.apply, w) if one.affine else settle(one.apply, self._projector(w), np.zeros_like(w))
@@ -92,7 +92,7 @@ class Linear:
 
 
 class Neural:
-    """The networks of M members of a run at once, from their own first parameters and from the learned ones."""
+    """Neural function class: the networks of M members, started from their initial and their learned parameters."""
 
     def __init__(
         self, config: Config, problem: Problem, learner: Learner, units: Units, members: Sequence[int]
@@ -118,7 +118,7 @@ class Neural:
         return torch.cat([x.flatten(1) for role in self._layout.networks for x in params[role].values()], dim=1)
 
     def _values(self, theta: Tensor) -> Tensor:
-        """[M, n]."""
+        """The values of the units by theta: [M, n]."""
         params, of = self._layout.unpack(theta), self._context.v if self._units.action is None else self._context.q
         states = torch.as_tensor(self._states).expand(len(theta), -1)
         mask = None if self._mask is None else self._mask[states]

@@ -1,4 +1,4 @@
-"""The sampled policy gradient against the exact one.
+"""Comparison of sampled policy gradients with the exact one.
 
 By the policy gradient theorem ∇J = Σ_s η(s)·Σ_a ∇π(a|s)·Q^π(s, a), η(s) = Σ_t γ^t·Pr(S_t = s), both from the model.
 """
@@ -19,7 +19,7 @@ from rlnet.mdp import evaluate
 
 
 def exact_gradient(run: TrainingState, policies: np.ndarray, members: Sequence[int]) -> Tensor:
-    """∇J by the policy networks of some members, whose π are the rows of [K, S, A]: [K, P]."""
+    """Exact policy gradient ∇J of some members, whose policies are [K, S, A]: [K, P]."""
     problem, learner = run.problem, run.learner
     mdp, chosen = problem.mdp, list(members)
     gains = np.zeros_like(policies)
@@ -41,7 +41,7 @@ def _of_policy(run: TrainingState, grad: Tensor) -> Tensor:
 
 
 def sampled_gradients(run: TrainingState, batches: int) -> Tensor:
-    """What one update would follow, without entropy bonus, from so many rollouts of the same policy: [B, M, P].
+    """Sampled policy gradients, without entropy bonus, from so many rollouts of the same policy: [B, M, P].
 
     The networks stay as they are. The gradient is that of −loss, before any clipping or optimiser.
     """
@@ -64,7 +64,7 @@ def sampled_gradients(run: TrainingState, batches: int) -> Tensor:
 def compare_gradients(
     run: TrainingState, policies: np.ndarray, members: Sequence[int], batches: int = 50
 ) -> dict[str, np.ndarray]:
-    """How well an update's direction is that of ∇J, for K members with the policies [K, S, A]: [K] each.
+    """Compare sampled gradients with ∇J (cosine, noise), for K members with the policies [K, S, A]: [K] each.
 
     A sample g may have a scale of its own (a mean over steps, normalised advantages), which an optimiser undoes; c is
     the scale that fits best, c = ⟨ḡ, ∇J⟩/‖∇J‖² with ḡ the mean over batches.

@@ -1,4 +1,4 @@
-"""Diagnosing a finished run from its folder: what `scripts/compare.py RUN_DIR --diagnose` does."""
+"""The job of `rlnet compare RUN_DIR --diagnose`: diagnose a finished run from its folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ MOST_STATES = 10  # that carry the regret are listed
 
 
 def diagnose_and_write(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
-    """Diagnose, and leave diagnosis.json in the run's folder, whole or not at all.
+    """Diagnose a run, and write diagnosis.json into its folder atomically.
 
     Raises:
         ConfigError: the folder is not that of a finished run with a finite model.
@@ -33,7 +33,7 @@ def diagnose_and_write(folder: Path, result: Rescored | None = None) -> dict[str
 
 
 def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
-    """The diagnosis of a finished run, as it stands in diagnosis.json.
+    """Diagnose a finished run; returns the content of diagnosis.json.
 
     A part that is not defined for the run is {"not_defined": why}. Keys: `value` (the error of V or Q split into its
     parts, per member), `policy_gradient`, `coverage`, `error_by_visits`, `regret`; all but `value` and
@@ -82,7 +82,7 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
 
 
 def _members(config: Config, drawn: int) -> list[int]:
-    """One of each setting, or all seeds of the only one; the drawn member among them."""
+    """The members to diagnose: one of each setting, or all seeds of the only one, with the drawn member."""
     several = len(settings(config)) > 1
     chosen = list(range(0, len(config.member_seeds), config.seeds if several else 1))
     chosen = [drawn if several and m // config.seeds == drawn // config.seeds else m for m in chosen]
@@ -98,7 +98,7 @@ def _or_why(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _restored(folder: Path, result: Rescored) -> TrainingState:
-    """The run with the parameters of its end."""
+    """Restore the run with its final parameters."""
     path = folder / NEWEST
     if not path.is_file():
         raise ConfigError(f"{folder}: holds no {NEWEST}, which has the learned parameters")

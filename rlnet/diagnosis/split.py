@@ -1,4 +1,4 @@
-"""Where the error of V or Q comes from: four vectors that add up to it exactly.
+"""Exact decomposition of the error of V or Q into approximation, distribution, bootstrapping and the rest.
 
     x − x̂ = (Π_w x̂ − x̂) + (Π_d x̂ − Π_w x̂) + (x_∞ − Π_d x̂) + (x − x_∞)
 
@@ -26,7 +26,7 @@ UNSPLIT = "everything else"  # instead of the last three, where the target of th
 
 @dataclass(frozen=True)
 class Split:
-    """The parts of an error. M members, n units."""
+    """Decomposition of an error. M members, n units."""
 
     units: Units
     error: np.ndarray  # [M, n]
@@ -49,7 +49,7 @@ class Split:
 
 
 def split(run: TrainingState, values: dict[str, np.ndarray], members: Sequence[int]) -> Split:
-    """Split the error of some members.
+    """Decompose the error of some members.
 
     Args:
         run: with the learned parameters.

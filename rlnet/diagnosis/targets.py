@@ -1,4 +1,4 @@
-"""The expected target of an algorithm, x → T x, on the enumerated model: no sampling, no function class.
+"""Expected targets of algorithms as operators x → T x on the model, without sampling or function class.
 
 x holds the values of *units*: of the states for V, of the pairs (s, a) for Q; those that can be reached and go on.
 """
@@ -20,12 +20,12 @@ from rlnet.mdp import FiniteMDP, ImproperPolicyError, occupancy
 
 
 class NotDefined(Exception):
-    """A part of the diagnosis that has no meaning here. The message is one clause that says why."""
+    """A part of the diagnosis is not defined here. The message is one clause that says why."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """What a value function is a function of. n units."""
+    """The domain of a value function: n states, or n pairs (s, a)."""
 
     kind: str  # V or Q
     state: np.ndarray  # int [n]
@@ -36,7 +36,7 @@ class Units:
         return table[..., self.state] if self.action is None else table[..., self.state, self.action]
 
     def spread(self, weights: np.ndarray, policy: np.ndarray | None, available: np.ndarray) -> np.ndarray:
-        """A weight per state [S] as one per unit [n]: to actions by `policy` [S, A], or evenly over A(s)."""
+        """Spread weights per state [S] over units [n]: to actions by `policy` [S, A], or evenly over A(s)."""
         if self.action is None:
             return weights[self.state]
         share = available / np.maximum(available.sum(1, keepdims=True), 1) if policy is None else policy
@@ -96,7 +96,7 @@ def policy_operator(
 
 
 def optimal_operator(mdp: FiniteMDP, units: Units, gamma: float, temperature: float = 0.0) -> Operator:
-    """r + γ·P·max_a x, or with τ > 0 the soft maximum τ·log Σ_a exp(x/τ): one column only."""
+    """Optimality operator r + γ·P·max_a x, with τ > 0 the soft maximum τ·log Σ_a exp(x/τ): one column only."""
     pairs = mdp.pair_index[units.state, units.action]
     p, r = mdp.transition[pairs], mdp.expected_reward[pairs]
 
@@ -211,7 +211,7 @@ def _visits(mdp: FiniteMDP, policy: np.ndarray, limit: int, last: bool = False) 
 def data_weights(
     config: Config, problem: Problem, units: Units, policy: np.ndarray, visits: np.ndarray
 ) -> tuple[np.ndarray, str]:
-    """How often the data shows each unit [n], summing to 1, and where that is from.
+    """The data distribution over units [n], and its source in words.
 
     On-policy: where the judged policy goes between its restarts, without discount, from the model. Where another
     policy acted, or episodes never end: the counts of the run itself.

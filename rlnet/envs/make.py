@@ -246,7 +246,7 @@ def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:
         return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
     # Without reset steps in between, every step is a transition.
     vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    wrappers = [partial(_in_a_group_of_its_own, os.getpid()), Checked]
+    wrappers: list[Any] = [partial(_in_a_group_of_its_own, os.getpid()), Checked]
     return gymnasium.make_vec(
         config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, wrappers=wrappers, **options
     )

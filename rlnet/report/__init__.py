@@ -1,4 +1,4 @@
-"""Figures and tables, in the terminal and as pictures. Importing this loads neither rich nor matplotlib."""
+"""Reports: terminal tables, figures and HTML pages. Importing this loads neither rich nor matplotlib."""
 
 from rlnet.report.panels import ERROR, VALUE, Panel
 

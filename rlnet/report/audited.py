@@ -1,4 +1,4 @@
-"""What an audit says in the terminal: what was tested, what could have been found, and what was."""
+"""Terminal output of an audit."""
 
 from rich import box
 from rich.console import Console
@@ -46,7 +46,7 @@ def show_audit(result: AuditResult) -> None:
 
 
 def _gathered(audits: list[Audited]) -> dict[str, list[str]]:
-    """Each note with the simulators that it is about."""
+    """Notes grouped with the simulators that they concern."""
     notes: dict[str, list[str]] = {}
     for one in audits:
         for note in one.notes:

@@ -13,7 +13,7 @@ NEUTRAL = (128, 128, 128)  # what has no place on a scale: nan, inf
 
 
 def colour_at(kind: str, fraction: float) -> RGB:
-    """Red, green, blue in 0..255 at a place in [0, 1] of the map for panels of this kind."""
+    """The colour (red, green, blue in 0..255) at a place in [0, 1] of the map for panels of this kind."""
     anchors = PURPLE_ORANGE if kind == ERROR else VIRIDIS
     place = fraction * (len(anchors) - 1)
     index = min(int(place), len(anchors) - 2)

@@ -1,4 +1,4 @@
-"""What a policy writes: exact numbers of each prompt, the likeliest completions, and its way to the frontier."""
+"""Reports on token policies: exact numbers per prompt, likeliest completions, reward-divergence frontier."""
 
 from __future__ import annotations
 

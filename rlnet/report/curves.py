@@ -39,7 +39,7 @@ RESAMPLES = 2000
 
 
 def curves_figure(rows: Iterable[Mapping[str, object]], pictures: Pictures = PICTURES) -> Figure:
-    """Draw error, regret and return over the steps, for the columns that there are, side by side.
+    """Draw learning curves (error, regret, return) over the steps, side by side.
 
     Thin lines are members, the thick one is their mean, the band its 95 % bootstrap interval over members (from three
     members on). Positive quantities that span more than two decades get a logarithmic axis.

@@ -1,4 +1,4 @@
-"""What a diagnosis says in the terminal."""
+"""Terminal output of a diagnosis."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pictures of a run, as matplotlib figures.
+"""Figures of the values of all states (matplotlib).
 
 No pyplot: a figure belongs to its caller and is gone when the caller drops it.
 """

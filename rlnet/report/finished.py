@@ -1,4 +1,4 @@
-"""A finished run as its files tell it: what the report is made from."""
+"""Reading the files of a run for its report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rlnet.mdp import FiniteMDP
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A run's folder, read."""
+    """The content of a run's folder."""
 
     folder: Path
     config: Config
@@ -42,7 +42,7 @@ class Finished:
 
     @property
     def complete(self) -> bool:
-        """Whether it has come to its end: one that has not cannot be compared with others."""
+        """Whether the run is complete: otherwise it cannot be compared with others."""
         return self.step >= self.config.steps
 
     @property
@@ -73,7 +73,7 @@ class Finished:
 
     @cached_property
     def shown(self) -> dict[str, Any]:
-        """Whose states are drawn: see `rlnet.compare.population.drawn`."""
+        """The member whose states are drawn: see `rlnet.compare.population.drawn`."""
         stored = self.judged
         return stored.get("drawn") or drawn(stored["members"], stored["settings"])
 
@@ -84,7 +84,7 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(folder: Path, trust: bool = False) -> Finished:
-    """A run's files.
+    """Read the files of a run.
 
     Args:
         folder: of the run.

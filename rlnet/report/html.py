@@ -1,4 +1,4 @@
-"""What the pages are put together with: templates, embedded pictures, numbers as text."""
+"""HTML rendering: templates, embedded pictures, numbers as text."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PIXELS = 1.6  # of an embedded picture for each one on the page, for sharp scree
 
 
 class Shown(NamedTuple):
-    """A number as it is read, and in full."""
+    """A number as text, rounded and in full."""
 
     text: str
     value: str
 
 
 def number(value: Any) -> str:
-    """Four significant digits; what is infinite says so, what is rounding of an exact 0 is 0."""
+    """A number with four significant digits; infinities by name, rounding errors of 0 as 0."""
     if isinstance(value, bool | str) and not _is_number(value):
         return str(value)
     value = float(value)
@@ -48,7 +48,7 @@ def _is_number(text: Any) -> bool:
 
 
 def shown(name: str, value: Any) -> Shown:
-    """A score; shares as percentages. JSON writes what is not finite as "inf", "-inf" or "nan"."""
+    """A score as text; shares as percentages. Non-finite values may come as "inf", "-inf" or "nan"."""
     x = float(value)
     text = f"{100 * x:.1f} %" if name in SHARES and math.isfinite(x) and abs(x) < 100 else number(x)
     return Shown(text, repr(x))
@@ -69,12 +69,12 @@ def embedded(figure: Figure, alt: str, note: str = "") -> dict[str, Any]:
 
 
 def as_script(content: Any) -> str:
-    """JSON that can stand inside of a script element."""
+    """JSON that is safe inside of a script element."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def versions() -> str:
-    """Of Python and of the libraries that decide numbers."""
+    """Versions of Python and of the numerical libraries."""
     found = [f"Python {platform.python_version()}"]
     for name in ("rlnet", "torch", "numpy", "gymnasium"):
         try:
@@ -85,7 +85,7 @@ def versions() -> str:
 
 
 def render(template: str, context: dict[str, Any]) -> str:
-    """A page. Everything from outside is escaped; the drawings are ours."""
+    """Render a page from a template. All data is escaped; only our own drawings are markup."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 

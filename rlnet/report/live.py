@@ -1,4 +1,4 @@
-"""The progress of a run: a live line in a terminal, a plain line now and then where the output is a file."""
+"""Progress display: a live line in a terminal, an occasional plain line where the output is a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {"ret": "training return", "value_error": "V error"}
 
 
 class Progress:
-    """Shows steps, speed, the latest numbers and the time left; a context manager.
+    """Context manager that shows steps, speed, the latest numbers and the time left.
 
     `update` costs a microsecond or so unless something is due to be drawn, so it may be called at every step.
     """
@@ -69,7 +69,7 @@ class Progress:
             self.draw()
 
     def draw(self, final: bool = False) -> None:
-        """Draw now, whatever the time."""
+        """Draw now, whenever the last time was."""
         now, self.drawn = self.clock(), self.step
         self.recent.append((now, self.step))
         start = self.first if final or not self.live else self.recent[0]
@@ -131,7 +131,7 @@ def _bar(console: Console, total: int, done: int) -> Any:
 
 
 def _short(number: float) -> str:
-    """Three digits and a letter: 950, 12.3k, 1.25M."""
+    """A number in three digits and a letter: 950, 12.3k, 1.25M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{letter}"

@@ -1,4 +1,4 @@
-"""Several settings side by side: the runs of a sweep and the members of their populations, problem by problem."""
+"""Methods of a sweep: its runs and the members of their populations, grouped by problem and setting."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Part:
 
 
 def groups(runs: Sequence[Finished]) -> list[Group]:
-    """The settings of some runs and of their members, problem by problem."""
+    """Group the settings of runs and of their members by problem."""
     found: dict[str, list[_Part]] = {}
     for part in (part for run in runs for part in _parts(run)):
         found.setdefault(repr(part.problem), []).append(part)
@@ -103,7 +103,7 @@ def _problem_names(firsts: Sequence[_Part]) -> list[str]:
 
 
 def _own(env: EnvConfig) -> dict[str, Any]:
-    """The settings of an environment by which it can be told from another of the same name."""
+    """The settings that distinguish an environment from others of the same name."""
     return leaves({item.name: getattr(env, item.name) for item in fields(env) if item.name not in ("name", "gamma")})
 
 
@@ -119,7 +119,7 @@ def _group(problem: str, parts: Sequence[_Part]) -> Group:
 
 
 def _typed(run: Finished) -> list[str]:
-    """The settings that the command line spoke of."""
+    """The settings that were given on the command line."""
     keys = [item.lstrip("+~").partition("=")[0] for item in run.overrides]
     return [key.removeprefix("vary.") for key in keys] + list(run.config.vary)
 
@@ -154,7 +154,7 @@ def _names(settings: Sequence[tuple[Mapping[str, Any], Sequence[str]]]) -> list[
 
 
 def _text(value: Any) -> str:
-    """A setting as it could be typed."""
+    """A setting as text for the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = f"{value:.12g}" if isinstance(value, float) else str(value).replace("\n", " ")

@@ -1,4 +1,4 @@
-"""`report.html` of a run: one page that shows everything, needs nothing else, and says how to get it again."""
+"""`report.html` of a run: one self-contained page, with the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _context(run: Finished) -> dict[str, Any]:
 
 
 def verdict(run: Finished) -> str:
-    """The sentence of comparison.json, and what most of the error is where that was diagnosed."""
+    """The verdict of comparison.json, and the main part of the error where that was diagnosed."""
     said = run.judged["verdict"]
     shares = ((run.diagnosis or {}).get("value") or {}).get("mean_share")
     if not shares:
@@ -107,7 +107,7 @@ def verdict(run: Finished) -> str:
 
 
 def commands(run: Finished) -> list[str]:
-    """What to type to get the run again, to score it again and to write the page again."""
+    """The commands that repeat the run, its scores and its page."""
     folder = shlex.quote(str(run.folder))
     again = [f"{command_beside(run, name)} {folder}" for name in ("compare", "report")]
     return [*of_run(run), *(again if run.comparison else again[1:])]
@@ -124,7 +124,7 @@ def _subtitle(run: Finished, members: int) -> str:
 
 
 def score_rows(aggregate: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the table of scores, in the order of MEANINGS; a guarantee stands beside what it is about."""
+    """Rows of the table of scores, in the order of MEANINGS; guarantees beside what they bound."""
     rows = []
     for name, meaning in MEANINGS.items():
         if name not in aggregate or name in GUARANTEES:
@@ -206,7 +206,7 @@ def _diagnosis(diagnosis: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _costly(run: Finished) -> dict[str, Any] | None:
-    """The states that carry the regret, where that was diagnosed."""
+    """Table of the states with the largest regret, where that was diagnosed."""
     largest = ((run.diagnosis or {}).get("regret") or {}).get("largest")
     if not largest:
         return None
@@ -239,7 +239,7 @@ def _scatter(run: Finished) -> list[dict[str, Any]]:
 
 
 def _completions(run: Finished) -> dict[str, Any] | None:
-    """What a policy over tokens writes, and where it stands on the frontier."""
+    """Tables and figures of a token policy: completions, and its place on the frontier."""
     known = run.completions
     if known is None:
         return None
@@ -282,7 +282,7 @@ def _states(run: Finished) -> dict[str, Any]:
 
 
 def _marks_note(mdp: FiniteMDP) -> str:
-    """What the letters in the cells mean, as far as they occur."""
+    """Legend of the letters in the cells."""
     cells = cells_of(mdp)
     wall = ["dark: wall"] if (cells.kind == Kind.WALL).any() else []
     return "".join(f"; {text}" for text in [text for _, text in meanings(cells)] + wall)
@@ -311,7 +311,7 @@ def _worst(run: Finished) -> dict[str, Any]:
 
 
 def _last(run: Finished) -> dict[str, Any]:
-    """For an environment without a finite model: what was logged last."""
+    """The last logged scalars, for environments without a finite model."""
     last = [row for row in run.rows if row["step"] == run.rows[-1]["step"]]
     rows = []
     for name in last[0]:

@@ -1,4 +1,4 @@
-"""What terminal and figures share: the panel, where a state is drawn, which arrows, one scale and one unit per kind.
+"""Panels, grids, arrows, scales and units, shared by terminal output and figures.
 
 S states, A actions. Terminal states are left out of scales and units: their value is 0 by definition and a network is
 never asked about them.
@@ -26,7 +26,7 @@ MAX_CHAIN = 60  # a grid of one row or column with more cells than this is too l
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One quantity over all states, to be drawn beside others.
+    """A panel: one quantity over all states, drawn beside others.
 
     Panels of kind "value" share one colour scale and one unit; those of kind "error" share another, centred on 0.
 
@@ -84,7 +84,7 @@ def check_panels(mdp: FiniteMDP, panels: Sequence[Panel]) -> None:
 
 
 def grid_states(mdp: FiniteMDP) -> np.ndarray:
-    """int [rows, cols]: the state of each cell, −1 for a wall; row 0 is the top. ValueError without a shape."""
+    """The state of each cell, int [rows, cols], −1 for a wall; row 0 is the top. ValueError without a shape."""
     if mdp.shape is None:
         raise ValueError("the model has no shape, so its states lie on no grid")
     grid = np.full(mdp.shape[0] * mdp.shape[1], -1)
@@ -98,7 +98,7 @@ def as_chain(mdp: FiniteMDP) -> bool:
 
 
 def chosen_actions(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
-    """bool [S, A]: the most probable available actions of each state, ties included; none in terminal states."""
+    """The most probable available actions of each state, bool [S, A], ties included; none in terminal states."""
     probability = np.where(mdp.available, np.nan_to_num(policy, nan=0.0), 0.0)
     best = probability.max(axis=1, keepdims=True, initial=0.0)
     return (probability > 0) & (probability >= best - TIE)
@@ -121,23 +121,23 @@ def state_names(mdp: FiniteMDP) -> list[str]:
 
 @dataclass(frozen=True)
 class Scale:
-    """The numbers that the ends of a colour map stand for."""
+    """The range of a colour map."""
 
     low: float
     high: float
 
     @property
     def flat(self) -> bool:
-        """Whether there is only one number to show."""
+        """Whether all values are equal."""
         return self.low == self.high
 
     def fraction(self, value: float) -> float:
-        """Where a finite value lies on the map, in [0, 1]; 0.5 on a flat scale."""
+        """Position of a finite value on the map, in [0, 1]; 0.5 on a flat scale."""
         return 0.5 if self.flat else float(np.clip((value - self.low) / (self.high - self.low), 0.0, 1.0))
 
 
 def finite_values(mdp: FiniteMDP, panels: Sequence[Panel], kind: str) -> np.ndarray:
-    """All finite values of the non-terminal states in the panels of a kind, float [n]."""
+    """Finite values of the non-terminal states in the panels of a kind, float [n]."""
     parts = [panel.v[~mdp.terminal] for panel in panels if panel.kind == kind]
     values = np.concatenate(parts) if parts else np.zeros(0)
     return values[np.isfinite(values)]
@@ -154,7 +154,7 @@ def scale_of(mdp: FiniteMDP, panels: Sequence[Panel], kind: str) -> Scale:
 
 @dataclass(frozen=True)
 class Unit:
-    """How the numbers of a kind are written: in units of 10^exponent, with a fixed number of decimals."""
+    """Number format of a kind: units of 10^exponent, with a fixed number of decimals."""
 
     exponent: int
     decimals: int
@@ -170,7 +170,7 @@ class Unit:
 
     @property
     def suffix(self) -> str:
-        """What a title needs besides: "", or ", in 10⁻⁴"."""
+        """Suffix of titles: "", or ", in 10⁻⁴"."""
         superscript = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
         return f", in 10{str(self.exponent).translate(superscript)}" if self.exponent else ""
 

@@ -1,4 +1,4 @@
-"""The commands that give a run or a sweep again: as they were typed, as far as that is enough."""
+"""Commands that reproduce a run or a sweep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Start = Mapping[str, Any]  # as in .hydra/commands.yaml
 
 
 def of_run(run: Finished, again: str = AGAIN) -> list[str]:
-    """What to type to train a run again.
+    """The commands that train a run again.
 
     A start that went on with the same settings adds nothing, because it ends as if the run had not been interrupted.
     One with more steps goes on from where the run had come to its end, in a folder that the first command names.
@@ -43,7 +43,7 @@ def of_run(run: Finished, again: str = AGAIN) -> list[str]:
 
 
 def of_sweep(runs: Sequence[Finished]) -> list[str]:
-    """What to type to make the runs of a sweep again: one command where they come from one, else one for each."""
+    """The commands that repeat a sweep: one where its runs come from one command, else one for each."""
     starts = [commands(run.folder) for run in runs]
     typed = {_said(each[0]) for each in starts if each}
     if all(starts) and len(typed) == 1 and all(len(_phases(each)) == 1 for each in starts) and len(runs) > 1:
@@ -55,14 +55,14 @@ def of_sweep(runs: Sequence[Finished]) -> list[str]:
 
 
 def command_beside(run: Finished, name: str) -> str:
-    """How another command is called by whoever trained a run: `rlnet report`, or `python scripts/report.py`."""
+    """Another command in the form of the one that trained the run: `rlnet report`, or `python scripts/report.py`."""
     starts = commands(run.folder)
     called = _called(_said(starts[0])) if starts else program("train")
     return f"{called[: called.rindex('train')]}{name}{'.py' if called.endswith('.py') else ''}"
 
 
 def _called(command: str) -> str:
-    """How the program was called that trains."""
+    """The form in which the training program was called."""
     found = TRAINING.match(command)
     if found is not None:
         return found.group()
@@ -70,7 +70,7 @@ def _called(command: str) -> str:
 
 
 def _phases(starts: Sequence[Start]) -> list[Start]:
-    """The starts that decided what the run became."""
+    """The starts (first and resumed) that determined the run."""
     phases: list[Start] = []
     for start in starts:
         if phases and _settings(start) == _settings(phases[-1]):
@@ -80,7 +80,7 @@ def _phases(starts: Sequence[Start]) -> list[Start]:
 
 
 def _settings(start: Start) -> list[str] | None:
-    """What was asked for; None where that is not known."""
+    """The overrides that were typed; None where unknown."""
     if "overrides" not in start:
         return None
     return sorted(item for item in start["overrides"] if override_key(item) not in NOT_A_CHANGE)

@@ -1,4 +1,4 @@
-"""Returns that were sampled in training: of the policy that acts, with its exploration, unlike J(π)."""
+"""Sampled training returns (of the behaviour policy, exploration included), beside the exact J(π)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learned against exact action by action, and errors against how often a state was visited."""
+"""Scatter plots: learned against exact values, and errors against visits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_POINTS = 20_000
 
 
 def scatter_figure(mdp: FiniteMDP, learned: np.ndarray, exact: np.ndarray, states: np.ndarray) -> Figure:
-    """Learned values over exact ones: points on the diagonal are right, those above it over-estimated.
+    """Scatter plot of learned over exact values: points above the diagonal are over-estimated.
 
     Args:
         learned, exact: Q [S, A], an action in its own colour and shape, or V [S].
@@ -44,7 +44,7 @@ def scatter_figure(mdp: FiniteMDP, learned: np.ndarray, exact: np.ndarray, state
 def visits_figure(
     mdp: FiniteMDP, learned: np.ndarray, exact: np.ndarray, visits: np.ndarray, states: np.ndarray
 ) -> Figure:
-    """|learned − exact| over how often a state, or an action in it, was tried.
+    """Scatter plot of |learned − exact| over the visits of each state, or (s, a).
 
     Args:
         learned, exact: Q [S, A] or V [S].
@@ -71,7 +71,7 @@ def _pairs(mdp: FiniteMDP, states: np.ndarray) -> np.ndarray:
 def _against_exact(
     axes: Axes, learned: np.ndarray, exact: np.ndarray, chosen: np.ndarray, names: list[str], kind: str
 ) -> None:
-    """[S, K] values of K names."""
+    """Draw values [S, K] of K names."""
     every = max(1, int(chosen.sum()) // MOST_POINTS)
     for action, name in enumerate(names):
         rows = np.flatnonzero(chosen[:, action])[::every]

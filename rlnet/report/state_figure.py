@@ -1,4 +1,4 @@
-"""Values of a model that is no grid: learned beside exact over the states, the errors below."""
+"""Figure of a model that is no grid: learned beside exact values over the states, errors below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says of every state when it is pointed at."""
+"""Data of the state inspector of the page."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _names(mdp: FiniteMDP) -> list[str]:
 
 
 def _marks(mdp: FiniteMDP) -> list[str]:
-    """What is special about the cell of each state: "end that pays (+1)", or ""."""
+    """Description of the cell of each state: "end that pays (+1)", or ""."""
     marks = [""] * mdp.n_states
     if mdp.shape is None:
         return marks

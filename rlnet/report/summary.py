@@ -1,4 +1,4 @@
-"""What the scripts print at their end: made from the files that a run left, so that it can be printed again."""
+"""Terminal summaries of the commands, made from the files of a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +48,7 @@ BRIEF_SCORES = ("exact/return", "exact/regret", "exact/v_rmse", "exact/q_rmse") 
 
 
 def show_run(folder: Path, files: list[Path], trust: bool = False) -> None:
-    """Scores, values beside the truth, and the paths of the files of a finished run."""
+    """Print scores, learned and exact values, and the files of a finished run."""
     console = Console()
     if (folder / "values.npz").is_file():
         _show_exact(console, rescore(folder, trust), folder)
@@ -58,7 +58,7 @@ def show_run(folder: Path, files: list[Path], trust: bool = False) -> None:
 
 
 def show_rescored(result: Rescored, folder: Path) -> None:
-    """The scores of a finished run, computed again, and whether they are those in comparison.json."""
+    """Print the scores of a finished run, computed again, and whether they equal those in comparison.json."""
     console = Console()
     _show_exact(console, result, folder)
     console.print(
@@ -71,7 +71,7 @@ def show_rescored(result: Rescored, folder: Path) -> None:
 
 
 def show_solution(solved: Solved) -> None:
-    """The exact values and optimal actions of every state, how they were found, and where they are."""
+    """Print the exact values and optimal actions of every state, the method and the file."""
     console, solution, config = Console(), solved.solution, solved.config
     v, policy, limit = solution.v, solution.policy, ""
     if config.horizon is not None:  # what is shown is the first of the H steps
@@ -147,7 +147,7 @@ def _show_settings(
 
 
 def _show_last_row(console: Console, folder: Path, trust: bool) -> None:
-    """For an environment without a finite model: the last logged numbers."""
+    """Print the last logged scalars, for environments without a finite model."""
     rows = read_rows(folder / "metrics.csv")
     last = [row for row in rows if row["step"] == rows[-1]["step"]]
     config = from_stored(folder / ".hydra" / "config.yaml", trust)

@@ -1,4 +1,4 @@
-"""States as interactive drawings: SVG whose cells carry the number of their state, for the HTML page.
+"""Interactive SVG drawings of states for the HTML page.
 
 On a grid a cell is drawn as a cell; elsewhere states stand side by side, sorted by their exact value. The colours are
 those of the terminal and of the figures, and panels of a kind share one scale.
@@ -136,7 +136,7 @@ def _arrow(direction: tuple[int, int], ink: str, at_edge: bool) -> str:
 
 
 def bars(mdp: FiniteMDP, panels: Sequence[Panel], visits: np.ndarray) -> list[dict[str, str]]:
-    """The same for a model that is no grid: values, errors and visits over the states, sorted by exact value.
+    """Bar charts for a model that is no grid: values, errors and visits over the states, sorted by exact value.
 
     A grid of one row keeps its order.
     """

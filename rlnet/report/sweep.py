@@ -1,4 +1,4 @@
-"""`report.html` of a sweep, and the part of a run's page that sets the settings of its population side by side."""
+"""`report.html` of a sweep, and the comparison of settings on a run's page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LEARNING = {REACHED: "exact/regret"}  # whose learning curve is drawn where it i
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a folder holds runs."""
+    """Whether a folder is a sweep: it holds runs."""
     return folder.is_dir() and any(is_run(child) for child in folder.iterdir())
 
 
@@ -210,13 +210,13 @@ def _verdicts(found: Sequence[Group], said: Sequence[str]) -> list[str]:
 
 
 def _left_out(runs: Sequence[Finished]) -> list[str]:
-    """That some runs have not come to their end."""
+    """A note on runs that are incomplete."""
     missing = [f"{_name(run)} (step {run.step:,} of {run.config.steps:,})" for run in runs if not run.complete]
     return [f"Left out, because not finished: {_few(missing)}."] if missing else []
 
 
 def _mishaps(runs: Sequence[Finished]) -> list[str]:
-    """In which runs something went wrong with members."""
+    """A note on runs with failed members."""
     wrong = [
         _name(run)
         for run in runs

@@ -1,4 +1,4 @@
-"""Methods side by side, over many runs: intervals, performance profiles, learning curves."""
+"""Figures that compare methods over many runs: intervals, performance profiles, learning curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = len(STYLES)  # methods in one picture; more cannot be told apart
 
 
 def interval_figure(names: Sequence[str], samples: Sequence[Sequence[np.ndarray]], what: str) -> Figure:
-    """The interquartile mean of each method with its 95 % stratified bootstrap interval.
+    """Interval plot: the interquartile mean of each method with its 95 % stratified bootstrap interval.
 
     Args:
         names: of the methods.
@@ -45,7 +45,7 @@ def interval_figure(names: Sequence[str], samples: Sequence[Sequence[np.ndarray]
 
 
 def profile_figure(names: Sequence[str], samples: Sequence[Sequence[np.ndarray]], what: str) -> Figure:
-    """The share of a method's runs above each threshold, with 95 % bands; for returns, further right is better."""
+    """Performance profiles: the share of runs above each threshold, with 95 % bands (of returns: right is better)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.4, 3.8), dpi=100, layout="constrained")

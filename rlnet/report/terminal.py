@@ -1,4 +1,4 @@
-"""What a run says in the terminal: scores, values against the exact ones, the files it wrote, its progress."""
+"""Terminal output: scores, learned against exact values, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Printing in what a console can show: with or without colours, Unicode or ASCII."""
+"""Printing for any console: with or without colours, Unicode or ASCII."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grids of values in the terminal: a number over arrows in every cell, panels side by side where they fit."""
+"""Grids in the terminal: a number and arrows in every cell, panels side by side."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MANY = "*"
 
 @dataclass(frozen=True)
 class Plan:
-    """How the cells are laid out, chosen once for all panels."""
+    """Layout of the cells, the same for all panels."""
 
     numbers: bool  # a number and a line of arrows; otherwise one glyph on the colour
     widths: dict[str, int]  # characters per cell, by kind of panel
@@ -61,7 +61,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What the cells of all panels are drawn from."""
+    """The data from which the cells of all panels are drawn."""
 
     mdp: FiniteMDP
     grid: np.ndarray  # int [rows, cols], -1 where there is no state
@@ -73,7 +73,7 @@ class Sheet:
     apart: int  # characters that keep the arrows of neighbouring cells apart, where no colours do
 
     def room(self, kind: str) -> int:
-        """How many characters the arrows of a cell may take."""
+        """The number of characters for the arrows of a cell."""
         return self.plan.widths[kind] - self.apart if self.plan.numbers else 1
 
 
