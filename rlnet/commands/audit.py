@@ -1,12 +1,17 @@
-"""Test the simulators of an environment against its model: rlnet audit env=frozen_lake samples=200000
+"""Test the simulators of an environment against its model, or an update of an algorithm against exact gradients.
+
+    rlnet audit env=frozen_lake samples=200000
+    rlnet audit algo=grpo env=tokens_nano
 
 Exit code 0 where nothing is found, 1 where a simulator and the model differ, 2 for input that cannot be used.
 """
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from rlnet.commands.command_line import launch
-from rlnet.config import AuditConfig, RunFailed
+from rlnet.config import AuditConfig, Config, RunFailed
 
 
 def job(config: AuditConfig, folder: Path) -> None:
@@ -23,6 +28,22 @@ def job(config: AuditConfig, folder: Path) -> None:
         )
 
 
+def estimator_job(config: Config, folder: Path) -> None:
+    """Set the expected update of an algorithm beside exact gradients, write estimator.json."""
+    from rich.console import Console
+
+    from rlnet.diagnosis.estimator import audit_estimator
+    from rlnet.diagnosis.estimator_table import show_estimator
+    from rlnet.experiment.run_files import write_json
+
+    audit, file = audit_estimator(config), folder / "estimator.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"env": config.env.name, "network": config.network.name, "seed": config.seed, **asdict(audit)})
+    show_estimator(Console(), audit, f"the expected update of {config.algo.name} on {config.env.label}", file)
+
+
 def main() -> int:
     """Run `rlnet audit` with the arguments of `sys.argv`; returns the exit code."""
+    if any(argument.startswith("algo=") for argument in sys.argv[1:]):
+        return launch("train", estimator_job)
     return launch("audit", job)

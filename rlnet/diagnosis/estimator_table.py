@@ -1,0 +1,59 @@
+"""The table of `rlnet audit algo=...`: which gradient an update is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlnet.diagnosis.estimator import EstimatorAudit, Match
+from rlnet.report.terminal import show_files
+from rlnet.report.text import say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+SAME = 1e-9  # how near to 1 a cosine is called exact
+
+
+def show_estimator(console: Console, audit: EstimatorAudit, title: str, file: Path) -> None:
+    """Print the expected update beside exact gradients, and what it says in a sentence."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), box=box.SIMPLE, title_justify="left", title_style="bold")
+    for name in ("gradient of", "cosine", "scale"):
+        table.add_column(name, justify="left" if name == "gradient of" else "right")
+    parts: list[tuple[str, Mapping[str, Match]]] = [("", audit.matches), (", of the KL term alone", audit.of_kl)]
+    for what, matches in parts:
+        for name, match in matches.items():
+            error = f" ± {match.cosine_error:.1g}" if match.cosine_error > 1e-12 else ""
+            table.add_row(Text(name + what), f"{match.cosine:.6f}{error}", f"{match.scale:.6g}")
+    console.print(table)
+    options = ", ".join(f"{name}={value}" for name, value in audit.options.items())
+    how = "all groups enumerated" if audit.exact else "each completion enumerated, its partners sampled"
+    say(console, f"{options or 'no options'}; β = {audit.beta:g}; {how} ({audit.groups:,}).")
+    say(console, f"One group's update deviates from the mean by {audit.noise:.2g} times its length along it.")
+    say(console, verdict(audit))
+    show_files(console, [file])
+
+
+def verdict(audit: EstimatorAudit) -> str:
+    """What the update climbs."""
+    same = [name for name, match in audit.matches.items() if abs(match.cosine - 1) < SAME]
+    if same:
+        match = audit.matches[same[0]]
+        size = "" if abs(match.scale - 1) < SAME else f", times {match.scale:.6g}"
+        text = f"The expected update is the gradient of {same[0]}{size}."
+    else:
+        name, match = max(audit.matches.items(), key=lambda item: item[1].cosine)
+        near = f"the nearest is {name}, at a cosine of {match.cosine:.4f}"
+        text = f"The expected update is the gradient of none of these; {near}."
+    term = [name for name, match in audit.of_kl.items() if abs(match.cosine - 1) < SAME]
+    if term:
+        return f"{text} Its KL term is the gradient of {term[0]}."
+    if audit.of_kl and all(match.cosine == 0 for match in audit.of_kl.values()):
+        return f"{text} Its KL term has no effect: its expectation is 0."
+    return text

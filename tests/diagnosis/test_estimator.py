@@ -1,0 +1,165 @@
+"""Expected updates over all groups of completions: equalities that theory gives, and what breaks them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support import composed
+
+from rlnet.algos import grpo
+from rlnet.config import ConfigError
+from rlnet.diagnosis import estimator
+from rlnet.diagnosis.estimator import ARCSINE, FORWARD, REGULARISED, REWARD, audit_estimator
+
+BASE = ("env=tokens_nano", "network=tabular")
+PLAIN = ("algo.options.advantage=loo", "algo.options.length=sum")
+KL, FORWARD_KL = "−KL(π‖π_ref)", "−KL(π_ref‖π)"
+
+
+def audited(algo: str, *options: str, group: int = 3):
+    sizes = () if algo == "reinforce" else (f"algo.options.group={group}", f"algo.envs={group}")
+    return audit_estimator(composed(f"algo={algo}", *BASE, *sizes, *options))
+
+
+def is_gradient(match, scale=1.0):
+    assert match.cosine == pytest.approx(1.0, abs=1e-10)
+    assert match.scale == pytest.approx(scale, abs=1e-8)
+
+
+def test_reinforce_is_the_gradient_of_the_reward():
+    is_gradient(audited("reinforce", "algo.hyper.entropy_coefficient=0").matches[REWARD])
+
+
+@pytest.mark.parametrize("network", ["tabular", "mlp"])
+def test_rloo_is_the_gradient_of_the_regularised_reward(network):
+    found = audited("rloo", f"network={network}")
+    assert found.exact
+    is_gradient(found.matches[REGULARISED]) if network == "tabular" else None
+    assert found.matches[REGULARISED].cosine == pytest.approx(1.0, abs=1e-6)
+    assert found.matches[REWARD].cosine < 0.9999
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_dr_grpo_is_the_gradient_of_the_reward_times_g_minus_1_over_g(group):
+    """And times 1/L of the constant length: L = 3."""
+    is_gradient(audited("dr_grpo", group=group).matches[REWARD], (group - 1) / group / 3)
+
+
+def test_k1_in_the_loss_does_nothing():
+    found = audited("grpo", *PLAIN, "algo.options.kl=k1")
+    is_gradient(found.matches[REWARD])
+    assert all(match.cosine == 0 for match in found.of_kl.values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("algo.options.kl=k1", "algo.options.kl_in=reward"),
+        ("algo.options.kl=k1", "algo.options.kl_in=reward", "algo.options.kl_of=sequence"),
+        ("algo.options.kl=k2", "algo.options.kl_of=sequence"),
+    ],
+)
+def test_k1_in_the_reward_and_k2_of_sequences_are_the_gradient_of_the_divergence(options):
+    found = audited("grpo", *PLAIN, *options)
+    is_gradient(found.matches[REGULARISED])
+    is_gradient(found.of_kl[KL])
+
+
+def test_k3_of_sequences_is_the_gradient_of_the_forward_divergence():
+    found = audited("grpo", *PLAIN, "algo.options.kl_of=sequence")
+    is_gradient(found.matches[FORWARD])
+    is_gradient(found.of_kl[FORWARD_KL])
+    assert found.of_kl[KL].cosine < 0.99
+
+
+def test_what_is_no_gradient_of_these_is_said_to_be_none():
+    """1/|y|, the deviation of the group (with 0 and 1, from four on) and k3 of tokens each turn the update."""
+    for options in (
+        (*PLAIN, "algo.options.length=mean", "algo.options.kl=none"),
+        ("algo.options.length=sum", "algo.options.kl=none"),
+    ):
+        found = audited("grpo", "algo.hyper.beta=0", *options, group=4)
+        assert found.matches[REWARD].cosine < 1 - 1e-6
+    tokens = audited("grpo", *PLAIN).of_kl
+    assert max(match.cosine for match in tokens.values()) < 1 - 1e-4
+
+
+def test_ratio_times_k3_has_the_gradient_of_k2():
+    """∇(ρ·k3) = (e^−d − 1 + d)·∇log π + (1 − e^−d)·∇log π = d·∇log π at ρ = 1."""
+    one, other = (audited("grpo", *PLAIN, f"algo.options.kl={kl}").of_kl for kl in ("ratio_k3", "k2"))
+    for name in one:
+        assert one[name].cosine == pytest.approx(other[name].cosine, abs=1e-12)
+        assert one[name].scale == pytest.approx(other[name].scale, abs=1e-10)
+
+
+def test_advantages_over_the_deviation_approach_the_gradient_of_the_arcsine():
+    """E[Â·1] of G Bernoulli rewards → √(p(1 − p)), and d(2·arcsin √p)/dp = 1/√(p(1 − p))."""
+    options = ("algo.options.length=sum", "algo.options.kl=none", "algo.hyper.beta=0")
+    found = [audited("grpo", *options, group=group).matches[ARCSINE] for group in (2, 4, 6)]
+    assert [match.cosine for match in found] == sorted(match.cosine for match in found)
+    p, limit = 0.3, 1 / math.sqrt(0.21)
+    ways = [(math.comb(64, k) * p**k * (1 - p) ** (64 - k), k) for k in range(65)]
+
+    def gap(k):  # mean advantage of passing against failing completions, in groups of 64 with k passes
+        rewards = torch.tensor([[1.0] * k + [0.0] * (64 - k)], dtype=torch.float64)
+        own = grpo.compared(rewards, 64, "std")[0]
+        return 0.0 if k in (0, 64) else float(own[0] - own[-1])
+
+    # The gradient is Σ_k P(k)·E[…]: of Bernoulli rewards (advantage gap)·p(1 − p)·∇log-odds = gap·∇p.
+    assert sum(weight * gap(k) for weight, k in ways) == pytest.approx(limit, rel=0.03)
+
+
+def test_sampled_partners_agree_with_enumeration(monkeypatch):
+    whole = audited("grpo", group=3)
+    monkeypatch.setattr(estimator, "MOST_GROUPS", 10)
+    monkeypatch.setattr(estimator, "PARTNERS", 200)
+    sampled = audited("grpo", group=3)
+    assert whole.exact
+    assert not sampled.exact
+    for name, match in sampled.matches.items():
+        assert abs(match.cosine - whole.matches[name].cosine) < 5 * match.cosine_error
+        assert match.cosine_error < 0.05
+
+
+def test_the_noise_of_a_group_is_what_sampling_finds():
+    """1/√G of one completion's for independent rows: REINFORCE's single rows against groups of 4 without baseline."""
+    alone = audited("reinforce", "algo.hyper.entropy_coefficient=0", "algo.hyper.baseline=0").noise
+    four = audited("rloo", "algo.hyper.beta=0", group=4).noise
+    assert four < alone
+
+
+BUGS = {
+    "reward of another completion": lambda own, ret, group, how: own(ret.roll(1, -1), group, how),
+    "advantage over the wrong group": lambda own, ret, group, how: own(ret.flip(-1), group, how).roll(1, -1),
+    "sign": lambda own, ret, group, how: -own(ret, group, how),
+    "baseline twice": lambda own, ret, group, how: own(ret, group, how) - ret.mean(-1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_planted_bugs_are_seen(bug, monkeypatch):
+    own = grpo.compared
+    monkeypatch.setattr(grpo, "compared", lambda ret, group, how: BUGS[bug](own, ret, group, how))
+    match = audited("rloo").matches[REGULARISED]
+    assert match.cosine < 1 - 1e-6 or abs(match.scale - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("algo=rloo", "env=random_walk", "algo.hyper.beta=0"), "is no task of tokens with a finite model"),
+        (("algo=q_learning", "env=tokens_nano"), "is no task of tokens|only policies that learn from whole episodes"),
+        (("algo=dpo", "env=tokens_nano"), "algo=dpo: only policies that learn from whole episodes"),
+    ],
+)
+def test_what_has_no_expected_update_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        audit_estimator(composed(*options))
+
+
+def test_probabilities_of_multisets_sum_to_one():
+    probability = np.array([0.5, 0.3, 0.2])
+    every = np.concatenate(list(estimator._multisets(3, 4, 7)))
+    assert len(every) == math.comb(6, 4)
+    assert estimator._probability(every, probability).sum() == pytest.approx(1.0)
