@@ -46,7 +46,7 @@ def less_is_better(score: str) -> bool:
 def rank(samples: Sequence[np.ndarray], score: str) -> Ranking:
     """The `Ranking` of settings by the runs of each, [n], for one score."""
     sign = -1.0 if less_is_better(score) else 1.0
-    return ranking([[sign * np.asarray(sample, dtype=np.float64)] for sample in samples])
+    return ranking([sign * np.asarray(sample, dtype=np.float64) for sample in samples])
 
 
 def rank_sentence(found: Ranking, names: Sequence[str], score: str, runs: int) -> str:
@@ -61,7 +61,7 @@ def rank_sentence(found: Ranking, names: Sequence[str], score: str, runs: int) -
     first, count = names[found.order[0]], len(names)
     if not found.ties:
         return f"Of {count} settings, {first} {BEST[score]}."
-    needed = runs_needed(count - 1)
+    needed = runs_needed(count)
     few = f"{'one run' if runs == 1 else f'{runs} runs'} of each; {needed} can show one, where it is large"
     if not found.beaten:
         advice = f" ({few})" if runs < needed else ""

@@ -7,6 +7,7 @@ is never singled out. SciPy is imported when it is needed: it takes most of a se
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import comb
 
@@ -14,7 +15,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-EXCHANGES = 4000  # of a permutation test
+EXCHANGES = 4000  # at most, of a permutation test
 INTERQUARTILE = 4  # runs; of fewer, the interquartile mean is the mean
 LEAST = 3  # runs; from fewer, an interval would say nothing
 SAME = 1e-9  # of the size of two numbers, at least of 1: how far apart rounding alone may leave them
@@ -58,61 +59,61 @@ class Ranking:
     beaten: list[int]  # of the others: those that are worse, beyond chance
 
 
-def ranking(methods: Sequence[Sequence[np.ndarray]]) -> Ranking:
+def ranking(methods: Sequence[np.ndarray]) -> Ranking:
     """Rank methods by their interquartile mean, and test which of them the first one beats.
 
-    The first beats another where a permutation test of P(X > Y) + ½·P(X = Y) that exchanges the runs of both within
-    each task has p ≤ 5 % divided by the number of others (Bonferroni): see `runs_needed`. Numbers that differ by no
-    more than rounding are equal.
+    The first beats another where a permutation test of P(X > Y) + ½·P(X = Y), which exchanges the runs of both, has
+    p ≤ 5 % divided by the number of pairs of methods (Bonferroni), because the first is the best of them all: see
+    `runs_needed`. Numbers that differ by no more than rounding are equal.
 
     Args:
-        methods: of each method the runs of each task [n], the same tasks in the same order; more is better, and what
-            is no number is worse than any other.
+        methods: the runs of each method on one task, [n]; more is better, and what is no number is worst.
     """
-    samples = [[np.nan_to_num(run, nan=-np.inf) for run in method] for method in methods]
+    samples = [np.nan_to_num(np.asarray(runs, dtype=np.float64), nan=-np.inf) for runs in methods]
     with np.errstate(over="ignore", invalid="ignore"):  # numbers as large as −inf stands for here, or of both signs
-        middle = [float(iqm(*method)) for method in samples]
+        middle = [float(iqm(runs)) for runs in samples]
     order = sorted(range(len(samples)), key=lambda k: -np.nan_to_num(middle[k], nan=-np.inf))
     first, others = order[0], order[1:]
-    beaten = [k for k in others if _exchange_test(samples[first], samples[k]) <= (1 - CONFIDENCE) / len(others)]
+    beaten = [k for k in others if _exchange_test(samples[first], samples[k]) <= _level(len(samples))]
     return Ranking(order, [k for k in others if k not in beaten], beaten)
 
 
-def runs_needed(others: int) -> int:
-    """The fewest runs of each method from which `ranking` can show that the first beats one of so many others."""
+def runs_needed(methods: int) -> int:
+    """The fewest runs of each of so many methods from which `ranking` can show that the first beats another."""
     runs = 1
-    while 2 / comb(2 * runs, runs) > (1 - CONFIDENCE) / others:
+    while 2 / comb(2 * runs, runs) > _level(methods):
         runs += 1
     return runs
 
 
-def _exchange_test(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> float:
-    """p of the two-sided permutation test of `improvement`, exact for few runs of one task, else by random draws."""
-    levels = [_levels(np.concatenate(pair)) for pair in zip(x, y, strict=True)]
-    exact = len(levels) == 1 and comb(len(levels[0]), len(x[0])) <= EXCHANGES
+def _level(methods: int) -> float:
+    """The largest p at which one of so many methods beats another."""
+    return (1 - CONFIDENCE) / comb(methods, 2)
+
+
+def _exchange_test(x: np.ndarray, y: np.ndarray) -> float:
+    """p of the two-sided permutation test of `improvement`: exact for few runs, else by random exchanges.
+
+    P(X > Y) + ½·P(X = Y) grows with the sum of the ranks of X among all runs, which is what is exchanged.
+    """
+    from scipy.stats import rankdata
+
+    ranks, first = rankdata(_levels(np.concatenate([x, y]))), len(x)
+    exact = comb(len(ranks), first) <= EXCHANGES
     if exact:
-        drawn = [_exchanged(levels[0], len(x[0]))]
+        sums = ranks[_choices(len(ranks), first)].sum(axis=1)
     else:
         rng = np.random.default_rng(0)
-        drawn = [rng.permuted(np.broadcast_to(level, (EXCHANGES, len(level))), axis=1) for level in levels]
-
-    def difference(tables: Sequence[np.ndarray]) -> np.ndarray:
-        """How far P(X > Y) + ½·P(X = Y) is from ½."""
-        parts = [table[..., : len(one)] for table, one in zip(tables, x, strict=True)]
-        parts += [table[..., len(one) :] for table, one in zip(tables, x, strict=True)]
-        return np.abs(improvement(*parts) - 0.5)
-
-    as_far = difference(drawn) >= difference(levels) - 1e-12
-    return float(as_far.mean() if exact else (1 + as_far.sum()) / (1 + EXCHANGES))
+        sums = np.array([rng.permutation(ranks)[:first].sum() for _ in range(EXCHANGES)])
+    middle = first * (len(ranks) + 1) / 2
+    as_far = int((np.abs(sums - middle) >= abs(ranks[:first].sum() - middle) - 1e-9).sum())
+    return as_far / len(sums) if exact else (1 + as_far) / (1 + len(sums))
 
 
-def _exchanged(numbers: np.ndarray, first: int) -> np.ndarray:
-    """All ways to choose which of n numbers come first: [n over first, n]."""
-    n = len(numbers)
-    chosen = np.array(list(combinations(range(n), first)))
-    others = np.ones((len(chosen), n), dtype=bool)
-    np.put_along_axis(others, chosen, False, axis=1)
-    return np.concatenate([numbers[chosen], numbers[np.nonzero(others)[1].reshape(len(chosen), -1)]], axis=1)
+@lru_cache(maxsize=8)
+def _choices(count: int, chosen: int) -> np.ndarray:
+    """All ways to choose some of so many: indices [ways, chosen]."""
+    return np.array(list(combinations(range(count), chosen)))
 
 
 def _levels(numbers: np.ndarray) -> np.ndarray:

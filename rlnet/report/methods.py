@@ -72,7 +72,7 @@ def _parts(run: Finished) -> list[_Part]:
         prediction, exact = isinstance(one.algo, PredictionConfig), run.comparison is not None
         stored = run.judged["settings"][k].get("problem") if exact else None
         problem = {
-            "prediction": f"value of {_policy(policy)}" if prediction else None,
+            "prediction": f"the value of {_policy(policy)}" if prediction else None,
             "exact": exact,
             "env": one.env.stepped(),
             "objective": stored or f"γ = {one.gamma:.12g}",

@@ -178,9 +178,10 @@ def _against(group: Group, ranking: Ranking, k: int) -> str:
 def _pictures(methods: Sequence[Method], score: str) -> list[dict[str, Any]]:
     names = [method.name.replace("$", r"\$") for method in methods]  # no formula
     samples, what = [[method.scores[score]] for method in methods], _short(score).replace("_", " ")
-    drawn = [embedded(interval_figure(names, samples, what), "interquartile means with intervals")]
+    several = len(methods) > 1
+    drawn = [embedded(interval_figure(names, samples, what), "interquartile means with intervals")] if several else []
     note = f"The first {MOST} of {len(names)} settings." if len(names) > MOST else ""
-    if max(method.runs for method in methods) > 1:
+    if several and max(method.runs for method in methods) > 1:
         drawn.append(embedded(profile_figure(names, samples, what), "performance profiles", note))
     column = LEARNING.get(score, score)
     rows = [method.rows for method in methods]
@@ -205,7 +206,7 @@ def _said(group: Group, ranking: Ranking) -> str:
 
 
 def _verdicts(found: Sequence[Group], said: Sequence[str]) -> list[str]:
-    each = [f"{group.problem}: {sentence}" for group, sentence in zip(found, said, strict=True)]
+    each = [f"For {group.problem}: {sentence}" for group, sentence in zip(found, said, strict=True)]
     return each if len(each) < 2 else [f"{len(each)} problems are not ranked against each other.", *each]
 
 

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 from support import composed
 
 from rlnet.compare import Truth
@@ -14,7 +15,7 @@ from rlnet.compare.names import OF_CONTROL
 from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
 from rlnet.learning.training_loop import train
 from rlnet.mdp import FiniteMDP, solve
-from rlnet.numerics.statistics import ranking, runs_needed
+from rlnet.numerics.statistics import _exchange_test, ranking, runs_needed
 from rlnet.report.finished import read_run
 from rlnet.report.page import write_page
 from rlnet.report.summary import show_run
@@ -136,23 +137,41 @@ def test_different_problems_are_not_ranked_against_each_other():
     assert "nearest" not in verdict
 
 
-def test_the_ranking_declares_a_winner_among_equals_at_most_as_often_as_it_says():
-    """400 comparisons of samples of one distribution: false winners in no more than 5 % and three deviations."""
+@pytest.mark.parametrize(("methods", "runs"), [(2, 6), (6, 7)])
+def test_the_ranking_declares_a_winner_among_equals_at_most_as_often_as_it_says(methods, runs):
+    """400 comparisons of samples of one distribution: anybody beaten in no more than 5 % and three deviations."""
     rng = np.random.default_rng(0)
-    false = sum(not ranking([[x], [y]]).ties for x, y in rng.normal(size=(400, 2, 6)))
+    false = sum(bool(ranking(list(x)).beaten) for x in rng.normal(size=(400, methods, runs)))
     assert false <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)
-    few = rng.normal(size=3)
-    assert ranking([[few], [few - 10]]).ties == [1], "20 ways to split 3 and 3 runs: p = 0.1"
-    four = rng.normal(size=4)
-    assert ranking([[four], [four - 10]]).beaten == [1], "2 of 70: p = 0.029"
-    assert ranking([[four], [four - 10], [four - 10]]).beaten == [], "two others: 0.029 > 0.025"
-    assert [runs_needed(others) for others in (1, 2, 3, 6, 7)] == [4, 5, 5, 5, 6]
-    assert ranking([[four], [four - 1e-12]]).ties == [1], "rounding is no difference"
-    assert ranking([[four * 1e30], [four * 1e30 - 1e20]]).ties == [1], "at any size"
-    many = rng.normal(size=5)
-    assert ranking([[many - 10], [many], [many]]).order[0] in (1, 2)
+
+
+def test_the_ranking_shows_what_runs_can_show():
+    rng = np.random.default_rng(1)
+    few, four, many = rng.normal(size=3), rng.normal(size=4), rng.normal(size=5)
+    assert ranking([few, few - 10]).ties == [1], "20 ways to split 3 and 3 runs: p = 0.1"
+    assert ranking([four, four - 10]).beaten == [1], "2 of 70: p = 0.029"
+    assert ranking([four, four - 10, four - 10]).beaten == [], "three pairs: 0.029 > 0.017"
+    assert [runs_needed(methods) for methods in (2, 3, 4, 5, 8)] == [4, 5, 5, 6, 7]
+    for methods in (2, 3, 5, 8):
+        best = np.arange(runs_needed(methods), dtype=float) + 100
+        assert len(ranking([best, *(best - 100 for _ in range(methods - 1))]).beaten) == methods - 1
+        assert ranking([best[1:], *(best[1:] - 100 for _ in range(methods - 1))]).beaten == []
+    assert ranking([four, four - 1e-12]).ties == [1], "rounding is no difference"
+    assert ranking([four * 1e30, four * 1e30 - 1e20]).ties == [1], "at any size"
+    assert ranking([many - 10, many, many]).order[0] in (1, 2)
     nothing = np.full(5, np.nan)
-    assert ranking([[nothing], [many]]).beaten == [0], "what is no number is worse than any"
+    assert ranking([nothing, many]).beaten == [0], "what is no number is worse than any"
+    assert ranking([rng.normal(size=2000), rng.normal(size=2000) + 1]).beaten == [0], "in little memory"
+
+
+@pytest.mark.parametrize("runs", [3, 5, 6])
+def test_the_test_is_that_of_mann_and_whitney(runs):
+    rng = np.random.default_rng(runs)
+    for shift in (0.0, 0.5, 2.0):
+        x, y = rng.normal(size=runs) + shift, rng.normal(size=runs + 1)
+        assert _exchange_test(x, y) == pytest.approx(mannwhitneyu(x, y, method="exact").pvalue)
+    x, y = rng.normal(size=40), rng.normal(size=30) + 0.4
+    assert _exchange_test(x, y) == pytest.approx(mannwhitneyu(x, y).pvalue, abs=0.02)
 
 
 def test_prediction_is_ranked_by_the_error_of_v():

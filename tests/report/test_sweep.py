@@ -131,7 +131,7 @@ NAMES = ("optimizer.learning_rate=0.1", "optimizer.learning_rate=0.2")
 def test_no_winner_where_the_runs_show_no_difference(values, plain):
     part, page = shown([control(name, values=own) for name, own in zip(NAMES, values, strict=True)])
     (table,) = part["groups"]
-    assert part["verdict"].startswith("gridworld, γ = ")
+    assert part["verdict"].startswith("For gridworld, γ = ")
     assert NO_DIFFERENCE in part["verdict"]
     assert [row["name"] for row in table["rows"]] == list(NAMES), "in the order in which they were asked for"
     for word in ("better", "worse", "nearest", "beside", "P ="):
@@ -226,11 +226,11 @@ def test_prediction_is_ranked_by_the_error_of_v_and_not_beside_control(plain):
     part, page = shown(runs)
     problems = [group["problem"] for group in part["groups"]]
     assert [problem.partition(",")[0] for problem in problems] == [
-        "value of the uniform policy on gridworld", "gridworld", "value of the optimal policy on gridworld",
+        "the value of the uniform policy on gridworld", "gridworld", "the value of the optimal policy on gridworld",
     ]  # fmt: skip
     assert "Of 2 settings, algo=td0 comes nearest to V^π" in part["verdict"]
     assert "IQM of v_rmse" in part["groups"][0]["head"]
-    predicted = re.findall(r'data-problem="value[^>]*>(.*?)</section>', page, re.DOTALL)
+    predicted = re.findall(r'data-problem="the value[^>]*>(.*?)</section>', page, re.DOTALL)
     assert len(predicted) == 2
     assert not any(word in text for text in predicted for word in ("egret", "normalised"))
 
@@ -270,7 +270,10 @@ def test_seeds_are_repetitions(sweep):
     alone = compared([read_run(sweep / "0")])
     assert alone["groups"][0]["methods"][0].runs == 4
     assert "random_walk, γ = 0.9: q_learning: over 4 runs the interquartile mean of the" in alone["verdict"]
-    assert len(alone["groups"][0]["pictures"]) == 3, "intervals, profiles, learning curves"
+    assert len(compared([read_run(sweep / k) for k in "01"])["groups"][0]["pictures"]) == 3, (
+        "intervals, profiles, curves"
+    )
+    assert len(alone["groups"][0]["pictures"]) == 1, "there is only the learning curve to show"
 
 
 def test_the_settings_of_a_population_are_methods_too(tmp_path):
