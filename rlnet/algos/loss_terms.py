@@ -1,7 +1,6 @@
 """Shared terms of targets and losses."""
 
 import math
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -110,23 +109,17 @@ def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: T
     return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
 
 
-def semi_gradient(target: Callable[..., Target]) -> Callable[[AlgorithmContext, Params, Params, Rollout, Hyper], Loss]:
-    """Semi-gradient loss Σ weight·h(target − V(S)), or with Q(S, A), of an algorithm's `target`.
+def pulled_towards(aim: Target, context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+    """Semi-gradient loss Σ weight·h(target − V(S)), or with Q(S, A).
 
     h(δ) = ½·δ², or κ·(|δ| − ½·κ) beyond the `huber` κ of replays. Its gradient step is the semi-gradient update
     w += α·δ·∇v (S&B eq. 9.7).
     """
-
-    def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
-        with torch.no_grad():
-            aim = target(context, params, target_params, batch, hyper)
-        q = Q in context.networks
-        estimate = take(context.q(params, batch.state), batch.action) if q else context.v(params, batch.state)
-        weight = batch.weight if aim.weight is None else aim.weight
-        total, error, rms = squared_error(aim.value, estimate, weight, hyper.get("huber"))
-        return Loss(total, {aim.error: rms, **aim.metrics}, error)
-
-    return loss
+    q = Q in context.networks
+    estimate = take(context.q(params, batch.state), batch.action) if q else context.v(params, batch.state)
+    weight = batch.weight if aim.weight is None else aim.weight
+    total, error, rms = squared_error(aim.value, estimate, weight, hyper.get("huber"))
+    return Loss(total, {aim.error: rms, **aim.metrics}, error)
 
 
 # A return that lacks less than this weight of its continuation counts as sampled to its end. Where γ < 1 this lets

@@ -135,8 +135,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the log-probability of another environment's action",
-        ((PARTS, "log_prob, entropy = context.actions.log_prob(pi, batch.action)",
-          "log_prob, entropy = context.actions.log_prob(pi, batch.action.roll(1, dims=-1))"),),
+        ((PARTS, "log_prob, entropy = actions.log_prob(pi, batch.action)",
+          "log_prob, entropy = actions.log_prob(pi, batch.action.roll(1, dims=-1))"),),
         GRADIENT,
         A2C,
     ),

@@ -10,13 +10,14 @@ def job(config: Config, folder: Path) -> None:
     """Train one run, write its report, and print learned against exact values."""
     from rlnet.learning.training_loop import train
 
-    files = train(config, folder).files
+    result = train(config, folder)
     # Loaded now, so that the first update need not wait for it.
     from rlnet.report.page import write_page
     from rlnet.report.summary import show_run
 
     trust = config.resume is None or config.trust  # what the user has just asked for may be made once more
-    show_run(folder, [*files, write_page(folder, trust)], trust)
+    page = write_page(folder, trust, result.run.problem.environment)
+    show_run(config, result.scored, [*result.files, page])
 
 
 def finish(folder: Path) -> None:

@@ -11,7 +11,8 @@ from rlnet.config import Config, LinearConfig, TabularConfig
 from rlnet.data.rollout import Observation
 from rlnet.diagnosis.targets import NotDefined, Operator, Target, Units, floored
 from rlnet.experiment.problem import Problem
-from rlnet.learning.learner import OPTIMIZERS, Learner
+from rlnet.learning.learner import Learner
+from rlnet.learning.optimizers import OPTIMIZERS
 from rlnet.nets import ParameterLayout
 from rlnet.nets.network import Params
 from rlnet.numerics.random_streams import Streams

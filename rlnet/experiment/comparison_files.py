@@ -1,8 +1,9 @@
 """Files of the final comparison (values.npz, comparison.json), and scoring a finished run again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -179,16 +180,23 @@ def objective(problem: Problem) -> str:
     return "reward" if weights == "0" else f"reward {sign} {weights}·{what}"
 
 
-class Rescored(NamedTuple):
-    """Result of `rescore`."""
+@dataclass(frozen=True)
+class Scored:
+    """The final scores of a run, and what they are of."""
 
     config: Config
     problem: Problem
-    drawn: dict[str, Any]  # as `drawn` says
-    scalars: dict[str, np.ndarray]  # scored now, [M] each
-    values: dict[str, np.ndarray]  # values.npz
-    difference: float  # largest relative difference from the scores in comparison.json
+    drawn: dict[str, Any]  # as `rlnet.compare.population.drawn` says
+    scalars: dict[str, np.ndarray]  # [M] each
+    values: dict[str, np.ndarray]  # the arrays of values.npz
     verdict: str  # the sentence in comparison.json
+
+
+@dataclass(frozen=True)
+class Rescored(Scored):
+    """What `rescore` returns: the scores are those of now."""
+
+    difference: float  # largest relative difference from the scores in comparison.json
 
 
 def rescore(folder: Path, trust: bool = False) -> Rescored:
@@ -228,7 +236,7 @@ def rescore(folder: Path, trust: bool = False) -> Rescored:
         scalars = problem.score(tables, values["visits"]).scalars
     known = [name for name in scalars if name in before]
     difference = max((_difference(scalars[name], before[name]) for name in known), default=float("inf"))
-    return Rescored(config, problem, chosen, scalars, values, difference, verdict)
+    return Rescored(config, problem, chosen, scalars, values, verdict, difference)
 
 
 def _difference(now: np.ndarray, before: np.ndarray) -> float:

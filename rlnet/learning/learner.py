@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -14,100 +13,33 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import PI, Hyper, LazyLoss, Loss, LossGradient, Params, TraceUpdate, by_policy
+from rlnet.algos.algorithm import (
+    PI,
+    Hyper,
+    LazyLoss,
+    Loss,
+    LossFunction,
+    LossGradient,
+    Params,
+    SemiGradient,
+    TargetFunction,
+    TraceUpdate,
+    by_policy,
+)
 from rlnet.algos.eligibility_traces import Traces
-from rlnet.algos.loss_terms import mean, semi_gradient
+from rlnet.algos.loss_terms import mean, pulled_towards
 from rlnet.algos.returns import td_target
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import Rollout, apart
 from rlnet.learning.manual_gradients import ManualGradients, possible
+from rlnet.learning.optimizers import OPTIMIZERS, roomy
 from rlnet.nets import ParameterLayout, ParameterView
 from rlnet.numerics.floating_point import QUIET
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.distributions import Gaussian
 
-State = dict[str, Tensor]
-WIDE = 64  # numbers: a multiple of those that any processor computes with at once
 KEEPING = 8  # every so many steps the parameters are kept, for a member that diverges
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """An optimiser: two functions over theta [M, P] and a state of tensors."""
-
-    init: Callable[[Tensor], State]
-    step: Callable[[Tensor, Tensor, Tensor, State], None]  # (theta, gradient, learning_rate [M, 1], state), in place
-
-
-def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
-    """SGD step θ ← θ − α·g."""
-    if theta.device.type == "cpu":  # in numpy, which rounds twice everywhere; torch once, but at the ends of a row
-        numbers = theta.numpy()
-        numbers -= rate.numpy() * grad.numpy()
-    else:
-        theta.addcmul_(grad, rate, value=-1)
-
-
-def roomy(rows: Tensor) -> Tensor:
-    """A copy [M, P] whose memory is padded with zeros to a multiple of `WIDE` numbers."""
-    memory = rows.new_zeros(-(-rows.numel() // WIDE) * WIDE)
-    copy = memory[: rows.numel()].view(rows.shape)
-    return copy.copy_(rows)
-
-
-def _with_room(rows: Tensor, whole: bool) -> Tensor:
-    """The rows and the zeros behind them, in one row; copied where they are a part or were not made by `roomy`."""
-    size = -(-rows.numel() // WIDE) * WIDE
-    made = whole and rows.is_contiguous() and not rows.storage_offset()
-    if not made or rows.untyped_storage().nbytes() != rows.element_size() * size:
-        rows = roomy(rows)
-    return rows.as_strided((size,), (1,))
-
-
-def _adam_init(theta: Tensor) -> State:
-    count = torch.zeros((), device=theta.device)  # float32 counts to 2^24
-    return {"mean": roomy(torch.zeros_like(theta)), "square": roomy(torch.zeros_like(theta)), "steps": count}
-
-
-def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
-    """Adam (Kingma & Ba 2015, algorithm 1) with β = (0.9, 0.999), ε = 1e-8, and a learning rate for each member."""
-    mean, square, steps = state["mean"], state["square"], state["steps"]
-    if theta.device.type == "cpu":  # one pass over memory instead of eight, for neighbours of the same rate together
-        steps.numpy()[...] += 1
-        tensors, rates, first = (theta, grad, mean, square), rate.numpy().ravel().tolist(), 0
-        while first < len(rates):
-            value, last = rates[first], first + 1
-            while last < len(rates) and rates[last] == value:
-                last += 1
-            whole = last - first == len(rates)
-            _adam_on_cpu(tensors if whole else [x[first:last] for x in tensors], value, steps, whole)
-            first = last
-        return
-    steps += 1
-    mean.lerp_(grad, 0.1)
-    square.mul_(0.999).addcmul_(grad, grad, value=0.001)
-    # In double: 1 − 0.999^n loses five digits in single precision.
-    count = steps.double()
-    root = (1 - 0.999**count).sqrt().to(theta.dtype)
-    size = (rate / (1 - 0.9**count)).to(theta.dtype)
-    theta.addcdiv_(mean * size, square.sqrt().div_(root).add_(1e-8), value=-1)
-
-
-def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor, whole: bool) -> None:
-    """One rate for all of (theta, gradient, mean, square), [m, P] each: the whole tensors, or parts of them.
-
-    The last numbers of a row that do not fill a vector of the processor are rounded in another way than the others,
-    and which ones these are depends on how many members there are: hence the room behind them.
-    """
-    wide = [_with_room(tensor, whole) for tensor in tensors]
-    torch._fused_adam_(
-        [wide[0]], [wide[1]], [wide[2]], [wide[3]], [], [steps],
-        lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
-    )  # fmt: skip
-    for tensor, row in zip(tensors, wide, strict=True):
-        if tensor.data_ptr() != row.data_ptr() and tensor is not tensors[1]:
-            tensor.copy_(row[: tensor.numel()].view(tensor.shape))
 
 
 def _norms(grad: Tensor) -> Tensor:
@@ -116,12 +48,6 @@ def _norms(grad: Tensor) -> Tensor:
         return torch.linalg.vector_norm(grad, dim=1, keepdim=True)
     rows = grad.numpy()  # a third of the time
     return torch.from_numpy(np.sqrt(np.vecdot(rows, rows))[:, None])
-
-
-OPTIMIZERS = {
-    "sgd": Optimizer(lambda theta: {}, _sgd_step),
-    "adam": Optimizer(_adam_init, _adam_step),
-}
 
 
 def _can_compile(device: torch.device) -> bool:
@@ -134,6 +60,17 @@ def _can_compile(device: torch.device) -> bool:
     else:
         return True
     return False
+
+
+def _semi_gradient(target: TargetFunction) -> LossFunction:
+    """The loss of an algorithm that pulls V(S) or Q(S, A) towards a target, for autograd."""
+
+    def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+        with torch.no_grad():
+            aim = target(context, params, target_params, batch, hyper)
+        return pulled_towards(aim, context, params, batch, hyper)
+
+    return loss
 
 
 class Learner:
@@ -168,7 +105,7 @@ class Learner:
         if isinstance(objective, TraceUpdate):
             self._trace_step = translate(objective.step)
         else:
-            loss = objective.loss if isinstance(objective, LossGradient) else semi_gradient(objective.target)
+            loss = objective.loss if isinstance(objective, LossGradient) else _semi_gradient(objective.target)
             self._loss = translate(loss)
         self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
         measured = algorithm.acting.act is by_policy and isinstance(context.actions, Gaussian)
@@ -282,7 +219,11 @@ class Learner:
         """The gradient [M, P] of every member's own loss, and a function that computes the loss on demand."""
         batch, context = self._with_draws(batch), self.context
         if self.manual is not None:
-            return self.manual.of(self.params, self.target_params, batch, hyper)
+            target = None
+            if isinstance(self.algorithm.objective, SemiGradient):
+                with torch.no_grad():
+                    target = self.algorithm.objective.target(context, self.params, self.target_params, batch, hyper)
+            return self.manual.of(self.params, batch, hyper, target)
         if self.layout.noisy:
             leaves = [self.theta.detach().requires_grad_()]
             params = self.layout.draw(leaves[0], self._noise)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import Hyper, Loss, LossGradient, ManualGradient, Q, Role, SemiGradient, Target, TraceUpdate
+from rlnet.algos.algorithm import Hyper, Loss, LossGradient, ManualGradient, Q, Role, Target, TraceUpdate
 from rlnet.data.rollout import Rollout
 from rlnet.nets import ParameterLayout, ParameterView
 from rlnet.nets.numpy.perceptron import as_steps, rows_of
@@ -46,7 +46,7 @@ class ManualGradients:
     def __init__(
         self, algorithm: Algorithm, context: AlgorithmContext, layout: ParameterLayout, buffer: Tensor
     ) -> None:
-        self._algorithm, self._context, self._buffer = algorithm, context, buffer
+        self._algorithm, self._buffer = algorithm, buffer
         views = layout.unpack(buffer)
         self._nets: dict[str, Any] = {role: context.networks[role].by_hand for role in algorithm.roles}
         self._layers = {role: own.layers(self._nets[role]) for role, own in views.items()}
@@ -54,23 +54,21 @@ class ManualGradients:
     def of(
         self,
         params: Mapping[str, ParameterView],
-        target_params: Mapping[str, ParameterView],
         batch: Rollout,
         hyper: Hyper,
+        target: Target | None = None,
     ) -> tuple[Tensor, Callable[[], Loss]]:
         """The gradient of every member's own loss, and a function that computes the loss on demand.
 
         Args:
-            params, target_params: of the networks, and those that targets bootstrap from.
+            params: of the networks.
             batch: [T, M, N].
+            target: of a semi-gradient method.
 
         Returns:
             [M, P], the buffer: the next call overwrites it.
         """
-        algorithm, context, objective = self._algorithm, self._context, self._algorithm.objective
-        if isinstance(objective, SemiGradient):
-            with torch.no_grad():
-                target = objective.target(context, params, target_params, batch, hyper)
+        algorithm, objective = self._algorithm, self._algorithm.objective
         obs = batch.array("obs")
         outputs: dict[Role, Array] = {}
         kept: dict[Role, Any] = {}
@@ -82,7 +80,7 @@ class ManualGradients:
             slopes, measure = by_hand({role: x[None] for role, x in outputs.items()}, batch, hyper)
         else:
             ((role, values),) = outputs.items()
-            slope, measure = _semi_gradient(values, batch, hyper, target, by_action=role == Q)
+            slope, measure = _semi_gradient(values, batch, hyper, cast(Target, target), by_action=role == Q)
             slopes = {role: slope}
         for role, values in reversed(outputs.items()):  # what is read again was written last
             net = self._nets[role]
@@ -94,7 +92,7 @@ class ManualGradients:
 def _semi_gradient(
     values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool
 ) -> tuple[Array, Callable[[], Loss]]:
-    """The derivative of the loss `loss_terms.semi_gradient` by values [M, R, O], and a function for the loss."""
+    """The derivative of `loss_terms.pulled_towards` by values [M, R, O], and a function that computes it on demand."""
     weights = batch.array("weight") if target.weight is None else target.weight.numpy()
     shape = weights.shape
     aims, weights = (rows_of(x, False)[None] for x in (target.value.numpy(), weights))

@@ -3,70 +3,37 @@
 import logging
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.compare import Comparison, Tables
-from rlnet.config import Config, ConfigError, RunFailed, require
+from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.config.population import each_setting, member_settings
-from rlnet.config.validation import from_stored
-from rlnet.experiment.checkpoints import (
-    NEWEST,
-    PREVIOUS,
-    DamagedError,
-    checkpoints,
-    read_checkpoint,
-    write_checkpoint,
-    write_whole,
-)
-from rlnet.experiment.comparison_files import arrays, document
+from rlnet.experiment.checkpoints import checkpoints, write_checkpoint
 from rlnet.experiment.problem import build
-from rlnet.experiment.run_files import Record, rows_until, write_arrays, write_json
+from rlnet.experiment.run_files import Record
 from rlnet.experiment.run_folder import STORED, claimed, keep_settings, program, shown
+from rlnet.learning.final_files import Judgement, Result, finish
 from rlnet.learning.interrupts import Interrupted, described, put_off
 from rlnet.learning.resources import processes, set_threads
-from rlnet.learning.training_state import TrainingState, same_settings
-from rlnet.learning.triggers import Cadence, Capped
-from rlnet.learning.workers import Shares
+from rlnet.learning.resuming import Past, check_steps, restored
+from rlnet.learning.training_state import TrainingState
+from rlnet.learning.triggers import Cadence, Capped, Pace
+from rlnet.learning.updates import learn, logged, updates_until
+from rlnet.learning.workers import Workers
 from rlnet.report.live import progress
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
 _log = logging.getLogger(__name__)
-LONGER = "a larger algo.rollout and env.max_episode_steps, a smaller gamma, or a TD method would use them all"
 
 
 class DivergedError(RunFailed):
     """All members diverged: none has a finite gradient."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """Result of a training run."""
-
-    run: TrainingState
-    tables: Tables | None  # None without a finite model, like the comparison
-    comparison: Comparison | None
-    scalars: dict[str, np.ndarray]  # the last row of the log, [M] each
-    files: list[Path]
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Learned tables at a step, and their scores."""
-
-    step: int
-    tables: Tables
-    comparison: Comparison
 
 
 def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> Result:
@@ -101,69 +68,20 @@ def _train(state: TrainingState, folder: Path, source: Path | None, here: bool, 
     count = processes(state)
     with claimed(folder, going_on=here), closing(Record(folder, config)) as record:
         first = _judged(state)
-        past = None if source is None else _restored(state, source)
+        past = None if source is None else restored(state, source)
         done = int(state.steps.max())
-        _check_steps(state, source)
+        check_steps(state, source)
         keep_settings(folder, asdict(replace(config, resume=None)), done, None if here else source, given)
         if past is None:
             record.begin()
         else:
             record.go_on(past.rows, done, copied=not here)
         try:
-            with closing(Shares(state, count)) as shares:
-                scalars = Loop(shares, record, first, past).go()
-            return _finish(state, record, scalars, first)
+            with nullcontext() if count == 1 else closing(Workers(state, count)) as workers:
+                scalars, last = Loop(state, workers, record, first, past).go()
+            return finish(state, record, scalars, first, last)
         except KeyboardInterrupt as stop:
             raise _with_advice(stop, folder) from None
-
-
-@dataclass(frozen=True)
-class Past:
-    """State of a resumed run."""
-
-    stored: dict[str, Any]  # its checkpoint
-    rows: bytes  # of metrics.csv
-    newest: bool  # whether the checkpoint is the newest one
-
-
-def _restored(state: TrainingState, source: Path) -> Past | None:
-    """Restore a run from the newest sound checkpoint of a folder; None where there was none yet.
-
-    Raises:
-        ConfigError: other settings than the folder's, or no checkpoint of it can be used.
-    """
-    said: list[str] = []
-    for path in checkpoints(source):
-        try:
-            stored = read_checkpoint(path, state.config.device)
-            rows = rows_until(source / "metrics.csv", stored["record"])
-            state.load_state_dict(stored, state.config.trust)
-        except DamagedError as error:
-            said.append(str(error))
-        except ConfigError:  # of other settings
-            raise
-        except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
-            said.append(f"{path}: cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})")
-        else:
-            if said or path.name == PREVIOUS:
-                why = "; ".join(said) or f"{source / NEWEST}: is missing"
-                _log.warning("%s; going on from %s, step %d", why, path.name, int(state.steps.max()))
-            return Past(stored, rows, newest=path.name == NEWEST)
-    if said:
-        raise ConfigError(f"resume={source}: {'; '.join(said)}")
-    same_settings(state.config, asdict(from_stored(source / STORED / "config.yaml", state.config.trust)))
-    _log.warning("resume=%s: was stopped before its first checkpoint; it begins again", source)
-    return None
-
-
-def _check_steps(state: TrainingState, source: Path | None) -> None:
-    """Refuse fewer steps than were done; log where no more are asked for."""
-    done, steps = int(state.steps.min()), state.config.steps
-    if source is None or done < steps:
-        return
-    had = from_stored(source / STORED / "config.yaml", state.config.trust).steps
-    require(steps >= had, "steps", steps, f"resume={source} has done {done} already; give more")
-    _log.warning("steps=%d: resume=%s has done %d already; its last files are written again", steps, source, done)
 
 
 def _with_advice(stop: KeyboardInterrupt, folder: Path) -> Interrupted:
@@ -195,18 +113,29 @@ class Loop:
     """The loop of updates, with periodic logging, comparison and checkpoints.
 
     Args:
-        shares: who updates.
+        state: of the run.
+        workers: who updates it, where it is shared out among processes; None: this process does.
         record: who writes.
         first: the scores at the beginning; None where there is nothing exact.
         past: of a run that goes on.
     """
 
-    def __init__(self, shares: Shares, record: Record, first: Judgement | None, past: Past | None) -> None:
-        self.shares, self.record, self.state, self.exact = shares, record, shares.run, first is not None
+    def __init__(
+        self,
+        state: TrainingState,
+        workers: Workers | None,
+        record: Record,
+        first: Judgement | None,
+        past: Past | None,
+    ) -> None:
+        self.state, self.workers, self.record = state, workers, record
+        self.last: Judgement | None = None  # of the final networks
         config, self.step = self.state.config, int(self.state.steps.max())
         self.log, self.save = Cadence(config.log_every, self.step), Cadence(config.checkpoint_every, self.step)
         self.compare = Capped(config.compare_every, self.step, config.compare_share)
-        self.scores = {} if first is None else first.comparison.scalars
+        self.pace = Pace()
+        self.metrics: Callable[[], dict[str, Tensor]] = dict  # of the last update
+        self.exact, self.scores = first is not None, {} if first is None else first.comparison.scalars
         self.fresh = False  # whether the scores are newer than the last row
         self.clock, self.before = time.perf_counter(), int(self.state.steps.sum())
         self.keep = past is None or past.newest  # whether the newest checkpoint is worth keeping
@@ -215,8 +144,8 @@ class Loop:
             if past.stored["scores"] is not None:
                 self.scores, self.fresh = {k: x.cpu().numpy() for k, x in past.stored["scores"].items()}, True
 
-    def go(self) -> dict[str, np.ndarray]:
-        """Run to the end; returns the last row of the log.
+    def go(self) -> tuple[dict[str, np.ndarray], Judgement | None]:
+        """Go on to the end; the last row of the log, and the scores of the final networks.
 
         Raises:
             Interrupted: a signal came; what was done until then is in the checkpoint.
@@ -226,13 +155,13 @@ class Loop:
         with put_off() as asked, progress(config.steps, done=self.step) as display:
             while int(state.steps.min()) < config.steps and asked.number is None:
                 saved, due = False, (self.log, self.save, self.compare) if self.exact else (self.log, self.save)
-                self.shares.advance(min(cadence.next for cadence in due))
+                self._advance(min(cadence.next for cadence in due))
                 self.step = int(state.steps.max())
                 done = int(state.steps.min()) >= config.steps
                 # What is due now is done to its end, whatever comes: a checkpoint lies between two turns of this loop.
                 if self.exact and (self.compare.due(self.step) or done):
                     with self.compare.timed():
-                        self.scores, self.fresh = self.shares.scores(), True
+                        self._compare(final=done)
                 if self.log.due(self.step) or done:
                     row = self._row()
                     display.update(self.step, **_shown(row | self.scores))
@@ -242,13 +171,36 @@ class Loop:
                 if not saved:
                     self._checkpoint()
                 raise Interrupted(asked.number)
-        if stored is not None:
-            self.shares.gather(stored)
-        return row
+        if self.exact and self.last is None:  # all steps had been done before
+            self._compare(final=True)
+        if stored is not None and self.workers is not None:
+            self.workers.gather(stored)
+        return row, self.last
+
+    def _advance(self, until: int) -> None:
+        """Learn until a member has done `until` steps or all have done theirs, or for about `TURN` seconds."""
+        state = self.state
+        updates = self.pace.updates(updates_until(state.config, state.steps, until))
+        with self.pace.timed(updates):
+            if self.workers is not None:
+                self.workers.advance(updates)
+            else:
+                for _ in range(updates):
+                    self.metrics = learn(state, state.collect())
+
+    def _compare(self, final: bool) -> None:
+        """Score the networks as they are; where they are the final ones, all that the files need is kept."""
+        if final:
+            both = self.state.compare() if self.workers is None else self.workers.compare()
+            self.last = Judgement(self.step, *both)
+            self.scores = self.last.comparison.scalars
+        else:
+            self.scores = self.state.compare()[1].scalars if self.workers is None else self.workers.scores()
+        self.fresh = True
 
     def _row(self) -> dict[str, np.ndarray]:
         members = len(self.state.steps)
-        row = self.shares.row()
+        row = logged(self.state, self.metrics()) if self.workers is None else self.workers.logged()
         _report_diverged(self.state)
         speed = (int(self.state.steps.sum()) - self.before) / max(time.perf_counter() - self.clock, 1e-9)
         row |= {"time/steps_per_second": np.full(members, speed)}
@@ -264,7 +216,7 @@ class Loop:
         """Write a checkpoint."""
         scores = {name: torch.as_tensor(x) for name, x in self.scores.items()} if self.fresh else None
         parts = {"record": self.record.place(), "scores": scores, "compare": self.compare.state_dict()}
-        stored = {**self.shares.state_dict(), **parts}
+        stored = {**(self.state if self.workers is None else self.workers).state_dict(), **parts}
         write_checkpoint(self.record.folder, stored, keep=self.keep)
         self.keep = True
         return stored
@@ -294,49 +246,3 @@ def _report_diverged(state: TrainingState) -> None:
         raise DivergedError(f"{said[0]}{', as did all others' if len(seeds) > 1 else ''}; {advice}")
     for sentence in said:
         _log.warning("%s; it stays at the parameters before, and the others go on; %s", sentence, advice)
-
-
-def _finish(state: TrainingState, record: Record, scalars: dict[str, np.ndarray], first: Judgement | None) -> Result:
-    """The final comparison, the pictures (of the beginning too: matplotlib takes a second to begin) and settings."""
-    config, folder = state.config, record.folder
-    complete = scalars.get("loss/complete_returns", np.ones(1))
-    if (complete < 0.99).any():
-        share = f"only {100 * float(complete.mean()):.0f} % of the returns of the last update were sampled to their end"
-        _log.warning("%s; the others were not learned from, which favours short episodes: %s", share, LONGER)
-    files = [folder / "metrics.csv", folder / "checkpoint.pt"]
-    tables = comparison = None
-    if first is not None:
-        from rlnet.report.figures import save_png  # what draws is loaded when there is something to draw
-
-        last = Judgement(int(state.steps.max()), *state.compare())
-        tables, comparison = last.tables, last.comparison
-        scalars = scalars | comparison.scalars
-        visits = cast(Tensor, state.visits).cpu().numpy()
-        write_arrays(folder / "values.npz", arrays(config, state.problem, tables, comparison, visits))
-        ends = state.steps.tolist(), state.diverged.tolist()
-        content = document(config, state.problem, tables, *ends, comparison.scalars)
-        write_json(folder / "comparison.json", content)
-        files += [folder / name for name in ("values.npz", "comparison.json")]
-        if comparison.v is not None:  # a method without values has none to draw
-            if not (folder / "values.png").exists():  # of a run that goes on after its end it is there
-                _picture(state, record, first, content["drawn"])
-            figure = _picture(state, record, last, content["drawn"])
-            write_whole(folder / "values.png", lambda part: save_png(figure, part))
-            files.append(folder / "values.png")
-    record.hparams(scalars)
-    return Result(state, tables, comparison, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
-
-
-def _picture(state: TrainingState, record: Record, judgement: Judgement, drawn: Mapping[str, Any]) -> "Figure":
-    """Learned values, exact values and the error of the member that is drawn everywhere, to TensorBoard."""
-    from rlnet.report.figures import image_array, values_figure
-    from rlnet.report.panels import learned_and_exact
-
-    problem, comparison, m = state.problem, judgement.comparison, drawn["member"]
-    policies = judgement.tables.policy[m], problem.exact[m].policy
-    note = f", {drawn['name']}" if drawn["name"] else ""
-    learned = cast(np.ndarray, comparison.v)[m]
-    panels = learned_and_exact(learned, comparison.v_exact[m], *policies, problem.against, note)
-    figure = values_figure(problem.mdp, panels)
-    record.image("values", image_array(figure), judgement.step)
-    return figure

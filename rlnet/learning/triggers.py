@@ -1,4 +1,4 @@
-"""Periodic triggers for logging, comparison and checkpoints."""
+"""Periodic triggers for logging, comparison and checkpoints, and the turns between which a run can be interrupted."""
 
 import logging
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger(__name__)
+TURN = 0.5  # seconds of updates between two moments at which a run can be interrupted
 GRACE = 1.0  # seconds of comparing that no run has to account for: what so little costs nobody notices
 
 
@@ -20,6 +21,24 @@ class Cadence:
             return False
         self.next = (step // self.every + 1) * self.every
         return True
+
+
+class Pace:
+    """How many updates make a turn of about `TURN` seconds, from the time that they took before."""
+
+    def __init__(self) -> None:
+        self._each = TURN  # seconds that an update took in the last turn
+
+    def updates(self, most: int) -> int:
+        """At least one, and at most so many."""
+        return max(1, min(most, int(TURN / self._each)))
+
+    @contextmanager
+    def timed(self, updates: int) -> Iterator[None]:
+        """Wrap so many updates."""
+        began = time.perf_counter()
+        yield
+        self._each = max((time.perf_counter() - began) / updates, 1e-9)
 
 
 class Capped(Cadence):

@@ -1,25 +1,33 @@
-"""Optimiser steps for one rollout: on all of it, on minibatches, or on replay batches."""
+"""Optimiser steps for one rollout: on all of it, on minibatches, or on replay batches; and the numbers for the log."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.algos.algorithm import Hyper
-from rlnet.config import ConfigError, EpochsConfig
+from rlnet.config import Config, ConfigError, EpochsConfig
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Rollout, minibatches, rows_in_order
 from rlnet.learning.training_state import TrainingState
 
+# The name in the log of what an exploration's schedule gives.
+SCHEDULED_AS = {
+    "epsilon_greedy": "explore/epsilon",
+    "softmax": "explore/temperature",
+    "count_bonus": "explore/bonus",
+}
+
 
 def learn(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
-    """Take the optimiser steps for one rollout: on all of it, on minibatches, or on replay batches.
+    """Take the optimiser steps for a rollout: on all of it, on its minibatches, or on replay batches.
 
     Returns:
-        What works out, until the next rollout is collected, the metrics of the last step, or where rows are learned
-        from one by one their means: [M] each.
+        A function that computes, until the next rollout is collected, the metrics of the last step, or where rows are
+        learned from one by one their means: [M] each.
     """
     if state.replay is not None:
         return _learn_from_replay(state, rollout)
@@ -91,3 +99,29 @@ def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], d
         elif state.updates % algo.target_every == 0:
             learner.follow(1.0)
     return lambda: {**step.metrics, **more}
+
+
+def updates_until(config: Config, steps: Tensor, until: int) -> int:
+    """How many updates it takes at least until a member has done `until` steps, or all have done theirs.
+
+    Args:
+        steps: [M], of each member so far.
+    """
+    each = config.algo.envs * config.algo.rollout  # an update adds at most so many
+    left = min(until - int(steps.max()), config.steps - int(steps.min()))
+    return max(1, -(-left // each))
+
+
+def logged(state: TrainingState, metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """The numbers of the log as they are now, [M] each: episodes, losses, exploration and learning rate.
+
+    Args:
+        metrics: of the last update, see `learn`.
+    """
+    tensors = state.collector.episodes() | dict(metrics)
+    if state.config.exploration.name in SCHEDULED_AS:
+        tensors[SCHEDULED_AS[state.config.exploration.name]] = state.explore.squeeze(-1)
+    if state.learner.layout.noisy:
+        tensors["explore/sigma"] = state.learner.layout.deviations(state.learner.theta).abs().mean(1)
+    tensors["optimizer/learning_rate"] = state.learning_rate.squeeze(-1)
+    return {name: tensor.double().cpu().numpy() for name, tensor in tensors.items()}

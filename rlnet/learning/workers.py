@@ -1,4 +1,4 @@
-"""Workers: the members of a population in one process, or divided among several.
+"""The members of a population shared out among several processes.
 
 Members depend on nothing but themselves, so a share of them may learn anywhere. Each share is a population of its own,
 a whole `TrainingState`, in a process that is forked once the problem is built and solved. All shares take the same
@@ -7,10 +7,9 @@ number of updates between two looks: what comes together from them is what one p
 
 import multiprocessing
 import pickle
-import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
@@ -19,125 +18,104 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, RunFailed
 from rlnet.config.population import joined, part_of, split
 from rlnet.learning.interrupts import ignored_by_children
 from rlnet.learning.resources import before_fork, set_threads
 from rlnet.learning.training_state import TrainingState
-from rlnet.learning.updates import learn
-
-# The name in the log of what an exploration's schedule gives.
-SCHEDULED_AS = {
-    "epsilon_greedy": "explore/epsilon",
-    "softmax": "explore/temperature",
-    "count_bonus": "explore/bonus",
-}
-TURN = 0.5  # seconds of updates between two moments at which a run can be interrupted
+from rlnet.learning.updates import learn, logged
 
 
 class Share:
     """A part of the members that learns in one process."""
 
-    def __init__(self, run: TrainingState) -> None:
-        self.run = run
+    def __init__(self, state: TrainingState) -> None:
+        self.state = state
         self._metrics: Callable[[], Mapping[str, Tensor]] = dict
 
     def advance(self, updates: int) -> Tensor:
         """Collect and learn so many times; returns the steps of each member, [M]."""
         for _ in range(updates):
-            self._metrics = learn(self.run, self.run.collect())
-        return self.run.steps
+            self._metrics = learn(self.state, self.state.collect())
+        return self.state.steps
 
     def alive(self) -> Tensor:
         """Whether each member still learns: bool [M, 1]."""
-        return self.run.learner.alive
+        return self.state.learner.alive
 
-    def row(self) -> dict[str, np.ndarray]:
-        """Current scalars of the log (episodes, losses, exploration, learning rate): [M] each."""
-        run = self.run
-        tensors = run.collector.episodes() | dict(self._metrics())
-        if run.config.exploration.name in SCHEDULED_AS:
-            tensors[SCHEDULED_AS[run.config.exploration.name]] = run.explore.squeeze(-1)
-        if run.learner.layout.noisy:
-            tensors["explore/sigma"] = run.learner.layout.deviations(run.learner.theta).abs().mean(1)
-        tensors["optimizer/learning_rate"] = run.learning_rate.squeeze(-1)
-        return {name: tensor.double().cpu().numpy() for name, tensor in tensors.items()}
+    def logged(self) -> dict[str, np.ndarray]:
+        """See `rlnet.learning.updates.logged`."""
+        return logged(self.state, self._metrics())
 
     def scores(self) -> dict[str, np.ndarray]:
         """The scores against the exact solution: [M] each."""
-        return self.run.compare()[1].scalars
+        return self.state.compare()[1].scalars
 
-    def state(self) -> dict[str, Any]:
+    def compare(self) -> dict[str, dict[str, Any]]:
+        """The fields of what `TrainingState.compare` returns."""
+        return {type(part).__name__: vars(part) for part in self.state.compare()}
+
+    def state_dict(self) -> dict[str, Any]:
         """`TrainingState.state_dict` without the config."""
-        return {name: part for name, part in self.run.state_dict().items() if name != "config"}
+        return {name: part for name, part in self.state.state_dict().items() if name != "config"}
 
 
-class Shares:
-    """Runs the population in `processes` workers; call `close()`.
+class Workers:
+    """Runs a population in several processes; call `close()`.
 
     Args:
-        run: of all members, as it begins or goes on. In one process it is the one that learns; with several it has the
-            steps, and the rest after `gather`.
-        processes: 1, or at most what `rlnet.learning.resources.processes` allows.
+        run: of all members, as it begins or goes on. It is kept up to date with the steps, and with the rest by
+            `gather`.
+        processes: 2, or at most what `rlnet.learning.resources.processes` allows.
     """
 
-    def __init__(self, run: TrainingState, processes: int = 1) -> None:
-        self.run = run
-        self._alone = Share(run) if processes == 1 else None
-        self._members: list[Sequence[int]] = [range(len(run.steps))]
+    def __init__(self, run: TrainingState, processes: int) -> None:
+        before_fork()
+        self.run, parts = run, split(run.config, processes)
+        self._members = [members for _, members in parts]
         self._others: list[_Process] = []
-        self._pace = TURN  # seconds that an update took in the last turn
-        if self._alone is None:
-            before_fork()
-            parts = split(run.config, processes)
-            self._members = [members for _, members in parts]
-            # What a run that goes on has done; a share that is new begins by itself as the whole would.
-            state = Share(run).state() if int(run.steps.max()) > 0 else None
-            for config, members in parts:
-                serve = partial(_serve, run, config, members, processes, state)
-                self._others.append(_Process(serve, self._others))
+        # What a run that goes on has done; a share that is new begins by itself as the whole would.
+        state = Share(run).state_dict() if int(run.steps.max()) > 0 else None
+        for config, members in parts:
+            serve = partial(_serve, run, config, members, processes, state)
+            self._others.append(_Process(serve, self._others))
 
-    def advance(self, until: int) -> None:
-        """Learn until a member has done `until` steps or all have done theirs, or for about `TURN` seconds."""
-        config, steps = self.run.config, self.run.steps
-        each = config.algo.envs * config.algo.rollout  # an update adds at most so many
-        left = min(until - int(steps.max()), config.steps - int(steps.min()))
-        updates = max(1, min(-(-left // each), int(TURN / self._pace)))
-        began = time.perf_counter()
-        steps.copy_(self._ask("advance", updates))
-        self._pace = max((time.perf_counter() - began) / updates, 1e-9)
+    def advance(self, updates: int) -> None:
+        """Collect and learn so many times."""
+        self.run.steps.copy_(self._ask(Share.advance, updates))
 
-    def row(self) -> dict[str, np.ndarray]:
-        """Current scalars of the log, [M] each; also updates which members have diverged."""
-        self.run.learner.alive.copy_(self._ask("alive"))
-        return self._ask("row")
+    def logged(self) -> dict[str, np.ndarray]:
+        """The numbers of the log, [M] each. Which members have diverged is known to the run from then on."""
+        self.run.learner.alive.copy_(self._ask(Share.alive))
+        return self._ask(Share.logged)
 
     def scores(self) -> dict[str, np.ndarray]:
         """The scores against the exact solution: [M] each."""
-        return self._ask("scores")
+        return self._ask(Share.scores)
+
+    def compare(self) -> tuple[Tables, Comparison]:
+        """As `TrainingState.compare`."""
+        both = self._ask(Share.compare)
+        return Tables(**both["Tables"]), Comparison(**both["Comparison"])
 
     def state_dict(self) -> dict[str, Any]:
         """`TrainingState.state_dict` of all members as they are now."""
-        if self._alone is not None:
-            return self.run.state_dict()
-        return {**self._ask("state"), "diverged": self.run.diverged, "config": asdict(self.run.config)}
+        return {**self._ask(Share.state_dict), "diverged": self.run.diverged, "config": asdict(self.run.config)}
 
     def gather(self, state: Mapping[str, Any]) -> None:
-        """Copy a `state_dict` into the run."""
-        if self._alone is None:
-            self.run.load_state_dict(state)
+        """Bring the run up to date with what `state_dict` gave."""
+        self.run.load_state_dict(state)
 
     def close(self) -> None:
         """End the processes."""
         for other in self._others:
             other.close()
 
-    def _ask(self, name: str, *arguments: Any) -> Any:
-        """Call a method of `Share` in every process, and join the results."""
-        if self._alone is not None:
-            return getattr(self._alone, name)(*arguments)
+    def _ask(self, method: Callable[..., Any], *arguments: Any) -> Any:
+        """What a method of `Share` says of all members."""
         for other in self._others:
-            other.ask(name, *arguments)
+            other.ask(method, *arguments)
         answers = [other.answer() for other in self._others]
         for failed, said in answers:
             if failed:
@@ -165,10 +143,10 @@ class _Process:
             self._process.start()
         theirs.close()
 
-    def ask(self, name: str, *arguments: Any) -> None:
-        """Request a call of a method of the share."""
+    def ask(self, method: Callable[..., Any], *arguments: Any) -> None:
+        """Have a method of the share called."""
         try:
-            self._connection.send_bytes(pickle.dumps((name, arguments)))
+            self._connection.send_bytes(pickle.dumps((method, arguments)))
         except BrokenPipeError:
             raise self._gone() from None
 
@@ -218,16 +196,16 @@ def _serve(
     share: Share | None = None
     while True:
         try:
-            name, arguments = pickle.loads(asked.recv_bytes())
+            method, arguments = pickle.loads(asked.recv_bytes())
         except (EOFError, ConnectionError):
             return
         try:
             if share is None:
                 share = Share(TrainingState(config, run.problem.of(members)))
-                set_threads(share.run, processes)
+                set_threads(share.state, processes)
                 if state is not None:
-                    share.run.load_state_dict({**part_of(state, members), "config": asdict(config)})
-            answer = False, getattr(share, name)(*arguments)
+                    share.state.load_state_dict({**part_of(state, members), "config": asdict(config)})
+            answer = False, method(share, *arguments)
         except Exception as error:  # noqa: BLE001 (raised again by the process that asked)
             error.add_note(traceback.format_exc())
             answer = True, error

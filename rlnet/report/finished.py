@@ -30,10 +30,11 @@ class Finished:
     comparison: dict[str, Any] | None = field(repr=False)  # comparison.json; None without a finite model
     values: dict[str, np.ndarray] = field(repr=False)  # values.npz; {} without a finite model
     diagnosis: dict[str, Any] | None = field(repr=False)  # diagnosis.json, where somebody has asked for it
+    _known: Environment | None = field(default=None, repr=False)  # of the config, where it need not be built again
 
     @cached_property
     def _environment(self) -> Environment:
-        return make(self.config.env)
+        return self._known or make(self.config.env)
 
     @cached_property
     def step(self) -> int:
@@ -83,12 +84,13 @@ def is_run(folder: Path) -> bool:
     return (folder / ".hydra" / "config.yaml").is_file() and (folder / "metrics.csv").is_file()
 
 
-def read_run(folder: Path, trust: bool = False) -> Finished:
+def read_run(folder: Path, trust: bool = False, environment: Environment | None = None) -> Finished:
     """Read the files of a run.
 
     Args:
         folder: of the run.
         trust: whether its config may have code run: see `rlnet.config.trust`.
+        environment: the one that its config describes, where it need not be built again.
 
     Raises:
         ConfigError: the folder is not that of a run that has logged something, a file cannot be read, or the folder
@@ -101,7 +103,7 @@ def read_run(folder: Path, trust: bool = False) -> Finished:
     if not rows:
         raise ConfigError(f"{folder}: its metrics.csv has no rows yet; the run has logged nothing")
     overrides = folder / ".hydra" / "overrides.yaml"
-    return Finished(folder, config, _list(overrides), rows, comparison, values, diagnosis)
+    return Finished(folder, config, _list(overrides), rows, comparison, values, diagnosis, environment)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from rlnet.compare import reachable
 from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config.files import MISFIT, reading
 from rlnet.config.population import settings
+from rlnet.envs import Environment
 from rlnet.experiment.run_files import write_text
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.cells import Kind, cells_of
@@ -45,17 +46,18 @@ TIME_LIMIT = (  # stationary, limited
 )
 
 
-def write_page(folder: Path, trust: bool = False) -> Path:
+def write_page(folder: Path, trust: bool = False, environment: Environment | None = None) -> Path:
     """Write report.html into a run's folder, from the files there, and return its path.
 
     Args:
         folder: of the run.
         trust: whether its config may have code run: see `rlnet.config.trust`.
+        environment: the one that its config describes, where it need not be built again.
 
     Raises:
         ConfigError: the folder is not that of a run, or needs to be trusted, or its files do not fit together.
     """
-    run = read_run(folder, trust)
+    run = read_run(folder, trust, environment)
     with reading(folder, MISFIT):
         page = render("run.html", _context(run))
     path = folder / "report.html"

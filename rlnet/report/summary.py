@@ -1,4 +1,4 @@
-"""Terminal summaries of the commands, made from the files of a run."""
+"""Terminal summaries of the commands: scores, and learned values beside the truth."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +7,10 @@ import numpy as np
 from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
+from rlnet.config import Config
 from rlnet.config.files import printable, read_rows
 from rlnet.config.population import settings
-from rlnet.config.validation import from_stored
-from rlnet.experiment.comparison_files import JUDGED, Rescored, objective, rescore
+from rlnet.experiment.comparison_files import JUDGED, Rescored, Scored, objective
 from rlnet.experiment.solve_job import Solved
 from rlnet.report.completions import show_completions
 from rlnet.report.panels import Panel, learned_and_exact
@@ -47,13 +47,19 @@ MAIN_SCORES = (
 BRIEF_SCORES = ("exact/return", "exact/regret", "exact/v_rmse", "exact/q_rmse")  # of each setting, side by side
 
 
-def show_run(folder: Path, files: list[Path], trust: bool = False) -> None:
-    """Print scores, learned and exact values, and the files of a finished run."""
+def show_run(config: Config, scored: Scored | None, files: list[Path]) -> None:
+    """Print scores, learned and exact values, and the files of a run that has just finished.
+
+    Args:
+        config: of the run.
+        scored: its final scores; None without a finite model: then the last row of its log is shown.
+        files: metrics.csv first.
+    """
     console = Console()
-    if (folder / "values.npz").is_file():
-        _show_exact(console, rescore(folder, trust), folder)
+    if scored is not None:
+        _show_exact(console, scored, files[0].parent)
     else:
-        _show_last_row(console, folder, trust)
+        _show_last_row(console, config, files[0])
     show_files(console, files)
 
 
@@ -93,7 +99,7 @@ def show_solution(solved: Solved) -> None:
     show_files(console, [solved.file])
 
 
-def _show_exact(console: Console, result: Rescored, folder: Path) -> None:
+def _show_exact(console: Console, result: Scored, folder: Path) -> None:
     config, problem, values = result.config, result.problem, result.values
     grid = settings(config)
     note = f", {result.drawn['name']}" if result.drawn["name"] else ""
@@ -121,7 +127,7 @@ def _show_exact(console: Console, result: Rescored, folder: Path) -> None:
         _show_settings(console, grid, {name: scores[name] for name in BRIEF_SCORES if name in scores}, config.seeds)
 
 
-def _show_values(console: Console, result: Rescored, note: str) -> None:
+def _show_values(console: Console, result: Scored, note: str) -> None:
     """Learned and exact values of the member that is drawn."""
     problem, values = result.problem, result.values
     v, v_exact, pi, pi_exact = (values[name][result.drawn["member"]] for name in ("v", "v_exact", "pi", "pi_exact"))
@@ -146,11 +152,10 @@ def _show_settings(
     console.print(table)
 
 
-def _show_last_row(console: Console, folder: Path, trust: bool) -> None:
+def _show_last_row(console: Console, config: Config, path: Path) -> None:
     """Print the last logged scalars, for environments without a finite model."""
-    rows = read_rows(folder / "metrics.csv")
+    rows = read_rows(path)
     last = [row for row in rows if row["step"] == rows[-1]["step"]]
-    config = from_stored(folder / ".hydra" / "config.yaml", trust)
     grid = settings(config)
     names = [name for name in last[0] if name not in ("step", "member", "seed", *grid[0])]
     scores = {name: np.array([float(row[name] or "nan") for row in last]) for name in names}

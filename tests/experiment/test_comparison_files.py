@@ -13,12 +13,13 @@ from rlnet.compare import Truth
 from rlnet.compare.mishaps import FACTOR, Mishap, largest_value, out_of_range
 from rlnet.compare.names import OF_CONTROL
 from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
+from rlnet.experiment.comparison_files import rescore
 from rlnet.learning.training_loop import train
 from rlnet.mdp import FiniteMDP, solve
 from rlnet.numerics.statistics import _exchange_test, ranking, runs_needed
 from rlnet.report.finished import read_run
 from rlnet.report.page import write_page
-from rlnet.report.summary import show_run
+from rlnet.report.summary import show_rescored
 
 
 def loop(end: float = 0.0, stay: float = -1.0) -> FiniteMDP:
@@ -219,7 +220,7 @@ def test_prediction_is_judged_as_prediction(predicted, capsys):
         -(18 * 4 + 14 * 2 + 20 * 4 + 22 * 2 + 14 * 2 + 4) / 14
     )
     assert not set(OF_CONTROL) & set(document["aggregate"])
-    show_run(predicted, [])
+    show_rescored(rescore(predicted), predicted)
     for text in (document["verdict"], capsys.readouterr().out, write_page(predicted).read_text(encoding="utf-8")):
         assert "V^π" in text
         for word in ("egret", "optimally", "optimal_action_rate", "loses"):
@@ -235,7 +236,7 @@ def test_one_member_is_drawn_everywhere_and_named(predicted, capsys):
     assert document["drawn"]["member"] == chosen
     assert document["drawn"]["name"] == f"seed {chosen} (median v_rmse of 3)"
     assert read_run(predicted).shown == document["drawn"]
-    show_run(predicted, [])
+    show_rescored(rescore(predicted), predicted)
     assert f"learned V, seed {chosen}" in capsys.readouterr().out
     assert f"Drawn is seed {chosen} (median v_rmse of 3)." in write_page(predicted).read_text(encoding="utf-8")
 

@@ -17,7 +17,7 @@ from support import ROOT, composed, make_run, quick
 from rlnet.config import ConfigError
 from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, write_checkpoint
 from rlnet.experiment.run_folder import claimed, commands
-from rlnet.learning import training_loop
+from rlnet.learning import final_files, training_loop
 from rlnet.learning.interrupts import Interrupted
 from rlnet.learning.training_loop import train
 from rlnet.learning.training_state import TrainingState
@@ -74,8 +74,8 @@ class Killed(BaseException):
         ((training_loop, "write_checkpoint"), 1),  # before the first checkpoint
         ((training_loop, "write_checkpoint"), 3),
         ((training_loop.Loop, "_row"), 4),
-        ((training_loop, "write_json"), 1),  # after the last step, before the last files
-        ((training_loop, "write_arrays"), 1),
+        ((final_files, "write_json"), 1),  # after the last step, before the last files
+        ((final_files, "write_arrays"), 1),
     ],
 )
 def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, times, finished, tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from support import make_run, update
 from rlnet.algos.algorithm import LossGradient
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import FIELDS, Rollout, minibatches
-from rlnet.learning.learner import OPTIMIZERS, Learner
+from rlnet.learning.learner import Learner
+from rlnet.learning.optimizers import OPTIMIZERS
 
 
 @pytest.mark.parametrize("rates", [[0.1, 0.003, 0.0], [0.01, 0.01, 0.01], [0.1, 0.1, 0.003]])

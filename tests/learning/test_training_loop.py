@@ -178,7 +178,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_untouched(finished):
 
 def test_environments_without_a_model_train_too(tmp_path):
     result = train(composed("env=cartpole", "steps=2000", "algo.envs=2", "seeds=2", "log_every=500"), tmp_path / "run")
-    assert result.comparison is None
+    assert result.scored is None
     assert not (tmp_path / "run" / "values.npz").exists()
     assert "return/mean" in result.scalars
     with pytest.raises(ConfigError, match="has no finite model"):

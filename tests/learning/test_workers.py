@@ -2,12 +2,13 @@
 
 import csv
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from torch import Tensor
 from rlnet import algos
 from rlnet.config import ConfigError, RunFailed
 from rlnet.config.population import alone, joined, part_of, split
-from rlnet.learning import resources
+from rlnet.learning import resources, training_loop
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.training_loop import DivergedError, train
 from rlnet.learning.training_state import TrainingState
-from rlnet.learning.workers import Share, Shares
+from rlnet.learning.triggers import Pace
+from rlnet.learning.updates import learn, updates_until
+from rlnet.learning.workers import Workers
 
 ALGOS = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))
 SOME = ("a2c", "dqn", "mc", "n_step_td", "ppo", "q_learning", "sac", "sarsa_lambda")  # one of each kind
@@ -90,10 +93,17 @@ def whole(state: TrainingState, count: int, until: int | None = None) -> Trainin
     """All steps, or the first, in so many processes."""
     until = state.config.steps if until is None else until
     set_threads(state)  # as a run does: with two threads BLAS sums products in another order
-    with closing(Shares(state, count)) as shares:
+    pace = Pace()
+    with nullcontext() if count == 1 else closing(Workers(state, count)) as workers:
         while int(state.steps.min()) < until:
-            shares.advance(until)
-        shares.gather(shares.state_dict())
+            updates = pace.updates(updates_until(state.config, state.steps, until))
+            with pace.timed(updates):
+                if workers is None:
+                    update(state, updates)
+                else:
+                    workers.advance(updates)
+        if workers is not None:
+            workers.gather(workers.state_dict())
     return state
 
 
@@ -210,19 +220,19 @@ def test_parts_come_together_in_the_order_of_the_members():
 
 
 def test_what_a_share_raises_is_raised_here():
-    with closing(Shares(make_run("env=random_walk", "seeds=2", "algo.envs=2"), 2)) as shares:
-        with pytest.raises(AttributeError, match="has no attribute 'nothing'") as caught:
-            shares._ask("nothing")
+    with closing(Workers(make_run("env=random_walk", "seeds=2", "algo.envs=2"), 2)) as workers:
+        with pytest.raises(TypeError, match="must be real number, not Share") as caught:
+            workers._ask(math.sqrt)
         assert "in _serve" in caught.value.__notes__[0]
-        shares.advance(1)  # the others still answer
+        workers.advance(1)  # the others still answer
 
 
 def test_a_process_that_is_killed_is_reported():
-    with closing(Shares(make_run("env=random_walk", "seeds=2"), 2)) as shares:
-        shares.advance(1)
-        os.kill(shares._others[1]._process.pid, signal.SIGKILL)
+    with closing(Workers(make_run("env=random_walk", "seeds=2"), 2)) as workers:
+        workers.advance(1)
+        os.kill(workers._others[1]._process.pid, signal.SIGKILL)
         with pytest.raises(RunFailed, match=r"was ended from outside \(exit code -9\)"):
-            shares.advance(10)
+            workers.advance(10)
 
 
 def test_members_that_diverge_in_a_share_are_told_by_their_number(tmp_path, caplog):
@@ -285,13 +295,12 @@ def test_processes_that_cannot_be_are_refused(options, message):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_first_ctrl_c_waits_for_the_update_and_a_second_is_obeyed_at_once(times, monkeypatch, tmp_path):
-    def interrupted(share, updates):
+    def interrupted(state, rollout):
         for _ in range(times):
             os.kill(os.getpid(), signal.SIGINT)
-        return advance(share, updates)
+        return learn(state, rollout)
 
-    advance = Share.advance
-    monkeypatch.setattr(Share, "advance", interrupted)
+    monkeypatch.setattr(training_loop, "learn", interrupted)
     said = "go on with: .* resume=" if times == 1 else "within an update, which no checkpoint keeps"
     with pytest.raises(KeyboardInterrupt, match=said):
         train(composed("env=random_walk", "gamma=0.9", "steps=400"), tmp_path / "run")

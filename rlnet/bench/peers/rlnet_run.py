@@ -14,7 +14,8 @@ with loading():  # as scripts/train.py does it
     from rlnet.experiment.problem import build
     from rlnet.learning.resources import processes, set_threads
     from rlnet.learning.training_state import TrainingState
-    from rlnet.learning.workers import Shares
+    from rlnet.learning.updates import learn, updates_until
+    from rlnet.learning.workers import Workers
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 ENVS = {"ppo": ("env=cartpole",), "dqn": ("env=cartpole",), "grid": ("env=gridworld",), "table": ("env=gridworld",)}
@@ -54,14 +55,20 @@ class Turns:
         config = composed([*overrides(spec), *spec.get("extra", [])])
         self.run = TrainingState(config, build(config))
         set_threads(self.run)
-        self._shares = Shares(self.run, processes(self.run))
+        count = processes(self.run)
+        self._workers = Workers(self.run, count) if count > 1 else None
 
     def turn(self, steps: int) -> int:
         """At least so many steps of all members together."""
         run, before = self.run, int(self.run.steps.sum())
         while int(run.steps.sum()) - before < steps:
             left = steps - (int(run.steps.sum()) - before)
-            self._shares.advance(int(run.steps.max()) + -(-left // len(run.steps)))
+            updates = updates_until(run.config, run.steps, int(run.steps.max()) + -(-left // len(run.steps)))
+            if self._workers is not None:
+                self._workers.advance(updates)
+            else:
+                for _ in range(updates):
+                    learn(run, run.collect())
         return int(run.steps.sum()) - before
 
     def actor(self) -> list[tuple[np.ndarray, np.ndarray]]:
