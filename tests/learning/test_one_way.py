@@ -68,7 +68,7 @@ def test_a_reader_opens_seven_files_from_the_script_to_the_target(algo, options,
 
 def test_the_readme_names_these_files():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    told = re.search(r"From `scripts/train.py` to the target a\s+reader opens (.*?), and from there", text, re.DOTALL)
+    told = re.search(r"From `scripts/train.py` to the target a\s+reader opens (.*?),\s+and from there", text, re.DOTALL)
     names = re.findall(r"`([\w/]+\.py)`", told.group(1))
     way = ["scripts/train.py", *names[:-1]]
     assert len(way) == len(WAY)
