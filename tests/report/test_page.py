@@ -15,11 +15,12 @@ from support import ROOT, composed
 from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config import ConfigError
 from rlnet.config.files import read_rows
+from rlnet.experiment.comparison_files import rescore
 from rlnet.learning.training_loop import train
 from rlnet.report.html import number, shown
 from rlnet.report.page import write_page
 from rlnet.report.sampled import beside_exact
-from rlnet.report.summary import show_run
+from rlnet.report.summary import show_rescored
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -103,7 +104,7 @@ def test_the_returns_of_training_are_labelled_and_stand_beside_the_exact_one(pag
     assert beside_exact([row | {"return/mean": ""} for row in rows], value, "reward") == ""
     own = beside_exact(rows, value, "reward")
     assert own in "".join(page.text)
-    show_run(folder, [])
+    show_rescored(rescore(folder), folder)
     assert own in " ".join(capsys.readouterr().out.split())
     assert 'id="training"' not in pages["settings"][1].source, "settings of several problems have no common J"
 

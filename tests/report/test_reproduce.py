@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 import rlnet
 from rlnet.commands import main, train
 from rlnet.experiment.run_files import Record
-from rlnet.learning import training_loop
+from rlnet.learning import final_files, training_loop
 from rlnet.report.finished import read_run
 from rlnet.report.page import write_page
 from rlnet.report.reproduce import of_run
@@ -40,7 +40,7 @@ def typed(tmp_path, monkeypatch):
     monkeypatch.setattr("rlnet.report.page._curves", lambda _: [])
     monkeypatch.setattr("rlnet.report.page._scatter", lambda _: [])
     monkeypatch.setattr("rlnet.report.sweep._pictures", lambda *_: [])
-    monkeypatch.setattr(training_loop, "_picture", lambda *_: None)
+    monkeypatch.setattr(final_files, "_picture", lambda *_: None)
     monkeypatch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
     monkeypatch.setattr(Record, "hparams", lambda *_: None)
     monkeypatch.setattr("rlnet.report.summary.show_run", lambda *_: None)
@@ -110,9 +110,9 @@ def test_a_run_that_was_interrupted_is_one_command(typed, monkeypatch):
     def dies(*_, **__):
         raise Killed
 
-    for method, folder in (("write_arrays", "late"), ("write_checkpoint", "early")):
+    for module, method, folder in ((final_files, "write_arrays", "late"), (training_loop, "write_checkpoint", "early")):
         with monkeypatch.context() as patch:
-            patch.setattr(training_loop, method, dies)
+            patch.setattr(module, method, dies)
             with pytest.raises(Killed):
                 typed(f"{command} hydra.run.dir={folder}")
         typed(f"python scripts/train.py resume={folder}")
