@@ -213,7 +213,7 @@ def _readable(argv: list[str]) -> list[str]:
     for item in argv:
         key, equals, value = item.partition("=")
         if not equals and re.fullmatch(r"[A-Za-z_][\w./@]*", item) and not (found and found[-1] in VALUED):
-            raise ConfigError(f"{item}: must be KEY=VALUE, as in env=gridworld steps=20000; there are no other words")
+            raise ConfigError(f"{item}: must be KEY=VALUE, as in env=gridworld steps=20000")
         if key.rpartition(".")[2] in whole:
             value = ",".join(_whole(part, item) for part in value.split(","))  # of a sweep: several
         found.append(f"{key}={value}" if equals else item)

@@ -117,7 +117,7 @@ def regular(path: Path, most: float = math.inf) -> Path:
     if stat.S_ISLNK(found.st_mode):
         raise ConfigError(f"{path}: {LINK}")
     if not stat.S_ISREG(found.st_mode):
-        raise ConfigError(f"{path}: is no file{' but a folder' if stat.S_ISDIR(found.st_mode) else ''}")
+        raise ConfigError(f"{path}: is not a {'file but a folder' if stat.S_ISDIR(found.st_mode) else 'regular file'}")
     if found.st_size > most:
         raise ConfigError(f"{path}: has {size(found.st_size)}, more than the {size(most)} that can be read here")
     return path
@@ -139,7 +139,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         rows = [plain(row) for row in csv.DictReader(_text(path).splitlines())]
         whole = [row for row in rows if None not in row and None not in row.values()]
         if len(whole) < len(rows):
-            raise ConfigError(f"{path}: row {rows.index(next(r for r in rows if r not in whole)) + 1} is no whole row")
+            raise ConfigError(f"{path}: row {rows.index(next(r for r in rows if r not in whole)) + 1} is incomplete")
         return rows
 
 
@@ -157,14 +157,14 @@ def read_yaml(path: Path, references: bool = True, computed: bool = False) -> An
     with reading(path):
         text = _text(path, LARGEST_YAML)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ConfigError(f"{path}: repeats a part of itself by an alias, as no config of a run does")
+            raise ConfigError(f"{path}: uses YAML aliases, which the config of a run never does")
         content = OmegaConf.create(text)
         raw = OmegaConf.to_container(content, resolve=False)
         for value in _strings(raw):
             fine = computed or "${" not in value or (references and "${" not in REFERENCE.sub("", value))
             if not fine:
                 raise ConfigError(
-                    f"{path}: {printable(value)[:200]!r} would be computed; add trust=true if you trust this folder"
+                    f"{path}: {printable(value)[:200]!r} would be evaluated; add trust=true if you trust this folder"
                 )
         return OmegaConf.create(plain(raw, keep="\n"))
 
@@ -239,6 +239,6 @@ def check_values(path: Path, values: dict[str, np.ndarray], members: int, states
             raise ConfigError(f"{path}: {name} has the shape {list(array.shape)}, for this run it is {list(wanted)}")
     for name in {"pi", "pi_exact", "pi_reference"} & set(values):
         if not ((values[name] >= 0) & (values[name] <= 1 + 1e-6)).all():
-            raise ConfigError(f"{path}: {name} holds numbers that are no probabilities")
+            raise ConfigError(f"{path}: {name} holds numbers that are not probabilities")
     if values["visits"].dtype.kind not in "iu" or (values["visits"] < 0).any():
-        raise ConfigError(f"{path}: visits are no counts")
+        raise ConfigError(f"{path}: visits must be counts: whole numbers of at least 0")

@@ -44,9 +44,8 @@ class Config(Settings):
     seeds: int = 1  # members of each setting, seeded seed, seed + 1, ...
     vary: dict[str, Any] = field(default_factory=dict)  # lists for PER_MEMBER numbers: M = their product × seeds
     device: str = "cpu"
-    threads: int | None = (
-        None  # of torch, at most the cores there are; null: what the work repays, see rlnet.learning.resources
-    )
+    # Threads of torch, at most the number of cores; null: chosen from the workload (rlnet.learning.resources).
+    threads: int | None = None
     # Worker processes for the members of a population; null: chosen from the workload (rlnet.learning.resources).
     processes: int | None = None
     # torch.compile of the loss, ten seconds or more at first. Then on one core (64×64 network, batch 128) a step of one

@@ -46,7 +46,8 @@ def varied(config: Config) -> dict[str, list[float]]:
         good = isinstance(values, list) and len(values) > 0
         good = good and all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
         require(good, f"vary.{key}", values, "must be a list of numbers, like [0.9, 0.99]")
-        require(len(set(values)) == len(values), f"vary.{key}", values, "names a number twice; use seeds for repeats")
+        allowed = "holds a number twice; use seeds to repeat a setting"
+        require(len(set(values)) == len(values), f"vary.{key}", values, allowed)
         found[path] = [float(x) for x in values]
     return found
 

@@ -121,14 +121,14 @@ class Registry(Generic[Entry]):
         for point in self._points:
             module = self._sources.get(name, "rlnet" if _has_file(self._group, name) else point.module)
             if point.name == name and not _within(module, point.module):
-                _log.warning("%s=%s is that of %s; %s is not used", self._group, name, module, _described(point))
+                _log.warning("%s=%s is defined by %s; %s is ignored", self._group, name, module, _described(point))
 
     def _import_installed(self, name: str) -> None:
         """Import the installed plugins that may register a name: the one that says so, or else all."""
         named = [point for point in self._points if point.name == name]
         if len(named) > 1:
             both = " and ".join(map(_described, named))
-            raise ConfigError(f"{self._group}={name}: is given by {both}; uninstall one of them")
+            raise ConfigError(f"{self._group}={name}: is defined by {both}; uninstall one of them")
         for point in named:
             self._load(point)
             fault = self._faults.get(_described(point))

@@ -55,7 +55,7 @@ def own_overrides(stored: Sequence[object], path: Path, trust: bool) -> list[str
         trust: whether values may be computed.
 
     Raises:
-        ConfigError: one is no setting of a run.
+        ConfigError: one is not a setting of a run.
     """
     kept = []
     for item in stored:
@@ -63,17 +63,17 @@ def own_overrides(stored: Sequence[object], path: Path, trust: bool) -> list[str
         found = KEY.fullmatch(key)
         shown = printable(str(item))[:200]
         if not isinstance(item, str) or found is None or not (equals or key.startswith("~")):
-            raise ConfigError(f"{path}: {shown!r} is no setting of a run")
+            raise ConfigError(f"{path}: {shown!r} is not a setting of a run")
         name = re.split(r"[./@]", found.group(1))[0]
         if name in OF_THE_RUN:
             continue
         if name == "plugins" and not trust:
             raise ConfigError(f"{path}: {shown!r} would be imported; {HINT}, or give plugins=[...] yourself")
         if name not in GROUPS and "/" in key:
-            raise ConfigError(f"{path}: {shown!r} is no setting of a run")
+            raise ConfigError(f"{path}: {shown!r} is not a setting of a run")
         if (found.group(1) in GROUPS or "@" in key or "/" in key) and OPTION.fullmatch(value) is None:
             raise ConfigError(f"{path}: {shown!r} names no config of {name}")
         if not trust and "${" in REFERENCE.sub("", value):
-            raise ConfigError(f"{path}: {shown!r} would be computed; {HINT}")
+            raise ConfigError(f"{path}: {shown!r} would be evaluated; {HINT}")
         kept.append(item)
     return kept

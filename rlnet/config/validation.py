@@ -96,7 +96,7 @@ def _check_replay(algo: ReplayConfig) -> None:
     for key in ("priority", "priority_floor"):
         value = getattr(algo, key)
         require(0 <= value < float("inf"), f"algo.{key}", value, "must be at least 0")
-    allowed = "must be above 0, or what once fitted is never drawn again"
+    allowed = "must be above 0, so that every transition can be drawn again"
     require(algo.priority == 0 or algo.priority_floor > 0, "algo.priority_floor", algo.priority_floor, allowed)
     _check_schedule(algo.correction, "algo.correction", 0.0, 1.0, "β, how far importance weights correct,")
     require(rate is None or 0 < rate <= 1, "algo.target_rate", rate, "must be in (0, 1], or null")
@@ -106,8 +106,8 @@ def _check_train(config: Config) -> None:
     for key in ("steps", "log_every", "compare_every", "checkpoint_every"):
         require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
     threads = config.threads
-    require(threads is None or threads >= 1, "threads", threads, "must be at least 1, or null for what the work repays")
-    allowed = "must be at least 1, or null for what the work repays"
+    allowed = "must be at least 1, or null: chosen automatically from the workload"
+    require(threads is None or threads >= 1, "threads", threads, allowed)
     require(config.processes is None or config.processes >= 1, "processes", config.processes, allowed)
     allowed = "must be a share of the run's time in (0, 1]"
     require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
@@ -124,7 +124,7 @@ def _check_train(config: Config) -> None:
     require(math.isfinite(initial), "network.initial_value", initial, "must be a finite number")
     if isinstance(config.network, MlpConfig):
         mlp = config.network
-        require(all(width >= 1 for width in mlp.hidden), "network.hidden", mlp.hidden, "widths of at least 1")
+        require(all(width >= 1 for width in mlp.hidden), "network.hidden", mlp.hidden, "must be widths of at least 1")
         activations = ("relu", "tanh", "silu")
         allowed = f"allowed are {', '.join(activations)}"
         require(mlp.activation in activations, "network.activation", mlp.activation, allowed)
@@ -163,12 +163,13 @@ def _check_solve(config: SolveConfig) -> None:
     if config.horizon is not None or config.temperature > 0:
         special = "temperature" if config.horizon is None else "horizon"
         for key, only in (("method", "auto"), ("device", "cpu")):
-            allowed = f"a problem with a {special} has a method of its own; leave {key}={only}"
+            allowed = f"a problem with a {special} is solved by its own method; leave {key}={only}"
             require(getattr(config, key) == only, key, getattr(config, key), allowed)
         require(not config.verify, "verify", config.verify, f"is not available with a {special}")
     if config.device != "cpu":
         swept = ("auto", *ITERATIVE)
-        require(config.method in swept, "method", config.method, f"device={config.device} takes {', '.join(swept)}")
+        allowed = f"allowed with device={config.device} are {', '.join(swept)}"
+        require(config.method in swept, "method", config.method, allowed)
 
 
 def _check_audit(config: AuditConfig) -> None:

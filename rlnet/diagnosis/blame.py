@@ -17,7 +17,7 @@ def discounted_visits(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.nd
     try:
         share = occupancy(mdp, policy, gamma)
     except ImproperPolicyError as error:
-        raise NotDefined("the policy may never end, so its visits have no limit at gamma=1") from error
+        raise NotDefined("the policy may never end, so its expected visits are infinite at gamma=1") from error
     # η solves η = start + γ·P_πᵀ·η, so its total is the mass of the start over what a unit of it loses in a step.
     mix = policy[mdp.pair_state, mdp.pair_action] * share[mdp.pair_state]
     kept = gamma * (mdp.transition.T @ mix).sum()

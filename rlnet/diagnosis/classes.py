@@ -38,7 +38,7 @@ def settle(apply: Operator, project: Operator, x: np.ndarray) -> np.ndarray:
         if np.abs(after - x).max() <= 1e-10 * max(1.0, np.abs(after).max()):
             return after
         x = 0.5 * (x + after)
-    raise NotDefined("the expected updates do not settle: this target diverges or goes round with this function class")
+    raise NotDefined("the expected updates do not converge: they diverge or oscillate with this function class")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Neural:
         self, config: Config, problem: Problem, learner: Learner, units: Units, members: Sequence[int]
     ) -> None:
         if problem.algorithm.values is not None:
-            raise NotDefined(f"algo={config.algo.name} has values that are no output of one network")
+            raise NotDefined(f"algo={config.algo.name} has values that are not the output of one network")
         if len(units.state) > MOST_UNITS:
             raise NotDefined(
                 f"a network is trained to convergence on at most {MOST_UNITS} values, not {len(units.state)}"
@@ -145,7 +145,7 @@ class Neural:
 
         _, x, settled = self._train(self._learned.clone(), target, weights, exact)
         if not settled:
-            raise NotDefined(f"the expected updates do not settle within {ROUND * ROUNDS} steps")
+            raise NotDefined(f"the expected updates do not converge within {ROUND * ROUNDS} steps")
         return x
 
     def _train(

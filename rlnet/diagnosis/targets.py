@@ -165,7 +165,7 @@ def target_of(config: Config, problem: Problem, units: Units, policy: np.ndarray
         lambda_, steps = algo.hyper["lambda_"], range(1, algo.rollout + 1)
         text = f"λ-returns of 1 to {algo.rollout} steps"
     else:
-        raise NotDefined(f"the expected target of algo={name} is not known here")
+        raise NotDefined(f"no expected target is implemented for algo={name}")
     return Target(text, policy_operator(mdp, units, policy, gamma, lambda_, steps))
 
 
@@ -174,10 +174,10 @@ def _check_weights(algo: AlgoConfig) -> None:
     if algo.options.get("visits") == "first":
         raise NotDefined("algo.options.visits=first does not learn from every visit of a state")
     if algo.options.get("traces") == "replacing":
-        raise NotDefined("algo.options.traces=replacing shortens the trace by what was visited since")
+        raise NotDefined("algo.options.traces=replacing makes the trace depend on later visits")
     if algo.hyper.get("huber", np.inf) < np.inf:
         raise NotDefined(
-            f"algo.hyper.huber={algo.hyper['huber']} weighs large errors less: no expectation is its target"
+            f"algo.hyper.huber={algo.hyper['huber']} weighs large errors less, so its target is not an expectation"
         )
 
 

@@ -233,7 +233,7 @@ class GymnasiumSimulation:
         self._refuse(fault_in(self._space, obs))
         if self._bounds is not None and (found := self._bounds.left_by(obs)) is not None:
             self._bounds = None
-            _log.warning("%s; training goes on, and this is not said again", self._failure(found[0], found[2]))
+            _log.warning("%s; training continues, and this warning is not repeated", self._failure(found[0], found[2]))
         if self.observation_shape == ():
             return obs.astype(np.int64) - int(self._space.start)
         if obs.dtype.kind in "iu" and obs.dtype.itemsize > 2:
@@ -252,7 +252,7 @@ class GymnasiumSimulation:
             saved = [pickle.dumps(CloudpickleWrapper(cast(Any, vector))) for vector in self._vectors]
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
             state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
-            warnings.warn(f"{state['reason']}; a run that goes on begins new episodes", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{state['reason']}; a resumed run begins new episodes", RuntimeWarning, stacklevel=2)
         else:
             state["environments"] = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in saved]
         return state

@@ -78,7 +78,7 @@ class Checked(gymnasium.Wrapper):
             checked_mask(mask, (self._actions,))
         if self._shape is None:
             if type(obs) is not int and not (isinstance(obs, np.integer | np.ndarray) and _whole(obs)):
-                raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, no integer of {self._space}")
+                raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, not an integer of {self._space}")
             if not self._space.start <= int(obs) < self._space.start + self._space.n:
                 raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, which is not in {self._space}")
         elif type(obs) is not np.ndarray or obs.shape != self._shape or obs.dtype is not self._dtype:
@@ -87,7 +87,7 @@ class Checked(gymnasium.Wrapper):
             except ValueError:  # rows of different lengths
                 array = np.asarray(None)
             if array.dtype.kind not in "biuf":
-                raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, which are no numbers")
+                raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, which is not numeric")
             if array.shape != self._shape:
                 raise EnvironmentFault(
                     f"its {what} gave an observation of shape {array.shape}, its space says {self._shape}"
@@ -149,7 +149,7 @@ def reward_fault(reward: Array) -> tuple[int, int, str] | None:
 
 def _tuple(what: str, said: Any, length: int, of: str) -> Any:
     if type(said) is not tuple or len(said) != length:
-        form = f"a tuple of {len(said)}" if isinstance(said, tuple) else f"{shown(said)}, no tuple"
+        form = f"a tuple of {len(said)}" if isinstance(said, tuple) else f"{shown(said)}, not a tuple"
         raise EnvironmentFault(f"its {what} returned {form}, it must return {of}")
     return said
 

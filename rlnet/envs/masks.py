@@ -16,7 +16,7 @@ def split(obs: Any, part: str, what: str) -> tuple[Any, Any]:
         EnvironmentFault: it is no dict of these two.
     """
     if not isinstance(obs, Mapping) or set(obs) != {part, MASK}:
-        raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, no dict of {part} and {MASK}")
+        raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, not a dict of {part} and {MASK}")
     return obs[part], obs[MASK]
 
 

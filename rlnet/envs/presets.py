@@ -62,7 +62,7 @@ def gridworld_config(preset_name: str | None, options: dict[str, Any]) -> Gridwo
         return build(GridworldConfig, {"name": "custom", "gamma": 1.0}, options)
     config = preset(preset_name or "gridworld", **options)
     if not isinstance(config, GridworldConfig):
-        raise ConfigError(f"preset={preset_name}: is a {type(config).__name__}, no gridworld")
+        raise ConfigError(f"preset={preset_name}: is not a gridworld but a {type(config).__name__}")
     return config
 
 

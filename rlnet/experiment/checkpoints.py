@@ -118,10 +118,10 @@ def _check(path: Path) -> None:
         file.seek(max(size, 0))
         seal = file.read()
         if size < 0 or not seal.startswith(MARK):
-            raise DamagedError(f"{path}: cannot be read: it does not end with a checksum; cut short, or written anew")
+            raise DamagedError(f"{path}: cannot be read: it has no checksum at its end; it was cut short")
         file.seek(0)
         if _digest(file, size).encode() != seal.removeprefix(MARK):
-            raise DamagedError(f"{path}: cannot be read: it is not what was written, its checksum differs")
+            raise DamagedError(f"{path}: cannot be read: it is damaged, its checksum differs")
 
 
 def _digest(file: Any, size: int) -> str:

@@ -148,7 +148,7 @@ def _over_whom(what: Sequence[Mishap]) -> str:
     count, wrong = len(what), sum(not mishap.sound for mishap in what)
     if count == 1:
         return "the only member"
-    text = f"all {count} members" + (f", the {wrong} with which something went wrong included" if wrong else "")
+    text = f"all {count} members" + (f", including {wrong} with failures" if wrong else "")
     return (
         text if count >= INTERQUARTILE else f"{text}; of fewer than {INTERQUARTILE} an interquartile mean is the mean"
     )

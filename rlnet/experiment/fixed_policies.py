@@ -35,7 +35,7 @@ def given_policies(
     if mdp is None or solutions is None or not isinstance(config.algo, PredictionConfig):
         raise ConfigError(f"algo={name}: predicts the value of a given policy, which needs a finite model")
     source, acts = config.algo.policy, config.algo.behaviour
-    allowed = f"algo={name} learns from the policy that it predicts alone: leave this at null"
+    allowed = f"algo={name} learns on-policy, from the predicted policy alone; use null"
     require(acts is None or corrects, "algo.behaviour", acts, allowed)
     truth = {solution.gamma: solution for solution in solutions}
     found: dict[float, list[np.ndarray]] = {}

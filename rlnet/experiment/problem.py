@@ -238,7 +238,7 @@ def _device(name: str) -> torch.device:
         raise ConfigError(f"device={name}: must be cpu, cuda or cuda:N") from None
     require(device.type in ("cpu", "cuda"), "device", name, "must be cpu, cuda or cuda:N")
     there = device.type == "cpu" or torch.cuda.is_available()
-    require(there, "device", name, "this machine offers no such device to torch")
+    require(there, "device", name, "torch finds no such device on this machine")
     return device
 
 
@@ -270,14 +270,14 @@ def _check_exploration(config: Config, algorithm: Algorithm, environment: Enviro
     allowed = f"counts visits, but {config.env.title()} has no countable states"
     require(name not in COUNTING or environment.n_states is not None, "exploration", name, allowed)
     # Who acts by noisy parameters has no policy that could be evaluated; the greedy policy of the means is another.
-    allowed = f"algo={config.algo.name} learns the value of the policy that acts; use one that learns Q*"
+    allowed = f"algo={config.algo.name} learns the value of the acting policy; use an algorithm that learns Q*"
     require(name != "noisy" or algorithm.judged is not Judged.BEHAVIOUR, "exploration", name, allowed)
-    allowed = f"the traces of algo={config.algo.name} remember no noise; choose another exploration"
+    allowed = f"is not supported with the eligibility traces of algo={config.algo.name}; choose another exploration"
     require(name != "noisy" or algorithm.traces is None, "exploration", name, allowed)
     allowed = "exploration=optimistic sets the first values by exploration.initial_value; leave this at 0"
     optimistic = isinstance(config.exploration, OptimisticConfig)
     require(not optimistic or network.initial_value == 0, "network.initial_value", network.initial_value, allowed)
-    allowed = f"algo={config.algo.name} learns no values of discrete actions, so there is nothing to split"
+    allowed = f"algo={config.algo.name} learns no values of discrete actions, which dueling needs; use false"
     splits = Q in algorithm.roles and environment.n_actions is not None
     require(not network.dueling or splits, "network.dueling", network.dueling, allowed)
 
@@ -289,9 +289,7 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
             exploration in BEHAVIOURS, "exploration", exploration, f"algo={name} needs one of {', '.join(BEHAVIOURS)}"
         )
     else:
-        require(
-            exploration == "none", "exploration", exploration, f"algo={name} acts by a policy of its own: only none"
-        )
+        require(exploration == "none", "exploration", exploration, f"must be none: algo={name} acts by its own policy")
     if algorithm.data.whole_episodes:
         allowed = f"must be at least 2: algo={name} learns from whole episodes, and this is the most steps of one"
         require(config.algo.rollout > 1, "algo.rollout", config.algo.rollout, allowed)
@@ -302,13 +300,13 @@ def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
     allowed = f"must be a multiple of algo.options.group={group}"
     require(config.algo.envs % group == 0, "algo.envs", config.algo.envs, allowed)
     if algorithm.update.row_by_row:
-        allowed = f"algo={name} takes a step for every row, most of them without a gradient for some members: only sgd"
+        allowed = f"must be sgd: algo={name} takes a step for every row, in most of which some members have no gradient"
         require(config.optimizer.name == "sgd", "optimizer", config.optimizer.name, allowed)
     if algorithm.traces == "dutch":
         allowed = f"must be 1: the traces of algo={name} correct for the steps of a single environment; use more seeds"
         require(config.algo.envs == 1, "algo.envs", config.algo.envs, allowed)
     if algorithm.traces == "replacing":
-        allowed = "a replacing trace needs gradients of zeros and ones: network=tabular, or linear on such features"
+        allowed = "replacing traces need binary features: use network=tabular, or linear on such features"
         require(config.network.name != "mlp", "network", config.network.name, allowed)
     _check_hyper(config.algo.hyper, algorithm, name)
 

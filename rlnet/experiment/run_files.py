@@ -182,7 +182,7 @@ def rows_until(path: Path, place: Mapping[str, Any]) -> bytes:
     except OSError as error:
         raise DamagedError(f"{path}: cannot be read ({error.strerror})") from error
     if len(rows) < place["bytes"] or hashlib.sha256(rows).hexdigest() != place["sha256"]:
-        raise DamagedError(f"{path}: cannot be read: it is not what was written, its checksum differs")
+        raise DamagedError(f"{path}: cannot be read: it is damaged, its checksum differs")
     return rows
 
 

@@ -62,7 +62,7 @@ def put_off() -> Iterator[Asked]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if asked.number is not None and number == signal.SIGINT:
-            raise Interrupted(number, "within an update, which no checkpoint keeps")
+            raise Interrupted(number, "within an update, which is not saved")
         asked.number = asked.number or number
 
     known = {number: signal.getsignal(number) for number in SIGNALS}

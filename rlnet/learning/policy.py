@@ -75,7 +75,7 @@ class Policy:
     def value(self, obs: Seen) -> np.ndarray:
         """V(s): float32 [...]. ValueError where the algorithm has no V."""
         if V not in self._state.problem.algorithm.roles:
-            raise ValueError(f"algo={self._state.config.algo.name} learns no V; ask q")
+            raise ValueError(f"algo={self._state.config.algo.name} learns no V; use q(obs)")
         seen, single = self._seen(obs, None)
         with torch.no_grad():
             return self._own(self._state.problem.context.v(self._state.learner.params, seen), single)
@@ -84,7 +84,7 @@ class Policy:
         """Q(s, ·): float32 [..., A], −inf where unavailable. ValueError where no such values are learned."""
         problem = self._state.problem
         if Q not in problem.algorithm.roles or problem.environment.n_actions is None:
-            raise ValueError(f"algo={self._state.config.algo.name} learns no values of discrete actions; ask value")
+            raise ValueError(f"algo={self._state.config.algo.name} learns no Q of discrete actions; use value(obs)")
         seen, single = self._seen(obs, mask)
         with torch.no_grad():
             values = problem.algorithm.action_values(

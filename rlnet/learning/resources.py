@@ -108,7 +108,7 @@ def processes(run: TrainingState) -> int:
         room = _allowed(cores()) // (config.threads or 1)
         wanted = min(room, sides, len(run.steps) // MEMBERS_EACH, steps // STEPS_EACH)
         return wanted if wanted > 1 and not config.compile and _why_not(run) is None else 1
-    allowed = f"at most {sides}, the seeds or the longest list of vary, whatever is more, can be shared out"
+    allowed = f"must be at most {sides}, the number of seeds or the longest list of vary, whichever is more"
     require(wanted <= sides, "processes", wanted, allowed)
     why = _why_not(run)
     require(why is None, "processes", wanted, f"must be 1: {why}")

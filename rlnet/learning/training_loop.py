@@ -245,4 +245,4 @@ def _report_diverged(state: TrainingState) -> None:
     if (state.diverged >= 0).all():
         raise DivergedError(f"{said[0]}{', as did all others' if len(seeds) > 1 else ''}; {advice}")
     for sentence in said:
-        _log.warning("%s; it stays at the parameters before, and the others go on; %s", sentence, advice)
+        _log.warning("%s; it keeps its last sound parameters, and the others go on; %s", sentence, advice)

@@ -240,7 +240,7 @@ class TrainingState:
         for name, part in own.items():
             wrong = None if name == "config" else misfit(part, state.get(name), name)
             if wrong is not None:
-                raise DamagedError(f"it belongs to no run like this one: {wrong}")
+                raise DamagedError(f"it does not fit this run: {wrong}")
         steps, visits = state["steps"], state["visits"]
         counted = {
             "steps": steps,
@@ -249,9 +249,9 @@ class TrainingState:
         }
         for name, count in counted.items():
             if (torch.as_tensor(count) < 0).any():
-                raise DamagedError(f"it belongs to no run like this one: {name} is below 0")
+                raise DamagedError(f"it does not fit this run: {name} is below 0")
         if visits is not None and not torch.equal(visits.sum((1, 2)).cpu(), steps):
-            raise DamagedError("it belongs to no run like this one: visits do not add up to steps")
+            raise DamagedError("it does not fit this run: visits do not add up to steps")
 
 
 def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
@@ -269,7 +269,7 @@ def _begin_together(simulation: Any, algo: AlgoConfig) -> None:
     if group == 1:
         return
     inner = getattr(simulation, "simulation", simulation)  # of one that shows tensors of a device
-    allowed = f"algo={algo.name} compares episodes that begin alike, which this environment cannot arrange; use 1"
+    allowed = f"algo={algo.name} compares episodes of one first state, which this environment does not support; use 1"
     require(hasattr(inner, "group"), "algo.options.group", group, allowed)
     inner.group = group
 

@@ -160,9 +160,7 @@ class _Process:
     def _gone(self) -> RunFailed:
         self._process.join(1)
         code = self._process.exitcode
-        return RunFailed(
-            f"a process of the population was ended from outside (exit code {code}); processes=1 needs none"
-        )
+        return RunFailed(f"a worker process was killed (exit code {code}); processes=1 uses none")
 
     def close(self) -> None:
         """End the process, by closing its pipe."""

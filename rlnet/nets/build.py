@@ -242,6 +242,6 @@ def make_network(
         )
     if isinstance(config, CausalLMConfig):
         if inputs.tokens is None:
-            raise ConfigError(f"network=causal_lm: env={inputs.env} is made of no tokens; use tabular, linear or mlp")
+            raise ConfigError(f"network=causal_lm: {inputs.env} has no tokens; use tabular, linear or mlp")
         return causal_lm(first, config, inputs.tokens)
     raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp, module, causal_lm")

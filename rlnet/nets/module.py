@@ -81,7 +81,7 @@ def _construct(config: ModuleConfig) -> nn.Module:
     try:
         kind = get_class(config.target)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"{key}={config.target}: is no class that can be imported") from error
+        raise ConfigError(f"{key}={config.target}: is not a class that can be imported") from error
     # Before it is called: what is no module could do anything.
     require(issubclass(kind, nn.Module), key, config.target, "must be a torch.nn.Module")
     try:

@@ -33,7 +33,7 @@ def show_audit(result: AuditResult) -> None:
         table.add_row(*(Text(fit(console, cell), style="bold red" if one.findings else "") for cell in row))
     console.print(table)
     say(console, _LEGEND)
-    say(console, f"With right simulators the probability of any finding is at most {config.level:g}.")
+    say(console, f"If all simulators are correct, the probability of any finding is at most {config.level:g}.")
     for one in result.audits:
         _show_findings(console, one)
     for note, names in _gathered(result.audits).items():

@@ -67,7 +67,7 @@ def _show_value(console: Console, part: dict[str, Any], members: int) -> None:
         cells = (name, _number(part["mean_rmse"][name]), f"{percent:.1f} %", PARTS[name])
         _row(console, table, *cells)
     console.print(table)
-    say(console, "The parts add up to the error state by state; a negative share undoes some of the others.")
+    say(console, "The parts add up to the error state by state; a negative share cancels part of the others.")
     if part["bootstrapping_not_defined"]:
         say(console, f"Bootstrapping: not defined here: {part['bootstrapping_not_defined']}.")
     else:

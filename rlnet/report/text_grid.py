@@ -64,7 +64,7 @@ class Sheet:
     """The data from which the cells of all panels are drawn."""
 
     mdp: FiniteMDP
-    grid: np.ndarray  # int [rows, cols], -1 where there is no state
+    grid: np.ndarray  # int [rows, cols], -1 where there is not a Markov state
     cells: Cells
     plan: Plan
     scales: dict[str, Scale]

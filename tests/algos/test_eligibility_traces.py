@@ -222,8 +222,8 @@ def test_control_reaches_its_fixed_point(algo, problem):
     ("options", "message"),
     [
         (("algo=true_online_td_lambda", "algo.envs=2"), "algo.envs=2: must be 1: the traces of algo=true_online_td"),
-        (("algo=td_lambda", "algo.options.traces=replacing", "network=mlp"), "network=mlp: a replacing trace needs"),
-        (("algo=td_lambda", "optimizer=adam"), "optimizer=adam: algo=td_lambda takes a step for every row"),
+        (("algo=td_lambda", "algo.options.traces=replacing", "network=mlp"), "network=mlp: replacing traces need"),
+        (("algo=td_lambda", "optimizer=adam"), "optimizer=adam: must be sgd: algo=td_lambda takes a step"),
         (("algo=td_lambda", "algo.options.traces=dutch"), "traces=dutch: allowed are accumulating, replacing"),
         (("algo=sarsa_lambda", "algo.hyper.lambda_=1.1"), r"lambda_=1.1: must be in \[0, 1\]"),
     ],

@@ -268,7 +268,7 @@ def test_who_acts_is_what_was_asked_for_and_the_judged_policy_is_the_predicted_o
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("algo=td_lambda", "algo.behaviour=uniform"), "algo.behaviour=uniform: algo=td_lambda learns from the policy"),
+        (("algo=td_lambda", "algo.behaviour=uniform"), "algo.behaviour=uniform: algo=td_lambda learns on-policy"),
         (("algo=td0", "algo.behaviour=optimal"), r"algo.behaviour=optimal: never takes action 0 in state 0"),
         (("algo=td0", "algo.behaviour=1.5"), r"algo.behaviour=1.5: a share of uniform actions must be in \[0, 1\]"),
         (("algo=td0", "algo.policy=[1,2,3]"), r"algo.policy=\[1, 2, 3\]: must be 2 weights of at least 0"),

@@ -29,7 +29,7 @@ WRONG = [
         ["exploration=none"],
         "exploration=none: algo=q_learning needs one of greedy, epsilon_greedy, softmax",
     ),
-    ("train", ["algo=td0", "exploration=greedy"], "exploration=greedy: algo=td0 acts by a policy of its own"),
+    ("train", ["algo=td0", "exploration=greedy"], "exploration=greedy: must be none: algo=td0 acts by its own policy"),
     (
         "train",
         ["exploration=greedy", "schedule=linear"],

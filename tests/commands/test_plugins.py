@@ -217,14 +217,14 @@ for name in {names}:
     for k, (sentence, said) in enumerate(zip(sentences, FAULTS.values(), strict=True)):
         assert sentence.startswith(f"{key}=mine{k}: the entry point 'mine{k} = broken{k}:Mine' of broken{k} 1.2 ")
         assert said in sentence
-    assert double.startswith(f"{key}=double: is given by the entry point 'double = ")
+    assert double.startswith(f"{key}=double: is defined by the entry point 'double = ")
     assert "of twice 1.2" in double
     assert "of again 1.2; uninstall one of them" in double
     # Whoever asks for a name that nobody has is told which plugins could not be looked into.
     assert nothing.startswith(f"{key}=nothing: there is none of this name; the entry point ")
     assert "of broken0 1.2 cannot be imported" in nothing
     own = names[-1]
-    assert shadowed == f"{key}={own} is that of rlnet; the entry point '{own} = shadow' of shadow 1.2 is not used"
+    assert shadowed == f"{key}={own} is defined by rlnet; the entry point '{own} = shadow' of shadow 1.2 is ignored"
 
 
 def test_runs_do_not_meet_a_broken_plugin_that_they_do_not_name(tmp_path):

@@ -166,8 +166,11 @@ def test_the_operators_are_expected_targets():
     [
         (("algo=dqn", "algo.n_step=3", "network=tabular", "seeds=2"), "algo.n_step=3 without correction"),
         (("algo=dqn", "algo.hyper.huber=1", "network=tabular"), "weighs large errors less"),
-        (("algo=td_lambda", "algo.options.traces=replacing", "network=tabular"), "shortens the trace"),
-        (("algo=qr_dqn", "network=tabular", "algo.hyper.huber=inf"), "the expected target of algo=qr_dqn is not known"),
+        (("algo=td_lambda", "algo.options.traces=replacing", "network=tabular"), "makes the trace depend"),
+        (
+            ("algo=qr_dqn", "network=tabular", "algo.hyper.huber=inf"),
+            "no expected target is implemented for algo=qr_dqn",
+        ),
         (("algo=mc", "algo.rollout=5", "network=tabular"), "% of the episodes are cut after 5 steps"),
         (("algo=q_learning", "network=tabular"), "nothing was visited"),
     ],

@@ -25,10 +25,10 @@ SAID = {
     "obs_nan": "its observation is [0.0, nan, 0.0], which is not finite",
     "obs_inf": "its observation is [0.0, inf, 0.0], which is not finite",
     "shape": "its step gave an observation of shape (1,), its space says (3,)",
-    "letters": "its step gave the observation ['a', 'b', 'c'], which are no numbers",
+    "letters": "its step gave the observation ['a', 'b', 'c'], which is not numeric",
     "beyond": "its step gave the observation 9, which is not in Discrete(5)",
-    "fraction": "its step gave the observation 2.5, no integer of Discrete(5)",
-    "obs_none": "its step gave the observation None, which are no numbers",
+    "fraction": "its step gave the observation 2.5, not an integer of Discrete(5)",
+    "obs_none": "its step gave the observation None, which is not numeric",
 }
 # Of a vector environment of the user's own there are only whole arrays to look at.
 VECTOR = {

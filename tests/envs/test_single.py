@@ -158,7 +158,7 @@ def test_actions_out_of_range_are_refused(action):
     ("options", "message"),
     [
         ({"preset": "nowhere"}, "preset=nowhere: allowed are .*cliff.*windy"),
-        ({"preset": "cartpole"}, "preset=cartpole: is a GymnasiumConfig, no gridworld"),
+        ({"preset": "cartpole"}, "preset=cartpole: is not a gridworld but a GymnasiumConfig"),
         ({"slipp": 0.1}, "slipp=0.1: no such setting; allowed are map, cells"),
         ({"gamma": 0.1}, "gamma=0.1: no such setting"),
         ({"slip": "much"}, r"env\.slip: Value 'much'"),

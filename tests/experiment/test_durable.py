@@ -214,9 +214,9 @@ def edit(path, **changes):
     ("damage", "said"),
     [
         (damage_bit, "checksum differs"),
-        (cut_short, "does not end with a checksum"),
-        (lambda path: edit(path, updates=7), "does not end with a checksum"),
-        (lambda path: path.write_text("nonsense"), "does not end with a checksum"),
+        (cut_short, "has no checksum at its end"),
+        (lambda path: edit(path, updates=7), "has no checksum at its end"),
+        (lambda path: path.write_text("nonsense"), "has no checksum at its end"),
         (lambda path: path.unlink(), "is missing"),
     ],
 )
@@ -281,7 +281,7 @@ def test_checkpoints_are_read_by_torch_and_hold_their_content(tmp_path):
 def test_a_changed_row_of_the_log_is_noticed(finished, tmp_path):
     folder = copy_of(finished, tmp_path / "run")
     damage_bit(folder / "metrics.csv")
-    with pytest.raises(ConfigError, match=r"metrics.csv: cannot be read: it is not what was written"):
+    with pytest.raises(ConfigError, match=r"metrics.csv: cannot be read: it is damaged, its checksum differs"):
         resumed(folder)
 
 

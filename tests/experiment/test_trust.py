@@ -98,7 +98,7 @@ def test_what_would_run_code_is_refused_without_trust(folder, changed, use):
     ],
 )
 def test_overrides_from_a_folder_compute_nothing_and_lead_nowhere(override):
-    with pytest.raises(ConfigError, match=r"is no setting|names no config|would be computed"):
+    with pytest.raises(ConfigError, match=r"is not a setting|names no config|would be evaluated"):
         own_overrides([override], Path("overrides.yaml"), trust=False)
 
 

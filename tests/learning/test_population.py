@@ -46,7 +46,7 @@ def test_members_are_the_product_of_the_lists_times_the_seeds():
         ("vary.gamma=0.9", r"vary.gamma=0.9: must be a list of numbers, like \[0.9, 0.99\]"),
         ("vary.gamma=[]", r"vary.gamma=\[\]: must be a list of numbers"),
         ("vary.gamma=[true]", r"vary.gamma=\[True\]: must be a list of numbers"),
-        ("vary.gamma=[0.9,0.9]", "names a number twice; use seeds for repeats"),
+        ("vary.gamma=[0.9,0.9]", "holds a number twice; use seeds to repeat a setting"),
         ("vary.start=[0.1]", "could be schedule.start or optimizer.schedule.start; write the whole path"),
         ("vary.gamma=[0.9,1.5]", "gamma=1.5: must be in"),
         ("vary.max_grad_norm=[1,-1]", "optimizer.max_grad_norm=-1.0: must be above 0"),

@@ -1,4 +1,4 @@
-"""Threads of torch: what the work repays, what is asked for, never more than there are cores."""
+"""Threads of torch: chosen from the workload, or as asked for, never more than there are cores."""
 
 import os
 import subprocess

@@ -121,7 +121,10 @@ def test_rows_one_by_one_are_those_that_are_due_each_with_the_rows_that_its_targ
         (("algo.options.n_step=two",), "algo.options.n_step=two: allowed are integers from 1"),
         (("algo.options.one_by_one=2",), "algo.options.one_by_one=2: allowed are false, true"),
         (("+algo.options.steps=2",), "algo.options.steps=2: algo=n_step_td has no such option: n_step, one_by_one"),
-        (("algo.options.one_by_one=true", "algo.rollout=90"), "optimizer=adam: algo=n_step_td takes a step for every"),
+        (
+            ("algo.options.one_by_one=true", "algo.rollout=90"),
+            "optimizer=adam: must be sgd: algo=n_step_td takes a step for every",
+        ),
         (("algo.options.one_by_one=true",), "algo.rollout=1: must be at least 2: algo=n_step_td learns from whole"),
     ],
 )
@@ -162,7 +165,7 @@ def test_counting_and_optimism_try_everything_where_greed_alone_does_not(name):
 def test_what_an_exploration_needs_is_said():
     with pytest.raises(ConfigError, match="exploration=count_bonus: counts visits, but env=cartpole has no countable"):
         make_run("env=cartpole", "exploration=count_bonus")
-    with pytest.raises(ConfigError, match="exploration=noisy: algo=sarsa learns the value of the policy that acts"):
+    with pytest.raises(ConfigError, match="exploration=noisy: algo=sarsa learns the value of the acting policy"):
         make_run("env=cliff", "gamma=0.9", "exploration=noisy", "algo=sarsa")
     with pytest.raises(ConfigError, match=r"network.initial_value=2.0: exploration=optimistic sets"):
         make_run("exploration=optimistic", "network.initial_value=2")

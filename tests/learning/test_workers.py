@@ -231,7 +231,7 @@ def test_a_process_that_is_killed_is_reported():
     with closing(Workers(make_run("env=random_walk", "seeds=2"), 2)) as workers:
         workers.advance(1)
         os.kill(workers._others[1]._process.pid, signal.SIGKILL)
-        with pytest.raises(RunFailed, match=r"was ended from outside \(exit code -9\)"):
+        with pytest.raises(RunFailed, match=r"was killed \(exit code -9\)"):
             workers.advance(10)
 
 
@@ -280,8 +280,8 @@ def test_the_default_keeps_to_the_threads_that_the_environment_allows(monkeypatc
     ("options", "message"),
     [
         (("processes=0",), "processes=0: must be at least 1, or null"),
-        (("processes=2",), "processes=2: at most 1, the seeds or the longest list of vary"),
-        (("seeds=3", "vary.gamma=[0.1,0.2]", "processes=4"), "processes=4: at most 3, the seeds"),
+        (("processes=2",), "processes=2: must be at most 1, the number of seeds or the longest list of vary"),
+        (("seeds=3", "vary.gamma=[0.1,0.2]", "processes=4"), "processes=4: must be at most 3, the number of seeds"),
         (
             ("env=cartpole", "algo=a2c", "env.stepping=async", "seeds=2", "processes=2"),
             "processes=2: must be 1: .* cannot be saved",
@@ -301,7 +301,7 @@ def test_a_first_ctrl_c_waits_for_the_update_and_a_second_is_obeyed_at_once(time
         return learn(state, rollout)
 
     monkeypatch.setattr(training_loop, "learn", interrupted)
-    said = "go on with: .* resume=" if times == 1 else "within an update, which no checkpoint keeps"
+    said = "go on with: .* resume=" if times == 1 else "within an update, which is not saved"
     with pytest.raises(KeyboardInterrupt, match=said):
         train(composed("env=random_walk", "gamma=0.9", "steps=400"), tmp_path / "run")
     stored = tmp_path / "run" / "checkpoint.pt"

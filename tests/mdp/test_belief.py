@@ -377,8 +377,8 @@ class Paying(gymnasium.Env):
 @pytest.mark.parametrize("length", [5, 77, 1_000, 20_000, 5_000_000])
 @pytest.mark.parametrize("kind", ["end", "reward"])
 def test_a_clock_that_no_observation_shows_is_found(length, kind):
-    refused(Paying(length, kind), "is no state")
-    refused(gymnasium.wrappers.TimeLimit(Paying(length, kind), 10), "is no state")
+    refused(Paying(length, kind), "is not a Markov state")
+    refused(gymnasium.wrappers.TimeLimit(Paying(length, kind), 10), "is not a Markov state")
 
 
 @pytest.mark.parametrize("length", [5, 1_000, 5_000_000])
@@ -574,7 +574,7 @@ def test_a_model_that_is_handed_out_is_believed_unless_a_wrapper_changes_it():
 def test_what_cannot_be_copied_says_so():
     env = lake()
     env.unwrapped.lock = (x for x in range(3))  # generators cannot be copied
-    refused(env, "FrozenLakeEnv cannot be copied, so no model of it can be tried")
+    refused(env, "FrozenLakeEnv cannot be copied, so its model cannot be tested")
 
 
 def test_other_observations_are_numbered_as_they_are_discovered():

@@ -260,7 +260,7 @@ def test_exploring_a_deterministic_environment():
         ({"chance": 1e-9}, 100, "acts by chance"),  # however seldom
         ({"clock": True}, 100, "acts by chance"),
         ({"random_start": True}, 100, "starts by chance"),
-        ({"secret": True}, 100, "is no state"),
+        ({"secret": True}, 100, "is not a Markov state"),
         ({}, 3, "more than max_states=3"),
     ],
 )

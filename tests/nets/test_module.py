@@ -65,7 +65,7 @@ def test_a_vector_observation_can_be_reshaped_too():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("network.target=no.such.Class", "network.target=no.such.Class: is no class that can be imported"),
+        ("network.target=no.such.Class", "network.target=no.such.Class: is not a class that can be imported"),
         ("network.target=pathlib.Path", "network.target=pathlib.Path: must be a torch.nn.Module"),
         ("network.kwargs.depth=3", "rlnet.nets.ConvNet refuses them"),
         ("network.shape=[1,3,3]", r"network.shape=\[1, 3, 3\]: an observation has 16 numbers"),

@@ -86,8 +86,8 @@ def explored(subject: Subject, numbering: Numbering, n_actions: int) -> FiniteMD
             listed = [outcome for _, outcome in reached]
             if outcomes.setdefault(s, listed) != listed:
                 raise NoModelError(
-                    f"{subject.name}: an observation is no state: the same actions do not always do the same in "
-                    f"state {s}"
+                    f"{subject.name}: an observation is not a Markov state: the same actions do not "
+                    f"always do the same in state {s}"
                 )
             for after, (there, _, terminated) in reached:
                 if not terminated and arrivals.get(there, 0) < 2:

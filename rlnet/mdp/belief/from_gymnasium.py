@@ -133,7 +133,7 @@ def _from_exploring(env: Any, max_states: int, why: str) -> Believed:
         subject = Subject(env)
         numbering = Numbering(env.observation_space, name, max_states)
         mdp = explored(subject, numbering, int(env.action_space.n))
-        return _tried(env, subject, mdp, "an observation is no state", state_of=numbering, by_chance=False)
+        return _tried(env, subject, mdp, "an observation is not a Markov state", state_of=numbering, by_chance=False)
     except NoModelError as error:
         raise NoModelError(f"{name}{why} and {error}") if why else error from error.__cause__
 
@@ -196,7 +196,7 @@ def _refuse_changes(env: Any) -> None:
     for layer in layers(env)[:-1]:
         if isinstance(layer, gym.RewardWrapper | gym.ActionWrapper):
             raise NoModelError(
-                f"{type(layer).__name__} changes rewards or actions: the model inside is another problem"
+                f"{type(layer).__name__} changes rewards or actions, so the model below it does not apply"
             )
 
 
@@ -206,5 +206,5 @@ def _require_discrete(env: Any) -> None:
     for space, what in ((env.observation_space, "observations"), (env.action_space, "actions")):
         if not isinstance(space, gym.spaces.Discrete):
             raise NoModelError(
-                f"{type(env.unwrapped).__name__}: its {what} are {space}, not the numbers that its model counts in"
+                f"{type(env.unwrapped).__name__}: its {what} are {space}, not the Discrete space of its model"
             )

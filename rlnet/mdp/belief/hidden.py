@@ -73,8 +73,8 @@ class Hidden:
     def decides(self, path: Path, value: Any, state: int, action: int, what: str) -> NoModelError:
         """The error that names a hidden variable."""
         return NoModelError(
-            f"{self._subject.name}: an observation is no state: {spelled(path)}, which it does not show, decides what "
-            f"action {action} does in state {state} (with {_short(value)}: {what})"
+            f"{self._subject.name}: an observation is not a Markov state: {spelled(path)}, which it does not show, "
+            f"decides what action {action} does in state {state} (with {_short(value)}: {what})"
         )
 
     def _look(self, env: Any, state: int) -> None:
@@ -149,12 +149,12 @@ class Hidden:
         place = f"in state {state} by action {action}"
         if other._replace(truncated=False) != plain[0]._replace(truncated=False):
             raise NoModelError(
-                f"{self._subject.name}: its model is that of other code, which does {_told(other)} {place}, where "
-                f"what is stepped does {_told(plain[0])}"
+                f"{self._subject.name}: its model belongs to other code, which does {_told(other)} {place}, where "
+                f"the environment does {_told(plain[0])}"
             )
         if states != plain[1]:
             raise NoModelError(
-                f"{self._subject.name}: what is stepped draws other random numbers than the code that its model "
+                f"{self._subject.name}: the environment draws other random numbers than the code that its model "
                 f"belongs to ({place})"
             )
 
@@ -179,8 +179,8 @@ class Hidden:
             other = first(path, value)
             if other is not None and other != plain:
                 raise NoModelError(
-                    f"{subject.name}: an observation is no state: {spelled(path)}, which it does not show, decides "
-                    f"where an episode begins ({_short(plain)}, or with {_short(value)} there {_short(other)})"
+                    f"{subject.name}: an observation is not a Markov state: {spelled(path)}, which it does not show, "
+                    f"decides where an episode begins ({_short(plain)}, or with {_short(value)} there {_short(other)})"
                 )
 
 

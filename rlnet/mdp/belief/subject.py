@@ -105,7 +105,7 @@ class Subject:
         try:
             return copy.deepcopy(env, memo)
         except RAISED as error:
-            raise NoModelError(f"{self.name} cannot be copied, so no model of it can be tried: {error}") from error
+            raise NoModelError(f"{self.name} cannot be copied, so its model cannot be tested: {error}") from error
 
     def look(self, env: Any) -> Insides:
         """The variables and generators of a copy."""
@@ -127,7 +127,7 @@ class Subject:
         try:
             observation, reward, terminated, truncated, _ = env.step(action + self.action_start)
             if not np.isfinite(float(reward)):
-                raise NoModelError(f"{self.name} pays {reward}, which no model can")
+                raise NoModelError(f"{self.name}.step gives the reward {reward}, which must be a finite number")
             precision = 1e-6 if getattr(reward, "dtype", None) in (np.float32, np.float16) else 0.0
             return Result(self._shown(observation), float(reward), bool(terminated), bool(truncated), precision)
         except NoModelError:

@@ -202,7 +202,7 @@ def _check_model(mdp: FiniteMDP) -> None:
         if getattr(mdp, name).shape != (mdp.n_outcomes,):
             raise InvalidMDPError(f"{name} has shape {getattr(mdp, name).shape}, next_state {mdp.next_state.shape}")
     if len(mdp.outcome_ptr) != mdp.n_pairs + 1:
-        raise InvalidMDPError(f"outcome_ptr has {len(mdp.outcome_ptr)} entries for {mdp.n_pairs} pairs (one more)")
+        raise InvalidMDPError(f"outcome_ptr has {len(mdp.outcome_ptr)} entries, it needs {mdp.n_pairs + 1}")
     _check_pairs(mdp)
     check_outcomes(
         mdp.outcome_ptr, mdp.next_state, mdp.probability, mdp.reward, mdp.n_states, lambda i: _pair_name(mdp, i)
