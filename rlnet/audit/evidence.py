@@ -9,6 +9,7 @@ from rlnet.audit.sources import Seen, Source
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.belief.wander import directed, lasting, uniform
 
+PIECE = 2**20  # steps that are kept before they are counted
 ROUNDS = 8  # after each of them the walk is aimed anew
 # What a simulator may raise at an action that the model allows: a difference like any other.
 RAISED = (ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, ArithmeticError)
@@ -53,7 +54,11 @@ def gather(mdp: FiniteMDP, source: Source, limit: int | None, samples: int, seed
             policy = lasting(mdp) if long else directed(mdp, tried) if turn else uniform(mdp)
             cumulative = np.cumsum(policy, axis=1)
             steps = -(-(samples - evidence.steps) // ((ROUNDS - turn) * source.envs))
-            walk.go(cumulative / cumulative[:, -1:], rng.random((max(steps, 1), source.envs)), tried)
+            cumulative /= cumulative[:, -1:]
+            left, piece = max(steps, 1), max(PIECE // source.envs, 1)
+            while left > 0:
+                walk.go(cumulative, rng.random((min(left, piece), source.envs)), tried)
+                left -= piece
     except RAISED as error:
         evidence.faults[f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"] += 1
     evidence.faults.update(source.faults)

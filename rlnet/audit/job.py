@@ -15,6 +15,7 @@ from rlnet.envs import Environment, GymnasiumConfig, TabularEnv, TabularVectorEn
 from rlnet.envs.make import made_with
 from rlnet.envs.simulate import TabularSimulation
 from rlnet.experiment.run_files import write_json
+from rlnet.experiment.sizes import require_auditable
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.belief.from_gymnasium import claimed
 
@@ -46,6 +47,7 @@ def audit_and_write(config: AuditConfig, folder: Path) -> AuditResult:
     if mdp is None:
         mdp = _claimed(config.env, why)
         environment = from_model(config.env.name, mdp, None, limit)
+    require_auditable(mdp, config.env.title())
     sources = _sources(config, environment, mdp)
     audits = []
     for build in sources:

@@ -30,7 +30,7 @@ from rlnet.experiment.run_folder import claimed, keep_settings, opened
 from rlnet.experiment.run_folder import override_key as _key
 from rlnet.learning.interrupts import described, exit_code, raise_at_once
 
-FAILURES = (ConfigError, RunFailed, MemoryError, OSError, RuntimeError, KeyboardInterrupt)
+EXPECTED = (ConfigError, RunFailed, MemoryError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
 OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|Cannot allocate memory", re.IGNORECASE)
 FULL = "; make room, and go on with resume= from the last checkpoint, if there is one"
 ADVICE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
@@ -61,7 +61,7 @@ def launch(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
 
     raise_at_once()
-    failures: list[tuple[str, int]] = []
+    failures: list[Exception] = []
     sweeps: dict[str, None] = {}
     given = _given(sys.argv[1:])
 
@@ -88,8 +88,8 @@ def launch(
             with claimed(folder):
                 keep_settings(folder, asdict(config))
                 job(config, folder)
-        except (ConfigError, RunFailed) as error:  # caught here, so that Hydra does not print its own account
-            failures.append((str(error), 2 if isinstance(error, ConfigError) else 1))
+        except EXPECTED as error:  # caught here, so that Hydra does not print its own account
+            failures.append(error)
 
     try:
         sys.argv[1:] = opened(_with_stored_overrides(_readable(sys.argv[1:])))
@@ -102,33 +102,33 @@ def launch(
         if finish is not None and not failures:
             for typed in sweeps:
                 finish(_short(Path.cwd() / typed, typed))
-    except ConfigError as error:
-        failures.append((str(error), 2))
-    except (HydraException, OmegaConfBaseException) as error:
-        return _fail(explain(error, sys.argv[1:]), 2)
-    except FAILURES as error:
+    except (*EXPECTED, KeyboardInterrupt) as error:
         return failed(error)
-    return _fail(*failures[0]) if failures else 0
+    return failed(failures[0]) if failures else 0
 
 
 def answer(job: Callable[[], int]) -> int:
     """Run a job outside of Hydra; returns its exit code, or that of its failure, which is printed."""
     try:
         return job()
-    except FAILURES as error:
+    except (*EXPECTED, KeyboardInterrupt) as error:
         return failed(error)
 
 
 def failed(error: BaseException) -> int:
-    """Print one sentence on one of `FAILURES`; returns the exit code. Other exceptions are raised again."""
+    """Print one sentence on what is `EXPECTED`, or a signal; returns the exit code. Others are raised again."""
     if isinstance(error, KeyboardInterrupt):
         return _fail(str(error) or described(exit_code(error) - 128), exit_code(error))
     if isinstance(error, ConfigError | RunFailed):
         return _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _fail(explain(error, sys.argv[1:]), 2)
     text = str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(text)):
         said = text.strip().splitlines()
         return _fail(f"there is not enough memory{f' ({said[0]})' if said else ''}; make the problem smaller", 1)
+    if isinstance(error, RuntimeError) and text == "can't start new thread":
+        return _fail(f"there is not enough memory, or there are too many processes ({text}); see ulimit -a", 1)
     if isinstance(error, BrokenPipeError):  # who reads the output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

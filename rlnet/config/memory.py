@@ -6,11 +6,16 @@ from pathlib import Path
 
 from rlnet.config.settings import ConfigError
 
+try:
+    import resource
+except ImportError:  # not a POSIX system: no such limits
+    resource = None  # type: ignore[assignment]
+
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
 def available() -> float:
-    """Bytes of memory available to this process, from the machine or its control group, whichever is less.
+    """Bytes of memory available to this process: of the machine, its control group or `ulimit -v`, the least.
 
     Infinite where the system does not say.
     """
@@ -29,7 +34,18 @@ def available() -> float:
         except (OSError, ValueError):  # no such group, or "max"
             continue
         free = min(free, max(most - now, 0.0))
-    return free
+    return min(free, _left())
+
+
+def _left() -> float:
+    """Bytes of address space that this process has not used of what it is limited to."""
+    if resource is None:
+        return math.inf
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most == resource.RLIM_INFINITY:
+        return math.inf
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return max(float(most - pages * resource.getpagesize()), 0.0)
 
 
 def size(count: float) -> str:

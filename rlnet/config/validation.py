@@ -43,6 +43,7 @@ SCHEDULED = {
 }
 # Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.
 PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**15, 16, 16
+PER_ENVIRONMENT = 100  # of an environment of an audit, its observation and counters
 
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
@@ -182,6 +183,8 @@ def _check_audit(config: AuditConfig) -> None:
 def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
     """A lower bound on the memory of a job in bytes, by the settings that decide it."""
     parts = {settings: PER_OUTCOME * count for settings, count in config.env.outcomes().items()}
+    if isinstance(config, AuditConfig):
+        parts[f"envs={config.envs}"] = PER_ENVIRONMENT * float(config.envs)
     if not isinstance(config, Config):
         return parts
     members = float(config.seeds)

@@ -8,7 +8,8 @@ a file that was cut short and one that something else has written are told apart
 import hashlib
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -37,7 +38,11 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: bool = Tru
     """
 
     def write(part: Path) -> None:
-        torch.save(dict(state), part)
+        with part.open("wb") as file:
+            try:
+                torch.save(dict(state), file)
+            except RuntimeError as error:  # torch's account of a file that took no more; what the system said is behind
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         _seal(part)
 
     def rotate() -> None:
@@ -57,24 +62,31 @@ def write_whole(path: Path, write: Callable[[Path], Any], before: Callable[[], N
     """
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)  # what an ended process left, or a link that would be followed
+    with writing(path):
+        try:
+            write(part)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        if before is not None:
+            before()
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system says against writing a file names it: an `OSError` inside becomes one with this path."""
     try:
-        write(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
+        yield
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    if before is not None:
-        before()
-    os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -24,11 +24,21 @@ from rlnet.compare import (
 )
 from rlnet.compare.completions import Completions
 from rlnet.compare.names import OF_CONTROL
-from rlnet.config import Config, ConfigError, EpochsConfig, LinearConfig, NoisyConfig, OptimisticConfig, require
+from rlnet.config import (
+    Config,
+    ConfigError,
+    EpochsConfig,
+    LinearConfig,
+    NoisyConfig,
+    OptimisticConfig,
+    TabularConfig,
+    require,
+)
 from rlnet.config.population import each_setting
 from rlnet.envs import Environment, make
 from rlnet.experiment.fixed_policies import given_policies
 from rlnet.experiment.reference import reference_policy
+from rlnet.experiment.sizes import require_solvable, require_trainable
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
 from rlnet.nets import Inputs, Network, TokenInputs, make_network, number, with_noise
 from rlnet.policies.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
@@ -133,6 +143,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
     _check_actions(config, algorithm, environment)
     _check_exploration(config, algorithm, environment)
     mdp = environment.mdp
+    _check_size(config, alone, environment)
     solutions, models, given, acting = None, None, None, None
     device = _device(config.device)
     actions = _actions(environment, algorithm, device)
@@ -166,6 +177,16 @@ def assemble(config: Config, environment: Environment) -> Problem:
     if environment.tokens is not None and mdp is not None:
         completions = Completions(mdp, environment.tokens.shape, log_reference, environment.true_reward)
     return Problem(environment, algorithm, context, solutions, against, available, models, completions, log_reference)
+
+
+def _check_size(config: Config, alone: list[Config], environment: Environment) -> None:
+    """Refuse more states and actions than can be solved, or kept for each member."""
+    title, mdp = config.env.title(), environment.mdp
+    if mdp is not None:
+        require_solvable(mdp, title, len({one.gamma for one in alone}))
+    if environment.n_states is not None and environment.n_actions is not None:
+        sizes = environment.n_states, environment.n_actions, len(config.member_seeds)
+        require_trainable(title, *sizes, scored=mdp is not None, table=isinstance(config.network, TabularConfig))
 
 
 def _inputs(config: Config, environment: Environment, device: torch.device) -> Inputs:

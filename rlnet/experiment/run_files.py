@@ -7,19 +7,22 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rlnet.config import Config, leaves
 from rlnet.config.population import each_setting, member_settings, settings
-from rlnet.experiment.checkpoints import DamagedError, write_whole
+from rlnet.experiment.checkpoints import DamagedError, write_whole, writing
+from rlnet.experiment.tensorboard import Board
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import FileWriter, SummaryWriter
+    pass
 
 Row = Mapping[str, np.ndarray]  # scalar name → [M]
 
@@ -40,12 +43,12 @@ class Record:
         ]
         self._names: list[str] | None = None  # the scalars of the rows
         self._purge: int | None = None  # from which step on TensorBoard is to forget what was logged before
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None  # nothing waits in a buffer: what is written is there, or an error
         self._written, self._digest = 0, hashlib.sha256()  # bytes of metrics.csv, and their checksum
 
     def begin(self) -> None:
         """Start an empty metrics.csv."""
-        self._file = (self.folder / "metrics.csv").open("wb")
+        self._file = FileIO(self.folder / "metrics.csv", "w")
 
     def go_on(self, rows: bytes, step: int, *, copied: bool) -> None:
         """Continue a metrics.csv after the rows that a checkpoint knows; later rows are dropped.
@@ -60,7 +63,7 @@ class Record:
             path.write_bytes(rows)
         else:
             os.truncate(path, len(rows))
-        self._file, self._purge = path.open("ab"), None if copied else step + 1
+        self._file, self._purge = FileIO(path, "a"), None if copied else step + 1
         self._written = len(rows)
         self._digest.update(rows)
         table = self._table(rows)
@@ -77,10 +80,11 @@ class Record:
 
     def place(self) -> dict[str, Any]:
         """Length and checksum of metrics.csv (flushed to disk), for a checkpoint."""
-        os.fsync(self._opened().fileno())
+        with writing(self.folder / "metrics.csv"):
+            os.fsync(self._opened().fileno())
         return {"bytes": self._written, "sha256": self._digest.hexdigest()}
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> FileIO:
         if self._file is None:
             raise ValueError(f"{self.folder}: metrics.csv is not open; call `begin` first")
         return self._file
@@ -101,19 +105,25 @@ class Record:
         for m, own in enumerate(self._own):
             cells = {name: _cell(values[m]) for name, values in scalars.items()}
             table.writerow({"step": int(steps[m]), **own, **cells})
-        written = text.getvalue().encode()
-        file = self._opened()
-        file.write(written)
-        file.flush()
-        self._written += len(written)
-        self._digest.update(written)
+        self._append(text.getvalue().encode())
         self._show(int(steps.max()), scalars)
 
+    def _append(self, rows: bytes) -> None:
+        """Rows behind those that there are, all of them or none."""
+        file, rest = self._opened(), rows
+        with writing(self.folder / "metrics.csv"):
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                os.ftruncate(file.fileno(), self._written)
+                raise
+        self._written += len(rows)
+        self._digest.update(rows)
+
     def _show(self, step: int, scalars: Row) -> None:
-        for name, values in scalars.items():
-            finite = values[np.isfinite(values)]
-            if len(finite):
-                self._board.add_scalar(name, float(finite.mean()), step)
+        finite = {name: values[np.isfinite(values)] for name, values in scalars.items()}
+        self._board.scalars(step, {name: float(values.mean()) for name, values in finite.items() if len(values)})
 
     def _table(self, rows: bytes) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(rows.decode(), newline="")))
@@ -127,21 +137,18 @@ class Record:
         return {name: np.array([float(row[name] or "nan") for row in group]) for name in self._names or ()}
 
     @cached_property
-    def _board(self) -> "SummaryWriter":
-        from torch.utils.tensorboard import SummaryWriter  # takes a moment to import: the first update need not wait
-
-        return SummaryWriter(str(self.folder), flush_secs=10, purge_step=self._purge)
+    def _board(self) -> Board:
+        return Board(self.folder, self._purge)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         """Log an image [H, W, 3] uint8 to TensorBoard."""
-        self._board.add_image(name, image, step, dataformats="HWC")
+        self._board.image(name, image, step)
 
     def hparams(self, results: Row) -> None:
         """The settings of the run and its final numbers, means over seeds, for TensorBoard's table of runs.
 
         Where settings differ between members, each setting is a run of its own there, in a folder below this one.
         """
-        from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
         grid, seeds = settings(self._config), self._config.seeds
@@ -149,14 +156,11 @@ class Record:
             means = {f"final/{name}": float(np.mean(values[k * seeds :][:seeds])) for name, values in results.items()}
             finite = {name: value for name, value in means.items() if math.isfinite(value)}
             name = ",".join(f"{key}={value:.12g}" for key, value in setting.items())
-            board = SummaryWriter(str(self.folder / "settings" / name)) if setting else self._board
             shown = flat({**asdict(alone), "resume": None, "vary": {}, "seeds": seeds})
-            for summary in hparams(shown, finite):
-                cast("FileWriter", board.file_writer).add_summary(summary)
-            for result, value in finite.items():  # TensorBoard looks up the columns of its table among the scalars
-                board.add_scalar(result, value, self._config.steps)
-            if setting:
-                board.close()
+            with closing(Board(self.folder / "settings" / name)) if setting else nullcontext(self._board) as board:
+                board.summaries(hparams(shown, finite))
+                # TensorBoard looks up the columns of its table among the scalars.
+                board.scalars(self._config.steps, finite)
 
     def close(self) -> None:
         """Close the files."""

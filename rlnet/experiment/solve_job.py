@@ -9,6 +9,7 @@ from rlnet.config import ConfigError, RunFailed, SolveConfig
 from rlnet.envs import make
 from rlnet.experiment.problem import exact_solution
 from rlnet.experiment.run_files import write_arrays
+from rlnet.experiment.sizes import require_solvable
 from rlnet.mdp import FiniteMDP, Solution, ToleranceWarning
 
 
@@ -41,6 +42,7 @@ def solve_and_write(
         raise ConfigError(
             f"{config.env.title()}: has no finite model, so it cannot be solved exactly; train on it instead{why}"
         )
+    require_solvable(mdp, config.env.title())
     options = {key: getattr(config, key) for key in ("tol", "method", "temperature", "horizon", "device", "verify")}
     try:
         with warnings.catch_warnings():
