@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnet.compare.frontier import best_reward
+from rlnet.compare.frontier import best_reward, pass_at_k
 from rlnet.mdp import FiniteMDP
 
 TRIES = 8  # k of pass@k
@@ -77,7 +77,7 @@ class Completions:
         found = {
             "exact/reward": (done * self.reward).sum((1, 2)),
             "exact/pass@1": solved,
-            f"exact/pass@{TRIES}": 1 - (1 - np.minimum(solved, 1.0)) ** TRIES,
+            f"exact/pass@{TRIES}": pass_at_k(np.minimum(solved, 1.0), TRIES),
             "exact/entropy": -(step * log_pi).sum((1, 2)),
             "exact/tokens": step.sum((1, 2)),
         }
