@@ -126,12 +126,15 @@ def program(command: str) -> str:
 
 
 def _typed() -> str:
-    """The command line as it was typed."""
-    if not sys.argv[0].startswith("rlnet "):
-        return shlex.join(["python", *sys.orig_argv[1:]])
-    words = sys.orig_argv[1:]
-    words = words[words.index(sys.argv[0].removeprefix("rlnet ")) :]
-    return shlex.join([*(["python", "-m"] if sys.orig_argv[1:3] == ["-m", "rlnet"] else []), "rlnet", *words])
+    """The command line as it was typed; in a process that a launcher has started, as it was handed on."""
+    called, words = sys.argv[0], sys.orig_argv[1:]
+    name = called.removeprefix("rlnet ")
+    if name not in words:
+        return shlex.join([*(["rlnet"] if name != called else ["python"]), name, *as_typed(sys.argv[1:])])
+    if name == called:
+        return shlex.join(["python", *words])
+    module = ["python", "-m"] if words[:2] == ["-m", "rlnet"] else []
+    return shlex.join([*module, "rlnet", *words[words.index(name) :]])
 
 
 def commands(folder: Path) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ def _table(group: Group, ranking: Ranking, said: str) -> dict[str, Any]:
 
 
 def _short(score: str) -> str:
-    return score.removeprefix("exact/").replace("/", " ")
+    return "training return" if score == SAMPLED else score.removeprefix("exact/")
 
 
 def _cells(method: Method, score: str, against: Sequence[str], beside: Sequence[str]) -> list[dict[str, str]]:

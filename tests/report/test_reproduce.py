@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 import rlnet
 from rlnet.commands import main, train
 from rlnet.experiment.run_files import Record
+from rlnet.experiment.run_folder import _typed
 from rlnet.learning import final_files, training_loop
 from rlnet.report.finished import read_run
 from rlnet.report.page import write_page
@@ -153,6 +154,13 @@ def test_a_run_from_python_can_be_typed_and_gone_on_with(typed, monkeypatch, tmp
     assert_same(Path("run"), newest())
     typed("python scripts/train.py resume=run steps=800")
     assert json.loads(Path("run/comparison.json").read_text())["members"][0]["step"] == 800
+
+
+def test_what_a_launcher_starts_knows_how_it_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "some.launcher", "--pipe", "7"])
+    for called, wanted in (("rlnet train", "rlnet train"), ("scripts/train.py", "python scripts/train.py")):
+        monkeypatch.setattr(sys, "argv", [called, "-m", "env=maze", "++vary.gamma=[0.8,0.9]"])
+        assert _typed() == f"{wanted} -m env=maze 'vary.gamma=[0.8,0.9]'"
 
 
 def test_without_a_record_what_is_known_is_listed(typed):
