@@ -79,6 +79,11 @@ def test_returns_imports_torch_alone():
     assert imports(ROOT / "rlnet" / "algos" / "returns.py") == set()
 
 
+def test_comparing_and_certificates_know_no_solver():
+    for path in (*(ROOT / "rlnet" / "compare").glob("*.py"), *(ROOT / "rlnet" / "mdp" / "operators").glob("*.py")):
+        assert not [name for name in imports(path) if name.startswith("rlnet.mdp.solvers")], path
+
+
 def test_scripts_are_thin():
     for path in (ROOT / "scripts").glob("*.py"):
         lines = path.read_text(encoding="utf-8").splitlines()

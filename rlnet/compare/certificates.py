@@ -25,10 +25,9 @@ import scipy  # its parts are loaded when they are first used
 from rlnet.compare.judge import greedy_policy
 from rlnet.mdp import FiniteMDP, ImproperPolicyError
 from rlnet.mdp.model.graph import end_components
-from rlnet.mdp.operators.bellman import EPS, system_of
+from rlnet.mdp.operators.bellman import EPS, ROW_SUM, system_of
+from rlnet.mdp.operators.entropy import entropy, soft_maximum
 from rlnet.mdp.operators.markov_chain import chain_of, chain_values
-from rlnet.mdp.solvers.value_iteration import ROW_SUM
-from rlnet.mdp.solvers.variants import entropy, soft_maximum
 
 SLACK = 1e-12  # relative: covers the rounding of the few operations that make a bound of a residual
 

@@ -8,8 +8,8 @@ import scipy as sp
 
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, ToleranceWarning, evaluate, occupancy
 from rlnet.mdp.operators.bellman import system_of
+from rlnet.mdp.operators.entropy import entropy, soft_maximum
 from rlnet.mdp.operators.markov_chain import chain_of
-from rlnet.mdp.solvers.variants import entropy, soft_maximum
 
 
 @dataclass(frozen=True)

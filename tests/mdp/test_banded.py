@@ -12,7 +12,7 @@ from rlnet.mdp.operators.bellman import max_norm
 from rlnet.mdp.operators.linear_systems import DiscountedSystem, SingularChainError
 from rlnet.mdp.solvers.small import banded_newton as bands
 from rlnet.mdp.solvers.small import table_solvers as tables
-from rlnet.mdp.solvers.small.action_table import Table, table_of
+from rlnet.mdp.solvers.small.action_table import Table
 from rlnet.mdp.solvers.small.banded_newton import Bands, Factors, newton
 from rlnet.mdp.solvers.small.span_value_iteration import mixed
 from rlnet.mdp.solvers.value_iteration import Progress
@@ -133,8 +133,8 @@ def test_every_order_of_the_states_gives_the_same_values():
     other, rank = shuffled(mdp)
     here, there = solve(mdp, 0.99, verify=True), solve(other, 0.99, verify=True)
     assert here.method == there.method == BANDED
-    assert table_of(mdp).bands.order is None
-    assert table_of(other).bands.order is not None
+    assert Table(mdp).bands.order is None
+    assert Table(other).bands.order is not None
     assert np.abs(here.v - there.v[rank]).max() <= here.error_bound + there.error_bound < 1e-7
     finite = np.isfinite(here.q)
     assert np.abs(here.q[finite] - there.q[rank][finite]).max() <= here.error_bound + there.error_bound

@@ -1,5 +1,9 @@
 """The protocol of solvers: each answers within its bound or declines, and `solve` takes the first answer."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 from mdp.test_agreement import discounted_truth, undiscounted_truth
@@ -73,3 +77,29 @@ def test_compiled_sweeps_and_large_models_are_for_the_last():
     problem = Problem(lake(8), device="cuda")
     for solver in SOLVERS["auto"][:-1]:
         assert solver.try_solve(problem, 0.9, 1e-6, Progress()) is None
+
+
+MAKERS = {
+    "dense": lambda: random_mdp(np.random.default_rng(3)),
+    "mixing": lambda: garnet(60, 3),
+    "banded": lambda: lake(8),
+    "paths": cliff,
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_one_model_can_be_solved_by_several_threads(kind):
+    """Solvers of small models write into a table that is kept with the model: no two may do so at once."""
+    make, gammas = MAKERS[kind], [0.5, 0.9, 0.95, 0.99] * 4
+    alone = [solve(make(), gamma) for gamma in gammas]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            mdp = make()
+            with ThreadPoolExecutor(8) as pool:
+                for found, expected in zip(pool.map(partial(solve, mdp), gammas), alone, strict=True):
+                    assert np.abs(found.v - expected.v).max() <= found.error_bound + expected.error_bound
+                    assert np.array_equal(found.policy, expected.policy)
+    finally:
+        sys.setswitchinterval(before)

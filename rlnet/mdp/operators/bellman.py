@@ -9,9 +9,9 @@ import numpy as np
 import scipy as sp
 
 from rlnet.mdp.model.finite_mdp import FiniteMDP
-from rlnet.mdp.solvers.value_iteration import ROW_SUM
 
 EPS = float(np.finfo(np.float64).eps)
+ROW_SUM = 1.1e-15  # per outcome: how far from 1 the probabilities of a pair may sum (builders rescale them)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ import scipy as sp
 
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
 from rlnet.mdp.model.graph import end_components, steps_to_end, sure_to_end
-from rlnet.mdp.operators.bellman import EPS, System, max_norm, quotient
+from rlnet.mdp.operators.bellman import EPS, ROW_SUM, System, max_norm, quotient
 from rlnet.mdp.operators.linear_systems import DiscountedSystem, SingularChainError
 from rlnet.mdp.solvers.paying_loops import paying_states, with_escape
-from rlnet.mdp.solvers.value_iteration import ROW_SUM, Progress
+from rlnet.mdp.solvers.value_iteration import Progress
 
 MAX_IMPROVEMENTS = 10_000
 WARM_SWEEPS = 30

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from rlnet.mdp.operators.bellman import ROW_SUM
+
 Callback = Callable[[int, float, float], None]
 
 FAST_MIXING = 0.75  # contraction of the span per Jacobi sweep below which extrapolated Jacobi sweeps win
@@ -21,7 +23,6 @@ INNER_LIMIT = 4  # times
 AT_ONCE = 3  # sweeps: looking at the change, and handing it between threads, takes time too
 TURNS_OF_TRIAL = (1, 3, 7, 15)  # in which the way of sweeping is chosen: what the values depend on shows late
 RELAXATION = 1.45  # of Gauss-Seidel policy sweeps: halves their number on grids; given up where it does not converge
-ROW_SUM = 1.1e-15  # per outcome: how far from 1 the probabilities of a pair may sum (builders rescale them)
 AVERAGED = 10  # sweeps of value iteration without progress, after which the chain may have a period
 NEAR_FLOOR = 10.0  # times the part of the bound that rounding makes: there, rounding may be all that is left
 PATIENCE = 60  # certified backups without progress near the rounding floor before the tolerance is given up

@@ -10,10 +10,11 @@ import scipy as sp
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.graph import steps_to_end
-from rlnet.mdp.operators.bellman import EPS, System, system_of
+from rlnet.mdp.operators.bellman import EPS, ROW_SUM, System, system_of
+from rlnet.mdp.operators.entropy import entropy, soft_maximum
 from rlnet.mdp.operators.linear_systems import DiscountedSystem, SingularChainError
 from rlnet.mdp.solution import Solution, report_tolerance
-from rlnet.mdp.solvers.value_iteration import ROW_SUM, patience
+from rlnet.mdp.solvers.value_iteration import patience
 
 SOFT_DIRECT_STATES = 20_000  # up to here Newton steps with LU, beyond extrapolated value iteration
 NEWTON_STEPS = 200
@@ -60,23 +61,6 @@ def finite_horizon(
     loss = 4.0 * bound * sum(gamma**t for t in range(horizon)) if policy is None and temperature == 0.0 else np.inf
     done = "backward induction"
     return Solution(v, q, chosen, bound, horizon, seconds, done, gamma, met, temperature=temperature, policy_loss=loss)
-
-
-def entropy(policy: np.ndarray) -> np.ndarray:
-    """H(π(·|s)) = −Σ_a π log π, float64 [..., S], for a policy [..., S, A]."""
-    logs = np.log(policy, out=np.zeros_like(policy), where=policy > 0)
-    return -(policy * logs).sum(axis=-1)
-
-
-def soft_maximum(q: np.ndarray, begin: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """(τ log Σ_a exp(q/τ) [m], softmax(q/τ) [P]) of the segments that start at `begin`."""
-    if len(q) == 0:
-        return np.zeros(0), np.zeros(0)
-    counts = np.diff(np.append(begin, len(q)))
-    top = np.maximum.reduceat(q, begin)
-    weight = np.exp((q - np.repeat(top, counts)) / temperature)
-    total = np.add.reduceat(weight, begin)
-    return top + temperature * np.log(total), weight / np.repeat(total, counts)
 
 
 def soft_solution(mdp: FiniteMDP, gamma: float, temperature: float, tol: float, began: float) -> Solution:

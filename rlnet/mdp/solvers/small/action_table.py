@@ -23,7 +23,7 @@ class Table:
 
     `moves`: every pair goes to one state or ends, so that backups need no product. `solves`: policies can be evaluated
     by a dense LU. `small`: the rows are kept as a sparse matrix, for backups and band matrices. A table that can do
-    none of it is none: see `table_of`.
+    none of it is none: see `taken`.
     """
 
     def __init__(self, mdp: FiniteMDP) -> None:
@@ -112,9 +112,15 @@ class Table:
         return filled.take(self.source)
 
 
-def table_of(mdp: FiniteMDP) -> Table | None:
-    """The table of a model, cached with it; None where it would be of no use."""
-    kept = mdp.__dict__.get("_table")
-    if kept is None:
-        kept = mdp.__dict__["_table"] = Table(mdp)
-    return kept if kept.useful else None
+def taken(mdp: FiniteMDP) -> Table:
+    """The table of a model, which keeps it between solves; `put_back` returns it.
+
+    Solvers write into a table. Whoever has taken it is alone with it: another thread makes its own.
+    """
+    kept = mdp.__dict__.pop("_table", None)
+    return Table(mdp) if kept is None else kept
+
+
+def put_back(mdp: FiniteMDP, table: Table) -> None:
+    """Keep a table with its model, for the next solve."""
+    mdp.__dict__["_table"] = table

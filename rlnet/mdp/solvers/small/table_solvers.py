@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy as sp
 
-from rlnet.mdp.operators.bellman import max_norm
+from rlnet.mdp.operators.bellman import ROW_SUM, max_norm
 from rlnet.mdp.solvers.optimal_actions import costly_loss, discounted_loss
 from rlnet.mdp.solvers.policy_iteration import MAX_IMPROVEMENTS
 from rlnet.mdp.solvers.protocol import Problem, Result
-from rlnet.mdp.solvers.small.action_table import WHOLE, Table, table_of
+from rlnet.mdp.solvers.small.action_table import WHOLE, Table, put_back, taken
 from rlnet.mdp.solvers.small.banded_newton import newton
 from rlnet.mdp.solvers.small.span_value_iteration import LIMIT, mixed
-from rlnet.mdp.solvers.value_iteration import ROW_SUM, Progress, reported
+from rlnet.mdp.solvers.value_iteration import Progress, reported
 
 CALL = 10_000  # products that take as long as the calls of a backup
 NEAR_ROUNDING = 64.0  # times the rounding error of a backup: below, an improvement has to be proved
@@ -33,9 +33,17 @@ class TableSolver:
 
     def try_solve(self, problem: Problem, gamma: float, tol: float, progress: Progress) -> Result | None:
         """v*; None for a large model, one that would waste a table, and where `values` finds no answer."""
-        table = table_of(problem.mdp) if problem.small else None
-        found = None if table is None else self.values(table, gamma, tol, progress)
-        if table is None or found is None:
+        if not problem.small:
+            return None
+        table = taken(problem.mdp)
+        try:
+            return self._solved(table, gamma, tol, progress) if table.useful else None
+        finally:
+            put_back(problem.mdp, table)
+
+    def _solved(self, table: Table, gamma: float, tol: float, progress: Progress) -> Result | None:
+        found = self.values(table, gamma, tol, progress)
+        if found is None:
             return None
         x, q, top, bound = found
         slack = 2.0 * bound
