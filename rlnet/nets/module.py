@@ -5,10 +5,11 @@ numbers; a linear layer makes the outputs of a role from what it returns.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from math import prod
+from typing import Any
 
 import torch
-from hydra.utils import get_class
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.dropout import _DropoutNd
@@ -76,14 +77,39 @@ def first_parameters(construct: Callable[[], nn.Module], streams: Streams) -> di
     return {name: torch.stack([own[name] for own in members]).to(streams.device) for name in members[0]}
 
 
-def _construct(config: ModuleConfig) -> nn.Module:
-    key = "network.target"
+def _named(target: str) -> type[nn.Module]:
+    """The class that a dotted path names, with the modules in front of it imported.
+
+    Raises:
+        ConfigError: there is none, or it is no torch.nn.Module.
+    """
+    key, parts = "network.target", target.split(".")
+    refused = ConfigError(f"{key}={target}: is not a class that can be imported")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise refused
     try:
-        kind = get_class(config.target)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{key}={config.target}: is not a class that can be imported") from error
+        found: Any = import_module(parts[0])
+        for k, part in enumerate(parts[1:], start=1):
+            if not hasattr(found, part):
+                import_module(".".join(parts[: k + 1]))
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{target}.".startswith(f"{error.name}.")
+        raise (refused if missing else ConfigError(f"{key}={target}: cannot be imported ({_said(error)})")) from error
+    except Exception as error:  # what a module of others raises where it is imported
+        raise ConfigError(f"{key}={target}: cannot be imported ({_said(error)})") from error
     # Before it is called: what is no module could do anything.
-    require(issubclass(kind, nn.Module), key, config.target, "must be a torch.nn.Module")
+    require(isinstance(found, type) and issubclass(found, nn.Module), key, target, "must be a torch.nn.Module")
+    return found
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _construct(config: ModuleConfig) -> nn.Module:
+    key, kind = "network.target", _named(config.target)
     try:
         module = kind(**config.kwargs)
     except (TypeError, ValueError, RuntimeError) as error:

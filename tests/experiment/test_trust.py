@@ -126,6 +126,30 @@ def test_what_is_no_module_is_not_even_called(target, tmp_path):
     assert not touched.exists()
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("os.system", "must be a torch.nn.Module"),
+        ("torch.nn.Nope", "is not a class that can be imported"),
+        ("nowhere.Net", "is not a class that can be imported"),
+        ("torch", "is not a class that can be imported"),
+        ("rlnet_test_broken.Net", "cannot be imported (ZeroDivisionError: division by zero)"),
+        ("rlnet_test_lacking.Net", "cannot be imported (ModuleNotFoundError: No module named 'rlnet_test_nowhere')"),
+    ],
+)
+def test_a_target_that_cannot_be_used_ends_in_one_sentence_and_nothing_else(
+    target, said, tmp_path, monkeypatch, capsys, caplog
+):
+    (tmp_path / "rlnet_test_broken.py").write_text("1 / 0\n")
+    (tmp_path / "rlnet_test_lacking.py").write_text("import rlnet_test_nowhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["env=random_walk", "network=module", f"network.target={target}", f"hydra.run.dir={tmp_path / 'run'}"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *options])
+    assert command_line.launch("train", lambda config, _: build(config), claim=False) == 2
+    assert capsys.readouterr().err == f"error: network.target={target}: {said}\n"
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("name", ["report.html", "metrics.csv", "values.npz", ".hydra/config.yaml", "x.part"])
 def test_links_are_neither_read_nor_written(folder, name, tmp_path):
     target, path = tmp_path / "target", folder / name
