@@ -17,28 +17,21 @@ def main() -> None:
     parser.add_argument("--peers", default=sys.executable, help="the Python in which the other programs are installed")
     parser.add_argument("--rounds", type=int, default=5, help="medians over this many interleaved turns")
     parser.add_argument("--out", default="", help="folder for the numbers and the plot")
-    parser.add_argument(
-        "--only", default="", help="parts of names of problems; train, soak: ppo,dqn,...; or algorithms"
-    )
+    parser.add_argument("--only", default="", help="parts of names of problems; train, soak: ppo,...; or algorithms")
     parser.add_argument("--full", action="store_true", help="dp: also Garnet 10^6 and lake 10^7 (8 GiB)")
     parser.add_argument("--limit", type=float, default=60.0, help="dp: seconds granted to a solver for one answer")
     parser.add_argument("--members", default="1,4,16,64,256", help="train: population sizes")
     parser.add_argument("--learners", default="", help="train: only these, of rlnet_run and the peers")
     parser.add_argument("--seconds", type=float, default=0.5, help="train: of a turn, about")
     parser.add_argument("--seeds", type=int, help="errors: members of each population (3); train: to 475 (5)")
-    parser.add_argument(
-        "--steps", type=int, help="environment steps of each member; errors: if not the default; soak: 10^7"
-    )
+    parser.add_argument("--steps", type=int, help="errors, soak: environment steps, if not the default; 10^7")
     parser.add_argument("--jobs", type=int, default=2, help="errors: processes side by side")
     options = parser.parse_args()
     if options.part == "errors":
         configs = Path(__file__).parents[1] / "configs"
         errors.run(configs, options.seeds or 3, options.steps, options.jobs, options.out, options.only)
     elif options.part == "soak":
-        try:
-            sys.exit(0 if soak.run(options.steps or 10_000_000, options.only, options.out) else 1)
-        except ValueError as error:  # too few steps
-            sys.exit(f"error: {error}")
+        sys.exit(soak.run(options.steps or 10_000_000, options.only, options.out))
     elif options.part == "dp":
         dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
     else:

@@ -86,8 +86,8 @@ def _speed(samples: list[Sample]) -> float:
     return (changed[-1].step - changed[0].step) / (changed[-1].cpu - changed[0].cpu)
 
 
-def run(steps: int, only: str, out: str) -> bool:
-    """Run some of `RUNS`, print their figures; whether all are fine.
+def run(steps: int, only: str, out: str) -> int | str:
+    """Run some of `RUNS` and print their figures; exit code 0 where all are fine, 1 where one is not, or what is wrong.
 
     Args:
         steps: of each.
@@ -100,7 +100,11 @@ def run(steps: int, only: str, out: str) -> bool:
     found = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            one = measured(name, list(_samples(RUNS[name], steps, Path(folder, "run"))))
+            samples = list(_samples(RUNS[name], steps, Path(folder, "run")))
+        try:
+            one = measured(name, samples)
+        except ValueError as error:
+            return f"error: {name}: {error}"
         found.append(one)
         print(
             f"| {name} | {one.steps:,} | {one.memory:.0f} MiB | {one.slope:+.3f} MiB | {one.grown:+.2f} MiB "
@@ -111,7 +115,7 @@ def run(steps: int, only: str, out: str) -> bool:
     if out:
         Path(out).mkdir(parents=True, exist_ok=True)
         Path(out, "soak.json").write_text(json.dumps([asdict(one) for one in found], indent=2), encoding="utf-8")
-    return all(one.fine for one in found)
+    return 0 if all(one.fine for one in found) else 1
 
 
 def _samples(options: tuple[str, ...], steps: int, folder: Path) -> Iterator[Sample]:
