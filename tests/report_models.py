@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from rlnet.envs.tabular.gridworld import CellConfig, GridworldConfig, build_gridworld
+from rlnet.envs.tabular.grid_map import CellConfig
+from rlnet.envs.tabular.gridworld import GridworldConfig, build_gridworld
 from rlnet.mdp import FiniteMDP
 from rlnet.report import Panel
 

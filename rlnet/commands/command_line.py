@@ -54,43 +54,10 @@ def launch(
     Returns:
         The exit code.
     """
-    with loading():
-        from rlnet.config.trust import check_trusted
-        from rlnet.config.validation import from_hydra
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
-
     raise_at_once()
-    failures: list[Exception] = []
-    sweeps: dict[str, None] = {}
-    given = _given(sys.argv[1:])
-
-    def checked(composed: DictConfig) -> None:
-        if failures:  # of an earlier job of the sweep
-            return
-        try:
-            config, hydra_config = from_hydra(composed), HydraConfig.get()
-            if getattr(config, "resume", None) is not None and not config.trust:
-                check_trusted(config, f"resume={config.resume}", given)
-            tuned = hydra_config.runtime.choices.get("tuned")
-            if tuned not in (None, "null"):
-                from rlnet.experiment.tuned import check_tuned
-
-                check_tuned(config, tuned)
-            several = hydra_config.mode == RunMode.MULTIRUN
-            typed = str(hydra_config.sweep.dir if several else hydra_config.run.dir)
-            if several:
-                sweeps[typed] = None
-            folder = _short(Path(hydra_config.runtime.output_dir), typed)
-            if not claim:
-                job(config, folder)
-                return
-            with claimed(folder):
-                keep_settings(folder, asdict(config))
-                job(config, folder)
-        except EXPECTED as error:  # caught here, so that Hydra does not print its own account
-            failures.append(error)
-
+    jobs = _Jobs(job, claim, _given(sys.argv[1:]))
     try:
         sys.argv[1:] = opened(_with_stored_overrides(_readable(sys.argv[1:])))
         _check_names(sys.argv[1:])
@@ -98,13 +65,61 @@ def launch(
             ENVIRONMENTS.complete()
             ALGORITHMS.complete()
         import_named(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(CONFIGS.resolve()), config_name=name)(checked)()
-        if finish is not None and not failures:
-            for typed in sweeps:
+        hydra.main(version_base="1.3", config_path=str(CONFIGS.resolve()), config_name=name)(jobs.call)()
+        if finish is not None and jobs.failure is None:
+            for typed in jobs.sweeps:
                 finish(_short(Path.cwd() / typed, typed))
     except (*EXPECTED, KeyboardInterrupt) as error:
         return failed(error)
-    return failed(failures[0]) if failures else 0
+    return 0 if jobs.failure is None else failed(jobs.failure)
+
+
+class _Jobs:
+    """The jobs that Hydra calls, one or those of a sweep; the first that fails is the last.
+
+    Args:
+        job, claim: as of `launch`.
+        given: the keys of the command line.
+    """
+
+    def __init__(self, job: Callable[[Any, Path], None], claim: bool, given: set[str]) -> None:
+        with loading():
+            from rlnet.config import trust, validation
+        self._trust, self._validation = trust, validation
+        self._job, self._claim, self._given = job, claim, given
+        self.sweeps: dict[str, None] = {}  # the folders of sweeps, as they were typed
+        self.failure: Exception | None = None  # kept, so that Hydra does not print its own account
+
+    def call(self, composed: DictConfig) -> None:
+        """Check a composed config and do its job, unless an earlier one failed."""
+        if self.failure is not None:
+            return
+        try:
+            config, folder = self._checked(composed)
+            if not self._claim:
+                self._job(config, folder)
+                return
+            with claimed(folder):
+                keep_settings(folder, asdict(config))
+                self._job(config, folder)
+        except EXPECTED as error:
+            self.failure = error
+
+    def _checked(self, composed: DictConfig) -> tuple[Any, Path]:
+        """The checked config of a job, and its output folder."""
+        config, hydra_config = self._validation.from_hydra(composed), HydraConfig.get()
+        if getattr(config, "resume", None) is not None and not config.trust:
+            self._trust.check_trusted(config, f"resume={config.resume}", self._given)
+        tuned = hydra_config.runtime.choices.get("tuned")
+        if tuned not in (None, "null"):
+            from rlnet.experiment.tuned import check_tuned
+
+            check_tuned(config, tuned)
+        several = hydra_config.mode == RunMode.MULTIRUN
+        typed = str(hydra_config.sweep.dir if several else hydra_config.run.dir)
+        if several:
+            self.sweeps[typed] = None
+        return config, _short(Path(hydra_config.runtime.output_dir), typed)
 
 
 def answer(job: Callable[[], int]) -> int:

@@ -10,9 +10,11 @@ from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.control.lqr import LQR, LqrEnv, LqrVectorEnv
 from rlnet.envs.make import GymnasiumConfig, make
 from rlnet.envs.presets import preset, preset_names
-from rlnet.envs.simulate import OnDevice, Sampler, Step, TabularSimulation
+from rlnet.envs.sampler import Sampler
+from rlnet.envs.simulate import OnDevice, Step, TabularSimulation
 from rlnet.envs.single import GridworldEnv, RandomWalkEnv, TabularEnv
-from rlnet.envs.tabular.gridworld import CellConfig, GridworldConfig, build_gridworld, grid_features
+from rlnet.envs.tabular.grid_map import CellConfig
+from rlnet.envs.tabular.gridworld import GridworldConfig, build_gridworld, grid_features
 from rlnet.envs.tabular.maximisation_bias import MaximisationBiasConfig, build_maximisation_bias
 from rlnet.envs.tabular.random_walk import RandomWalkConfig, build_random_walk, group_features
 from rlnet.envs.vector import TabularVectorEnv

@@ -8,7 +8,8 @@ from gymnasium import spaces
 
 from rlnet.envs.presets import gridworld_config, random_walk_config
 from rlnet.envs.render import Drawing
-from rlnet.envs.tabular.gridworld import build_gridworld, read_map
+from rlnet.envs.tabular.grid_map import read_map
+from rlnet.envs.tabular.gridworld import build_gridworld
 from rlnet.envs.tabular.random_walk import build_random_walk
 from rlnet.mdp import FiniteMDP
 
@@ -114,7 +115,7 @@ class GridworldEnv(TabularEnv):
 
     def __init__(self, preset: str | None = None, render_mode: str | None = None, **options: Any) -> None:
         config = gridworld_config(preset, options)
-        mdp, letters = build_gridworld(config), read_map(config).text()
+        mdp, letters = build_gridworld(config), read_map(config.map, config.cells).text()
         limit = config.max_episode_steps
         super().__init__(mdp, render_mode=render_mode, max_episode_steps=limit, letters=letters)
 

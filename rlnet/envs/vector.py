@@ -11,7 +11,8 @@ from rlnet.envs.presets import gridworld_config, random_walk_config
 from rlnet.envs.render import Drawing
 from rlnet.envs.simulate import TabularSimulation
 from rlnet.envs.single import RENDER_MODES, check_actions
-from rlnet.envs.tabular.gridworld import build_gridworld, read_map
+from rlnet.envs.tabular.grid_map import read_map
+from rlnet.envs.tabular.gridworld import build_gridworld
 from rlnet.envs.tabular.random_walk import build_random_walk
 from rlnet.mdp import FiniteMDP
 
@@ -164,7 +165,7 @@ def gridworld_vector(
         max_episode_steps=min(limits, default=None),
         autoreset_mode=autoreset_mode,
         render_mode=render_mode,
-        letters=read_map(config).text(),
+        letters=read_map(config.map, config.cells).text(),
     )
 
 

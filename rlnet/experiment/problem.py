@@ -11,8 +11,7 @@ from torch import Tensor
 
 from rlnet import algos
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import PI, TEMPERATURE, Acting, H, Judged, Q, Role
-from rlnet.algos.loss_terms import COMPLETE
+from rlnet.algos.algorithm import PI, TEMPERATURE, H, Judged, Q, Role
 from rlnet.compare import (
     AGAINST_OPTIMAL,
     AGAINST_POLICY,
@@ -24,25 +23,23 @@ from rlnet.compare import (
 )
 from rlnet.compare.completions import Completions
 from rlnet.compare.names import OF_CONTROL
-from rlnet.config import (
-    Config,
-    ConfigError,
-    EpochsConfig,
-    LinearConfig,
-    NoisyConfig,
-    OptimisticConfig,
-    TabularConfig,
-    require,
-)
+from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, TabularConfig, require
 from rlnet.config.population import each_setting
 from rlnet.envs import Environment, make
+from rlnet.experiment.compatibility import (
+    check_actions,
+    check_algorithm,
+    check_exploration,
+    check_options,
+    check_returns,
+)
 from rlnet.experiment.fixed_policies import given_policies
 from rlnet.experiment.reference import reference_policy
 from rlnet.experiment.sizes import require_solvable, require_trainable
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
 from rlnet.nets import Inputs, Network, TokenInputs, make_network, number, with_noise
 from rlnet.policies.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
-from rlnet.policies.exploration import BEHAVIOURS, COUNTING
+from rlnet.policies.exploration import BEHAVIOURS
 
 
 @dataclass(frozen=True)
@@ -135,13 +132,13 @@ def build(config: Config) -> Problem:
 def assemble(config: Config, environment: Environment) -> Problem:
     """`build` with a given environment."""
     algorithm = algos.load(config.algo.name)
-    _check_options(config.algo.options, algorithm, config.algo.name)
+    check_options(config.algo.options, algorithm, config.algo.name)
     algorithm = algorithm.chosen(config.algo.options)
     alone = each_setting(config)
     for one in alone:
-        _check_algorithm(one, algorithm)
-    _check_actions(config, algorithm, environment)
-    _check_exploration(config, algorithm, environment)
+        check_algorithm(one, algorithm)
+    check_actions(config, algorithm, environment)
+    check_exploration(config, algorithm, environment)
     mdp = environment.mdp
     _check_size(config, alone, environment)
     solutions, models, given, acting = None, None, None, None
@@ -159,7 +156,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
     if algorithm.judged is Judged.GIVEN:
         given, acting = given_policies(config, alone, mdp, solutions, algorithm.data.off_policy)
     for one in alone:
-        _check_returns(one, algorithm, mdp)
+        check_returns(one, algorithm, mdp)
     available = None if mdp is None else _available(mdp, device)
     context = AlgorithmContext(
         actions=actions,
@@ -286,109 +283,12 @@ def _network(config: Config, inputs: Inputs, role: Role, actions: Distribution, 
     return with_noise(network, exploration.sigma) if isinstance(exploration, NoisyConfig) else network
 
 
-def _check_exploration(config: Config, algorithm: Algorithm, environment: Environment) -> None:
-    name, network = config.exploration.name, config.network
-    allowed = f"counts visits, but {config.env.title()} has no countable states"
-    require(name not in COUNTING or environment.n_states is not None, "exploration", name, allowed)
-    # Who acts by noisy parameters has no policy that could be evaluated; the greedy policy of the means is another.
-    allowed = f"algo={config.algo.name} learns the value of the acting policy; use an algorithm that learns Q*"
-    require(name != "noisy" or algorithm.judged is not Judged.BEHAVIOUR, "exploration", name, allowed)
-    allowed = f"is not supported with the eligibility traces of algo={config.algo.name}; choose another exploration"
-    require(name != "noisy" or algorithm.traces is None, "exploration", name, allowed)
-    allowed = "exploration=optimistic sets the first values by exploration.initial_value; leave this at 0"
-    optimistic = isinstance(config.exploration, OptimisticConfig)
-    require(not optimistic or network.initial_value == 0, "network.initial_value", network.initial_value, allowed)
-    allowed = f"algo={config.algo.name} learns no values of discrete actions, which dueling needs; use false"
-    splits = Q in algorithm.roles and environment.n_actions is not None
-    require(not network.dueling or splits, "network.dueling", network.dueling, allowed)
-
-
-def _check_algorithm(config: Config, algorithm: Algorithm) -> None:
-    name, exploration = config.algo.name, config.exploration.name
-    if algorithm.acting.explores:
-        require(
-            exploration in BEHAVIOURS, "exploration", exploration, f"algo={name} needs one of {', '.join(BEHAVIOURS)}"
-        )
-    else:
-        require(exploration == "none", "exploration", exploration, f"must be none: algo={name} acts by its own policy")
-    if algorithm.data.whole_episodes:
-        allowed = f"must be at least 2: algo={name} learns from whole episodes, and this is the most steps of one"
-        require(config.algo.rollout > 1, "algo.rollout", config.algo.rollout, allowed)
-    if isinstance(config.algo, EpochsConfig) and algorithm.data.whole_episodes:
-        allowed = f"must be 1: algo={name} learns from whole episodes"
-        require(config.algo.minibatches == 1, "algo.minibatches", config.algo.minibatches, allowed)
-    group = config.algo.options.get("group", 1)
-    allowed = f"must be a multiple of algo.options.group={group}"
-    require(config.algo.envs % group == 0, "algo.envs", config.algo.envs, allowed)
-    if algorithm.update.row_by_row:
-        allowed = f"must be sgd: algo={name} takes a step for every row, in most of which some members have no gradient"
-        require(config.optimizer.name == "sgd", "optimizer", config.optimizer.name, allowed)
-    if algorithm.traces == "dutch":
-        allowed = f"must be 1: the traces of algo={name} correct for the steps of a single environment; use more seeds"
-        require(config.algo.envs == 1, "algo.envs", config.algo.envs, allowed)
-    if algorithm.traces == "replacing":
-        allowed = "replacing traces need binary features: use network=tabular, or linear on such features"
-        require(config.network.name != "mlp", "network", config.network.name, allowed)
-    _check_hyper(config.algo.hyper, algorithm, name)
-
-
-def _check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:
-    bounds, name = environment.action_bounds, config.algo.name
-    key, _, env = config.env.title().partition("=")
-
-    def can(acting: Acting) -> bool:
-        return acting.discrete if bounds is None else acting.continuous
-
-    if not can(algorithm.acting):
-        needed, found = ("a Box", "Discrete") if bounds is None else ("Discrete", "a Box")
-        able = ", ".join(other for other in algos.names() if can(algos.load(other).acting))
-        needs = f"algo={name} needs actions that are {needed}, those of this environment are {found}"
-        raise ConfigError(f"{key}={env}: {needs}; use one of {able}")
-    if bounds is not None and algorithm.acting.squashes:
-        allowed = f"algo={name} needs actions between finite bounds, here they are {bounds[0]} and {bounds[1]}"
-        require(bool(np.isfinite(bounds).all()), key, env, allowed)
-        allowed = f"algo={name} needs observations that are a Box, those of this environment are Discrete"
-        require(environment.n_states is None, key, env, allowed)
-
-
 def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
     """The action distribution of a policy in this environment."""
     if environment.action_bounds is None:
         return Categorical(environment.n_actions or 0)
     low, high = (torch.from_numpy(bound).to(device) for bound in environment.action_bounds)
     return SquashedGaussian(low, high) if algorithm.acting.squashes else Gaussian(low, high)
-
-
-def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) -> None:
-    known = ", ".join(algorithm.hyper) or "none"
-    for key, value in hyper.items():
-        require(key in algorithm.hyper, f"algo.hyper.{key}", value, f"algo={name} has no such number; it has: {known}")
-        low, high = algorithm.hyper[key]
-        require(low <= value <= high, f"algo.hyper.{key}", value, f"must be in [{low:g}, {high:g}]")
-    for key in algorithm.hyper:
-        require(key in hyper, f"algo.hyper.{key}", "missing", f"algo={name} needs it")
-
-
-def _check_options(options: Mapping[str, Any], algorithm: Algorithm, name: str) -> None:
-    known = ", ".join(algorithm.options) or "none"
-    for key, value in options.items():
-        require(key in algorithm.options, f"algo.options.{key}", value, f"algo={name} has no such option: {known}")
-        choices = algorithm.options[key]
-        among = f"integers from {choices[0]}" if isinstance(choices, range) else ", ".join(map(str, choices)).lower()
-        fits = value in choices and isinstance(value, type(choices[0]))
-        require(fits, f"algo.options.{key}", value, f"allowed are {among}")
-    for key in algorithm.options:
-        require(key in options, f"algo.options.{key}", "missing", f"algo={name} needs it")
-
-
-def _check_returns(config: Config, algorithm: Algorithm, mdp: FiniteMDP | None) -> None:
-    """Check that complete returns occur: episodes end, or γ^steps becomes negligible within a rollout."""
-    if not algorithm.data.complete_returns or mdp is None or mdp.terminated.any():
-        return
-    limit = min(config.algo.rollout, config.env.max_episode_steps or config.algo.rollout)
-    need = f"{config.env.title()} never ends, so a return is complete once gamma^steps is at most {COMPLETE:g}"
-    advice = "use a smaller gamma, a longer algo.rollout and env.max_episode_steps, or a TD method"
-    require(config.gamma**limit <= COMPLETE, "gamma", config.gamma, f"{need}; {limit} steps are too few: {advice}")
 
 
 def _available(mdp: FiniteMDP, device: torch.device) -> Tensor | None:

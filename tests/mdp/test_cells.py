@@ -8,7 +8,8 @@ import pytest
 from report_models import grid_model
 
 from rlnet.envs.presets import preset
-from rlnet.envs.tabular.gridworld import CellConfig, GridworldConfig, build_gridworld
+from rlnet.envs.tabular.grid_map import CellConfig
+from rlnet.envs.tabular.gridworld import GridworldConfig, build_gridworld
 from rlnet.mdp import FiniteMDP, InvalidMDPError
 from rlnet.mdp.cells import EntryRewards, Kind, cells_of
 from rlnet.mdp.marks import MARKS, meanings, signed
