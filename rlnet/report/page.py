@@ -8,32 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.compare import reachable
 from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config.files import MISFIT, reading
 from rlnet.config.population import settings
 from rlnet.envs import Environment
 from rlnet.experiment.run_files import write_text
-from rlnet.mdp import FiniteMDP
-from rlnet.mdp.cells import Kind, cells_of
-from rlnet.mdp.marks import meanings
 from rlnet.report import terminal
-from rlnet.report.completions import frontier_figure, likeliest, per_prompt, policies_of
 from rlnet.report.curves import PICTURES
-from rlnet.report.figures import curves_figure, values_figure
+from rlnet.report.figures import curves_figure
 from rlnet.report.finished import Finished, read_run
-from rlnet.report.html import TEMPLATES, embedded, number, render, shown, versions
-from rlnet.report.panels import Panel, action_names, learned_and_exact, state_names
+from rlnet.report.html import embedded, number, render, shown, versions
+from rlnet.report.page_states import completion_tables, member_note, scatter_plots, state_maps
+from rlnet.report.panels import action_names, state_names
 from rlnet.report.reproduce import command_beside, of_run
 from rlnet.report.sampled import beside_exact
-from rlnet.report.scatter_figure import scatter_figure, visits_figure
-from rlnet.report.states import describe
-from rlnet.report.svg_map import bars, maps
 from rlnet.report.sweep import compared
 
-MOST_STATES = 2500  # of an interactive drawing; with more, the page would take too long to open
-LONGEST_ROW = 15  # cells of a grid of one row that is drawn as a grid
-WORST = 20  # states that are listed instead
 GUARANTEES = set(BOUNDS.values())
 BLAME = {
     "approximation": "what the network class cannot represent",
@@ -90,11 +80,11 @@ def _context(run: Finished) -> dict[str, Any]:
         "methods": compared([run]) if len(comparison["settings"]) > 1 else None,
         "diagnosis": _diagnosis(run.diagnosis),
         "costly": _costly(run),
-        "scatter": _scatter(run),
-        "completions": _completions(run),
-        "scatter_note": _member_note(run),
+        "scatter": scatter_plots(run),
+        "completions": completion_tables(run),
+        "scatter_note": member_note(run),
     }
-    return context | _states(run)
+    return context | state_maps(run)
 
 
 def verdict(run: Finished) -> str:
@@ -224,92 +214,6 @@ def _curves(run: Finished) -> list[dict[str, Any]]:
         if any(np.isfinite(float(row.get(name) or "nan")) for row in run.rows for name in names):
             drawn.append(embedded(curves_figure(run.rows, [(title, names)]), f"learning curve: {title}"))
     return drawn
-
-
-def _scatter(run: Finished) -> list[dict[str, Any]]:
-    """Learned against exact, and error against visits: of Q, or of V where there is no Q."""
-    m, values, states = run.shown["member"], run.values, reachable(run.mdp)
-    kind = next((kind for kind in ("q", "v") if kind in values), None)
-    if kind is None:
-        return []
-    learned, exact = values[kind][m], values[f"{kind}_exact"][m]
-    pictures = (
-        (scatter_figure(run.mdp, learned, exact, states), "learned against exact values"),
-        (visits_figure(run.mdp, learned, exact, values["visits"][m], states), "error against visits"),
-    )
-    return [embedded(figure, alt) for figure, alt in pictures]
-
-
-def _completions(run: Finished) -> dict[str, Any] | None:
-    """Tables and figures of a token policy: completions, and its place on the frontier."""
-    known = run.completions
-    if known is None:
-        return None
-    m, drawn = run.shown["member"], []
-    if known.log_reference is not None:
-        drawn.append(embedded(frontier_figure(known, run.rows), "the reward-KL frontier and the run's path"))
-    tables = [
-        per_prompt(run.mdp, known, run.values["pi"][m]),
-        likeliest(run.mdp, known, policies_of(run.values, m, "optimal π*")),
-    ]
-    return {"note": _member_note(run), "pictures": drawn, "tables": tables}
-
-
-def _member_note(run: Finished) -> str:
-    """Which member is drawn, where there are several."""
-    return f"Drawn is {run.shown['name']}." if run.shown["name"] else ""
-
-
-def _states(run: Finished) -> dict[str, Any]:
-    """The drawings of all states and what the inspector needs; a list of the worst ones where there are too many."""
-    mdp, m, values = run.mdp, run.shown["member"], run.values
-    if "v" not in values:
-        return {}
-    optimal = run.judged["compared_with"].startswith("V*")
-    panels = learned_and_exact(
-        values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
-    )
-    if mdp.n_states > MOST_STATES:
-        return {"worst": _worst(run)}
-    grid = mdp.shape is not None and (min(mdp.shape) > 1 or max(mdp.shape) <= LONGEST_ROW)
-    visits = values["visits"][m].sum(1)
-    return {
-        "maps": (maps if grid else bars)(mdp, panels, visits),
-        "maps_kind": "grid" if grid else "bars",
-        "maps_note": f"{_member_note(run)} Point at a state, or click one to keep it (again, or Escape, to let go). "
-        + (f"Arrows: most probable actions; pink frame: start{_marks_note(mdp)}." if grid else ""),
-        "states": describe(mdp, values, m, "V*" if optimal else "V^π"),
-        "script": (TEMPLATES / "inspect.js").read_text(encoding="utf-8"),
-    }
-
-
-def _marks_note(mdp: FiniteMDP) -> str:
-    """Legend of the letters in the cells."""
-    cells = cells_of(mdp)
-    wall = ["dark: wall"] if (cells.kind == Kind.WALL).any() else []
-    return "".join(f"; {text}" for text in [text for _, text in meanings(cells)] + wall)
-
-
-def _worst(run: Finished) -> dict[str, Any]:
-    mdp, m, values = run.mdp, run.shown["member"], run.values
-    error = np.where(mdp.terminal, 0.0, np.nan_to_num(values["v"][m] - values["v_exact"][m], nan=np.inf))
-    order = np.argsort(-np.abs(error), kind="stable")[:WORST]
-    names, visits = state_names(mdp), values["visits"][m].sum(1)
-    rows = [
-        [names[s], number(values["v"][m][s]), number(values["v_exact"][m][s]), number(error[s]), f"{visits[s]:,}"]
-        for s in order
-    ]
-    optimal = run.judged["compared_with"].startswith("V*")
-    drawn = learned_and_exact(
-        values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
-    )
-    note = f"{_member_note(run)} The {len(rows)} states of largest error, of {mdp.n_states:,}."
-    tried = Panel("visits in training: log₁₀(1 + n)", np.log10(1.0 + visits))
-    images = [
-        embedded(values_figure(mdp, drawn), "learned and exact values of all states, and their difference"),
-        embedded(values_figure(mdp, [tried]), "how often each state was visited"),
-    ]
-    return {"note": note, "head": ["state", "learned V", "exact V", "error", "visits"], "rows": rows, "images": images}
 
 
 def _last(run: Finished) -> dict[str, Any]:

@@ -36,10 +36,10 @@ def typed(tmp_path, monkeypatch):
     """Types a command into a shell that stands in an empty folder; without pictures, which take most of the time."""
     monkeypatch.chdir(tmp_path)
     picture = {"data": "", "width": 1, "height": 1, "alt": "", "note": ""}
-    for place in ("page", "sweep"):
+    for place in ("page", "page_states", "sweep"):
         monkeypatch.setattr(f"rlnet.report.{place}.embedded", lambda *_: picture)
     monkeypatch.setattr("rlnet.report.page._curves", lambda _: [])
-    monkeypatch.setattr("rlnet.report.page._scatter", lambda _: [])
+    monkeypatch.setattr("rlnet.report.page.scatter_plots", lambda _: [])
     monkeypatch.setattr("rlnet.report.sweep._pictures", lambda *_: [])
     monkeypatch.setattr(final_files, "_picture", lambda *_: None)
     monkeypatch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
