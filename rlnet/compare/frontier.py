@@ -43,7 +43,7 @@ class BestOfN(NamedTuple):
 
 
 def tilted_prompts(reward: np.ndarray, mass: np.ndarray, beta: float) -> TiltedPrompts:
-    """π* ∝ π_ref·exp(R/β) of each prompt; log Z is +∞, −∞ or 0 at β = 0, by the sign of the best reward.
+    """π* ∝ π_ref·exp(R/β) of each prompt; at β = 0, log Z is its limit, infinite unless the best reward is 0.
 
     Args:
         reward, mass: see the module.
@@ -73,8 +73,10 @@ def tilted_prompts(reward: np.ndarray, mass: np.ndarray, beta: float) -> TiltedP
 
 def tilted(reward: np.ndarray, mass: np.ndarray, weight: np.ndarray, beta: float) -> Tilted:
     """π* ∝ π_ref·exp(R/β): what it earns, and how far it is from the reference. Arguments: see `tilted_prompts`."""
-    found = tilted_prompts(reward, mass, beta)
-    return Tilted(*(float(weight @ np.asarray(x)) for x in found[:4]))
+    some = weight > 0  # 0 times an infinite log Z is no number
+    found = tilted_prompts(reward[some], mass[some], beta)
+    with np.errstate(invalid="ignore"):  # at β = 0, log Z of both signs has no mean
+        return Tilted(*(float(weight[some] @ x) for x in found[:4]))
 
 
 def best_reward(reward: np.ndarray, mass: np.ndarray, weight: np.ndarray, kl: float) -> tuple[float, float]:

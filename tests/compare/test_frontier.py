@@ -118,6 +118,14 @@ def test_outside_of_the_frontier():
             tilted(REWARD, MASS, WEIGHT, wrong)
 
 
+def test_prompts_of_weight_0_count_for_nothing():
+    weight = np.array([1.0, 0.0])
+    for beta in (0.0, 0.5, np.inf):
+        assert tilted(REWARD, MASS, weight, beta) == tilted(REWARD[:1], MASS[:1], np.ones(1), beta)
+    assert best_reward(REWARD, MASS, weight, 0.3) == best_reward(REWARD[:1], MASS[:1], np.ones(1), 0.3)
+    assert np.isnan(tilted(REWARD - 1, MASS, WEIGHT, 0.0).log_partition)  # +inf of one, −inf of the other
+
+
 def test_rewards_of_any_size_and_offset_have_the_same_frontier():
     for scale, offset in ((1e-8, 0.0), (1e9, 0.0), (1.0, 1e3)):
         best, _ = best_reward(scale * REWARD + offset, MASS, WEIGHT, 0.3)

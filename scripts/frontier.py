@@ -1,0 +1,8 @@
+"""Say how far a tuned policy is from the best reward at its divergence: python scripts/frontier.py PASS_RATES.csv"""
+
+import sys
+
+from rlnet.commands.frontier import main
+
+if __name__ == "__main__":
+    sys.exit(main())
