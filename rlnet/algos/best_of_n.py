@@ -1,4 +1,4 @@
-"""Imitating the best of n: rejection fine-tuning (Dong et al. 2023, RAFT), the baseline of methods with a gradient.
+"""Best-of-n imitation: rejection fine-tuning on the best sampled completions (RAFT; Dong et al. 2023).
 
 The best of each group is imitated by a supervised step; `sampler` says who draws the groups: the `policy`, which gets
 better at it (RAFT, expert iteration), or the `reference`, which makes it the distillation of best-of-n sampling.
@@ -26,7 +26,7 @@ from rlnet.data.rollout import Observation, Rollout
 
 
 def act(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
-    """Follow whoever the option `sampler` says: [..., M, N, A]."""
+    """Act by the policy that the option `sampler` names: [..., M, N, A]."""
     who = by_policy if context.options["sampler"] == "policy" else by_reference
     return who(context, params, state, hyper)
 

@@ -27,12 +27,12 @@ from rlnet.data.rollout import Observation, Rollout
 
 
 def by_reference(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
-    """Follow the reference policy: [..., M, N, A]."""
+    """Act by the reference policy: [..., M, N, A]."""
     return context.actions.behaviour(context.reference_policy(state))
 
 
 def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
-    """log π_ref of what was done: [T, M, N]."""
+    """log π_ref of the taken actions: [T, M, N]."""
     state, _ = played(batch)
     return {"reference": taken(context, context.reference_policy(state), batch.action)}
 

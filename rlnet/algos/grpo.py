@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation (Shao et al. 2024), and what others made of it, as choices.
+"""Group-relative policy optimisation (GRPO; Shao et al. 2024), with its published variants as options.
 
 G episodes with the same start are compared with each other; there is no critic. Meant for completions of language
 models: return R(y) of a completion y of |y| tokens, reference policy π_ref. The choices:
@@ -62,7 +62,7 @@ def played(batch: Rollout) -> tuple[Observation, Tensor]:
 
 
 def taken(context: AlgorithmContext, policy: Tensor, action: Tensor) -> Tensor:
-    """log π(a|s) of what was done: [T, M, N]."""
+    """log π(a|s) of the taken actions: [T, M, N]."""
     return cast(Density, context.actions).log_prob(policy, action)
 
 
@@ -78,7 +78,7 @@ def compared(ret: Tensor, group: int, how: str) -> Tensor:
 
 
 def token_weights(valid: Tensor, how: str) -> Tensor:
-    """What each token counts in the loss, [T, M, N]; `how` as the option `length`."""
+    """Weight of each token in the loss, [T, M, N]; `how` as the option `length`."""
     steps, _, episodes = valid.shape
     if how == "batch":
         return valid / valid.sum((0, 2), keepdim=True)
@@ -110,7 +110,7 @@ def penalty(
 
 
 def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
-    """log π and log π_ref of what was done, and the advantage of each episode on all of its rows."""
+    """log π and log π_ref of the taken actions, and the advantage of each episode on all of its rows."""
     state, valid = played(batch)
     options = context.options
     log_prob = taken(context, context.policy(params, state), batch.action)

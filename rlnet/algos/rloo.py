@@ -1,4 +1,4 @@
-"""REINFORCE with the mean of the other episodes of a group as baseline (Kool et al. 2019; Ahmadian et al. 2024).
+"""REINFORCE leave-one-out (RLOO; Kool et al. 2019; Ahmadian et al. 2024): the baseline is the group's other episodes.
 
 With the options of `grpo` at `advantage: loo`, `length: sum`, `kl: k1`, `kl_of: sequence`, `kl_in: reward` the expected
 update is the gradient of E[R] − β·KL(π ‖ π_ref).

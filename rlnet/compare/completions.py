@@ -1,4 +1,4 @@
-"""What is exact about policies that write completions: reward, divergence from the reference, pass rates, entropy.
+"""Exact scores of token policies: reward, divergence from the reference, pass rates, entropy.
 
 The states are the prefixes of a tree, numbered as `rlnet.envs.tokens` does: a prompt after the other, i's continuation
 by symbol a of c at 1 + i·c + a. Everything here is a sum over all completions.
@@ -15,7 +15,7 @@ TRIES = 8  # k of pass@k
 
 
 class Completions:
-    """The exact facts of a task of tokens.
+    """Exact scores of the policies of a token task.
 
     Args:
         mdp: the tree, deterministic, with all V actions in every state; its rewards without any regularisation.
@@ -94,7 +94,7 @@ class Completions:
         return np.broadcast_to(values, mass.shape), mass, np.full(self.prompts, 1 / self.prompts)
 
     def frontier_gap(self, reward: float, kl: float) -> float:
-        """How much more reward is possible at the same divergence from the reference."""
+        """Gap to the reward-divergence frontier: the further reward possible at the same divergence."""
         return best_reward(*self.problem, max(kl, 0.0))[0] - reward
 
     def scores(self, policies: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Which gradient an algorithm's update is, exactly: its expectation over all groups of completions, without sampling.
+"""Audit of gradient estimators: the exact expectation of an update over all groups of completions.
 
 The loss is the algorithm's own code, called on batches that are enumerated: every multiset of G completions of one
 prompt, weighted by its probability under the policy that acts. Its derivative by the policy's logits [S, A] is carried
@@ -38,7 +38,7 @@ ARCSINE = "mean of 2·arcsin √p"
 
 @dataclass(frozen=True)
 class Match:
-    """An expected update u beside an exact gradient g."""
+    """Comparison of an expected update u with an exact gradient g."""
 
     cosine: float
     scale: float  # ⟨u, g⟩/⟨g, g⟩
@@ -47,7 +47,7 @@ class Match:
 
 @dataclass(frozen=True)
 class EstimatorAudit:
-    """What an update is."""
+    """Result of the audit of an update."""
 
     algo: str
     options: Mapping[str, Any]
@@ -163,7 +163,7 @@ class Estimator:
         }
 
     def gradients(self, batch: Rollout, hyper: Hyper) -> Tensor:
-        """Minus the derivative of each member's loss by the scores of its rows: [T, M, N, A]."""
+        """Update directions: minus the derivative of each member's loss by the scores of its rows, [T, M, N, A]."""
         context, scores = self.context, self.policy[batch.obs].requires_grad_()
         params: dict[str, dict[str, Tensor]] = {role: {"scores": scores} for role in self.algorithm.roles}
         if self.algorithm.update.prepare is not None:
@@ -263,12 +263,12 @@ class Objectives:
         return torch.cat(levels, 1).unsqueeze(-1) * pi
 
     def gradient(self, objective: Tensor) -> Tensor:
-        """By the logits: [S, A]."""
+        """The gradient by the logits: [S, A]."""
         return torch.autograd.grad(objective, self.leaf, retain_graph=True)[0]
 
 
 class At:
-    """A policy network at some parameters, which carries gradients by logits on to its parameters.
+    """A policy network at given parameters, which maps gradients by logits to gradients by parameters.
 
     Args:
         context: whose policy network it is.

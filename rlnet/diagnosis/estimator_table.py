@@ -41,7 +41,7 @@ def show_estimator(console: Console, audit: EstimatorAudit, title: str, file: Pa
 
 
 def verdict(audit: EstimatorAudit) -> str:
-    """What the update climbs."""
+    """The verdict: the objective whose gradient the update follows."""
     same = [name for name, match in audit.matches.items() if abs(match.cosine - 1) < SAME]
     if same:
         match = audit.matches[same[0]]

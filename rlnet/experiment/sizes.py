@@ -1,4 +1,4 @@
-"""Whether a job fits into memory, asked once it is known how many states and actions there are, before it is solved."""
+"""Memory checks of a job once its numbers of states and actions are known, before anything is solved."""
 
 from rlnet.config.memory import require_memory
 from rlnet.mdp import FiniteMDP

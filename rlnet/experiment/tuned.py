@@ -1,4 +1,4 @@
-"""Settings that were tuned to one problem are refused, or doubted, on another one."""
+"""Checks of tuned settings: refused on another problem, warned of on a variant of the same one."""
 
 import logging
 from contextlib import suppress

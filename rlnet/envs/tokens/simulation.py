@@ -1,4 +1,4 @@
-"""Stepping a task of tokens whose tree is too large to be enumerated, for M members × N environments at once."""
+"""Simulation of token tasks whose tree is too large to enumerate: M members × N environments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from rlnet.numerics.random_streams import BlockUniform, Streams
 
 
 class TokenSimulation:
-    """M × N completions that are written a token at a time; finished ones begin again with a new prompt.
+    """M × N completions, one token per step; finished ones begin again with a new prompt.
 
     Observations are rows of tokens, float32 [M, N, W]. Member m draws prompts from its own stream.
 
@@ -81,16 +81,16 @@ class TokenSimulation:
         return Step(successor, reward, terminated, self._never, self._always, self._observed())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on with exactly the same steps."""
+        """State for a checkpoint: all that is needed to continue with exactly the same steps."""
         arrays = {"prompt": self._prompt, "actions": self._actions, "age": self._age}
         return {name: torch.from_numpy(x.copy()) for name, x in arrays.items()} | {
             "numbers": self._numbers.state_dict()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore the state of `state_dict`."""
         self._prompt, self._actions, self._age = (state[x].numpy().copy() for x in ("prompt", "actions", "age"))
         self._numbers.load_state_dict(state["numbers"])
 
     def close(self) -> None:
-        """Nothing to release; here because other simulations have something."""
+        """Nothing to release (part of the interface)."""

@@ -21,7 +21,7 @@ BRACKETS = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts, the symbols that completions are written in, and what a completion of a prompt is worth."""
+    """A task: prompts, the symbols of completions, and the reward of each completion."""
 
     prompts: tuple[str, ...]  # of one length
     symbols: str  # a character for each; one more token ends the completion

@@ -19,7 +19,7 @@ NOTHING = -1  # in a row of tokens: not written yet
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """How the reference policy is made: by supervised steps on demonstrations of the task."""
+    """Settings of the reference policy, trained by supervised steps on demonstrations of the task."""
 
     steps: int
     batch: int
@@ -30,7 +30,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """What a language model has to know of an environment of tokens."""
+    """Description of a token environment for language models."""
 
     task: Task
     reference: Reference
@@ -50,7 +50,7 @@ class Tokens:
 
     @property
     def kinds(self) -> int:
-        """How many different tokens a network sees: the alphabet, and behind it the beginning."""
+        """The number of different tokens that a network sees: the alphabet, and the beginning token."""
         return len(self.task.alphabet) + 1
 
     @cached_property
@@ -109,12 +109,12 @@ class Tokens:
 
 
 def prefixes(task: Task) -> int:
-    """How many states the tree has."""
+    """The number of states of the tree."""
     return len(task.prompts) * sum(len(task.symbols) ** k for k in range(task.length))
 
 
 def completions(task: Task) -> int:
-    """How many different completions all prompts have together."""
+    """The number of different completions of all prompts together."""
     return prefixes(task) + len(task.prompts) * len(task.symbols) ** task.length
 
 
