@@ -76,10 +76,7 @@ def set_threads(run: TrainingState, processes: int = 1) -> int:
 
 
 def before_fork() -> None:
-    """Have OpenMP end the threads that it may have begun here: a child that is forked beside them
-    waits for them forever.
-    They begin again when they are needed.
-    """
+    """Stop the threads of OpenMP, for which a forked child would wait forever; they begin again when needed."""
     for library in threadpool_info():
         if library["user_api"] == "openmp":
             loaded = ctypes.CDLL(library["filepath"])
