@@ -122,9 +122,7 @@ class Learner:
         if by_hand and possible(algorithm, context):
             self.manual = ManualGradients(algorithm, context, self.layout, self._grad)
         # Those that targets bootstrap from: the target network's, or the current ones.
-        self.target_params = self.params if self.target is None else self.layout.unpack(self.target)
-        for own in self.target_params.values():
-            own.rest = self.target is not None
+        self.target_params = self.params if self.target is None else self.layout.unpack(self.target, resting=True)
         self._numbers = Streams(seeds, "update", device)  # what losses draw
         self._noise = Streams(seeds, "noise", device)  # of noisy networks
         # A member whose gradient is once not finite goes back to parameters before, and stays there.
@@ -148,6 +146,12 @@ class Learner:
         if self.target is None:
             raise ValueError("this algorithm has no target network that could follow")
         self.target.lerp_(self.theta, rate)
+        self.target_changed()
+
+    def target_changed(self) -> None:
+        """Drop cached outputs of the target network; call after changing `target` in place."""
+        for own in self.target_params.values():
+            own.changed()
 
     @np.errstate(**QUIET)
     def step(self, batch: Rollout, hyper: Hyper, learning_rate: Tensor) -> LazyLoss:
@@ -176,6 +180,7 @@ class Learner:
             for theta in (self.theta, self.target):
                 if theta is not None:
                     theta.copy_(torch.where(self.alive, theta, self._sound))
+            self.target_changed()
         if self._count % KEEPING == 0:
             self._sound.copy_(self.theta)
         self._count += 1
@@ -291,6 +296,7 @@ class Learner:
         self._sound.copy_(state["sound"])
         if self.target is not None:
             self.target.copy_(state["target"])
+            self.target_changed()
         self._numbers.load_state_dict(state["numbers"])
         self._noise.load_state_dict(state["noise"])
         if self.traces is not None:

@@ -136,7 +136,7 @@ def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network
             if torch.is_grad_enabled() and (params.flat.requires_grad or obs.requires_grad):
                 return fast(params.flat, obs)
             members, states = params.flat.shape[0], seen.width
-            if params.rest and seen.indexed and obs.numel() >= members * states:
+            if params.resting and seen.indexed and obs.numel() >= members * states:
                 rows = params.table(states, partial(fast.without_gradient, params.layers(fast)))
                 own = np.arange(0, members * states, states)[:, None] if members > 1 else 0  # first row of a member
                 return torch.from_numpy(rows.take(obs.numpy() + own, 0))  # type: ignore[arg-type]  # integers

@@ -52,14 +52,14 @@ class ParameterView(Mapping[str, Tensor]):
     Args:
         flat: [M, P], a slice of theta.
         shapes: of one member's parameters, in their order.
+        resting: whether they stay for many steps, as those of a target network do: outputs for every state are then
+            worth being kept, until `changed` is called.
     """
 
-    def __init__(self, flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.flat, self._shapes = flat, shapes
+    def __init__(self, flat: Tensor, shapes: Mapping[str, tuple[int, ...]], resting: bool = False) -> None:
+        self.flat, self.resting, self._shapes = flat, resting, shapes
         self._views: dict[str, Tensor] = {}
-        # Whether they stay for many steps, as those of a target network do: outputs are then worth being remembered.
-        self.rest = False
-        self._table: tuple[int, np.ndarray] | None = None  # of which version of `flat`, and [M·S, O]
+        self._table: np.ndarray | None = None  # [M·S, O], outputs for every state
         self._layers: list[np.ndarray] | None = None
 
     def layers(self, net: Perceptron | Table) -> list[np.ndarray]:
@@ -69,16 +69,19 @@ class ParameterView(Mapping[str, Tensor]):
         return self._layers
 
     def table(self, states: int, outputs: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """Cached outputs for every state, [M·S, O]; computed again when torch has changed `flat`.
+        """Cached outputs for every state, [M·S, O].
 
         Args:
             outputs: states [M, S] → [M, S, O].
         """
-        version = self.flat._version
-        if self._table is None or self._table[0] != version:
+        if self._table is None:
             every = torch.arange(states).expand(len(self.flat), -1)
-            self._table = version, outputs(every).flatten(0, 1).numpy()
-        return self._table[1]
+            self._table = outputs(every).flatten(0, 1).numpy()
+        return self._table
+
+    def changed(self) -> None:
+        """Drop cached outputs: resting parameters have changed."""
+        self._table = None
 
     def leaf(self) -> "ParameterView":
         """A differentiable copy (leaf): gradients are with respect to its `flat`."""
@@ -162,11 +165,15 @@ class ParameterLayout:
         return torch.cat(parts, dim=1)
 
     @torch.enable_grad()  # or views that were made under no_grad would never carry a gradient
-    def unpack(self, theta: Tensor) -> dict[str, ParameterView]:
-        """The parameters (of noisy networks, their means) by role and name, as views of theta [M, size]."""
+    def unpack(self, theta: Tensor, resting: bool = False) -> dict[str, ParameterView]:
+        """The parameters (of noisy networks, their means) by role and name, as views of theta [M, size].
+
+        Args:
+            resting: see `ParameterView`.
+        """
         means = theta if len(self._roles) == 1 and not self.noisy else theta[:, : self._means]
         flats = means.split(self._roles, dim=1) if len(self._roles) > 1 else (means,)
         return {
-            role: ParameterView(flat, network.shapes)
+            role: ParameterView(flat, network.shapes, resting)
             for (role, network), flat in zip(self.networks.items(), flats, strict=True)
         }

@@ -83,6 +83,7 @@ def test_gradients_by_hand_are_those_of_autograd(name, network):
     for tensor in (run.learner.theta, run.learner.target):  # away from what gathered the batch, and from one another
         if tensor is not None:
             tensor.add_(0.3 * torch.randn_like(tensor))
+    run.learner.target_changed()
     check(both(run, batch, hyper))
 
 
@@ -128,25 +129,26 @@ def test_what_a_resting_target_network_says_of_few_states_is_remembered_until_it
     learner, q = run.learner, run.problem.context.q
     seen = Observation(torch.randint(run.problem.environment.n_states, (2, members, 200)))
     resting = learner.target_params["q"]
-    assert resting.rest
+    assert resting.resting
     for move in (
         lambda: None,
         lambda: learner.follow(1.0),
         lambda: learner.follow(0.3),
-        lambda: learner.target.zero_(),
+        lambda: (learner.target.zero_(), learner.target_changed()),
+        lambda: learner.load_state_dict(learner.state_dict() | {"target": torch.randn_like(learner.target)}),
     ):
         learner.theta.add_(torch.randn_like(learner.theta))
         move()
         with torch.no_grad():
             first, again = (q(learner.target_params, seen) for _ in range(2))
-        table = resting._table[1]
+        table = resting._table
         plain = q({"q": dict(resting)}, seen)
         assert first.shape == plain.shape
         torch.testing.assert_close(first, plain.detach())
         assert torch.equal(first, again)
-        assert resting._table[1] is table
+        assert resting._table is table
     few = Observation(seen.obs[:1, :, :10])  # not worth it: fewer rows than states
     resting._table = None
     torch.testing.assert_close(q(learner.target_params, few), q({"q": dict(resting)}, few).detach())
     assert resting._table is None
-    assert not learner.params["q"].rest
+    assert not learner.params["q"].resting
