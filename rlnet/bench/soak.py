@@ -1,11 +1,13 @@
 """Long runs: does the memory of a process stay where it is, and does it keep its speed?
 
 Each run is a `scripts/train.py` of its own, with its log, comparisons, checkpoints and report, which is looked at from
-outside: the steps that metrics.csv shows, the resident memory and the processor time of the process.
+outside: the steps that metrics.csv shows, the resident memory and the processor time of the process. Exploration is
+constant: otherwise episodes, whose ends cost time, would be shorter in the last tenth than in the first.
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,13 +20,15 @@ from pathlib import Path
 import numpy as np
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+CONSTANT = ("schedule=constant", "schedule.value=0.1")
 RUNS = {
-    "dqn": ("env=gridworld", "algo=dqn"),
+    "dqn": ("env=gridworld", "algo=dqn", *CONSTANT),
     "ppo": ("env=gridworld", "algo=ppo"),
-    "q_learning": ("env=gridworld", "algo=q_learning", "network=tabular"),
+    "q_learning": ("env=gridworld", "algo=q_learning", "network=tabular", *CONSTANT),
     "reinforce": ("env=gridworld", "algo=reinforce"),
     "acrobot": ("env=cartpole", "env.id=Acrobot-v1", "algo=a2c"),
 }
+PARTS = 8  # of a tenth
 SLOWEST, LARGEST = 0.95, 0.02  # speed of the last tenth in that of the first; growth of memory in what there is
 MIB = 2.0**20
 
@@ -48,7 +52,7 @@ class Soaked:
     memory: float  # MiB, at the end
     slope: float  # MiB per million steps, by least squares over the last nine tenths
     grown: float  # MiB that this line rises over them
-    first: float  # steps per second of processor time in the first tenth, the process's start left out
+    first: float  # steps per second of processor time in the first tenth
     last: float  # the same in the last tenth
     wall: float  # seconds, in all
 
@@ -66,7 +70,7 @@ def measured(name: str, samples: list[Sample]) -> Soaked:
         samples: in the order of time; those before the first row of the log do not count.
 
     Raises:
-        ValueError: there are not two samples with different steps in the first and in the last tenth.
+        ValueError: there are too few samples with different steps in the first or in the last tenth.
     """
     seen = [sample for sample in samples if sample.step > 0]
     steps = seen[-1].step if seen else 0
@@ -79,11 +83,13 @@ def measured(name: str, samples: list[Sample]) -> Soaked:
 
 
 def _speed(samples: list[Sample]) -> float:
-    """Steps per second of processor time between the first and the last sample at which the step changed."""
+    """Steps per second of processor time: the median over `PARTS` parts, since other programs slow some of them."""
     changed = [new for old, new in pairwise(samples) if new.step > old.step]
-    if len(changed) < 2:
+    edges = np.unique(np.linspace(0, len(changed) - 1, PARTS + 1).astype(int)).tolist()
+    parts = [(changed[first], changed[last]) for first, last in pairwise(edges)]
+    if len(changed) <= PARTS or any(new.cpu == old.cpu for old, new in parts):
         raise ValueError("the run was too short to be measured: give more --steps")
-    return (changed[-1].step - changed[0].step) / (changed[-1].cpu - changed[0].cpu)
+    return statistics.median((new.step - old.step) / (new.cpu - old.cpu) for old, new in parts)
 
 
 def run(steps: int, only: str, out: str) -> int | str:
