@@ -1,8 +1,8 @@
 """Long runs: does the memory of a process stay where it is, and does it keep its speed?
 
 Each run is a `scripts/train.py` of its own, with its log, comparisons, checkpoints and report, which is looked at from
-outside: the steps that metrics.csv shows, the resident memory and the processor time of the process. Exploration is
-constant: otherwise episodes, whose ends cost time, would be shorter in the last tenth than in the first.
+outside: the steps that metrics.csv shows, the resident memory and the processor time of the process. The ends
+of episodes cost time, and what learns makes them shorter: exploration is constant, and the first steps do not count.
 """
 
 import json
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+LEARNED = 200_000  # steps after which episodes are about as long as at the end
 CONSTANT = ("schedule=constant", "schedule.value=0.1")
 RUNS = {
     "dqn": ("env=gridworld", "algo=dqn", *CONSTANT),
@@ -67,19 +68,23 @@ def measured(name: str, samples: list[Sample]) -> Soaked:
 
     Args:
         name: of the run.
-        samples: in the order of time; those before the first row of the log do not count.
+        samples: in the order of time; those of the first `LEARNED` steps do not count.
 
     Raises:
         ValueError: there are too few samples with different steps in the first or in the last tenth.
     """
-    seen = [sample for sample in samples if sample.step > 0]
-    steps = seen[-1].step if seen else 0
-    tail = [sample for sample in seen if sample.step >= steps / 10]
+    seen = [sample for sample in samples if sample.step >= LEARNED]
+    if not seen:
+        raise ValueError(f"the run was too short to be measured: give more --steps than {LEARNED}")
+    begin, end = seen[0].step, seen[-1].step
+    tenth = (end - begin) / 10
+    tail = [sample for sample in seen if sample.step >= begin + tenth]
     at, memory = (np.array([getattr(one, key) for one in tail], float) for key in ("step", "memory"))
-    speeds = [_speed([one for one in seen if low <= one.step / steps <= low + 0.1]) for low in (0.0, 0.9)]
+    edges = (begin, begin + tenth), (end - tenth, end)
+    speeds = [_speed([one for one in seen if low <= one.step <= high]) for low, high in edges]
     slope = float(np.polyfit(at, memory, 1)[0])
     numbers = memory[-1] / MIB, slope / MIB * 1e6, slope / MIB * float(at[-1] - at[0])
-    return Soaked(name, steps, *map(float, numbers), *speeds, wall=samples[-1].wall - samples[0].wall)
+    return Soaked(name, end, *map(float, numbers), *speeds, wall=samples[-1].wall - samples[0].wall)
 
 
 def _speed(samples: list[Sample]) -> float:

@@ -59,8 +59,7 @@ def launch(
     raise_at_once()
     jobs = _Jobs(job, claim, _given(sys.argv[1:]))
     try:
-        sys.argv[1:] = opened(_with_stored_overrides(_readable(sys.argv[1:])))
-        _check_names(sys.argv[1:])
+        sys.argv[1:] = _named_safely(opened(_with_stored_overrides(_readable(sys.argv[1:]))))
         if {"--help", "-h"} & set(sys.argv):  # which lists what can be named
             ENVIRONMENTS.complete()
             ALGORITHMS.complete()
@@ -209,12 +208,12 @@ def _trusted(argv: Sequence[str]) -> bool:
     return any(_key(item) == "trust" and item.partition("=")[2].lower() == "true" for item in argv)
 
 
-def _check_names(argv: Sequence[str]) -> None:
-    """Refuse a name that could lead the output folder, which Hydra makes before anything is checked, elsewhere."""
-    for item in argv:
-        name = item.partition("=")[2]
-        if _key(item) in ("env.name", "algo.name") and (".." in name or "/" in name or os.sep in name):
-            raise ConfigError(f"{item}: must be a name without / and .., after which files are named")
+def _named_safely(argv: Sequence[str]) -> list[str]:
+    """The arguments, with names of settings in those of folders checked where they are resolved: Hydra makes the output
+    folder before anything else is checked.
+    """
+    safe = re.compile(r"\$\{(env\.name|algo\.name)\}")
+    return [safe.sub(r"${file_name:\1}", item) if _key(item).startswith("hydra.") else item for item in argv]
 
 
 def _readable(argv: list[str]) -> list[str]:
@@ -265,6 +264,8 @@ def explain(error: Exception, argv: list[str]) -> str:
     """One sentence for an error of Hydra or OmegaConf: which key, what it was, what is allowed."""
     text = str(error)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if found := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
+        return found.group(1)
     if found := re.search(r"Could not find '([^']+)/([^']+)'", text):
         group, option = found.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)

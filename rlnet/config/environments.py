@@ -49,10 +49,16 @@ class EnvConfig(Settings):
         raise TypeError(f"no environment is made from a {type(self).__name__}: it has no build method")
 
 
+def require_name(key: str, value: str) -> str:
+    """The value; ConfigError where a file or folder should not be named after it: it could lead elsewhere."""
+    allowed = "must be letters, digits and _ . - alone, a letter or digit first: files are named after it"
+    require(NAME.fullmatch(str(value)) is not None, key, repr(value), allowed)
+    return value
+
+
 def check_env(env: EnvConfig) -> None:
     """Raise ConfigError where a number of an environment is out of range."""
-    allowed = "must be letters, digits and _ . - alone, a letter or digit first: files are named after it"
-    require(NAME.fullmatch(env.name) is not None, "env.name", repr(env.name), allowed)
+    require_name("env.name", env.name)
     limit = env.max_episode_steps
     require(limit is None or limit >= 1, "env.max_episode_steps", limit, "must be at least 1, or null for no limit")
     env.check()

@@ -5,9 +5,9 @@ from math import prod
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
-from rlnet.config.environments import EnvConfig
+from rlnet.config.environments import EnvConfig, require_name
 from rlnet.config.learning import (
     ALGO_SCHEMAS,
     SCHEDULE_SCHEMAS,
@@ -113,10 +113,22 @@ SCHEMAS: dict[str, type] = {
 }
 
 
+def file_name(key: str, *, _root_: Any) -> str:
+    """`${file_name:env.name}`: the value of a setting, as a part of the name of a folder.
+
+    Hydra makes the output folder before any setting is checked.
+
+    Raises:
+        ConfigError: it could lead elsewhere.
+    """
+    return require_name(key, OmegaConf.select(_root_, key, throw_on_missing=True))
+
+
 def register() -> None:
     """Register the schemas with Hydra as `schema/...`; those of environments register when they are imported."""
     ENVIRONMENTS.ours()
     SCHEDULES.ours()
+    OmegaConf.register_new_resolver("file_name", file_name, replace=True)
     store = ConfigStore.instance()
     for path, schema in SCHEMAS.items():
         group, _, name = path.rpartition("/")
