@@ -3,6 +3,7 @@
 Each run is a `scripts/train.py` of its own, with its log, comparisons, checkpoints and report, which is looked at from
 outside: the steps that metrics.csv shows, the resident memory and the processor time of the process. The ends
 of episodes cost time, and what learns makes them shorter: exploration is constant, and the first steps do not count.
+Speeds mean something on a machine that does nothing else: who shares a core changes even processor time by a half.
 """
 
 import json
