@@ -1,6 +1,7 @@
 """`python scripts/bench.py dp`: exact dynamic programming, `... train`: learning; side by side with other programs.
 
 `... errors`: the exact error that every algorithm reaches at its defaults; `... soak`: memory and speed of long runs.
+`... trl`: which gradients the updates of TRL's trainers are (pip install -e '.[trl]').
 """
 
 import argparse
@@ -13,7 +14,7 @@ from rlnet.bench import dp, errors, soak, train
 def main() -> None:
     """Parse, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["dp", "train", "errors", "soak"])
+    parser.add_argument("part", choices=["dp", "train", "errors", "soak", "trl"])
     parser.add_argument("--peers", default=sys.executable, help="the Python in which the other programs are installed")
     parser.add_argument("--rounds", type=int, default=5, help="medians over this many interleaved turns")
     parser.add_argument("--out", default="", help="folder for the numbers and the plot")
@@ -32,6 +33,10 @@ def main() -> None:
         errors.run(configs, options.seeds or 3, options.steps, options.jobs, options.out, options.only)
     elif options.part == "soak":
         sys.exit(soak.run(options.steps or 10_000_000, options.only, options.out))
+    elif options.part == "trl":
+        from rlnet.bench import trl_audit
+
+        trl_audit.run()
     elif options.part == "dp":
         dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
     else:

@@ -25,7 +25,14 @@ FLOORS = (
 
 
 # Presets, and the names of what they choose.
-SAME = {"decay": "linear", "correction": "linear", "dr_grpo": "grpo", "dapo": "grpo"}
+SAME = {
+    "decay": "linear",
+    "correction": "linear",
+    "dr_grpo": "grpo",
+    "dapo": "grpo",
+    "grpo_trl": "grpo",
+    "rloo_trl": "rloo",
+}
 
 
 def room_of(module: str) -> str:

@@ -9,7 +9,7 @@ are too many groups, each completion meets partners that are sampled, and a stan
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, AlgorithmContext, Hyper, LossGradient, Role, by_policy
+from rlnet.algos.algorithm import PI, Algorithm, AlgorithmContext, Hyper, LossGradient, Role, by_policy
 from rlnet.compare.completions import Completions
 from rlnet.config import Config, ConfigError, require
 from rlnet.data.rollout import Rollout
-from rlnet.experiment.problem import Problem, build
+from rlnet.experiment.problem import build
 from rlnet.nets import Network
+from rlnet.policies.distributions import Categorical
 
 MOST_GROUPS = 400_000  # of a prompt, that are enumerated
 PARTNERS = 24  # sets of partners that are sampled otherwise
@@ -115,35 +116,32 @@ class Estimator:
     """An algorithm's loss at one policy.
 
     Args:
-        problem: with a task of tokens that has a finite model.
-        config: of the run.
+        known: the task.
         policy: log π [S, A], float64.
-
-    Raises:
-        ConfigError: the algorithm is no policy gradient of whole episodes, or the task has no model.
+        reference: log π_ref [S, A], float64.
+        algorithm: whose loss it is.
+        options: its choices.
+        numbers: its own numbers and γ, by name.
     """
 
-    def __init__(self, problem: Problem, config: Config, policy: Tensor) -> None:
-        algorithm = problem.algorithm
-        fits = isinstance(algorithm.objective, LossGradient) and algorithm.data.whole_episodes and PI in algorithm.roles
-        allowed = "only policies that learn from whole episodes have such an expected update: reinforce, rloo, grpo"
-        require(fits and algorithm.update.draws is None, "algo", config.algo.name, allowed)
-        if problem.completions is None:
-            raise ConfigError(f"{config.env.title()}: is no task of tokens with a finite model; use env=tokens_nano")
-        require(
-            algorithm.acting.act is by_policy, "algo", config.algo.name, "does not act by the policy that it learns"
-        )
-        self.known, self.policy, self.algorithm = problem.completions, policy, algorithm
-        self.loss = cast(LossGradient, algorithm.objective).loss
-        self.group = int(config.algo.options.get("group", 1))
-        reference = problem.log_reference
-        self.reference = policy if reference is None else torch.from_numpy(reference)
-        self.context = replace(
-            problem.context,
+    def __init__(
+        self,
+        known: Completions,
+        policy: Tensor,
+        reference: Tensor,
+        algorithm: Algorithm,
+        options: Mapping[str, Any],
+        numbers: Mapping[str, float],
+    ) -> None:
+        self.known, self.policy, self.reference, self.algorithm = known, policy, reference, algorithm
+        self.loss, self.group = cast(LossGradient, algorithm.objective).loss, int(options.get("group", 1))
+        self.context = AlgorithmContext(
             networks={role: self._network(role) for role in algorithm.roles},
-            reference={"table": self.reference},
+            actions=Categorical(policy.shape[1]),
+            reference={"table": reference},
+            options=options,
         )
-        self.numbers = {**config.algo.hyper, "gamma": config.gamma, "explore": 0.0}
+        self.numbers = {"gamma": 1.0, "explore": 0.0, **numbers}
 
     def _network(self, role: Role) -> Network:
         """A network whose outputs are given as its parameters; that of the reference policy looks them up."""
@@ -182,8 +180,8 @@ class Estimator:
         hyper, each = self.hyper(beta), math.comb(len(probability) + self.group - 1, self.group)
         if each <= MOST_GROUPS:
             out = torch.zeros(1, *self.policy.shape, dtype=torch.float64)
-            for which in _multisets(len(probability), self.group, ROWS // (self.group * texts.state.shape[1])):
-                batch, weight = texts.rollout(which), _probability(which, probability)
+            for which in multisets(len(probability), self.group, ROWS // (self.group * texts.state.shape[1])):
+                batch, weight = texts.rollout(which), probability_of(which, probability)
                 found = self.gradients(batch, hyper) * torch.from_numpy(weight).view(1, -1, 1, 1)
                 out[0].view(-1, out.shape[-1]).index_add_(0, batch.obs.flatten(), found.flatten(0, 2))
             return out, each
@@ -212,14 +210,14 @@ class Estimator:
         return float(along.std() / along.mean().abs())
 
 
-def _multisets(kinds: int, size: int, chunk: int) -> Iterator[np.ndarray]:
+def multisets(kinds: int, size: int, chunk: int) -> Iterator[np.ndarray]:
     """All multisets of `size` numbers below `kinds`, int64 [≤ chunk, size] at a time."""
     every = itertools.combinations_with_replacement(range(kinds), size)
     while part := list(itertools.islice(every, max(chunk, 1))):
         yield np.array(part, np.int64)
 
 
-def _probability(which: np.ndarray, probability: np.ndarray) -> np.ndarray:
+def probability_of(which: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """The probability of multisets [M, G] of independent draws: G!/Π k_i!·Π p."""
     count, size = which.shape
     ways, run = np.full(count, float(math.factorial(size))), np.ones(count)
@@ -294,7 +292,7 @@ class At:
         return torch.cat([x.flatten() for x in found]).double()
 
 
-def _match(updates: Tensor, gradient: Tensor) -> Match:
+def match(updates: Tensor, gradient: Tensor) -> Match:
     """Of updates [K, P], whose mean counts; the standard error is that of the jackknife."""
     mean = updates.mean(0)
     if gradient.norm() < 1e-12 or mean.norm() < 1e-12:
@@ -317,15 +315,22 @@ def audit_estimator(config: Config) -> EstimatorAudit:
     The policy is the reference, moved at random by `seed`: at the reference itself the divergence has no gradient.
 
     Raises:
-        ConfigError: see `Estimator`.
+        ConfigError: the algorithm is no policy gradient of whole episodes, or the task has no model.
     """
     problem = build(config)
-    if problem.completions is None or problem.context.reference is None:
+    algorithm = problem.algorithm
+    fits = isinstance(algorithm.objective, LossGradient) and algorithm.data.whole_episodes and PI in algorithm.roles
+    allowed = "only policies that learn from whole episodes have such an expected update: reinforce, rloo, grpo"
+    require(fits and algorithm.update.draws is None, "algo", config.algo.name, allowed)
+    if problem.completions is None or problem.context.reference is None or problem.log_reference is None:
         raise ConfigError(f"{config.env.title()}: is no task of tokens with a finite model; use env=tokens_nano")
+    require(algorithm.acting.act is by_policy, "algo", config.algo.name, "does not act by the policy that it learns")
     known, states = problem.completions, problem.mdp.n_states
     params = _moved(problem.context.reference, config)
     at = At(problem.context, params, states)
-    estimator = Estimator(problem, config, at.scores.detach().double().log_softmax(-1))
+    policy, reference = at.scores.detach().double().log_softmax(-1), torch.from_numpy(problem.log_reference)
+    numbers = {**config.algo.hyper, "gamma": config.gamma}
+    estimator = Estimator(known, policy, reference, algorithm, config.algo.options, numbers)
     texts = [Texts.of(known, p) for p in range(known.prompts)]
     beta, groups = float(config.algo.hyper.get("beta", 0.0)), 0
     found: dict[float, Tensor] = {}
@@ -347,12 +352,12 @@ def audit_estimator(config: Config) -> EstimatorAudit:
         values[ARCSINE] = objectives.arcsine
     by_logits = {name: objectives.gradient(value) for name, value in values.items()}
     updates = torch.stack([at.carried(own) for own in found[beta]])
-    matches = {name: _match(updates, at.carried(own)) for name, own in by_logits.items()}
+    matches = {name: match(updates, at.carried(own)) for name, own in by_logits.items()}
     of_kl: dict[str, Match] = {}
     if beta > 0:
         added = torch.stack([at.carried(own) for own in (found[beta] - found[0.0]) / beta])
         wanted = {"−KL(π‖π_ref)": -objectives.kl, "−KL(π_ref‖π)": -objectives.forward}
-        of_kl = {name: _match(added, at.carried(objectives.gradient(own))) for name, own in wanted.items()}
+        of_kl = {name: match(added, at.carried(objectives.gradient(own))) for name, own in wanted.items()}
     noise = estimator.deviation(texts, found[beta].mean(0), config.seed)
     exact = len(updates) == 1
     name, options = config.algo.name, dict(config.algo.options)

@@ -270,7 +270,12 @@ def test_truncation_is_not_termination(algo, limit):
     assert run.learner.theta.max() < 100.1
 
 
-PRESETS = {"dr_grpo": "grpo", "dapo": "grpo"}  # other choices of an algorithm, by the names of their papers
+PRESETS = {
+    "dr_grpo": "grpo",
+    "dapo": "grpo",
+    "grpo_trl": "grpo",
+    "rloo_trl": "rloo",
+}  # other choices of an algorithm, by the names of their papers
 
 
 def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algorithm():

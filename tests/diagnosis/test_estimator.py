@@ -160,6 +160,6 @@ def test_what_has_no_expected_update_is_refused(options, message):
 
 def test_probabilities_of_multisets_sum_to_one():
     probability = np.array([0.5, 0.3, 0.2])
-    every = np.concatenate(list(estimator._multisets(3, 4, 7)))
+    every = np.concatenate(list(estimator.multisets(3, 4, 7)))
     assert len(every) == math.comb(6, 4)
-    assert estimator._probability(every, probability).sum() == pytest.approx(1.0)
+    assert estimator.probability_of(every, probability).sum() == pytest.approx(1.0)

@@ -1,0 +1,194 @@
+"""The expected updates of TRL's trainers, exactly: their own advantages and losses on all groups of completions.
+
+What `rlnet audit algo=...` does for algorithms of rlnet, for `GRPOTrainer` and `RLOOTrainer` of TRL, called as a
+library: only what they generate is handed to them. The policy is a Llama over the two symbols and the end token, with
+another one as reference; the task that of `tokens_nano`, with completions of at most two tokens so that groups are few.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet import algos
+from rlnet.compare.completions import Completions
+from rlnet.diagnosis.estimator import (
+    FORWARD,
+    REGULARISED,
+    REWARD,
+    Estimator,
+    Objectives,
+    Texts,
+    match,
+    multisets,
+    probability_of,
+)
+from rlnet.envs import make, preset
+
+GROUP, BETA, LENGTH, PROMPTS = 4, 0.3, 2, ["0", "1"]
+Variant = tuple[dict[str, Any], dict[str, Any]]  # arguments of TRL, and the options of rlnet that should be the same
+TOKENS = {"kl": "ratio_k3", "kl_of": "token", "kl_in": "loss", "ratio": "token"}
+GRPO: dict[str, Variant] = {
+    "GRPO, defaults (dapo, beta=0)": ({"beta": 0.0}, {"advantage": "std", "length": "batch"}),
+    "GRPO, dapo": ({}, {"advantage": "std", "length": "batch"}),
+    "GRPO, grpo": ({"loss_type": "grpo"}, {"advantage": "std", "length": "mean"}),
+    "GRPO, dr_grpo, scale_rewards=none, beta=0": (
+        {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.0},
+        {"advantage": "mean", "length": "constant"},
+    ),
+    "GRPO, dr_grpo, scale_rewards=none": (
+        {"loss_type": "dr_grpo", "scale_rewards": "none"},
+        {"advantage": "mean", "length": "constant"},
+    ),
+    "the same, use_bias_correction_kl=False": (
+        {"loss_type": "dr_grpo", "scale_rewards": "none", "use_bias_correction_kl": False},
+        {"advantage": "mean", "length": "constant", "kl": "k3"},
+    ),
+}
+WHOLE = {"advantage": "loo", "length": "sum", "kl": "k1", "kl_of": "sequence", "kl_in": "reward", "ratio": "sequence"}
+RLOO: dict[str, Variant] = {"RLOO, beta=0": ({"beta": 0.0}, WHOLE), "RLOO": ({}, WHOLE)}
+
+
+class Models:
+    """A policy and a reference over the tokens of the task, and what is exact about them."""
+
+    def __init__(self) -> None:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        self.environment = make(preset("tokens_nano", prompts=PROMPTS, length=LENGTH))
+        assert self.environment.tokens is not None
+        assert self.environment.mdp is not None
+        self.tokens, self.mdp = self.environment.tokens, self.environment.mdp
+        size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+        self.settings = LlamaConfig(
+            vocab_size=3, intermediate_size=24, max_position_embeddings=8, bos_token_id=None, eos_token_id=2,
+            pad_token_id=2, attn_implementation="eager", initializer_range=0.5, **size,
+        )  # fmt: skip
+        made = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            made.append(LlamaForCausalLM(self.settings).double())
+        self.policy, self.reference = made
+        # The prompt and the symbols are tokens 0 and 1; nothing stands before them.
+        rows = self.tokens.rows
+        assert rows is not None
+        self.texts = [row[1:][row[1:] >= 0].tolist() for row in rows]
+        with torch.no_grad():
+            self.log_reference = self.scores(self.reference).log_softmax(-1)
+            self.log_policy = self.scores(self.policy).log_softmax(-1)
+        self.known = Completions(self.mdp, self.tokens.shape, self.log_reference.numpy())
+
+    def scores(self, model: Any) -> Tensor:
+        """The logits of every state: [S, 3]."""
+        return torch.stack([model(input_ids=torch.tensor([text])).logits[0, -1] for text in self.texts])
+
+    def carried(self, by_logits: Tensor) -> Tensor:
+        """A gradient by logits as one by the parameters of the policy."""
+        found = torch.autograd.grad(self.scores(self.policy), list(self.policy.parameters()), by_logits)
+        return torch.cat([x.flatten() for x in found])
+
+    def tokenizer(self) -> Any:
+        """One token for each character."""
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        words = Tokenizer(models.WordLevel({"0": 0, "1": 1, "<end>": 2}, unk_token="<end>"))
+        words.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+        return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<end>")
+
+
+def expected_update(models: Models, kind: str, options: dict[str, Any]) -> Tensor:
+    """Minus the expected gradient of a trainer's loss over all groups of completions, by the parameters: [P]."""
+    import trl
+    from datasets import Dataset
+
+    prompts, task = list(models.tokens.task.prompts), models.tokens.task
+
+    def rewarded(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+        return [task.reward(p, c.replace(" ", "")) for p, c in zip(prompts, completions, strict=True)]
+
+    config, trainer_class = getattr(trl, f"{kind}Config"), getattr(trl, f"{kind}Trainer")
+    with tempfile.TemporaryDirectory() as folder:
+        models.policy.save_pretrained(folder)
+        arguments = config(
+            output_dir=folder, per_device_train_batch_size=GROUP, num_generations=GROUP, max_completion_length=LENGTH,
+            report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, **{"beta": BETA, **options},
+        )  # fmt: skip
+        trainer = trainer_class(
+            model=folder, args=arguments, reward_funcs=rewarded, processing_class=models.tokenizer(),
+            train_dataset=Dataset.from_dict({"prompt": prompts}),
+        )  # fmt: skip
+    model = trainer.accelerator.unwrap_model(trainer.model).double()
+    model.load_state_dict(models.policy.state_dict())
+    model.train()
+    if trainer.ref_model is not None:
+        reference = trainer.accelerator.unwrap_model(trainer.ref_model).double()
+        reference.load_state_dict(models.reference.state_dict())
+    trainer.current_gradient_accumulation_steps = 1
+    total = [torch.zeros_like(x) for x in model.parameters()]
+    policy = models.log_policy.exp().numpy()
+    for p, prompt in enumerate(prompts):
+        texts = Texts.of(models.known, p)
+        probability = texts.probability(policy)
+        every = np.concatenate(list(multisets(len(probability), GROUP, 10**6)))
+        for which, weight in zip(every, probability_of(every, probability), strict=True):
+            written = [texts.action[y][texts.valid[y]].tolist() for y in which]
+            given = (written, None) if kind == "GRPO" else written
+            trainer._generate_single_turn = lambda *_, given=given, **__: given
+            inputs = trainer._generate_and_score_completions([{"prompt": prompt}] * GROUP)
+            loss = trainer._compute_loss(model, inputs)
+            for into, x in zip(total, torch.autograd.grad(loss, list(model.parameters())), strict=True):
+                into -= float(weight) / len(prompts) * x
+    return torch.cat([x.flatten() for x in total]).double()
+
+
+def own_update(models: Models, options: dict[str, Any], beta: float) -> Tensor:
+    """That of rlnet's `grpo` with these options: [P]."""
+    chosen, total = {**TOKENS, **options, "group": GROUP}, torch.zeros_like(models.log_policy)
+    numbers = {"beta": beta, "clip_low": 0.2, "clip_high": 0.2}
+    facts = models.log_policy, models.log_reference, algos.load("grpo"), chosen, numbers
+    estimator = Estimator(models.known, *facts)
+    for p in range(len(PROMPTS)):
+        total += estimator.expected(Texts.of(models.known, p), None, 0)[0][0] / len(PROMPTS)
+    return models.carried(total)
+
+
+def run() -> None:
+    """Print the table, in Markdown."""
+    import trl
+
+    warnings.filterwarnings("ignore")
+    models = Models()
+    objectives = Objectives(models.known, models.log_reference, models.log_policy)
+    gradients = {
+        name: models.carried(objectives.gradient(value))
+        for name, value in {
+            REWARD: objectives.reward,
+            REGULARISED: objectives.reward - BETA * objectives.kl,
+            FORWARD: objectives.reward - BETA * objectives.forward,
+        }.items()
+    }
+    print(
+        f"TRL {trl.__version__}, G = {GROUP}, β = {BETA}, {len(PROMPTS)} prompts, "
+        f"completions of at most {LENGTH} tokens\n"
+    )
+    names = list(gradients)
+    print(
+        "| update | "
+        + " | ".join(f"cosine to ∇({name})" for name in names)
+        + " | scale to the nearest | cosine to rlnet's |"
+    )
+    print("|---|" + "---|" * (len(names) + 2))
+    for kind, variants in (("GRPO", GRPO), ("RLOO", RLOO)):
+        for title, (options, ours) in variants.items():
+            update, beta = expected_update(models, kind, options), options.get("beta", BETA)
+            same = match(update[None], own_update(models, ours, beta))
+            matches = {name: match(update[None], own) for name, own in gradients.items() if beta or name == REWARD}
+            best = max(matches.values(), key=lambda found: found.cosine)
+            cells = [f"{matches[name].cosine:.6f}" if name in matches else "" for name in names]
+            print(f"| {title} | {' | '.join(cells)} | {best.scale:.4g} | {same.cosine:.6f} |", flush=True)
