@@ -1,14 +1,14 @@
 """`python scripts/bench.py dp`: exact dynamic programming, `... train`: learning; side by side with other programs.
 
-`... errors`: the exact error that every algorithm reaches at its defaults; `... soak`: memory and speed of long runs.
-`... trl`: which gradients the updates of TRL's trainers are (pip install -e '.[trl]').
+`... errors`: the exact error of every algorithm at its defaults; `... soak`: memory and speed of long runs; `... trl`:
+which gradients the updates of TRL's trainers are (pip install -e '.[trl]').
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from rlnet.bench import dp, errors, soak, train
+from rlnet.bench import dp, errors, soak, train, trl_audit
 
 
 def main() -> None:
@@ -34,8 +34,6 @@ def main() -> None:
     elif options.part == "soak":
         sys.exit(soak.run(options.steps or 10_000_000, options.only, options.out))
     elif options.part == "trl":
-        from rlnet.bench import trl_audit
-
         trl_audit.run()
     elif options.part == "dp":
         dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
