@@ -30,11 +30,13 @@ from rlnet.algos.algorithm import (
     Judged,
     LossGradient,
     Metrics,
+    Options,
     Params,
     Update,
     by_policy,
 )
 from rlnet.algos.loss_terms import mean, total
+from rlnet.config import require
 from rlnet.data.rollout import Observation, Rollout
 from rlnet.policies.distributions import Density
 
@@ -132,17 +134,18 @@ def loss(
     options, old, advantage = context.options, batch.extra["log_prob"], batch.extra["advantage"]
     pi = context.policy(params, state)
     log_prob = taken(context, pi, batch.action)
-    weight = token_weights(valid, options["length"])
-    change = (log_prob - old) * valid
-    if options["ratio"] == "sequence":
-        change = change.sum(0).expand_as(valid) + log_prob - log_prob.detach()
+    weight, change = token_weights(valid, options["length"]), (log_prob - old) * valid
+    if options["ratio"] == "sequence":  # each completion counts once, in its first row
+        change, weight = change.sum(0, keepdim=True).expand_as(valid), torch.zeros_like(weight)
+        weight[0] = 1 / weight.shape[-1]
     ratio = change.exp()
     clipped = torch.minimum(torch.maximum(ratio, 1 - hyper["clip_low"]), 1 + hyper["clip_high"])
     result = -total(torch.minimum(ratio * advantage, clipped * advantage), weight)
     if options["kl"] != "none" and options["kl_in"] == "loss":
         estimate, of_tokens = penalty(options, log_prob, batch.extra["reference"], old, valid)
         beta = hyper["beta"].squeeze(-1)
-        result = result + beta * (total(estimate, weight) if of_tokens else estimate.mean(-1))
+        tokens = token_weights(valid, options["length"])
+        result = result + beta * (total(estimate, tokens) if of_tokens else estimate.mean(-1))
     log_ratio = (log_prob.detach() - batch.extra["reference"]) * valid
     metrics = {
         "loss/kl": log_ratio.sum(0).mean(-1),
@@ -150,6 +153,15 @@ def loss(
         "explore/entropy": mean(cast(Density, context.actions).entropy(pi), valid),
     }
     return result, metrics
+
+
+def checked(algorithm: Algorithm, options: Options) -> Algorithm:
+    """The record; ConfigError where options do not fit together."""
+    allowed = "must be sum with algo.options.ratio=sequence, where a completion counts as a whole"
+    require(
+        options["ratio"] == "token" or options["length"] == "sum", "algo.options.length", options["length"], allowed
+    )
+    return algorithm
 
 
 ALGORITHM = Algorithm(
@@ -161,6 +173,7 @@ ALGORITHM = Algorithm(
     judged=Judged.BEHAVIOUR,
     hyper=NUMBERS,
     options=OPTIONS,
+    configure=checked,
     regularisation=lambda hyper: hyper["beta"],
     source="Shao et al. 2024",
 )

@@ -46,6 +46,13 @@ def test_dr_grpo_is_the_gradient_of_the_reward_times_g_minus_1_over_g(group):
     is_gradient(audited("dr_grpo", group=group).matches[REWARD], (group - 1) / group / 3)
 
 
+def test_the_ratio_of_whole_completions_has_the_same_gradient_at_one():
+    found = audited("rloo_trl", group=4)
+    is_gradient(found.matches[REGULARISED])
+    with pytest.raises(ConfigError, match=r"must be sum with algo\.options\.ratio=sequence"):
+        audited("grpo", "algo.options.ratio=sequence")
+
+
 def test_k1_in_the_loss_does_nothing():
     found = audited("grpo", *PLAIN, "algo.options.kl=k1")
     is_gradient(found.matches[REWARD])
