@@ -202,7 +202,7 @@ def test_a_member_of_a_population_draws_what_it_draws_alone(algo, env):
 
 
 def test_a_member_draws_the_real_actions_that_it_draws_alone():
-    options = ("env=pendulum", "algo=a2c", "algo.envs=3", "network=linear")
+    options = ("env=pendulum", "algo=a2c", "algo.envs=3", "algo.rollout=8", "network=linear")
     many, alone = make_run(*options, "seeds=4"), make_run(*options, "seed=2")
     for _ in range(5):
         a, b = many.collect(), alone.collect()
