@@ -52,7 +52,7 @@ ALGORITHM = Algorithm(
     acting=Acting(act),
     objective=LossGradient(loss),
     data=Data(whole_episodes=True),
-    judged=Judged.BEHAVIOUR,
+    judged=Judged.ACTOR,
     options={"group": range(2, 2**20), "sampler": ("policy", "reference"), "positive": (False, True)},
     source="Dong et al. 2023",
 )

@@ -58,7 +58,7 @@ ALGORITHM = Algorithm(
     objective=LossGradient(loss),
     data=Data(whole_episodes=True),
     update=Update(prepare=prepare, draws=lambda context: 1),
-    judged=Judged.BEHAVIOUR,
+    judged=Judged.ACTOR,
     hyper={"beta": (1e-6, float("inf"))},
     options={"group": (2,)},
     regularisation=lambda hyper: hyper["beta"],

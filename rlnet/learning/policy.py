@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Q, V, by_given, by_policy
+from rlnet.algos.algorithm import PI, Q, V, by_given, by_policy
 from rlnet.data.rollout import Observation
 from rlnet.envs.spaces import MASK
 from rlnet.learning.training_state import TrainingState
@@ -52,7 +52,7 @@ class Policy:
         """
         problem, (seen, single) = self._state.problem, self._seen(obs, mask)
         context, algorithm, params = problem.context, problem.algorithm, self._state.learner.params
-        act = algorithm.acting.act
+        act = by_policy if PI in algorithm.roles else algorithm.acting.act  # who gathers the data may be another
         with torch.no_grad():
             if sample or act is by_given:
                 numbers = act(context, params, seen, self._state.hyper())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, Judged, Q, V
+from rlnet.algos.algorithm import PI, Judged, Q, V, by_policy
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig, require
 from rlnet.config.population import column, columns
@@ -170,6 +170,8 @@ class TrainingState:
             policy = cast(Tensor, problem.context.given_policy)
         elif algorithm.judged is Judged.SOFT:
             policy = softmax(cast(Tensor, q), self._temperature())
+        elif algorithm.judged is Judged.ACTOR:  # whoever gathers the data
+            policy = by_policy(problem.context, params, state, hyper)
         else:
             policy = algorithm.acting.act(problem.context, params, state, hyper)
         policy = policy.double().nan_to_num(1.0).cpu().numpy() * mdp.available

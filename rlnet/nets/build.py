@@ -93,7 +93,7 @@ def _linear(first: Tensor, config: LinearConfig, seen: "_Seen") -> Network:
     weights = torch.zeros(seen.width) if config.weights is None else torch.tensor(config.weights)
     allowed = f"must be {seen.width} numbers, one for each feature, or null"
     require(len(weights) == seen.width, "network.weights", config.weights, allowed)
-    by_hand = seen.perceptron([len(first)], "relu") if config.bias else None
+    by_hand = seen.perceptron([len(first)], "relu") if config.bias and seen.kinds is None else None
 
     def init(streams: Streams) -> Params:
         start = {"weight": weights.unsqueeze(1).expand(shapes["weight"]), "bias": first}
@@ -128,7 +128,7 @@ def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network
         params = {name: _uniform(streams, fan_in[name] ** -0.5, shape) for name, shape in shapes.items()}
         return params | {name: params[name] + values.to(streams.device) for name, values in ends.items()}
 
-    simple = config.activation in FAST and not two
+    simple = config.activation in FAST and not two and seen.kinds is None
     fast = seen.perceptron([*hidden, len(first)], config.activation) if simple else None
 
     def apply(params: Params, obs: Tensor) -> Tensor:

@@ -299,7 +299,7 @@ def test_every_algorithm_trains_with_every_network_and_several_members(algo, net
     envs = 1 if algos.load(algo).traces == "dutch" else 4
     options = ["seeds=3", f"algo.envs={envs}", "algo.rollout=200", "env=random_walk", "gamma=0.9"]
     if "group" in algos.load(algo).options:
-        options[1] = "algo.envs=8"
+        options[1] = "algo.envs=16"
     if algos.load(algo).regularisation is not None:  # by a reference policy, which only texts have
         options[2:] = ["env=tokens_tiny", "env.reference_steps=2"]
     run = make_run(f"algo={algo}", f"network={network}", *options)

@@ -35,8 +35,8 @@ class TokensConfig(EnvConfig):
     proxy: str | None = None
     max_states: int = 300_000
     # The reference policy: supervised steps on demonstrations, of which a share `skill` are right, the others random.
-    skill: float = 0.25
-    reference_steps: int = 300
+    skill: float = 0.5
+    reference_steps: int = 600
     reference_batch: int = 128
     reference_rate: float | None = None  # of Adam; null: 0.1 where every state has its own numbers, else 0.003
     reference_seed: int = 0
