@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnet.compare.frontier import best_reward, pass_at_k
 from rlnet.mdp import FiniteMDP
 
 TRIES = 8  # k of pass@k
@@ -69,6 +68,8 @@ class Completions:
 
     def per_prompt(self, policy: np.ndarray) -> dict[str, np.ndarray]:
         """Exact numbers of each prompt, [P] each, of a policy [S, A]."""
+        from rlnet.compare.frontier import pass_at_k
+
         step = self.reached(policy)
         done = step * self.ends
         solved = (done * (self.true >= self.best[:, None, None])).sum((1, 2))
@@ -95,6 +96,8 @@ class Completions:
 
     def frontier_gap(self, reward: float, kl: float) -> float:
         """Gap to the reward-divergence frontier: the further reward possible at the same divergence."""
+        from rlnet.compare.frontier import best_reward  # which needs parts of SciPy that nothing else does
+
         return best_reward(*self.problem, max(kl, 0.0))[0] - reward
 
     def scores(self, policies: np.ndarray) -> dict[str, np.ndarray]:

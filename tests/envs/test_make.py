@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from rlnet.config import ConfigError, EnvConfig, register
 from rlnet.envs import GymnasiumConfig, GymnasiumSimulation, TabularSimulation, make, preset, preset_names
 from rlnet.envs.control.cartpole import CartPoleSimulation
+from rlnet.envs.tokens.simulation import TokenSimulation
 from rlnet.mdp import solve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -39,7 +40,7 @@ def test_every_preset_composes_in_hydra_and_steps(name):
         assert getattr(step, field).dtype == dtype
     assert step.obs.shape == step.next_obs.shape == obs.shape
     if environment.mdp is None:
-        assert isinstance(simulation, GymnasiumSimulation | CartPoleSimulation)
+        assert isinstance(simulation, GymnasiumSimulation | CartPoleSimulation | TokenSimulation)
     else:
         assert isinstance(simulation, TabularSimulation)
         assert environment.n_states == environment.mdp.n_states
