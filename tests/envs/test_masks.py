@@ -171,7 +171,7 @@ class Corridor(gymnasium.Env):
         return self._seen(), pay, self.room == 2, False, {}
 
 
-gymnasium.register("Corridor-v0", Corridor)
+gymnasium.register("MaskedCorridor-v0", Corridor)
 FAR = 5.0  # the first value of every action: closed doors keep it, and would lead targets that looked at them astray
 
 
@@ -182,7 +182,7 @@ MAXIMISING = ["dqn", "double_dqn", "q_learning", "qr_dqn", "soft_q", "sac_discre
 def test_closed_doors_never_enter_the_maximum_of_a_target(algo):
     """Q(0, ·) = (γ/2, 1 + γ/2, −) and Q(1, ·) = (−, 0, 1/2) by hand; a temperature of .1 adds less than .001."""
     torch.set_num_threads(1)
-    own = ("env=gymnasium", "env.id=Corridor-v0", "gamma=0.8", "network=tabular", f"network.initial_value={FAR}")
+    own = ("env=gymnasium", "env.id=MaskedCorridor-v0", "gamma=0.8", "network=tabular", f"network.initial_value={FAR}")
     rate = ("optimizer=adam", "optimizer.learning_rate=0.05", "schedule@optimizer.schedule=decay")
     acting = () if algo == "sac_discrete" else ("schedule=constant", "schedule.value=1")
     soft = ("algo.hyper.temperature=0.1",) if algo in ("sac_discrete", "soft_q") else ()
