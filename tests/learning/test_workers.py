@@ -375,6 +375,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 def test_a_module_network_in_two_processes_of_a_machine_with_four_cores_ends(tmp_path):
     """A process that is forked while OpenMP has threads would wait for them forever."""

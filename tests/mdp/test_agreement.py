@@ -174,7 +174,7 @@ def some_mdp(rng, gamma):
 
 def test_every_method_agrees_on_random_problems():
     rng, kinds = np.random.default_rng(11), set()
-    for k in range(100):
+    for k in range(40):  # 10,000 of them are slow
         gamma = GAMMAS[k % len(GAMMAS)]
         truth = check(some_mdp(rng, gamma), gamma, METHODS)
         kinds.add((gamma == 1.0, truth if isinstance(truth, type) else "value"))
