@@ -41,6 +41,12 @@ TRUNCATION = checked_by(ALGOS, "truncation_is_not_termination and 10")
 GRADIENT = checked_by(ALGOS, "step_is_the_exact_policy_gradient")
 REPLAYED = checked_by(ALGOS, "replayed_targets")
 
+GRPO = "rlnet/algos/grpo.py"
+# At 0.3 the divergence weighs as much as the reward that the curve shows.
+RLOO_RUN = on("tokens_nano", "rloo", 20_000, "algo.hyper.beta=0.3", "optimizer=adam", "optimizer.learning_rate=0.03")
+ESTIMATORS = checked_by("tests/diagnosis/test_estimator.py", "rloo_is_the_gradient and tabular")
+BEHIND = checked_by("tests/diagnosis/test_estimator.py", "behind_the_end")
+
 MUTATIONS = (
     Mutation(
         "truncation taken for termination",
@@ -273,5 +279,42 @@ MUTATIONS = (
         ((LEARNER, "norm = _norms(grad)", "norm = grad.norm().expand(len(grad), 1)"),),
         checked_by("tests/learning/test_learner.py", "clipping_is_per_member"),
         (*A2C, "optimizer.max_grad_norm=0.5"),
+    ),
+    Mutation(
+        "log-probabilities of the token before",
+        ((GRPO, "log_prob = taken(context, pi, batch", "log_prob = taken(context, pi.roll(1, 0), batch"),),
+        ESTIMATORS,
+        RLOO_RUN,
+    ),
+    Mutation(
+        "reward counted behind the end of a completion",
+        ((GRPO, "ret = (batch.reward * valid).sum(0)", "ret = batch.reward.sum(0)"),),
+        BEHIND,
+        RLOO_RUN,
+    ),
+    Mutation(
+        "the sign of the divergence",
+        ((GRPO, 'ret = ret - hyper["beta"]', 'ret = ret + hyper["beta"]'),),
+        ESTIMATORS,
+        RLOO_RUN,
+    ),
+    Mutation(
+        "advantages over the wrong group",
+        ((GRPO, "own = ret.unflatten(-1, (-1, group))", "own = ret.roll(1, -1).unflatten(-1, (-1, group))"),),
+        ESTIMATORS,
+        RLOO_RUN,
+    ),
+    Mutation(
+        "a baseline that includes the completion itself",
+        ((GRPO, "centred = centred * (group / (group - 1))", "centred = centred * 1"),),
+        ESTIMATORS,
+        RLOO_RUN,
+    ),
+    Mutation(
+        "temperature forgotten in the ratio",
+        ((GRPO, "    log_prob = taken(context, context.policy(params, state), batch.action)",
+          "    log_prob = taken(context, (2 * context.policy(params, state)).log_softmax(-1), batch.action)"),),
+        ESTIMATORS,
+        RLOO_RUN,
     ),
 )  # fmt: skip

@@ -10,7 +10,16 @@ from support import composed
 from rlnet.algos import grpo
 from rlnet.config import ConfigError
 from rlnet.diagnosis import estimator
-from rlnet.diagnosis.estimator import ARCSINE, FORWARD, REGULARISED, REWARD, audit_estimator
+from rlnet.diagnosis.estimator import (
+    ARCSINE,
+    FORWARD,
+    REGULARISED,
+    REWARD,
+    Estimator,
+    Texts,
+    audit_estimator,
+)
+from rlnet.experiment.problem import build
 
 BASE = ("env=tokens_nano", "network=tabular")
 PLAIN = ("algo.options.advantage=loo", "algo.options.length=sum")
@@ -127,6 +136,21 @@ def test_sampled_partners_agree_with_enumeration(monkeypatch):
     for name, match in sampled.matches.items():
         assert abs(match.cosine - whole.matches[name].cosine) < 5 * match.cosine_error
         assert match.cosine_error < 0.05
+
+
+@pytest.mark.parametrize("algo", ["rloo", "grpo", "reinforce"])
+def test_what_is_earned_behind_the_end_of_a_completion_counts_for_nothing(algo):
+    """The rows behind an end are those of the next episode, which the collector plays while others finish."""
+    sizes = () if algo == "reinforce" else ("algo.options.group=4", "algo.envs=4")
+    config = composed(f"algo={algo}", *BASE, *sizes)
+    problem = build(config)
+    reference = torch.from_numpy(problem.log_reference)
+    facts = problem.algorithm, config.algo.options, config.algo.hyper
+    own = Estimator(problem.completions, reference, reference, *facts)
+    batch = Texts.of(problem.completions, 0).rollout(np.arange(15)[None, :8])
+    more = batch.replace(reward=batch.reward + 5.0 * ~batch.valid)
+    assert not batch.valid.all()
+    torch.testing.assert_close(own.gradients(batch, own.hyper(None)), own.gradients(more, own.hyper(None)))
 
 
 def test_the_noise_of_a_group_is_what_sampling_finds():
