@@ -60,6 +60,15 @@ class TokensConfig(EnvConfig):
                 return f"env.{name}={getattr(self, name)}"
         return None
 
+    def outcomes(self) -> dict[str, float]:
+        """Those of the tree, where it is enumerated."""
+        prompts = 100**self.digits if self.task == "addition" else len(self.prompts)
+        states = prompts * sum(len(self.symbols) ** k for k in range(self.length))
+        if states > self.max_states:
+            return {}
+        settings = f"env.length={self.length} env.symbols={self.symbols} env.max_states={self.max_states}"
+        return {settings: float(states) * (len(self.symbols) + 1)}
+
     def build(self) -> Environment:
         """The tree of prefixes as a finite model, or without one a simulation of the same."""
         own = self.task, self.symbols, self.prompts, self.length, dict(self.targets), self.digits, self.reward

@@ -181,6 +181,10 @@ def test_balanced_brackets():
         (["env.prompts=['1','22']"], r"must be texts of the same length"),
         (["env.prompts=[]"], r"env\.prompts=\[\]: must be at least one text"),
         (["env.length=0"], r"env\.length=0: must be at least 1"),
+        (
+            ["env.length=12", "env.max_states=1000000000000"],
+            r"env\.length=12 env\.symbols=01234 .*: needs about .* of memory",
+        ),
         (["env.skill=2"], r"env\.skill=2.0: must be a share"),
         (["env.task=function"], r"env\.reward=None: task=function needs the import path"),
         (["env.task=function", "env.reward=nowhere:f"], r"env\.reward=nowhere:f: cannot be imported"),
