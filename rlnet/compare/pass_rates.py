@@ -166,7 +166,8 @@ def distance(reference: Rates, tuned: Rates, weight: np.ndarray, kl: float, draw
     best, reached = best_pass_rate(p, weight, kl), q @ weight
 
     def summary(values: np.ndarray) -> Estimate:
-        ends = np.quantile(values, [0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
+        ordered, shares = np.sort(values), np.array([0.5, (1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        ends = ordered[np.rint(shares * (len(values) - 1)).astype(int)]  # nearest draws, infinite ones too
         return Estimate(*(float(x) for x in ends))
 
     return Distance(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import CONFIGS, composed, make_run, quick, update
+from support import composed, make_run, quick, update
 
 from rlnet import algos
 from rlnet.config import ConfigError
@@ -18,7 +18,7 @@ from rlnet.learning.training_loop import DivergedError, train
 from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import solve
 
-ALGOS = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))
+ALGOS = [name for name in algos.names() if "group" not in algos.load(name).options]
 FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "weight")
 
 

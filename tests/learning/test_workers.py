@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import CONFIGS, ROOT, composed, make_run, quick, update
+from support import ROOT, composed, make_run, quick, update
 from torch import Tensor
 
 from rlnet import algos
@@ -29,7 +29,7 @@ from rlnet.learning.triggers import Pace
 from rlnet.learning.updates import learn, updates_until
 from rlnet.learning.workers import Workers
 
-ALGOS = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))
+ALGOS = [name for name in algos.names() if "group" not in algos.load(name).options]
 SOME = ("a2c", "dqn", "mc", "n_step_td", "ppo", "q_learning", "sac", "sarsa_lambda")  # one of each kind
 CLOSE = {"rtol": 1e-3, "atol": 5e-5}
 REPLAYS = ("algo.learning_starts=40", "algo.capacity=100", "algo.batch=8", "algo.priority=0.6")
