@@ -1,8 +1,4 @@
-"""`python scripts/bench.py dp`: exact dynamic programming, `... train`: learning; side by side with other programs.
-
-`... errors`: the exact error of every algorithm at its defaults; `... soak`: memory and speed of long runs; `... trl`:
-which gradients the updates of TRL's trainers are (pip install -e '.[trl]').
-"""
+"""`bench.py dp`, `train`: beside other programs; `errors`: exact, at the defaults; `soak`: long runs; `trl`: of TRL."""
 
 import argparse
 import sys

@@ -94,7 +94,7 @@ def test_comparing_and_certificates_know_no_solver():
 def test_scripts_are_thin():
     for path in (ROOT / "scripts").glob("*.py"):
         lines = path.read_text(encoding="utf-8").splitlines()
-        assert len(lines) <= 48, f"{path.name} has {len(lines)} lines: what it does belongs into rlnet"
+        assert len(lines) <= 45, f"{path.name} has {len(lines)} lines: what it does belongs into rlnet"
 
 
 GROUPS = ("env", "algo", "network", "exploration", "schedule", "optimizer")

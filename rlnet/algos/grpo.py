@@ -15,6 +15,7 @@ models: return R(y) of a completion y of |y| tokens, reference policy π_ref. Th
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -161,6 +162,8 @@ def checked(algorithm: Algorithm, options: Options) -> Algorithm:
     require(
         options["ratio"] == "token" or options["length"] == "sum", "algo.options.length", options["length"], allowed
     )
+    if options["kl"] == "none":  # nothing would read another β
+        return replace(algorithm, hyper={**algorithm.hyper, "beta": (0.0, 0.0)})
     return algorithm
 
 

@@ -78,6 +78,7 @@ def run(
     """
     names = [path.stem for path in sorted((configs / "algo").glob("*.yaml"))]
     names = [name for name in names if not only or name in only.split(",")]
+    names = [name for name in names if "group" not in _record(configs, name).options]  # those need texts
     results: dict[tuple[str, str], Reached] = {}
     with ProcessPoolExecutor(jobs) as pool:
         futures = [pool.submit(reach, configs, name, env, seeds, steps) for name in names for env in ENVIRONMENTS]

@@ -22,12 +22,11 @@ from rlnet.diagnosis.estimator import (
     REGULARISED,
     REWARD,
     Estimator,
-    Objectives,
     Texts,
-    match,
     multisets,
     probability_of,
 )
+from rlnet.diagnosis.objectives import Objectives, match
 from rlnet.envs import make, preset
 
 GROUP, BETA, LENGTH, PROMPTS = 4, 0.3, 2, ["0", "1"]

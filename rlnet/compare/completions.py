@@ -4,13 +4,33 @@ The states are the prefixes of a tree, numbered as `rlnet.envs.tokens` does: a p
 by symbol a of c at 1 + i·c + a. Everything here is a sum over all completions.
 """
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from rlnet.mdp import FiniteMDP
 
 TRIES = 8  # k of pass@k
+
+
+def reached(pi: Any, length: int, concatenate: Callable[[list[Any], int], Any]) -> Any:
+    """The probability of each step given its prompt, π(prefix)·π(a|prefix): [P, S/P, A] → the same shape.
+
+    Args:
+        pi: probabilities, an array of numpy or a tensor.
+        length: L.
+        concatenate: of that library, (arrays, axis) → array.
+    """
+    prompts, symbols = pi.shape[0], pi.shape[2] - 1
+    levels, begin = [pi[:, 0, :1] * 0 + 1], 0  # the probability of every prefix, shorter ones first
+    for _ in range(length - 1):
+        last = levels[-1]
+        after = last[..., None] * pi[:, begin : begin + last.shape[1], :symbols]
+        begin += last.shape[1]
+        levels.append(after.reshape(prompts, -1))
+    return concatenate(levels, 1)[..., None] * pi
 
 
 class Completions:
@@ -41,15 +61,7 @@ class Completions:
 
     def reached(self, policy: np.ndarray) -> np.ndarray:
         """The probability of each step given its prompt, π(prefix)·π(a|prefix): [S, A] → [P, S/P, A]."""
-        pi = policy.reshape(self.reward.shape)
-        prefix = np.zeros((self.prompts, self.each))
-        prefix[:, 0] = 1.0
-        begin, count = 0, 1
-        for _ in range(self.length - 1):
-            after = prefix[:, begin : begin + count, None] * pi[:, begin : begin + count, : self.symbols]
-            begin, count = begin + count, count * self.symbols
-            prefix[:, begin : begin + count] = after.reshape(self.prompts, -1)
-        return prefix[..., None] * pi
+        return reached(policy.reshape(self.reward.shape), self.length, np.concatenate)
 
     @cached_property
     def best(self) -> np.ndarray:
@@ -62,8 +74,9 @@ class Completions:
         values, index = np.unique(self.reward[self.ends], return_inverse=True)
         mass = np.zeros((self.prompts, len(values)))
         which = np.broadcast_to(np.arange(self.prompts)[:, None, None], self.ends.shape)[self.ends]
-        reference = np.exp(np.zeros(0) if self.log_reference is None else self.log_reference)
-        np.add.at(mass, (which, index), self.reached(reference)[self.ends])
+        if self.log_reference is None:
+            raise ValueError("there is no reference policy under which rewards could have a probability")
+        np.add.at(mass, (which, index), self.reached(np.exp(self.log_reference))[self.ends])
         return values, mass / mass.sum(1, keepdims=True)
 
     def per_prompt(self, policy: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlnet.diagnosis.estimator import EstimatorAudit, Match
+from rlnet.diagnosis.estimator import EstimatorAudit
+from rlnet.diagnosis.objectives import Match
 from rlnet.report.terminal import show_files
 from rlnet.report.text import say
 

@@ -33,6 +33,14 @@ def check_exploration(config: Config, algorithm: Algorithm, environment: Environ
     require(not network.dueling or splits, "network.dueling", network.dueling, allowed)
 
 
+def check_texts(config: Config, algorithm: Algorithm, environment: Environment) -> None:
+    """Raise ConfigError where episodes would be cut before a completion is finished and paid."""
+    if environment.tokens is not None and algorithm.data.whole_episodes:
+        length, rollout = environment.tokens.task.length, config.algo.rollout
+        allowed = f"must be at least env.length={length}, or completions are cut before they are rewarded"
+        require(rollout >= length, "algo.rollout", rollout, allowed)
+
+
 def check_algorithm(config: Config, algorithm: Algorithm) -> None:
     """Raise ConfigError where settings of data, optimiser or network do not suit the algorithm."""
     name, exploration = config.algo.name, config.exploration.name

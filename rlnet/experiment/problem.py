@@ -32,6 +32,7 @@ from rlnet.experiment.compatibility import (
     check_exploration,
     check_options,
     check_returns,
+    check_texts,
 )
 from rlnet.experiment.fixed_policies import given_policies
 from rlnet.experiment.reference import reference_policy
@@ -139,6 +140,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
         check_algorithm(one, algorithm)
     check_actions(config, algorithm, environment)
     check_exploration(config, algorithm, environment)
+    check_texts(config, algorithm, environment)
     mdp = environment.mdp
     _check_size(config, alone, environment)
     solutions, models, given, acting = None, None, None, None
@@ -217,14 +219,7 @@ def _reference(
         for one in each_setting(config):
             require(_beta(one, algorithm) == 0, "algo.hyper.beta", one.algo.hyper.get("beta"), allowed)
         return None, None
-    device, states = torch.device(config.device), environment.n_states
-    params = reference_policy(config, networks[PI], tokens, states is not None)
-    log_reference = None
-    if states is not None:
-        with torch.no_grad():
-            scores = networks[PI].apply(params, torch.arange(states).unsqueeze(0))
-        log_reference = scores[0].double().log_softmax(-1).numpy()
-    return {name: value.to(device) for name, value in params.items()}, log_reference
+    return reference_policy(config, networks[PI], tokens, environment.n_states)
 
 
 def _regularised(mdp: FiniteMDP, log_reference: np.ndarray | None, beta: float) -> FiniteMDP:

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,29 +16,54 @@ from rlnet.numerics.random_streams import Streams
 
 FREE, SHARED = 0.1, 3e-3  # rates of Adam where every state has numbers of its own, and where states share them
 _log = logging.getLogger(__name__)
-_known: dict[str, dict[str, Tensor]] = {}  # in this process, by all that decides it
+Known = tuple[dict[str, Tensor], np.ndarray | None]
+_known: dict[str, Known] = {}  # in this process, by all that decides it
+MOST_KNOWN = 8
 
 
-def reference_policy(config: Config, network: Network, tokens: Tokens, indexed: bool) -> dict[str, Tensor]:
-    """The parameters of π_ref, name → [1, ...]: the same for the same settings, whoever asks.
+def reference_policy(config: Config, network: Network, tokens: Tokens, states: int | None) -> Known:
+    """The parameters of π_ref, name → [1, ...], and log π_ref [S, A] of a finite model: the same whoever asks.
 
     Args:
         config: of the run.
         network: of the policy.
         tokens: the task.
-        indexed: whether observations are state indices; else they are rows of tokens.
+        states: S where observations are state indices; None: they are rows of tokens.
     """
-    key = f"{config.env} {config.network} {torch.get_num_threads()}"
+    key = f"{config.env} {config.network} {config.device}"
     if key not in _known:
-        if len(_known) >= 8:
+        if len(_known) >= MOST_KNOWN:
             _known.pop(next(iter(_known)))
-        _known[key] = _pretrained(config, network, tokens, indexed)
-    return {name: value.clone() for name, value in _known[key].items()}
+        with _one_thread(), torch.enable_grad():
+            _known[key] = _pretrained(config, network, tokens, states)
+    params, log_reference = _known[key]
+    return {name: value.clone() for name, value in params.items()}, log_reference
 
 
-def _pretrained(config: Config, network: Network, tokens: Tokens, indexed: bool) -> dict[str, Tensor]:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch round alike however many cores there are: who resumes or scores a run again needs the same policy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _pretrained(config: Config, network: Network, tokens: Tokens, states: int | None) -> Known:
+    params = _fitted(config, network, tokens, indexed=states is not None)
+    if states is None:
+        return params, None
+    with torch.no_grad():
+        scores = network.apply(params, torch.arange(states, device=config.device).unsqueeze(0))[0]
+    return params, scores.double().log_softmax(-1).cpu().numpy()
+
+
+def _fitted(config: Config, network: Network, tokens: Tokens, indexed: bool) -> dict[str, Tensor]:
     began, how = time.perf_counter(), tokens.reference
-    params = {name: x.clone() for name, x in network.init(Streams([how.seed], "network")).items()}
+    first = network.init(Streams([how.seed], "network", config.device))
+    params = {name: x.clone() for name, x in first.items()}
     if how.steps == 0:
         return params
     rate = how.learning_rate
@@ -46,7 +73,9 @@ def _pretrained(config: Config, network: Network, tokens: Tokens, indexed: bool)
     optimizer = torch.optim.Adam(leaves, lr=rate)
     generator, loss = np.random.default_rng([how.seed, 1]), torch.zeros(())
     for _ in range(how.steps):
-        obs, action = (torch.from_numpy(x) for x in tokens.demonstrations(generator, how.batch, indexed))
+        obs, action = (
+            torch.from_numpy(x).to(config.device) for x in tokens.demonstrations(generator, how.batch, indexed)
+        )
         log_pi = network.apply(params, obs.unsqueeze(1)).log_softmax(-1)[:, 0]  # [L, batch, A]
         shown = action != NOTHING
         taken = log_pi.gather(-1, action.clamp(min=0).unsqueeze(-1)).squeeze(-1)

@@ -44,8 +44,8 @@ def test_reinforce_is_the_gradient_of_the_reward():
 def test_rloo_is_the_gradient_of_the_regularised_reward(network):
     found = audited("rloo", f"network={network}")
     assert found.exact
-    is_gradient(found.matches[REGULARISED]) if network == "tabular" else None
-    assert found.matches[REGULARISED].cosine == pytest.approx(1.0, abs=1e-6)
+    assert found.matches[REGULARISED].cosine == pytest.approx(1.0, abs=1e-6)  # networks are in single precision
+    assert found.matches[REGULARISED].scale == pytest.approx(1.0, abs=1e-5)
     assert found.matches[REWARD].cosine < 0.99999
 
 

@@ -104,6 +104,8 @@ def test_a_proxy_is_learned_from_and_the_true_reward_is_scored(monkeypatch):
             ("env=tokens_nano", "algo=rloo", "algo.envs=60"),
             r"algo\.envs=60: must be a multiple of algo\.options\.group=16",
         ),
+        (("env=tokens_nano", "algo=rloo", "algo.rollout=2"), r"algo\.rollout=2: must be at least env\.length=3"),
+        (("env=tokens_nano", "algo=dr_grpo", "algo.hyper.beta=0.1"), r"algo\.hyper\.beta=0\.1: must be in \[0, 0\]"),
         (("env=gridworld", "algo=rloo"), r"algo\.hyper\.beta=0\.05: env=gridworld has no reference policy"),
         (
             ("env=gridworld", "algo=rloo", "network=causal_lm", "algo.hyper.beta=0"),

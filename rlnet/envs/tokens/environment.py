@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import field, replace
+from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import MISSING
 
@@ -52,6 +52,16 @@ class TokensConfig(EnvConfig):
         rate = self.reference_rate
         require(rate is None or 0 < rate < float("inf"), "env.reference_rate", rate, "must be above 0")
         require(self.length <= 1000, "env.length", self.length, "must be at most 1000")
+        allowed = "must be null: a completion has at most env.length tokens"
+        require(self.max_episode_steps is None, "env.max_episode_steps", self.max_episode_steps, allowed)
+        tasks: dict[str, tuple[str, Any]] = {
+            "reward": ("function", None), "targets": ("targets", {}), "digits": ("addition", 2),
+        }  # fmt: skip
+        for name, (task, default) in tasks.items():
+            value, allowed = getattr(self, name), f"is a setting of env.task={task} alone"
+            require(self.task == task or value == default, f"env.{name}", value, allowed)
+        allowed = "are all sums of two numbers with env.task=addition; leave it out"
+        require(self.task != "addition" or list(self.prompts) == [""], "env.prompts", list(self.prompts), allowed)
 
     def foreign_code(self) -> str | None:
         """The functions of the user that would be imported."""
@@ -78,6 +88,8 @@ class TokensConfig(EnvConfig):
         paid = task.reward if self.proxy is None else imported(self.proxy, "env.proxy")
         actions = len(task.symbols) + 1
         if prefixes(task) > self.max_states:
+            allowed = f"needs at most env.max_states={self.max_states} prefixes: the true reward is scored by the model"
+            require(self.proxy is None, "env.proxy", self.proxy, allowed)
 
             def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
                 simulation = TokenSimulation(tokens, seeds, envs, paid)
@@ -94,9 +106,3 @@ class TokensConfig(EnvConfig):
         model = build_tree(task, paid)
         made = from_model(self.name, model, features, self.max_episode_steps)
         return replace(made, tokens=tokens, true_reward=true)
-
-
-def states_of(tokens: Tokens) -> np.ndarray:
-    """The states in which episodes begin, one for each prompt: int64 [P]."""
-    each = prefixes(tokens.task) // len(tokens.task.prompts)
-    return each * np.arange(len(tokens.task.prompts))
