@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaln, expit
+from scipy.special import expit, gammaln
 
 DRAWS = 1000
 MOST_NUMBERS = 5_000_000  # draws × prompts; of more prompts there are fewer draws, at least FEWEST
@@ -95,6 +95,11 @@ def mean_rate(rates: Rates, weight: np.ndarray) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
+def log_beta(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """log B(a, b). SciPy's own is −inf in places where denormal numbers count as 0, as they do after training."""
+    return gammaln(a) + gammaln(b) - gammaln(a + b)
+
+
 def posterior(rates: Rates, rng: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
     """Draws of the pass rates given their counts, by the hierarchical model of the module: [draws, P]."""
     if rates.samples is None:
@@ -106,8 +111,8 @@ def posterior(rates: Rates, rng: np.random.Generator, draws: int = DRAWS) -> np.
         x, y = (np.linspace(low, high, GRID) for low, high in ends)
         mean, size = expit(x)[:, None], np.exp(y)[None, :]
         a, b = mean * size, expit(-x)[:, None] * size
-        log_p = np.log(mean) + np.log(expit(-x))[:, None] - y / 2 - times.sum() * betaln(a, b)
-        log_p = log_p + (times * betaln(a[..., None] + passes, b[..., None] + failures)).sum(-1)
+        log_p = np.log(mean) + np.log(expit(-x))[:, None] - y / 2 - times.sum() * log_beta(a, b)
+        log_p = log_p + (times * log_beta(a[..., None] + passes, b[..., None] + failures)).sum(-1)
         log_p -= log_p.max()
         likely = [np.flatnonzero((log_p > -LIKELY).any(axis)) for axis in (1, 0)]
         grid = zip((x, y), likely, strict=True)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.special import betaln
 from scipy.stats import binomtest
 
 from rlnet.compare.frontier import best_reward, needed_kl, tilted_prompts
@@ -9,6 +11,7 @@ from rlnet.compare.pass_rates import (
     Rates,
     best_pass_rate,
     distance,
+    log_beta,
     mean_rate,
     needed_divergence,
     posterior,
@@ -126,3 +129,17 @@ def test_the_intervals_hold_the_truth_in_nearly_95_of_100(law, tilt):
     shares, above = covered(law, 200, tilt)
     assert (shares >= 0.88).all(), shares
     assert above <= 0.06
+
+
+def test_the_beta_function_holds_where_denormal_numbers_count_as_zero():
+    """Training flushes them for its thread; then SciPy's betaln(12.57, 158.8) is −inf."""
+    a = np.exp(np.linspace(-20, 13, 300))
+    expected = betaln(a[:, None], a[None, :])
+    finite = np.isfinite(expected)  # whatever ran here before
+    torch.set_flush_denormal(True)
+    try:
+        found = log_beta(a[:, None], a[None, :])
+    finally:
+        torch.set_flush_denormal(False)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-9, atol=1e-8)
