@@ -12,6 +12,7 @@ from rlnet.mdp.errors import (
     UnboundedValueError,
 )
 from rlnet.mdp.evaluation import evaluate, occupancy
+from rlnet.mdp.games.responses import best_response, game_value, nash_conv
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.solution import Solution
 from rlnet.mdp.solving import solve
@@ -24,7 +25,10 @@ __all__ = [
     "Solution",
     "ToleranceWarning",
     "UnboundedValueError",
+    "best_response",
     "evaluate",
+    "game_value",
+    "nash_conv",
     "occupancy",
     "solve",
 ]

@@ -10,6 +10,7 @@ import scipy as sp
 
 from rlnet.mdp.certificates.extended_precision import verified_chain
 from rlnet.mdp.errors import ImproperPolicyError, name_states
+from rlnet.mdp.games.solving import evaluate_game, require_plain
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.operators.bellman import System, system_of
@@ -78,6 +79,8 @@ def evaluate(
     By an LU solve up to 20,000 states, by compiled sweeps beyond. The other options are those of `solve`:
     `temperature` τ adds τ H(π(·|s)) to every reward; with a `horizon` H the policy may also be [H, S, A] or int [H, S].
 
+    In a two-player zero-sum game (a model with a `sign`) the policy plays both sides: values of self-play.
+
     At γ = 1 a policy that goes on for ever in states without reward is worth 0 there; where reward is collected on the
     way round it has no value: ImproperPolicyError names the states. Raises ValueError for γ outside [0, 1] or a policy
     that is none. Warns (ToleranceWarning) where `error_bound` exceeds `tol`.
@@ -93,6 +96,9 @@ def evaluate(
         matrices = _policies_in_time(mdp, policy, horizon)
         return finite_horizon(mdp, gamma, horizon, temperature, matrices, tol, began)
     matrix = policy_matrix(mdp, policy)
+    if mdp.sign is not None:
+        require_plain(temperature, verify=verify)
+        return evaluate_game(mdp, matrix, gamma, tol, Progress(callback, began))
     system = system_of(mdp)
     chain = chain_of(mdp, matrix)
     r = chain.r if temperature == 0.0 else chain.r + temperature * entropy(matrix)

@@ -9,6 +9,7 @@ import numpy as np
 
 from rlnet.mdp.certificates.extended_precision import verified
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
+from rlnet.mdp.games.solving import require_plain, solve_game
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.operators.linear_systems import SingularChainError
@@ -49,12 +50,18 @@ def solve(
     - `callback(sweeps, bound, seconds)` is called between sweeps with the bound so far (inf before there is one).
       KeyboardInterrupt, also out of the callback, ends an iterative method with the best values and their bound.
 
+    A two-player zero-sum game (a model with a `sign`) is solved in the view of whoever moves, v*(s) = max_a E[R +
+    sign·γ·v*(S')]: by backward induction where every play ends, else, at γ < 1, by value iteration.
+
     At γ = 1, v* is the best that policies reach which end, or go on for ever without reward. Raises ImproperPolicyError
     where no such policy exists from some states, UnboundedValueError where a loop pays, ValueError for an argument out
     of its range.
     """
     began = time.perf_counter()
     gamma = _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps)
+    if mdp.sign is not None and horizon is None:
+        require_plain(temperature, method, device, verify)
+        return solve_game(mdp, gamma, tol, Progress(callback, began, max_sweeps))
     if horizon is not None:
         horizon = check_count("horizon", horizon, 0)
         return finite_horizon(mdp, gamma, horizon, temperature, None, tol, began)

@@ -28,6 +28,7 @@ def from_coo(
     cell: np.ndarray | None = None,
     action_labels: tuple[str, ...] | None = None,
     observations: np.ndarray | None = None,
+    sign: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The fields of a model from one entry per outcome: arrays of one length K, in any order.
 
@@ -40,12 +41,13 @@ def from_coo(
     - `start` float [S], default uniform over the states that are not terminal.
     - Outcomes of probability 0 are dropped. Exact duplicates (same pair, successor, reward, end) are merged; successors
       with different rewards stay apart, since a simulator samples from this model.
+    - `sign` [K] of ±1 makes a two-player zero-sum game of it: −1 where the other player moves next.
     - Probabilities of a pair that sum to 1 within 1e-8 (float32: 1e-6) are rescaled to sum to 1.
 
     Raises InvalidMDPError with the first offending (state, action) and the number.
     """
     rounding = single_rounding(probability)
-    columns = _columns(state, action, next_state, probability, reward, terminated)
+    columns = _columns(state, action, next_state, probability, reward, terminated, sign)
     n_states = _size("n_states", n_states, columns[0], columns[2])
     n_actions = _size("n_actions", n_actions, columns[1])
     columns = _sorted(columns, n_states, n_actions)
@@ -62,7 +64,8 @@ def from_coo(
     check_outcomes(outcome_ptr, successor, chance, gain, n_states, name)
     counts = np.bincount(pair_state, minlength=n_states)
     ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal)
-    outcome_ptr, (next_state, probability, reward, terminated) = _merged(outcome_ptr, [*columns[2:5], ends], n_states)
+    outcome_ptr, merged = _merged(outcome_ptr, [*columns[2:5], ends, *columns[6:]], n_states)
+    next_state, probability, reward, terminated = merged[:4]
     return {
         "pair_ptr": np.append(0, np.cumsum(counts)),
         "pair_action": pair_action,
@@ -78,6 +81,7 @@ def from_coo(
         "cell": cell,
         "action_labels": action_labels,
         "observations": observations,
+        "sign": merged[4] if sign is not None else None,
     }
 
 
@@ -142,11 +146,12 @@ def _columns(
     probability: np.ndarray,
     reward: np.ndarray,
     terminated: np.ndarray | None,
+    sign: np.ndarray | None,
 ) -> list[np.ndarray]:
     integers = [as_integers(x, n) for x, n in ((state, "state"), (action, "action"), (next_state, "next_state"))]
     floats = [as_numbers(x, n) for x, n in ((probability, "probability"), (reward, "reward"))]
     ended = np.zeros(len(integers[0]), dtype=bool) if terminated is None else np.asarray(terminated, dtype=bool)
-    columns = [*integers, *floats, ended]
+    columns = [*integers, *floats, ended, *([] if sign is None else [as_numbers(sign, "sign")])]
     shapes = {np.shape(x) for x in columns}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise InvalidMDPError(f"outcome arrays must have one common length, not shapes {[x.shape for x in columns]}")
@@ -245,20 +250,24 @@ def _leads_to_terminal(next_state: np.ndarray, counts: np.ndarray, terminal: np.
 def _merged(outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Exact duplicates within a pair added up, and its probabilities made to sum to 1, so that no discount is hidden
     in them. Order is kept where there is nothing to merge."""
-    next_state, probability, reward, terminated = columns
-    if len(next_state) > COMPILED_OUTCOMES and np.diff(outcome_ptr).max() <= 64:  # the pass is quadratic in a row
+    next_state, probability = columns[:2]
+    if len(outcome_ptr) == len(next_state) + 1:  # one outcome each
+        return outcome_ptr, [next_state, _rescaled(outcome_ptr, probability), *columns[2:]]
+    if (
+        len(columns) == 4 and len(next_state) > COMPILED_OUTCOMES and np.diff(outcome_ptr).max() <= 64
+    ):  # the pass is quadratic in a row
         return _merged_compiled(outcome_ptr, columns, n_states)
     pair = np.repeat(np.arange(len(outcome_ptr) - 1), np.diff(outcome_ptr))
-    order = np.lexsort((terminated, reward, next_state, pair))
-    keys = [x[order] for x in (pair, next_state, reward, terminated)]
+    order = np.lexsort((*reversed(columns[2:]), next_state, pair))
+    keys = [x[order] for x in (pair, next_state, *columns[2:])]
     first = np.ones(len(order), dtype=bool)
     first[1:] = np.logical_or.reduce([x[1:] != x[:-1] for x in keys])
     if first.all():
-        return outcome_ptr, [next_state, _rescaled(outcome_ptr, probability), reward, terminated]
+        return outcome_ptr, [next_state, _rescaled(outcome_ptr, probability), *columns[2:]]
     begin = np.flatnonzero(first)
     probability = np.add.reduceat(probability[order], begin)
     ptr = np.concatenate([[0], np.cumsum(np.bincount(keys[0][begin], minlength=len(outcome_ptr) - 1))])
-    return ptr, [keys[1][begin], _rescaled(ptr, probability), keys[2][begin], keys[3][begin]]
+    return ptr, [keys[1][begin], _rescaled(ptr, probability), *(key[begin] for key in keys[2:])]
 
 
 def _merged_compiled(

@@ -14,7 +14,7 @@ from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model import builders
 from rlnet.mdp.model.from_outcomes import from_outcomes
 from rlnet.mdp.model.index_type import index_dtype
-from rlnet.mdp.model.validation import check_outcomes, check_pointer, check_start, owner
+from rlnet.mdp.model.validation import check_outcomes, check_pointer, check_sign, check_start, owner
 
 if TYPE_CHECKING:
     from rlnet.mdp.cells import EntryRewards
@@ -27,6 +27,7 @@ class FiniteMDP:
     The pairs of state s are rows `pair_ptr[s]:pair_ptr[s + 1]`; a state without pairs is terminal. The outcomes of
     pair i are `outcome_ptr[i]:outcome_ptr[i + 1]`. An outcome marked `terminated` gives its reward and no successor
     value (the episode is over), whatever its `next_state`; every outcome that leads to a terminal state is so marked.
+    With a `sign` it is a two-player zero-sum game, V(s) = E[R + sign·γ·V(S')]: see `rlnet.mdp.games`.
     Arrays are read-only. S states, P pairs, K outcomes.
 
     Raises InvalidMDPError (a ValueError) where the arrays are no model. Build through the class methods, which sort,
@@ -48,6 +49,9 @@ class FiniteMDP:
     action_labels: tuple[str, ...] | None = None  # one per action, e.g. ("↑", "→", "↓", "←")
     entry: EntryRewards | None = None  # what entering each cell of the drawing pays; None: as the outcomes say
     observations: np.ndarray | None = None  # [S, ...] what an environment shows in each state; None: the state's number
+    # int8 [K] of a two-player zero-sum game, in which states and rewards are those of the player who moves: −1 where
+    # the other one moves next, whose value counts against this one's; +1 where the same one goes on. None: one player.
+    sign: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n_states, n_pairs, n_outcomes = len(self.pair_ptr) - 1, len(self.pair_action), len(self.next_state)
@@ -63,11 +67,16 @@ class FiniteMDP:
         }
         if self.cell is not None:
             types["cell"] = index_dtype(int(np.prod(self.shape)) if self.shape is not None else 0)
+        if self.sign is not None:
+            check_sign(self.sign, np.shape(self.next_state))
+            types["sign"] = np.int8
         for name, dtype in types.items():
             array: np.ndarray = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         _check_model(self)
+        if self.sign is not None and (self.sign[~self.terminated] > 0).all():
+            object.__setattr__(self, "sign", None)  # nobody else ever moves
         _ = sp.linalg, sp.sparse.csgraph, sp.sparse.linalg  # loaded by the first model, not in the seconds of a solve
 
     # Sizes and masks.
@@ -119,11 +128,14 @@ class FiniteMDP:
     @cached_property
     def transition(self) -> sp.sparse.csr_matrix:
         """csr [P, S]: p(s' | s, a) of the outcomes that go on; what is missing from a row's sum has terminated."""
+        return self.carried()
+
+    def carried(self, factor: np.ndarray | None = None) -> sp.sparse.csr_matrix:
+        """csr [P, S]: `transition` with every outcome's probability times its `factor` [K]."""
         on = ~self.terminated
         ptr = np.concatenate([[0], np.cumsum(on)])[self.outcome_ptr].astype(index_dtype(self.n_outcomes))
-        matrix = sp.sparse.csr_matrix(
-            (self.probability[on], self.next_state[on], ptr), shape=(self.n_pairs, self.n_states)
-        )
+        mass = self.probability[on] if factor is None else self.probability[on] * factor[on]
+        matrix = sp.sparse.csr_matrix((mass, self.next_state[on], ptr), shape=(self.n_pairs, self.n_states))
         matrix.sum_duplicates()
         return matrix
 

@@ -56,6 +56,16 @@ def _well_formed(
     return all(in_parts(lambda lo, hi: well_formed(lo, hi, *arrays), len(outcome_ptr) - 1))
 
 
+def check_sign(sign: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise InvalidMDPError unless every outcome has a sign, +1 or −1."""
+    sign = np.asarray(sign)
+    if sign.shape != shape:
+        raise InvalidMDPError(f"sign has shape {sign.shape}, it needs {shape}: one for each outcome")
+    bad = np.abs(sign) != 1
+    if bad.any():
+        raise InvalidMDPError(f"sign: outcome {int(bad.argmax())} has {sign[bad][0]}, allowed are 1 and -1")
+
+
 def check_start(start: np.ndarray, n_states: int) -> None:
     """Raise InvalidMDPError unless `start` is a distribution over the states."""
     if start.shape != (n_states,):

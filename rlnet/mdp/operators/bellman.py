@@ -1,4 +1,4 @@
-"""Bellman backup of a model, q = r + γ P v, as vectors and a sparse matrix."""
+"""Bellman backup of a model, q = r + γ P v, as vectors and a sparse matrix; in a game, of signed values."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class System:
     model: FiniteMDP | None = None  # that this comes from, where it is known
     of: np.ndarray | None = None  # int [S], the state here of each of the model's; None: the same
     behind: np.ndarray | None = None  # int [P], the model's pair, −1 where there is none; None: the same
+    signed: sp.sparse.csr_matrix | None = None  # [P, n] of a game: `transition`, negative where the other player moves
 
     @cached_property
     def _largest_reward(self) -> float:
@@ -49,7 +50,7 @@ class System:
 
     def q(self, v: np.ndarray, gamma: float) -> np.ndarray:
         """Action values q = r + γ P v, float64 [P]."""
-        return self.reward + gamma * (self.rows @ v)
+        return self.reward + gamma * (self.carried @ v)
 
     @cached_property
     def lost(self) -> np.ndarray | None:
@@ -65,6 +66,13 @@ class System:
         """`transition`, as a dense array where it is tiny."""
         small = self.transition.shape[0] * self.n <= DENSE_ENTRIES
         return self.transition.toarray() if small else self.transition
+
+    @cached_property
+    def carried(self) -> np.ndarray | sp.sparse.csr_matrix:
+        """What a pair's value takes of its successors' values: `rows`, in a game `signed`."""
+        if self.signed is None:
+            return self.rows
+        return self.signed.toarray() if isinstance(self.rows, np.ndarray) else self.signed
 
     def rounding(self, v: np.ndarray, largest: float | None = None) -> float:
         """An upper bound on the rounding error of one entry of `q` (and of q − v), for these values, and for rewards
@@ -131,7 +139,8 @@ def _system_of(mdp: FiniteMDP) -> System:
     # A mean of rewards that cancel is 0, not their rounding error: whether a loop is free depends on it at γ = 1.
     reward = np.where(np.abs(reward) <= 4 * EPS * magnitude, 0.0, reward)
     terms = int(np.diff(mdp.outcome_ptr).max(initial=0))
-    return System(mdp.pair_state, reward, magnitude, mdp.transition, ends, terms, mdp)
+    signed = None if mdp.sign is None else mdp.carried(mdp.sign)
+    return System(mdp.pair_state, reward, magnitude, mdp.transition, ends, terms, mdp, signed=signed)
 
 
 def quotient(
