@@ -62,8 +62,9 @@ def random_game(seed: int, cyclic: bool) -> FiniteMDP:
                 ends = (not cyclic and s == n - 1) or rng.random() < 0.15
                 sign = -1 if rng.random() < 0.7 else 1
                 rows.append((s, a, to, weight, float(rng.integers(-4, 5)) / 4, ends, sign))
-    order = rng.permutation(len(rows))  # from_coo sorts
+    order, number = rng.permutation(len(rows)), rng.permutation(n)  # from_coo sorts; states stand in no order of play
     state, action, to, p, r, ended, sign = (np.array(column)[order] for column in zip(*rows, strict=True))
+    state, to = number[state], number[to]
     return FiniteMDP.from_coo(state, action, to, p, r, ended, n_states=n, sign=sign)
 
 
