@@ -133,7 +133,8 @@ def limited_values(
     states, begin = system.first_pairs()
     if len(states) == 0:
         return v
-    chain = None if policy is None else chain_of(mdp, policy)
+    chain = None if policy is None or mdp.sign is not None else chain_of(mdp, policy)
+    weight = None if policy is None else policy[mdp.pair_state, mdp.pair_action]
     if chain is not None:
         reward = chain.r + (temperature * entropy(policy) if policy is not None and temperature > 0 else 0.0)
     for t in range(horizon):
@@ -141,7 +142,12 @@ def limited_values(
             after = reward + gamma * (chain.p @ v)
         else:
             after, q = np.zeros_like(v), system.q(v, gamma)
-            after[states] = soft_maximum(q, begin, temperature)[0] if temperature > 0 else np.maximum.reduceat(q, begin)
+            if weight is not None:  # of a game, in which the values of the other player's states change sign
+                after[states] = np.add.reduceat(weight * q, begin)
+            elif temperature > 0:
+                after[states] = soft_maximum(q, begin, temperature)[0]
+            else:
+                after[states] = np.maximum.reduceat(q, begin)
         # A backup does not expand distances: the changes still to come sum to at most this one times their number.
         settled = np.abs(after - v).max() * (horizon - t) <= 1e-13 * np.abs(after).max()
         v = after

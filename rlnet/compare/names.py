@@ -1,11 +1,14 @@
 """Names and meanings of the scores, and which score bounds which."""
 
+LOSSES = ("exact/regret", "exact/nash_conv")  # of a policy: alone, and in a game against the best opponents
+
 # In the order in which they are shown; short enough for one line beside a value on 80 columns.
 MEANINGS = {
     "exact/return": "J(π), expected return, not sampled",
     "exact/optimal_return": "J*, the best that any policy can expect",
     "exact/regret": "J* − J(π), what the policy loses",
     "exact/normalised_return": "0: as random actions, 1: optimal",
+    "exact/nash_conv": "what best responses gain in both seats",
     "exact/optimal_action_rate": "how often π acts optimally where it goes",
     "exact/loss_max": "loss of the greedy policy, worst state",
     "exact/greedy_return": "J of the greedy policy",
@@ -52,6 +55,7 @@ SHARES = ("exact/optimal_action_rate", "exact/coverage", "exact/v_relative", "ex
 # Of a policy that was learned. A given one is not judged by them: what is learned there are its values.
 OF_CONTROL = (
     "exact/regret",
+    "exact/nash_conv",
     "exact/normalised_return",
     "exact/optimal_action_rate",
     "exact/loss_max",

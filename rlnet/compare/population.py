@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from rlnet.compare.mishaps import Mishap, told
+from rlnet.compare.names import LOSSES
 from rlnet.compare.ranking import MOST_TOLD, less_is_better, rank, rank_sentence, ranked_by
 from rlnet.compare.sentence import policy_name, sentence
 from rlnet.numerics.statistics import INTERQUARTILE, aggregate
@@ -132,7 +133,7 @@ def drawn(members: Sequence[Mapping[str, Any]], each: Sequence[Mapping[str, Any]
     Args:
         members, each: as `members` and `settings` in comparison.json.
     """
-    prediction = "exact/regret" not in members[0]["scores"]
+    prediction = not set(LOSSES) & set(members[0]["scores"])
     group = [k for k, row in enumerate(each) if row.get("problem") == each[0].get("problem")]
     names = members[0]["scores"]
     seeds = len(members) // len(each)
@@ -140,7 +141,7 @@ def drawn(members: Sequence[Mapping[str, Any]], each: Sequence[Mapping[str, Any]
     score = ranked_by(scores, prediction)
     best = group[rank([scores[score][k * seeds :][:seeds] for k in group], score).order[0]]
     candidates = members[best * seeds :][:seeds]
-    for by in ("exact/regret", "exact/v_rmse"):
+    for by in [name for name in (*LOSSES, "exact/v_rmse") if name in names] or ["exact/v_rmse"]:
         own = np.array([float(member["scores"].get(by, 0.0)) for member in candidates])
         if (own != own[0]).any():
             break

@@ -1,7 +1,8 @@
 """Ranking of settings: which is best, as far as their runs can show. Used wherever settings are compared.
 
 Only settings of one problem are ranked: the same environment, the same γ, the same objective. Control is ranked by
-J(π), prediction by the error of V: how good a given policy is says nothing about how well its value was learned.
+J(π), in games by exploitability, prediction by the error of V: how good a given policy is says nothing about how well
+its value was learned.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +13,13 @@ from rlnet.numerics.statistics import Ranking, ranking, runs_needed
 
 ERROR = "exact/v_rmse"
 REACHED = "exact/normalised_return"  # J(π), 0: as random actions, 1: optimal
+EXPLOITED = "exact/nash_conv"  # of a policy that plays both sides of a game
 RETURN = "exact/return"  # the same order, where nothing lies between random and optimal
 SAMPLED = "return/mean"  # where there is no finite model
 BEST = {
     ERROR: "comes nearest to V^π",
     REACHED: "comes nearest to the optimum",
+    EXPLOITED: "can be exploited least",
     RETURN: "comes nearest to the optimum",
     SAMPLED: "earns the highest return at the end of training",
 }
@@ -33,14 +36,16 @@ def ranked_by(scores: Mapping[str, np.ndarray], prediction: bool) -> str:
     """
     if prediction:
         return ERROR
+    if EXPLOITED in scores:
+        return EXPLOITED
     if REACHED not in scores:
         return SAMPLED
     return RETURN if np.isnan(scores[REACHED]).all() else REACHED
 
 
 def less_is_better(score: str) -> bool:
-    """Whether a lower score is better (errors)."""
-    return score == ERROR
+    """Whether a lower score is better (errors, exploitability)."""
+    return score in (ERROR, EXPLOITED)
 
 
 def rank(samples: Sequence[np.ndarray], score: str) -> Ranking:

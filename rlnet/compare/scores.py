@@ -24,7 +24,7 @@ from rlnet.compare.judge import (
     uniform_over,
     uniform_policy,
 )
-from rlnet.mdp import FiniteMDP, Solution
+from rlnet.mdp import FiniteMDP, Solution, nash_conv
 
 # Which exact values an estimate is compared with.
 AGAINST_OPTIMAL = "optimal"  # V*, Q*: for methods that learn optimal control
@@ -155,20 +155,13 @@ def score_member(
 
     scalars: dict[str, float] = {}
     if v is not None or q is not None:
-        scalars |= _guarantees(truth, judged, v, q, use_optimal)
+        if mdp.sign is None:  # what Bellman's residual proves takes a monotone operator
+            scalars |= _guarantees(truth, judged, v, q, use_optimal)
         if v is None:
             v = state_values(mdp, cast(np.ndarray, q), bellman_policy, optimal.temperature)
         v = np.where(mdp.terminal, 0.0, v)
         scalars |= _value_scores(truth, judged, v, q, v_exact, q_exact, bellman_policy)
-    best = float(mdp.start @ optimal.v)
-    scalars |= {
-        "exact/return": judged.value,
-        "exact/optimal_return": best,
-        "exact/regret": best - judged.value,
-        "exact/normalised_return": _normalised(judged.value, truth.random_value, best),
-        "exact/optimal_action_rate": _optimal_action_rate(policy, judged, optimal),
-        "exact/error_bound": max(optimal.error_bound, judged.error_bound),
-    }
+    scalars |= _policy_scores(truth, judged, policy)
     v_limited = None
     if truth.limit is not None:
         limited, v_limited = _under_limit(truth, truth.limit, judged, use_optimal)
@@ -179,17 +172,34 @@ def score_member(
     return Scores(scalars, v, v_exact, q_exact, v_limited)
 
 
-def _optimal_action_rate(policy: np.ndarray, judged: Judged, optimal: Solution) -> float:
+def _policy_scores(truth: Truth, judged: Judged, policy: np.ndarray) -> dict[str, float]:
+    """What the judged policy is worth, and loses; in a game, by self-play, and to the best opponents."""
+    mdp, optimal = truth.mdp, truth.optimal
+    best = float(mdp.start @ optimal.v)
+    scalars = {
+        "exact/return": judged.value,
+        "exact/optimal_return": best,
+        "exact/optimal_action_rate": _optimal_action_rate(policy, judged, optimal, mdp.sign is not None),
+        "exact/error_bound": max(optimal.error_bound, judged.error_bound),
+    }
+    if mdp.sign is not None:
+        return scalars | {"exact/nash_conv": nash_conv(mdp, policy, truth.gamma)}
+    normalised = _normalised(judged.value, truth.random_value, best)
+    return scalars | {"exact/regret": best - judged.value, "exact/normalised_return": normalised}
+
+
+def _optimal_action_rate(policy: np.ndarray, judged: Judged, optimal: Solution, game: bool) -> float:
     """The share of optimal actions where the policy π [S, A] goes; below 1 if one of its steps may lose anything.
 
     An action is optimal if the solution lists it, since whatever is chosen among those attains V*, or if π itself
     attains V* in this state: at γ = 1 there are optimal policies beside the listed ones. Where the entropy counts,
-    every action has a share in the optimum: how much of π agrees with it.
+    every action has a share in the optimum: how much of π agrees with it. In a game V^π is that of self-play, in which
+    one player's fault may hide the other's: there only the listed actions count.
     """
     if optimal.temperature > 0.0:
         return float(judged.weights @ np.minimum(policy, optimal.policy).sum(1))
     right = (policy * (optimal.policy > 0)).sum(1)
-    if np.isfinite(judged.value):
+    if np.isfinite(judged.value) and not game:
         scale = np.maximum(np.abs(optimal.v), 1.0)
         bounds = optimal.error_bound if optimal.bounds is None else optimal.bounds
         unsure = np.minimum(bounds + judged.error_bound, HIDDEN * scale)

@@ -48,9 +48,13 @@ def _policy(scalars: Mapping[str, float], judged: str) -> str:
     name = policy_name(judged)
     if not math.isfinite(scalars["exact/return"]):
         return f"{name} may go on for ever, at an infinite cost"
-    best, regret = scalars["exact/optimal_return"], scalars["exact/regret"]
     optimal = scalars["exact/optimal_action_rate"]
     how_often = f"acts optimally in {percent(min(optimal, math.nextafter(1.0, 0.0)))} of its steps"
+    if "exact/nash_conv" in scalars:
+        gained = scalars["exact/nash_conv"]
+        can = "cannot be exploited" if gained <= NOTHING else f"can be exploited by {gained:.3g}, both seats together"
+        return f"{name} {can} (NashConv), and {how_often}"
+    best, regret = scalars["exact/optimal_return"], scalars["exact/regret"]
     scale = max(abs(best), 1e-300)
     if regret <= NOTHING * max(scale, 1.0):
         how_often = "always acts optimally" if optimal > 1.0 - NOTHING else how_often

@@ -30,6 +30,7 @@ from rlnet.experiment.compatibility import (
     check_actions,
     check_algorithm,
     check_exploration,
+    check_game,
     check_options,
     check_returns,
     check_texts,
@@ -141,6 +142,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
     check_actions(config, algorithm, environment)
     check_exploration(config, algorithm, environment)
     check_texts(config, algorithm, environment)
+    check_game(config, algorithm, environment)
     mdp = environment.mdp
     _check_size(config, alone, environment)
     solutions, models, given, acting = None, None, None, None

@@ -7,6 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
+from rlnet.compare.names import LOSSES
 from rlnet.config import Config
 from rlnet.config.files import printable, read_rows
 from rlnet.config.population import settings
@@ -22,6 +23,7 @@ MAIN_SCORES = (
     "exact/return",
     "exact/optimal_return",
     "exact/regret",
+    "exact/nash_conv",
     "exact/optimal_action_rate",
     "exact/reward",
     "exact/true_reward",
@@ -44,7 +46,7 @@ MAIN_SCORES = (
     "exact/coverage",
 )
 
-BRIEF_SCORES = ("exact/return", "exact/regret", "exact/v_rmse", "exact/q_rmse")  # of each setting, side by side
+BRIEF_SCORES = ("exact/return", *LOSSES, "exact/v_rmse", "exact/q_rmse")  # of each setting, side by side
 
 
 def show_run(config: Config, scored: Scored | None, files: list[Path]) -> None:

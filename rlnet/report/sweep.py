@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from rlnet.compare.names import LOSSES
 from rlnet.compare.ranking import (
     ERROR,
+    EXPLOITED,
     MOST_TOLD,
     REACHED,
     RETURN,
@@ -31,10 +33,11 @@ from rlnet.report.methods import Group, Method, groups
 from rlnet.report.reproduce import command_beside, of_sweep
 from rlnet.report.sweep_figure import MOST, compared_curves, interval_figure, profile_figure
 
-BESIDE = ("exact/regret", "exact/v_rmse", "exact/q_rmse")  # shown too
+BESIDE = (*LOSSES, "exact/v_rmse", "exact/q_rmse")  # shown too
 WORDS = {
     ERROR: "error of V (root mean square where the given policy goes)",
     REACHED: "normalised return (0: random actions, 1: optimal)",
+    EXPLOITED: "NashConv (what best responses gain against the policy)",
     RETURN: "expected return J(π)",
     SAMPLED: "undiscounted return of training episodes at the end, exploration included",
 }
