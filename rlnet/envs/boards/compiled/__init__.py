@@ -1,0 +1,1 @@
+"""Compiled passes over positions. Not imported before the first move is played: numba takes a while."""
