@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -29,7 +31,7 @@ class ToleranceWarning(UserWarning):
     """The requested tolerance was not reached; `Solution.error_bound` says what was."""
 
 
-def name_states(states: np.ndarray, labels: tuple[str, ...] | None = None, limit: int = 8) -> str:
+def name_states(states: np.ndarray, labels: Sequence[str] | None = None, limit: int = 8) -> str:
     """ "3, 7, 8, ... (12 in all)", with labels where the model has them."""
     shown = [str(int(s)) if labels is None else f"{int(s)} ({labels[int(s)]})" for s in states[:limit]]
     more = "" if len(states) <= limit else f", ... ({len(states)} in all)"

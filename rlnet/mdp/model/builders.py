@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def from_coo(
     n_actions: int | None = None,
     terminal: np.ndarray | None = None,
     start: np.ndarray | None = None,
-    labels: tuple[str, ...] | None = None,
+    labels: Sequence[str] | None = None,
     shape: tuple[int, int] | None = None,
     cell: np.ndarray | None = None,
     action_labels: tuple[str, ...] | None = None,

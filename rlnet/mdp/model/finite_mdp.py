@@ -43,7 +43,7 @@ class FiniteMDP:
     terminated: np.ndarray  # bool [K]
     start: np.ndarray  # float64 [S], the distribution of S_0
     n_actions: int
-    labels: tuple[str, ...] | None = None  # one per state
+    labels: Sequence[str] | None = None  # one per state
     shape: tuple[int, int] | None = None  # (rows, columns) of the drawing
     cell: np.ndarray | None = None  # int [S], flat index in `shape` of each state; None with a shape: state i is cell i
     action_labels: tuple[str, ...] | None = None  # one per action, e.g. ("↑", "→", "↓", "←")
