@@ -9,12 +9,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from rlnet.commands.command_line import opened
 from rlnet.config import Config, register
 from rlnet.config.validation import from_hydra
 from rlnet.data.rollout import Observation, Rollout
 from rlnet.envs.make import from_model
 from rlnet.experiment.problem import assemble, build
+from rlnet.experiment.run_folder import opened
 from rlnet.learning.training_state import TrainingState
 from rlnet.learning.updates import learn
 from rlnet.mdp import FiniteMDP

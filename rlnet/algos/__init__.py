@@ -3,13 +3,14 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from rlnet.algos.algorithm import Algorithm, AlgorithmContext
+from rlnet.algos.algorithm import Algorithm
+from rlnet.algos.context import AlgorithmContext
 from rlnet.config import ALGORITHMS, ConfigError
 
 __all__ = ["Algorithm", "AlgorithmContext", "load", "names"]
 
 
-SHARED = ("algorithm", "eligibility_traces", "loss_terms", "returns")  # what they are made of
+SHARED = ("algorithm", "context", "eligibility_traces", "loss_terms", "returns")  # what they are made of
 
 
 def ours() -> list[str]:

@@ -7,19 +7,8 @@ end of the rollout, Â_t = R_{t+1} + … + γ^{T−t}·V(S_T) − V(S_t). With �
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    PI,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    V,
-    by_policy,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, LossGradient, by_policy
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Params, V
 from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, ends, following_values, policy_gradient, regression
 from rlnet.algos.returns import gae
 from rlnet.data.rollout import Rollout

@@ -3,19 +3,8 @@
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    PI,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    V,
-    by_policy,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, LossGradient, by_policy
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Params, V
 from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, one_step, policy_gradient, regression
 from rlnet.data.rollout import Rollout
 

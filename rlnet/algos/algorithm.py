@@ -1,6 +1,5 @@
-"""The contract of algorithms: the record `Algorithm`, its parts, and the context that it is given."""
+"""The contract of algorithms: the record `Algorithm` and its parts."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,38 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Options, Params, Role
 from rlnet.data.rollout import Observation, Rollout
-from rlnet.nets import Network, lookup
-from rlnet.policies.distributions import Distribution, SquashedGaussian
+from rlnet.nets import lookup
 from rlnet.policies.exploration import Behaviour
-
-
-class Role(str):
-    """Role of a network: one of the kinds below, with a number behind it where there are several of a kind.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-
-    KINDS = ("pi", "v", "h", "q", "temperature")
-
-    def __new__(cls, name: str) -> "Role":
-        role = super().__new__(cls, name)
-        if role.kind not in cls.KINDS:
-            raise ValueError(f"role {name!r}: must be one of {', '.join(cls.KINDS)}, perhaps with a number behind it")
-        return role
-
-    @property
-    def kind(self) -> str:
-        """The role without its number."""
-        return self.rstrip("0123456789")
-
-
-PI = Role("pi")  # a policy: the numbers of a distribution over actions
-V = Role("v")  # state values
-H = Role("h")  # the second estimate of gradient-TD methods
-Q, Q2 = Role("q"), Role("q2")  # action values, and a second network of the same kind
-TEMPERATURE = Role("temperature")  # one number θ
 
 
 class Judged(StrEnum):
@@ -59,13 +30,6 @@ class Judged(StrEnum):
     def is_control(self) -> bool:
         """Whether the learned values are meant to be the optimal ones."""
         return self in (Judged.GREEDY, Judged.SOFT, Judged.ACTOR)
-
-
-Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
-# name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; and visits [M, S, A] where states can be counted.
-Hyper = Mapping[str, Tensor]
-Metrics = dict[str, Tensor]  # name → [M]
-Options = Mapping[str, Any]  # the algorithm's own choices: name → one of those that its record allows
 
 
 class Loss(NamedTuple):
@@ -123,94 +87,6 @@ class TraceStep(NamedTuple):
     next_value: Tensor  # that of the successor: δ = R + discount·next_value − value
     discount: Tensor  # γ, 0 where the MDP ended
     decay: Tensor  # γλ, by which the trace fades before ∇value joins it; 0 forgets the past
-
-
-@dataclass(frozen=True)
-class AlgorithmContext:
-    """Context of an algorithm, fixed during a run: networks, action distribution, given policies.
-
-    Observations are [..., M, N(, F)]. A role of action values has A·K outputs, K = `quantiles` (1 for most methods);
-    with `dueling` a further K in front. An action that an observation's mask does not allow has −inf for a value or
-    a log-probability.
-    """
-
-    networks: Mapping[str, Network]  # by role
-    actions: Distribution  # over the actions of the environment: what a policy network's numbers mean
-    masked: bool = False  # whether observations come with masks; without, every action is always available
-    behaviour: Behaviour | None = None  # how action values become the probabilities of acting
-    given_policy: Tensor | None = None  # [M, S, A], for prediction
-    given_behaviour: Tensor | None = None  # [M, S, A], who acts in its place; None: the given policy itself
-    # Name → [1, ...], the parameters of π_ref, in the network of the policy; None where there is no such policy.
-    reference: Mapping[str, Tensor] | None = None
-    dueling: bool = False  # Q = V + advantage, from two streams of one network
-    options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
-
-    @property
-    def quantiles(self) -> int:
-        """K, the number of quantiles of the return distribution of an action; 1 for values."""
-        return self.options.get("quantiles", 1)
-
-    def v(self, params: Params, state: Observation) -> Tensor:
-        """V(s): [..., M, N]."""
-        return self.networks[V].apply(params[V], state.obs).squeeze(-1)
-
-    def h(self, params: Params, state: Observation) -> Tensor:
-        """h(s), the second estimate of gradient-TD methods: [..., M, N]."""
-        return self.networks[H].apply(params[H], state.obs).squeeze(-1)
-
-    def q(self, params: Params, state: Observation, role: str | None = None) -> Tensor:
-        """Q(s, ·) of one role, or (None) the mean over all roles of action values: [..., M, N, A].
-
-        −inf where an action is not available.
-        """
-        roles = self._valuing if role is None else [role]
-        if self.quantiles == 1 and not self.dueling:
-            means = [self.networks[name].apply(params[name], state.obs) for name in roles]
-        else:
-            means = [self.return_quantiles(params, state, name).mean(-1) for name in roles]
-        return _masked(means[0] if len(means) == 1 else torch.stack(means).mean(0), state.mask)
-
-    @cached_property
-    def _valuing(self) -> list[str]:
-        return [name for name in self.networks if Role(name).kind == Q]
-
-    def q_of(self, params: Params, state: Observation, action: Tensor, role: str) -> Tensor:
-        """Q(s, a) of real actions: observations [..., M, N, F], action [..., M, N, D] → [..., M, N]."""
-        inputs = torch.cat((state.obs, cast(SquashedGaussian, self.actions).unit(action)), -1)
-        return self.networks[role].apply(params[role], inputs).squeeze(-1)
-
-    def return_quantiles(self, params: Params, state: Observation, role: str = Q) -> Tensor:
-        """K numbers for the return of every action, also of those that are not available: [..., M, N, A, K].
-
-        With `dueling`: V(s) + advantage(s, a) − mean advantage over A(s) (Wang et al. 2016, eq. 9).
-        """
-        out = self.networks[role].apply(params[role], state.obs).unflatten(-1, (-1, self.quantiles))
-        if not self.dueling:
-            return out
-        value, advantage = out[..., :1, :], out[..., 1:, :]
-        if state.mask is None:
-            return value + advantage - advantage.mean(-2, keepdim=True)
-        share = state.mask.to(out.dtype)
-        share = (share / share.sum(-1, keepdim=True)).unsqueeze(-1)
-        return value + advantage - (share * advantage).sum(-2, keepdim=True)
-
-    def reference_policy(self, state: Observation) -> Tensor:
-        """log π_ref(·|s) of the reference policy that all members share, without gradient: [..., M, N, A]."""
-        axis = -3 if state.obs.is_floating_point() else -2  # where the members are
-        with torch.no_grad():
-            together = state.obs.flatten(axis, axis + 1).unsqueeze(axis)
-            scores = self.networks[PI].apply(cast(Mapping[str, Tensor], self.reference), together)
-            scores = scores.squeeze(-3).unflatten(-2, state.obs.shape[axis : axis + 2 or None])
-            return self.actions.parameters(_masked(scores, state.mask))
-
-    def policy(self, params: Params, state: Observation) -> Tensor:
-        """π(·|s) as the parameters of `actions`: log-probabilities [..., M, N, A], or mean and log deviation."""
-        return self.actions.parameters(_masked(self.networks[PI].apply(params[PI], state.obs), state.mask))
-
-
-def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    # nan_to_num: even a member that has just diverged takes available actions only.
-    return x if mask is None else x.nan_to_num().masked_fill(~mask, -math.inf)
 
 
 # ---------------------------------------------------------------------------------------------- objectives

@@ -7,19 +7,8 @@ better at it (RAFT, expert iteration), or the `reference`, which makes it the di
 
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    PI,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    by_policy,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, by_policy
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Params
 from rlnet.algos.dpo import by_reference
 from rlnet.algos.grpo import played, taken, total
 from rlnet.data.rollout import Observation, Rollout

@@ -1,18 +1,7 @@
 """Double DQN: the current network chooses the action, the target network values it (van Hasselt et al. 2016)."""
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    SemiGradient,
-    Target,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment, take
 from rlnet.data.rollout import Rollout
 

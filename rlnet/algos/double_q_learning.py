@@ -7,20 +7,8 @@ that chose the action is not (S&B section 6.7). Actions are chosen by the mean o
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    Q2,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    Q,
-    Update,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, LossGradient, Update, by_values
+from rlnet.algos.context import Q2, AlgorithmContext, Hyper, Metrics, Params, Q
 from rlnet.algos.loss_terms import ends, expectation, regression, take
 from rlnet.algos.returns import td_target
 from rlnet.data.rollout import Rollout

@@ -9,19 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from rlnet.algos.algorithm import (
-    PI,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    Update,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, Update
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Params
 from rlnet.algos.grpo import played, taken
 from rlnet.data.rollout import Observation, Rollout
 

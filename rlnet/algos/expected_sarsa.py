@@ -1,17 +1,7 @@
 """Expected Sarsa: learn Q of the policy that acts, averaging over its next action (S&B section 6.6)."""
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    SemiGradient,
-    Target,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import expectation, one_step
 from rlnet.data.rollout import Rollout
 

@@ -21,21 +21,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    PI,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Options,
-    Params,
-    Update,
-    by_policy,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, Update, by_policy
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Options, Params
 from rlnet.algos.loss_terms import mean, total
 from rlnet.config import require
 from rlnet.data.rollout import Observation, Rollout

@@ -7,20 +7,8 @@ that are not linear, the term with the second derivative of V is left out.
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    H,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, by_given
+from rlnet.algos.context import AlgorithmContext, H, Hyper, Metrics, Params, V
 from rlnet.algos.tdc import projected_step
 from rlnet.data.rollout import Rollout
 

@@ -8,20 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from rlnet.algos import returns
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    SemiGradient,
-    Target,
-    Update,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, Update, by_given
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, V
 from rlnet.algos.loss_terms import ends
 from rlnet.data.rollout import Rollout
 

@@ -6,7 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import AlgorithmContext, Hyper, Loss, Metrics, Params, Q, Target, in_state
+from rlnet.algos.algorithm import Loss, Target, in_state
+from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Params, Q
 from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import Array, squared_error, without_gradient

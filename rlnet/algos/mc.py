@@ -3,19 +3,8 @@
 Every visit of a state counts, or (`visits=first`) only the first one in an episode, whose returns are independent.
 """
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    SemiGradient,
-    Target,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_given
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, V
 from rlnet.algos.loss_terms import complete_returns
 from rlnet.algos.returns import first_visits
 from rlnet.data.rollout import Rollout

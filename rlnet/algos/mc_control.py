@@ -1,18 +1,7 @@
 """On-policy Monte Carlo control: learn Q of the exploring policy from complete returns (S&B section 5.4)."""
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    SemiGradient,
-    Target,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import complete_returns
 from rlnet.algos.returns import first_visits
 from rlnet.data.rollout import Rollout

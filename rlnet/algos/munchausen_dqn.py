@@ -9,19 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    SemiGradient,
-    Target,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import REPLAY_HYPER
 from rlnet.algos.soft_q import scaled_log_policy, soft_target, soft_value
 from rlnet.data.rollout import Observation, Rollout

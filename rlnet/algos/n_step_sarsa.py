@@ -5,19 +5,8 @@ A row waits for the n rows after it; at a truncation the expectation over the ne
 
 from dataclasses import replace
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    SemiGradient,
-    Target,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import ends
 from rlnet.algos.returns import n_step_return
 from rlnet.algos.sarsa import next_values

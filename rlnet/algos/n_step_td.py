@@ -6,21 +6,8 @@ does, one state after the other, each target from the values as they are by then
 
 from dataclasses import replace
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Options,
-    Params,
-    SemiGradient,
-    Target,
-    Update,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, Update, by_given
+from rlnet.algos.context import AlgorithmContext, Hyper, Options, Params, V
 from rlnet.algos.loss_terms import ends
 from rlnet.algos.returns import n_step_return
 from rlnet.data.rollout import Rollout

@@ -4,19 +4,8 @@
 ratios up to it: both without bias. `weighted` weighs the squared error: with a bias that vanishes, and less variance.
 """
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    SemiGradient,
-    Target,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_given
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, V
 from rlnet.algos.loss_terms import complete_returns, ends, ratio
 from rlnet.algos.returns import importance_sampled_return, product_of_ratios
 from rlnet.data.rollout import Rollout

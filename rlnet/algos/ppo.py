@@ -15,21 +15,16 @@ from torch import Tensor
 
 from rlnet.algos.a2c import advantages
 from rlnet.algos.algorithm import (
-    PI,
     Acting,
     Algorithm,
-    AlgorithmContext,
-    Hyper,
     Judged,
     Loss,
     LossGradient,
-    Metrics,
     OutputGradients,
-    Params,
     Update,
-    V,
     by_policy,
 )
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Params, V
 from rlnet.algos.loss_terms import POLICY_HYPER, mean, regression, total
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import (

@@ -1,17 +1,7 @@
 """Q-learning: learn Q* while following another policy (S&B section 6.5; Watkins 1989)."""
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    SemiGradient,
-    Target,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import one_step
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import largest

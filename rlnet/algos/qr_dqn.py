@@ -5,19 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Loss,
-    LossGradient,
-    Params,
-    Q,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, Loss, LossGradient, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import ends, rms, total
 from rlnet.algos.returns import n_step_return
 from rlnet.data.rollout import Rollout

@@ -6,20 +6,8 @@ has the same mean: that of J where `state_discount` is 1 and every return is sam
 
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    PI,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    V,
-    by_policy,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, by_policy
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Params, V
 from rlnet.algos.loss_terms import POLICY_HYPER, baseline_of_others, complete_returns, policy_gradient, regression
 from rlnet.data.rollout import Rollout
 

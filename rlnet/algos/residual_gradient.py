@@ -5,19 +5,8 @@ It converges, off-policy too, but to the minimum of E[δ²], which is not V^π w
 
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, by_given
+from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Params, V
 from rlnet.algos.loss_terms import ends, ratio, regression
 from rlnet.data.rollout import Rollout
 

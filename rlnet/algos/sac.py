@@ -10,21 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    PI,
-    TEMPERATURE,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Loss,
-    LossGradient,
-    Params,
-    Update,
-    by_policy,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, Loss, LossGradient, Update, by_policy
+from rlnet.algos.context import PI, TEMPERATURE, AlgorithmContext, Hyper, Params
 from rlnet.algos.loss_terms import regression, total
 from rlnet.algos.sac_discrete import CRITICS, soft_target
 from rlnet.data.rollout import Observation, Rollout

@@ -9,21 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    PI,
-    Q2,
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Loss,
-    LossGradient,
-    Params,
-    Q,
-    by_policy,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, Loss, LossGradient, by_policy
+from rlnet.algos.context import PI, Q2, AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import ends, expectation, regression, take, total
 from rlnet.algos.returns import n_step_return
 from rlnet.data.rollout import Observation, Rollout

@@ -2,20 +2,8 @@
 
 from dataclasses import replace
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    TraceStep,
-    TraceUpdate,
-    Update,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, TraceStep, TraceUpdate, Update, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import ends, take
 from rlnet.algos.sarsa import next_values
 from rlnet.data.rollout import Rollout

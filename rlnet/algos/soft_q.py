@@ -8,19 +8,8 @@ consistency, Nachum et al. 2017).
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    SemiGradient,
-    Target,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment, take
 from rlnet.data.rollout import Rollout
 

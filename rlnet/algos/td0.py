@@ -1,18 +1,7 @@
 """TD(0) prediction: learn V of a given policy by bootstrapping (S&B section 6.1; Sutton 1988)."""
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    Hyper,
-    Judged,
-    Params,
-    SemiGradient,
-    Target,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_given
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, V
 from rlnet.algos.loss_terms import one_step, ratio
 from rlnet.data.rollout import Rollout
 

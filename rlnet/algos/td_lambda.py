@@ -2,19 +2,8 @@
 
 from dataclasses import replace
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Hyper,
-    Judged,
-    Params,
-    TraceStep,
-    TraceUpdate,
-    Update,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, TraceStep, TraceUpdate, Update, by_given
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, V
 from rlnet.algos.loss_terms import ends
 from rlnet.data.rollout import Rollout
 

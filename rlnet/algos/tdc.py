@@ -9,20 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Data,
-    H,
-    Hyper,
-    Judged,
-    LossGradient,
-    Metrics,
-    Params,
-    V,
-    by_given,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, by_given
+from rlnet.algos.context import AlgorithmContext, H, Hyper, Metrics, Params, V
 from rlnet.algos.loss_terms import ends, ratio, regression, total
 from rlnet.data.rollout import Rollout
 

@@ -3,7 +3,8 @@
 That holds for functions that are linear in their parameters, and one environment per member.
 """
 
-from rlnet.algos.algorithm import Acting, Algorithm, Judged, TraceUpdate, Update, V, by_given
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, TraceUpdate, Update, by_given
+from rlnet.algos.context import V
 from rlnet.algos.td_lambda import trace_step
 
 ALGORITHM = Algorithm(

@@ -2,19 +2,8 @@
 
 from dataclasses import replace
 
-from rlnet.algos.algorithm import (
-    Acting,
-    Algorithm,
-    AlgorithmContext,
-    Hyper,
-    Judged,
-    Params,
-    Q,
-    TraceStep,
-    TraceUpdate,
-    Update,
-    by_values,
-)
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, TraceStep, TraceUpdate, Update, by_values
+from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import ends, take
 from rlnet.data.rollout import Rollout
 

@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from rlnet.commands.command_line import opened
 from rlnet.config import register
 from rlnet.config.validation import from_hydra
 from rlnet.experiment.checkpoints import NEWEST, read_checkpoint
+from rlnet.experiment.run_folder import opened
 from rlnet.learning.training_loop import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -118,7 +118,8 @@ def table(configs: Path, names: list[str], results: dict[tuple[str, str], Reache
 
 def facts(configs: Path, name: str) -> tuple[str, str, str, str, str]:
     """What an algorithm's record and docstring say of it."""
-    from rlnet.algos.algorithm import LossGradient, Q, SemiGradient, V, by_given, by_policy, by_values
+    from rlnet.algos.algorithm import LossGradient, SemiGradient, by_given, by_policy, by_values
+    from rlnet.algos.context import Q, V
 
     algorithm = _record(configs, name)
     symbols = {"q": "Q", "v": "V", "pi": "π", "temperature": "τ"}

@@ -14,10 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from rlnet.commands.command_line import explain, opened
+from rlnet.commands.failures import explain
 from rlnet.config import CONFIGS, Config, ConfigError, import_named, register
 from rlnet.config.validation import from_hydra
-from rlnet.experiment.run_folder import override_key
+from rlnet.experiment.run_folder import opened, override_key
 from rlnet.experiment.tuned import check_tuned
 from rlnet.learning import training_loop
 from rlnet.learning.policy import Policy

@@ -14,7 +14,7 @@ The file has a line for each prompt, with these columns; rewards are 1 (passed) 
 import argparse
 from pathlib import Path
 
-from rlnet.commands.command_line import answer
+from rlnet.commands.failures import answer
 from rlnet.config import ConfigError
 from rlnet.experiment.run_folder import program
 

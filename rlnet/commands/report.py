@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rlnet.commands.command_line import answer
+from rlnet.commands.failures import answer
 from rlnet.experiment.run_folder import program
 
 

@@ -37,12 +37,11 @@ from rlnet.config.learning import (
     ScheduleConfig,
     TabularConfig,
 )
+from rlnet.config.plugins import import_named, import_plugins
 from rlnet.config.registry import (
     ALGORITHMS,
     ENVIRONMENTS,
     SCHEDULES,
-    import_named,
-    import_plugins,
     register_algorithm,
     register_environment,
     register_schedule,

@@ -1,25 +1,21 @@
-"""Registries of environments, algorithms and schedules, with plugins and entry points.
+"""Registries of environments, algorithms and schedules, and the decorators that add to them.
 
-A plugin is a Python module that uses the decorators of this file. It is named on the command line
-(`plugins=[my_module]`), or installed with an entry point of the group `rlnet.environments` or `rlnet.algorithms`:
+A plugin is a Python module that uses these decorators. It is named on the command line (`rlnet.config.plugins`), or
+installed with an entry point of the group `rlnet.environments` or `rlnet.algorithms`:
 `two_doors = my_package.envs:TwoDoors`, whose name is the one that is registered. An installed plugin is imported when
 its name is asked for, and not before.
 """
 
 import importlib
 import logging
-import os
 import pkgutil
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, dataclass_transform
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config.environments import EnvConfig
 from rlnet.config.learning import ALGO_SCHEMAS, AlgoConfig, ScheduleConfig
@@ -62,7 +58,7 @@ class Registry(Generic[Entry]):
             ConfigError: another module has registered the name, or a config of rlnet has it.
         """
         known = self._sources.get(name, source)
-        if known == source and not _is_ours(source) and _has_file(self._group, name):
+        if known == source and not _is_ours(source) and has_file(self._group, name):
             known = "rlnet"
         if known != source:
             raise ConfigError(f"{self._key}={name}: is registered by {known} and by {source}; rename one of them")
@@ -119,7 +115,7 @@ class Registry(Generic[Entry]):
     def warn_of_shadowed(self, name: str) -> None:
         """Warn of installed plugins whose name is taken by another entry."""
         for point in self._points:
-            module = self._sources.get(name, "rlnet" if _has_file(self._group, name) else point.module)
+            module = self._sources.get(name, "rlnet" if has_file(self._group, name) else point.module)
             if point.name == name and not _within(module, point.module):
                 _log.warning("%s=%s is defined by %s; %s is ignored", self._group, name, module, _described(point))
 
@@ -165,7 +161,7 @@ def _within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def _has_file(group: str, name: str) -> bool:
+def has_file(group: str, name: str) -> bool:
     """Whether a config of rlnet has this name."""
     return (CONFIGS / group / f"{name}.yaml").is_file()
 
@@ -226,7 +222,7 @@ def register_environment(kind: str) -> Callable[[EnvClass], EnvClass]:
         ENVIRONMENTS.add(kind, settings, cls.__module__)
         store = ConfigStore.instance()
         store.store(group="schema/env", name=kind, node=settings)
-        if not _has_file("env", kind):
+        if not has_file("env", kind):
             store.store(group="env", name=kind, node=settings(name=kind))
         return cls
 
@@ -286,59 +282,3 @@ def register_schedule(name: str, settings: type[ScheduleConfig]) -> Callable[[Sc
         return function
 
     return register
-
-
-def import_plugin(module: str) -> None:
-    """Import a module that registers environments, algorithms or schedules; the current folder is searched, too.
-
-    Raises:
-        ConfigError: it cannot be imported.
-    """
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        importlib.import_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"plugins=[{module}]: cannot be imported from here or from sys.path: {reason}") from error
-
-
-def import_plugins(modules: Iterable[str]) -> None:
-    """`import_plugin` for each."""
-    for module in modules:
-        import_plugin(module)
-
-
-def import_named(overrides: Iterable[str]) -> None:
-    """Import the plugins that overrides name, before a config can be composed with them.
-
-    These are the modules of `plugins=[...]`, and what is installed under the names of `env=` and `algo=`.
-
-    Raises:
-        ConfigError: one cannot be used.
-    """
-    given = [item.lstrip("+").partition("=")[::2] for item in overrides]
-    if modules := [value for key, value in given if key == "plugins"]:
-        import_plugins(_module_names(modules[-1]))
-    for key, value in given:
-        registries: dict[str, Registry[Any]] = {"env": ENVIRONMENTS, "algo": ALGORITHMS}
-        registry = registries.get(key)
-        if registry is None:
-            continue
-        for name in map(str.strip, value.split(",")):  # of a sweep: several
-            if not _has_file(key, name) and name not in registry and registry.faults():
-                raise ConfigError(f"{key}={name}: there is none of this name{registry.faults()}")
-            registry.warn_of_shadowed(name)
-
-
-def _module_names(value: str) -> list[str]:
-    """The modules of `plugins=VALUE`."""
-    try:
-        modules = OmegaConf.from_dotlist([f"plugins={value}"]).plugins
-    except OmegaConfBaseException:
-        modules = None
-    if not isinstance(modules, ListConfig) or not all(isinstance(module, str) for module in modules):
-        raise ConfigError(f"plugins={value}: must be a list of modules, such as plugins=[my_module]")
-    return list(modules)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, Algorithm, AlgorithmContext, Hyper, LossGradient, Role, by_policy
+from rlnet.algos.algorithm import Algorithm, LossGradient, by_policy
+from rlnet.algos.context import PI, AlgorithmContext, Hyper, Role
 from rlnet.compare.completions import Completions
 from rlnet.config import Config, ConfigError, require
 from rlnet.data.rollout import Rollout

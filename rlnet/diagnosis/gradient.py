@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, LossGradient, by_policy
+from rlnet.algos.algorithm import LossGradient, by_policy
+from rlnet.algos.context import PI
 from rlnet.data.rollout import Observation
 from rlnet.diagnosis.blame import discounted_visits
 from rlnet.diagnosis.targets import NotDefined

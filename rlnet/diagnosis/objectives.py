@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, AlgorithmContext
+from rlnet.algos.context import PI, AlgorithmContext
 from rlnet.compare.completions import Completions, reached
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlnet.algos.algorithm import Q
+from rlnet.algos.context import Q
 from rlnet.compare import judge_policy
 from rlnet.config.population import alone
 from rlnet.diagnosis.classes import class_of

@@ -3,26 +3,23 @@
 import logging
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from rlnet.config import RunFailed
-from rlnet.envs.checks import Bounds, fault_in, reward_fault
-from rlnet.envs.faults import EnvironmentFault, fault_of
+from rlnet.envs.checks import Bounds, check_whole, fault_in, reward_fault
+from rlnet.envs.faults import EnvironmentFault, fault_of, silent
 from rlnet.envs.masks import checked_mask, split, usable
 from rlnet.envs.simulate import Step
 from rlnet.envs.spaces import MASK, action_bounds, check_mask_space, observation_shape, observed
 from rlnet.numerics.random_streams import derive_seed
 
 _log = logging.getLogger(__name__)
-EXACT = 2**24  # the whole numbers up to here are exact in float32, in which networks compute
 
 
 class GymnasiumSimulation:
@@ -47,7 +44,6 @@ class GymnasiumSimulation:
     Args:
         vectors: M vector environments.
         seeds: the M member seeds.
-        name: the id, for messages.
         masks: whether `infos["action_mask"]` says which actions are available; where it says nothing, all are.
         available: bool [S, A], of a model that says so; then `infos` and observations are not asked.
         name: what messages call the environment; None: its id.
@@ -148,7 +144,7 @@ class GymnasiumSimulation:
         """What a call into environments gives, or `RunFailed` with what they raised."""
         try:
             if isinstance(self._vectors[m], AsyncVectorEnv):
-                with _silent():
+                with silent():
                     return call(*arguments)
             return call(*arguments)
         except Exception as error:
@@ -237,7 +233,7 @@ class GymnasiumSimulation:
         if self.observation_shape == ():
             return obs.astype(np.int64) - int(self._space.start)
         if obs.dtype.kind in "iu" and obs.dtype.itemsize > 2:
-            _check_whole(obs)
+            check_whole(obs)
         return obs.reshape(self.members, self.envs, -1).astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
@@ -271,30 +267,6 @@ class GymnasiumSimulation:
         """Close the environments."""
         for m, vector in enumerate(self._vectors):
             self._asked(m, "close", vector.close)
-
-
-def _check_whole(obs: np.ndarray) -> None:
-    """Raise RunFailed where whole numbers would lose their identity as float32."""
-    for number in (obs.max(initial=0), obs.min(initial=0)):
-        if not -EXACT <= number <= EXACT:
-            raise RunFailed(
-                f"an observation holds {number}, but float32, in which networks compute, tells whole numbers apart "
-                f"only up to {EXACT}: use a Discrete space, or smaller numbers"
-            )
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without Gymnasium's own account of what a process of `AsyncVectorEnv` raised, which is raised again here.
-
-    It would print a traceback, and fail where that holds a percent sign.
-    """
-    before = gymnasium.logger.min_level
-    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
-    try:
-        yield
-    finally:
-        gymnasium.logger.min_level = before
 
 
 def _final_observation(infos: dict[str, Any], n: int) -> Any:

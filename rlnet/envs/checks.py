@@ -10,11 +10,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from rlnet.config import RunFailed
 from rlnet.envs.faults import EnvironmentFault, fault_of, shown
 from rlnet.envs.masks import checked_mask, split
 from rlnet.envs.spaces import MASK, observed
 from rlnet.numerics.random_streams import Array
 
+EXACT = 2**24  # the whole numbers up to here are exact in float32, in which networks compute
 SLACK = 1e-5  # relative: by so much may an observation miss the bounds of its space, as rounding does
 
 
@@ -145,6 +147,16 @@ def reward_fault(reward: Array) -> tuple[int, int, str] | None:
         return None
     m, n = (int(k[0]) for k in np.nonzero(~np.isfinite(reward)))
     return m, n, f"its step gave the reward {reward[m, n]:g}, which must be finite"
+
+
+def check_whole(obs: Array) -> None:
+    """Raise RunFailed where whole numbers would lose their identity as float32."""
+    for number in (obs.max(initial=0), obs.min(initial=0)):
+        if not -EXACT <= number <= EXACT:
+            raise RunFailed(
+                f"an observation holds {number}, but float32, in which networks compute, tells whole numbers apart "
+                f"only up to {EXACT}: use a Discrete space, or smaller numbers"
+            )
 
 
 def _tuple(what: str, said: Any, length: int, of: str) -> Any:

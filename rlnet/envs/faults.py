@@ -1,7 +1,10 @@
 """Violations of the Gymnasium interface by an environment, as exceptions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 
@@ -21,3 +24,17 @@ def shown(value: Any) -> str:
     """A value for a message, shortened."""
     text = str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without Gymnasium's own account of what a process of `AsyncVectorEnv` raised, which is raised again here.
+
+    It would print a traceback, and fail where that holds a percent sign.
+    """
+    before = gymnasium.logger.min_level
+    gymnasium.logger.min_level = gymnasium.logger.ERROR + 1
+    try:
+        yield
+    finally:
+        gymnasium.logger.min_level = before

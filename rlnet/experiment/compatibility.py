@@ -7,7 +7,8 @@ import numpy as np
 
 from rlnet import algos
 from rlnet.algos import Algorithm
-from rlnet.algos.algorithm import Acting, Judged, Q
+from rlnet.algos.algorithm import Acting, Judged
+from rlnet.algos.context import Q
 from rlnet.algos.loss_terms import COMPLETE
 from rlnet.config import Config, ConfigError, EpochsConfig, OptimisticConfig, require
 from rlnet.envs import Environment

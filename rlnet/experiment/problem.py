@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rlnet import algos
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import PI, TEMPERATURE, H, Judged, Q, Role
+from rlnet.algos.algorithm import Judged
+from rlnet.algos.context import PI, TEMPERATURE, H, Q, Role
 from rlnet.compare import (
     AGAINST_OPTIMAL,
     AGAINST_POLICY,

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import PI, Hyper, Params, Q, Role, by_given, by_policy
+from rlnet.algos.algorithm import by_given, by_policy
+from rlnet.algos.context import PI, Hyper, Params, Q, Role
 from rlnet.data.collector import Choose
 from rlnet.data.rollout import Observation
 from rlnet.nets import ParameterView

@@ -14,18 +14,16 @@ from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
 from rlnet.algos.algorithm import (
-    PI,
-    Hyper,
     LazyLoss,
     Loss,
     LossFunction,
     LossGradient,
-    Params,
     SemiGradient,
     TargetFunction,
     TraceUpdate,
     by_policy,
 )
+from rlnet.algos.context import PI, Hyper, Params
 from rlnet.algos.eligibility_traces import Traces
 from rlnet.algos.loss_terms import mean, pulled_towards
 from rlnet.algos.returns import td_target

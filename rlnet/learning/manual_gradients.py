@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import Hyper, Loss, LossGradient, ManualGradient, Q, Role, Target, TraceUpdate
+from rlnet.algos.algorithm import Loss, LossGradient, ManualGradient, Target, TraceUpdate
+from rlnet.algos.context import Hyper, Q, Role
 from rlnet.data.rollout import Rollout
 from rlnet.nets import ParameterLayout, ParameterView
 from rlnet.nets.numpy.perceptron import as_steps, rows_of

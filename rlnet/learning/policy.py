@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, Q, V, by_given, by_policy
+from rlnet.algos.algorithm import by_given, by_policy
+from rlnet.algos.context import PI, Q, V
 from rlnet.data.rollout import Observation
 from rlnet.envs.spaces import MASK
 from rlnet.learning.training_state import TrainingState

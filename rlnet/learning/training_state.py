@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import PI, Judged, Q, V, by_policy
+from rlnet.algos.algorithm import Judged, by_policy
+from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig, require
 from rlnet.config.population import column, columns

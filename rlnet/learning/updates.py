@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Hyper
+from rlnet.algos.context import Hyper
 from rlnet.config import Config, ConfigError, EpochsConfig
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Rollout, minibatches, rows_in_order

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rlnet.algos.algorithm import Acting, Algorithm, Judged, Q, SemiGradient, Target, by_values
+from rlnet.algos.algorithm import Acting, Algorithm, Judged, SemiGradient, Target, by_values
+from rlnet.algos.context import Q
 from rlnet.algos.loss_terms import one_step
 from rlnet.config import EnvConfig, ScheduleConfig, register_algorithm, register_environment, register_schedule
 from rlnet.envs import Environment, from_model

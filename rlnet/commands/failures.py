@@ -1,0 +1,105 @@
+"""Failures of a command: one sentence on standard error, and the exit code.
+
+Exit codes: 0 done, 1 the run failed, 2 the input cannot be used, 130 interrupted, 143, 129 and 138 stopped by SIGTERM,
+SIGHUP and SIGUSR1.
+"""
+
+import difflib
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from rlnet.config import ConfigError, RunFailed
+from rlnet.config.files import printable
+from rlnet.experiment.run_folder import override_key
+from rlnet.learning.interrupts import described, exit_code
+
+EXPECTED = (ConfigError, RunFailed, MemoryError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
+OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|Cannot allocate memory", re.IGNORECASE)
+FULL = "; make room, and go on with resume= from the last checkpoint, if there is one"
+ADVICE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
+CHOICES = ("env", "algo", "network", "exploration", "schedule", "optimizer")  # groups of settings
+
+
+def answer(job: Callable[[], int]) -> int:
+    """Run a job outside of Hydra; returns its exit code, or that of its failure, which is printed."""
+    try:
+        return job()
+    except (*EXPECTED, KeyboardInterrupt) as error:
+        return failed(error)
+
+
+def failed(error: BaseException) -> int:
+    """Print one sentence on what is `EXPECTED`, or a signal; returns the exit code. Others are raised again."""
+    if isinstance(error, KeyboardInterrupt):
+        return _fail(str(error) or described(exit_code(error) - 128), exit_code(error))
+    if isinstance(error, ConfigError | RunFailed):
+        return _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _fail(explain(error, sys.argv[1:]), 2)
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(text)):
+        said = text.strip().splitlines()
+        return _fail(f"there is not enough memory{f' ({said[0]})' if said else ''}; make the problem smaller", 1)
+    if isinstance(error, RuntimeError) and text == "can't start new thread":
+        return _fail(f"there is not enough memory, or there are too many processes ({text}); see ulimit -a", 1)
+    if isinstance(error, BrokenPipeError):  # who reads the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _fail(f"{where}{error.strerror or error}{ADVICE.get(error.errno or 0, '')}", 1)
+    raise error
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+    return code
+
+
+def explain(error: Exception, argv: list[str]) -> str:
+    """One sentence for an error of Hydra or OmegaConf: which key, what it was, what is allowed."""
+    text = str(error)
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if found := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
+        return found.group(1)
+    if found := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        group, option = found.groups()
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return f"{group}={option}: allowed are {', '.join(options)}"
+    if found := re.search(r"In 'tuned/([^']+)'.*(Key '.+' not in '\w+')", text, re.DOTALL):
+        name, reason = found.groups()
+        chosen = [item for item in argv if override_key(item) in CHOICES]
+        keys = ", ".join(f"{override_key(item)}=" for item in chosen)
+        said = f"these settings were tuned to another choice ({reason}); leave {keys} out, or leave out tuned="
+        return f"tuned={name} {' '.join(chosen)}: {said}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found.group(1)
+        given = next((item for item in argv if item.lstrip("+~").startswith(key)), key)
+        return f"{given}: there is no such key; {_alternatives(key, cause)}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        reason = str(cause).splitlines()[0]
+        if "to a ListConfig" in reason or "is not a list" in reason or "ListConfig" in reason:
+            key, _, value = found.group(1).partition("=")
+            reason = f"must be a list, as in {key}=[{value}]"
+        return f"{found.group(1)}: {reason}"
+    if found := re.search(r"Multiple values for (\S+)\.", text):
+        return f"{found.group(1)}: is given more than once; give it once"
+    return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())
+
+
+def _alternatives(key: str, cause: BaseException | None) -> str:
+    """Suggestion for an unknown key: a similar name, or the names that its parent has."""
+    parent = getattr(cause, "parent_node", None)
+    names = sorted(str(name) for name in parent) if isinstance(parent, DictConfig) else []
+    prefix, _, last = key.rpartition(".")
+    close = difflib.get_close_matches(last, names, n=1)
+    if close:
+        return f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
+    return f"allowed here are {', '.join(names)}" if names else f"{prefix or key} has no keys of its own"
