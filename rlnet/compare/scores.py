@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from rlnet.compare.certificates import action_values, certify, state_values
+from rlnet.compare.errors import normalised, q_errors, v_errors
 from rlnet.compare.judge import (
     Judged,
     TimeLimit,
@@ -41,45 +42,6 @@ class Scores(NamedTuple):
     v_exact: np.ndarray  # [S], what v was compared with
     q_exact: np.ndarray  # [S, A], what q was compared with
     v_limited: np.ndarray | None  # [S], as v_exact, with the whole time limit ahead; None without a limit
-
-
-def _v_errors(learned: np.ndarray, exact: np.ndarray, weights: np.ndarray, uniform: np.ndarray) -> dict[str, float]:
-    """Weighted and uniform root mean square of a state-indexed error, and its maximum where `uniform` is positive."""
-    square = (learned - exact) ** 2
-    return {
-        "exact/v_rmse": float(np.sqrt(weights @ square)),
-        "exact/v_relative": _share(weights @ square, weights @ exact**2),
-        "exact/v_rmse_uniform": float(np.sqrt(uniform @ square)),
-        "exact/v_max": float(np.sqrt(square[uniform > 0].max(initial=0.0))),
-    }
-
-
-def _share(square: float, size: float) -> float:
-    """√(square / size); inf where only the size is 0."""
-    return float(np.sqrt(square / size)) if size > 0 else float("inf") if square > 0 else 0.0
-
-
-def _normalised(value: float, random: float, best: float) -> float:
-    """0 as good as acting at random, 1 as good as can be; nan where there is nothing in between."""
-    room = best - random
-    return (value - random) / room if 1e-12 * max(abs(best), 1.0) < room < np.inf else np.nan
-
-
-def _q_errors(
-    q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights: np.ndarray, uniform: np.ndarray
-) -> dict[str, float]:
-    """As `_v_errors`; a state's error is the mean over its available actions, so that actions not taken count too."""
-    error = np.where(mdp.available, q, 0.0) - np.where(mdp.available, exact, 0.0)
-    count = np.maximum(mdp.available.sum(1), 1)
-    square, mean = (error**2).sum(1) / count, error.sum(1) / count
-    size = (np.where(mdp.available, exact, 0.0) ** 2).sum(1) / count
-    return {
-        "exact/q_rmse": float(np.sqrt(weights @ square)),
-        "exact/q_relative": _share(weights @ square, weights @ size),
-        "exact/q_rmse_uniform": float(np.sqrt(uniform @ square)),
-        "exact/q_max": float(np.abs(error[uniform > 0]).max(initial=0.0)),
-        "exact/q_bias": float(weights @ mean),
-    }
 
 
 def _residual(
@@ -184,8 +146,8 @@ def _policy_scores(truth: Truth, judged: Judged, policy: np.ndarray) -> dict[str
     }
     if mdp.sign is not None:
         return scalars | {"exact/nash_conv": nash_conv(mdp, policy, truth.gamma)}
-    normalised = _normalised(judged.value, truth.random_value, best)
-    return scalars | {"exact/regret": best - judged.value, "exact/normalised_return": normalised}
+    share = normalised(judged.value, truth.random_value, best)
+    return scalars | {"exact/regret": best - judged.value, "exact/normalised_return": share}
 
 
 def _optimal_action_rate(policy: np.ndarray, judged: Judged, optimal: Solution, game: bool) -> float:
@@ -228,15 +190,15 @@ def _value_scores(
     """Errors of v [S] and q [S, A] (or None), against what they estimate and against what their own policy is worth."""
     mdp = truth.mdp
     uniform = uniform_over(truth.reach & ~mdp.terminal)
-    scalars = _v_errors(v, v_exact, judged.weights, uniform)
+    scalars = v_errors(v, v_exact, judged.weights, uniform)
     scalars["exact/bellman_residual"] = _residual(mdp, truth.optimal, v, q, bellman_policy)
     scalars["exact/predicted_return"] = float(mdp.start @ v)
     if q is None:
         return scalars
-    scalars |= _q_errors(q, q_exact, mdp, judged.weights, uniform)
+    scalars |= q_errors(q, q_exact, mdp, judged.weights, uniform)
     if bellman_policy is None:  # optimal control: does the greedy policy deliver what Q promises?
         finite = np.isfinite(judged.value)
-        own = _q_errors(q, judged.q, mdp, judged.weights, uniform) if finite else {}
+        own = q_errors(q, judged.q, mdp, judged.weights, uniform) if finite else {}
         scalars["exact/q_bias_own"] = own.get("exact/q_bias", np.inf)
         scalars["exact/q_rmse_own"] = own.get("exact/q_rmse", np.inf)
     return scalars

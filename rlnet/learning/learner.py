@@ -3,8 +3,9 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -25,12 +26,13 @@ from rlnet.algos.algorithm import (
 )
 from rlnet.algos.context import PI, Hyper, Params
 from rlnet.algos.eligibility_traces import Traces
-from rlnet.algos.loss_terms import mean, pulled_towards
+from rlnet.algos.loss_terms import pulled_towards
 from rlnet.algos.returns import td_target
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import Rollout, apart
 from rlnet.learning.manual_gradients import ManualGradients, possible
-from rlnet.learning.optimizers import OPTIMIZERS, roomy
+from rlnet.learning.optimizers import OPTIMIZERS, gradient_norms, roomy
+from rlnet.learning.trust_region import short_steps
 from rlnet.nets import ParameterLayout, ParameterView
 from rlnet.numerics.floating_point import QUIET
 from rlnet.numerics.random_streams import Streams
@@ -38,14 +40,6 @@ from rlnet.policies.distributions import Gaussian
 
 KEEPING = 8  # every so many steps the parameters are kept, for a member that diverges
 _log = logging.getLogger(__name__)
-
-
-def _norms(grad: Tensor) -> Tensor:
-    """Gradient norm of each member: [M, P] → [M, 1]."""
-    if grad.is_cuda:
-        return torch.linalg.vector_norm(grad, dim=1, keepdim=True)
-    rows = grad.numpy()  # a third of the time
-    return torch.from_numpy(np.sqrt(np.vecdot(rows, rows))[:, None])
 
 
 def _can_compile(device: torch.device) -> bool:
@@ -167,7 +161,7 @@ class Learner:
             grad, measure = self._gradient(batch, hyper)
         else:
             grad, measure = self._traced(self.traces, batch, hyper, learning_rate)
-        norm = _norms(grad)
+        norm = gradient_norms(grad)
         if self._max_norm is not None:
             grad = torch.mul(grad, (self._max_norm / norm).clamp(max=1.0), out=self._grad)
         # NaN is not below infinity.
@@ -196,27 +190,11 @@ class Learner:
 
         return LazyLoss(measured)
 
-    @contextmanager
-    @torch.no_grad()
-    def _short_steps(self, batch: Rollout, grad: Tensor, most: Tensor | float) -> Iterator[None]:
-        """Shorten the steps in which a policy over real actions changes by more than `most`, averaged over the batch.
-
-        The score of a mean grows as 1/σ, and a step of Adam has the same length whatever its gradient: a policy that
-        has become narrow would leap over the actions that it knows about, and have nothing left to learn from. In units
-        of its own width no policy leaps (the trust region of Schulman et al. 2015, by one rescaling).
-
-        As a policy narrows, its advantages shrink by orders of magnitude within the memory of Adam's second moment,
-        which would leave it steps of no length: the policy's gradient is handed over with length 1.
-        """
-        own = grad[:, self.layout.columns(PI)]
-        own /= _norms(own).clamp(min=1e-30)
-        flat, policy = self.params[PI].flat, self.context.policy
-        first, before = flat.clone(), policy(self.params, batch.state)
-        yield
-        change = cast(Gaussian, self.context.actions).change(before, policy(self.params, batch.state))
-        change = mean(change, batch.weight).unsqueeze(-1)
-        share = (most / change).sqrt()  # exact where scores are linear in the parameters
-        flat.copy_(torch.where(change > most, torch.lerp(first, flat, share), flat))
+    def _short_steps(self, batch: Rollout, grad: Tensor, most: Tensor | float) -> AbstractContextManager[None]:
+        """`short_steps` of the policy, averaged over the batch."""
+        policy = partial(self.context.policy, self.params, batch.state)
+        own, actions = grad[:, self.layout.columns(PI)], cast(Gaussian, self.context.actions)
+        return short_steps(policy, actions, self.params[PI].flat, own, batch.weight, most)
 
     def _gradient(self, batch: Rollout, hyper: Hyper) -> tuple[Tensor, Callable[[], Loss]]:
         """The gradient [M, P] of every member's own loss, and a function that computes the loss on demand."""

@@ -6,6 +6,7 @@ A member's numbers are the same bit for bit in a population of any size.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,14 @@ class Optimizer:
 
     init: Callable[[Tensor], State]
     step: Callable[[Tensor, Tensor, Tensor, State], None]  # (theta, gradient, learning_rate [M, 1], state), in place
+
+
+def gradient_norms(grad: Tensor) -> Tensor:
+    """Gradient norm of each member: [M, P] → [M, 1]."""
+    if grad.is_cuda:
+        return torch.linalg.vector_norm(grad, dim=1, keepdim=True)
+    rows = grad.numpy()  # a third of the time
+    return torch.from_numpy(np.sqrt(np.vecdot(rows, rows))[:, None])
 
 
 def _sgd_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:

@@ -4,8 +4,8 @@ import copy
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
@@ -15,21 +15,22 @@ from torch import Tensor
 from rlnet.algos.algorithm import Judged, by_policy
 from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
-from rlnet.config import AlgoConfig, Config, ConfigError, OptimizerConfig, ReplayConfig, ScheduleConfig, require
+from rlnet.config import AlgoConfig, Config, ConfigError, ReplayConfig, require
 from rlnet.config.population import column, columns
 from rlnet.data.collector import Collector
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Observation, Rollout
+from rlnet.data.visits import count_visits
 from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import Acting
 from rlnet.learning.learner import Learner
-from rlnet.numerics.random_streams import Array, Streams
+from rlnet.learning.scheduled import Scheduled, arrays
+from rlnet.numerics.random_streams import Streams
 from rlnet.policies.exploration import COUNTING, greedy, softmax
-from rlnet.policies.schedules import Progress, scheduled
+from rlnet.policies.schedules import Progress
 
 _log = logging.getLogger(__name__)
-FEW = 32  # so many rows of one member are counted one by one in less time than numpy's calls take
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
 RESUMABLE = (
     "steps",
@@ -87,15 +88,15 @@ class TrainingState:
         mask = problem.available  # [S, A], None where every state has every action
         self._mask = None if mask is None else mask.expand(len(seeds), -1, -1)
         self._known: tuple[tuple[bytes, bytes], Progress] | None = None  # the last progress, and what it is of
-        exploring = None if config.schedule.name == "none" else _arrays(columns(config, "schedule"))
-        self._explore = _Scheduled(exploring, device) if exploring else None
-        rate = _arrays(columns(config, "optimizer")).learning_rate
-        self._rate = _Scheduled(_arrays(columns(config, "optimizer.schedule")), device, rate)
+        exploring = None if config.schedule.name == "none" else arrays(columns(config, "schedule"))
+        self._explore = Scheduled(exploring, device) if exploring else None
+        rate = arrays(columns(config, "optimizer")).learning_rate
+        self._rate = Scheduled(arrays(columns(config, "optimizer.schedule")), device, rate)
         self._unscheduled = torch.zeros_like(self.gamma)
         self.algo = columns(config, "algo", device)
         if algorithm.data.replay:
             self.replay = _replay(config, self.algo)
-            self._correction = _Scheduled(_arrays(columns(config, "algo.correction")), device)
+            self._correction = Scheduled(arrays(columns(config, "algo.correction")), device)
 
     @property
     def explore(self) -> Tensor:
@@ -149,9 +150,9 @@ class TrainingState:
         if self.visits is not None:
             obs, action, valid = (x[self.collector.lookback :] for x in (rollout.obs, rollout.action, rollout.valid))
             if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time
-                _count(self.visits.numpy(), obs.numpy(), action.numpy(), valid.numpy(), active)
+                count_visits(self.visits.numpy(), obs.numpy(), action.numpy(), valid.numpy(), active)
             else:
-                _count(self.visits, obs, action, valid, torch.from_numpy(active).to(self.visits.device))
+                count_visits(self.visits, obs, action, valid, torch.from_numpy(active).to(self.visits.device))
 
     @torch.no_grad()
     def tables(self) -> Tables:
@@ -281,47 +282,3 @@ def _replay(config: Config, algo: ReplayConfig) -> Replay:
     device = None if config.device == "cpu" else config.device
     sizes = (algo.capacity, algo.batch, algo.n_step, config.member_seeds, device)
     return Replay(*sizes, priority=algo.priority, floor=algo.priority_floor)
-
-
-def _arrays(config: ScheduleConfig | OptimizerConfig) -> Any:
-    """A config with columns of tensors as one with arrays."""
-    own = {item.name: getattr(config, item.name) for item in fields(config)}
-    arrays: dict[str, Any] = {name: value.numpy() for name, value in own.items() if isinstance(value, Tensor)}
-    return replace(config, **arrays)
-
-
-class _Scheduled:
-    """Cached value [M, 1] of a schedule, computed again when progress has been made."""
-
-    def __init__(self, config: ScheduleConfig, device: str, factor: np.ndarray | float = 1.0) -> None:
-        self._config, self._device, self._factor = config, device, factor
-        self._progress: Progress | None = None  # that `_value` is of
-        self._value: Tensor | None = None
-
-    def at(self, now: Callable[[], Progress]) -> Tensor:
-        """The current value [M, 1], a cached tensor; do not modify in place."""
-        if self._value is not None and self._config.name == "constant":
-            return self._value
-        progress = now()
-        if self._value is None or progress is not self._progress:
-            value = np.asarray(self._factor * scheduled(self._config, progress), np.float32)
-            self._progress, self._value = progress, torch.from_numpy(value).to(self._device)
-        return self._value
-
-
-def _count(visits: Array, obs: Array, action: Array, valid: Array, active: Array) -> None:
-    """Add the valid (member, state, action) of active members, bool [M], in [T, M, N] rows to visits [M, S, A]."""
-    members, states, actions = visits.shape
-    if members == 1 and isinstance(visits, np.ndarray) and obs.size <= FEW:
-        rows = zip(obs.ravel().tolist(), action.ravel().tolist(), (valid & active).ravel().tolist(), strict=True)
-        for state, taken, counts in rows:
-            visits[0, state, taken] += counts
-        return
-    first = np.arange(0, members * states, states)[:, None]
-    if isinstance(visits, np.ndarray):
-        index, counts = (obs + first) * actions + action, valid & active[:, None]
-        counts = 1 if counts.all() else counts.reshape(-1).astype(np.int64)
-        np.add.at(visits.reshape(-1), index.reshape(-1), counts)
-    else:
-        index, counts = (obs + torch.from_numpy(first).to(obs.device)) * actions + action, valid & active[:, None]
-        visits.view(-1).scatter_add_(0, index.reshape(-1), counts.reshape(-1).long())

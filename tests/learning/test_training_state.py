@@ -7,7 +7,7 @@ from support import make_run, update
 
 from rlnet.config import ConfigError
 from rlnet.data.rollout import rows_in_order
-from rlnet.learning.training_state import _count
+from rlnet.data.visits import count_visits
 
 RAMP = ("schedule.start=1.0", "schedule.end=0.2", "schedule.fraction=0.5", "steps=1000", "env=random_walk", "gamma=0.9")
 
@@ -67,8 +67,8 @@ def test_visits_are_counted_in_tensors_as_in_arrays():
     obs, action, valid = (rng.integers(high, size=(6, 3, 4)) for high in (5, 2, 2))
     seen, active = (obs, action, valid.astype(bool)), np.array([True, False, True])
     arrays, tensors = np.ones((3, 5, 2), np.int64), torch.ones(3, 5, 2, dtype=torch.int64)
-    _count(arrays, *seen, active)
-    _count(tensors, *(torch.from_numpy(x) for x in (*seen, active)))
+    count_visits(arrays, *seen, active)
+    count_visits(tensors, *(torch.from_numpy(x) for x in (*seen, active)))
     np.testing.assert_array_equal(tensors.numpy(), arrays)
     assert (arrays - 1).sum((1, 2)).tolist() == (valid.sum((0, 2)) * active).tolist()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model.index_type import index_dtype
-from rlnet.mdp.model.validation import COMPILED_OUTCOMES, check_count, check_outcomes
+from rlnet.mdp.model.rounding import merged, single_rounding, within_rounding
+from rlnet.mdp.model.validation import check_count, check_outcomes
 
 
 def from_coo(
@@ -25,65 +26,42 @@ def from_coo(
     terminal: np.ndarray | None = None,
     start: np.ndarray | None = None,
     labels: Sequence[str] | None = None,
-    shape: tuple[int, int] | None = None,
-    cell: np.ndarray | None = None,
-    action_labels: tuple[str, ...] | None = None,
-    observations: np.ndarray | None = None,
     sign: np.ndarray | None = None,
+    **described: Any,
 ) -> dict[str, Any]:
     """The fields of a model from one entry per outcome: arrays of one length K, in any order.
 
-    Fastest sorted by (state, action).
+    Fastest sorted by (state, action). Outcomes of probability 0 are dropped. Exact duplicates (same pair, successor,
+    reward, end) are merged; others stay apart, since a simulator samples from this model. Probabilities that sum to 1
+    within 1e-8 (float32: 1e-6) are rescaled to sum to 1.
 
-    - `terminated` bool [K], default all False. `n_states`, `n_actions` default to the largest index + 1.
-    - `terminal` bool [S]: the states that have no action *by intent*; outcomes into them are marked terminated, and
-      outcomes out of them are refused. Without it, a state that has no outcome is terminal if every outcome that leads
-      to it is marked terminated; any other state without an action is an InvalidMDPError.
-    - `start` float [S], default uniform over the states that are not terminal.
-    - Outcomes of probability 0 are dropped. Exact duplicates (same pair, successor, reward, end) are merged; successors
-      with different rewards stay apart, since a simulator samples from this model.
-    - `sign` [K] of ±1 makes a two-player zero-sum game of it: −1 where the other player moves next.
-    - Probabilities of a pair that sum to 1 within 1e-8 (float32: 1e-6) are rescaled to sum to 1.
+    Args:
+        terminated: bool [K], default all False.
+        n_states, n_actions: default the largest index + 1.
+        terminal: bool [S], the states that have no action *by intent*; outcomes into them are marked terminated, and
+            outcomes out of them are refused. Without it, a state that has no outcome is terminal if every outcome that
+            leads to it is marked terminated; any other state without an action is an InvalidMDPError.
+        start: float [S], default uniform over the states that are not terminal.
+        sign: [K] of ±1, which makes a two-player zero-sum game of it: −1 where the other player moves next.
+        described: `shape`, `cell`, `action_labels` and `observations` of the `FiniteMDP`.
 
     Raises InvalidMDPError with the first offending (state, action) and the number.
     """
-    rounding = single_rounding(probability)
     columns = _columns(state, action, next_state, probability, reward, terminated, sign)
     n_states = _size("n_states", n_states, columns[0], columns[2])
     n_actions = _size("n_actions", n_actions, columns[1])
     columns = _sorted(columns, n_states, n_actions)
     pair_state, pair_action, outcome_ptr = _pairs(columns[0], columns[1])
-
-    if rounding:
-        columns[3] = _within_rounding(outcome_ptr, columns[3], rounding)
-
-    def name(i: int) -> str:
-        label = f" ({labels[pair_state[i]]})" if labels is not None else ""
-        return f"state {pair_state[i]}{label}, action {pair_action[i]}"
-
-    successor, chance, gain = columns[2:5]
-    check_outcomes(outcome_ptr, successor, chance, gain, n_states, name)
+    columns[3] = within_rounding(outcome_ptr, columns[3], single_rounding(probability))
+    check_outcomes(outcome_ptr, *columns[2:5], n_states, _naming(pair_state, pair_action, labels))
     counts = np.bincount(pair_state, minlength=n_states)
     ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal)
-    outcome_ptr, merged = _merged(outcome_ptr, [*columns[2:5], ends, *columns[6:]], n_states)
-    next_state, probability, reward, terminated = merged[:4]
-    return {
-        "pair_ptr": np.append(0, np.cumsum(counts)),
-        "pair_action": pair_action,
-        "outcome_ptr": outcome_ptr,
-        "next_state": next_state,
-        "probability": probability,
-        "reward": reward,
-        "terminated": terminated,
-        "start": _start(start, counts > 0),
-        "n_actions": n_actions,
-        "labels": labels,
-        "shape": shape,
-        "cell": cell,
-        "action_labels": action_labels,
-        "observations": observations,
-        "sign": merged[4] if sign is not None else None,
-    }
+    outcome_ptr, outcomes = merged(outcome_ptr, [*columns[2:5], ends, *columns[6:]], n_states)
+    pairs = {"pair_ptr": np.append(0, np.cumsum(counts)), "pair_action": pair_action, "outcome_ptr": outcome_ptr}
+    names = ("next_state", "probability", "reward", "terminated", "sign")[: len(outcomes)]
+    fields: dict[str, Any] = dict(zip(names, outcomes, strict=True))
+    sizes = {"start": _start(start, counts > 0), "n_actions": n_actions, "labels": labels}
+    return {**pairs, **fields, **sizes, **described}
 
 
 def from_arrays(
@@ -167,13 +145,6 @@ def as_integers(x: np.ndarray, name: str) -> np.ndarray:
     return x if x.size else x.astype(np.int64)
 
 
-def single_rounding(probability: np.ndarray) -> float:
-    """How far numbers of this type may sum from 1 for their rounding alone; 0 for float64, whose rule is 1e-8."""
-    dtype = getattr(probability, "dtype", None)
-    precision = {"float32": 1e-6, "float16": 4e-3, "bfloat16": 2e-2}
-    return precision.get(str(dtype).removeprefix("torch."), 0.0)
-
-
 def as_numbers(x: np.ndarray, name: str) -> np.ndarray:
     """A float64 array, or InvalidMDPError."""
     x = np.asarray(x)
@@ -232,6 +203,16 @@ def _pairs(state: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return state[ptr[:-1]], action[ptr[:-1]], ptr
 
 
+def _naming(state: np.ndarray, action: np.ndarray, labels: Sequence[str] | None) -> Callable[[int], str]:
+    """What messages call pair i: its state, with the label if there is one, and its action."""
+
+    def name(i: int) -> str:
+        label = f" ({labels[state[i]]})" if labels is not None else ""
+        return f"state {state[i]}{label}, action {action[i]}"
+
+    return name
+
+
 def _leads_to_terminal(next_state: np.ndarray, counts: np.ndarray, terminal: np.ndarray | None) -> np.ndarray:
     """bool [K]: the outcomes into states that are terminal by intent."""
     if terminal is None:
@@ -246,61 +227,6 @@ def _leads_to_terminal(next_state: np.ndarray, counts: np.ndarray, terminal: np.
     if lost.any():
         raise InvalidMDPError(f"state {int(lost.argmax())} has no action and is not said to be terminal")
     return terminal[next_state]
-
-
-def _merged(outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Exact duplicates within a pair added up, and its probabilities made to sum to 1, so that no discount is hidden
-    in them. Order is kept where there is nothing to merge."""
-    next_state, probability = columns[:2]
-    if len(outcome_ptr) == len(next_state) + 1:  # one outcome each
-        return outcome_ptr, [next_state, _rescaled(outcome_ptr, probability), *columns[2:]]
-    if (
-        len(columns) == 4 and len(next_state) > COMPILED_OUTCOMES and np.diff(outcome_ptr).max() <= 64
-    ):  # the pass is quadratic in a row
-        return _merged_compiled(outcome_ptr, columns, n_states)
-    pair = np.repeat(np.arange(len(outcome_ptr) - 1), np.diff(outcome_ptr))
-    order = np.lexsort((*reversed(columns[2:]), next_state, pair))
-    keys = [x[order] for x in (pair, next_state, *columns[2:])]
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = np.logical_or.reduce([x[1:] != x[:-1] for x in keys])
-    if first.all():
-        return outcome_ptr, [next_state, _rescaled(outcome_ptr, probability), *columns[2:]]
-    begin = np.flatnonzero(first)
-    probability = np.add.reduceat(probability[order], begin)
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(keys[0][begin], minlength=len(outcome_ptr) - 1))])
-    return ptr, [keys[1][begin], _rescaled(ptr, probability), *(key[begin] for key in keys[2:])]
-
-
-def _merged_compiled(
-    outcome_ptr: np.ndarray, columns: list[np.ndarray], n_states: int
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    from rlnet.mdp.solvers.compiled.kernels import merge_duplicates
-
-    n = len(columns[0])
-    ptr = np.zeros(len(outcome_ptr), dtype=index_dtype(n))
-    kept = np.empty(n, dtype=index_dtype(n_states)), np.empty(n), np.empty(n), np.empty(n, dtype=bool)
-    count = merge_duplicates(outcome_ptr, tuple(columns), ptr, *kept)
-    return ptr, [x[:count] for x in kept]
-
-
-def _rescaled(outcome_ptr: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1 only within the tolerance made to sum to 1."""
-    if len(probability) == 0:
-        return probability
-    total = np.add.reduceat(probability, outcome_ptr[:-1])
-    off = np.abs(total - 1.0) > 1e-15 * np.diff(outcome_ptr)
-    if not off.any():
-        return probability
-    return probability / np.repeat(np.where(off, total, 1.0), np.diff(outcome_ptr))
-
-
-def _within_rounding(outcome_ptr: np.ndarray, probability: np.ndarray, rounding: float) -> np.ndarray:
-    """Rows of numbers of single precision that sum to 1 within their rounding made to sum to 1."""
-    if len(probability) == 0:
-        return probability
-    total = np.add.reduceat(probability, outcome_ptr[:-1])
-    near = np.abs(total - 1.0) <= rounding
-    return probability / np.repeat(np.where(near, total, 1.0), np.diff(outcome_ptr))
 
 
 def _start(start: np.ndarray | None, busy: np.ndarray) -> np.ndarray:

@@ -30,46 +30,24 @@ def from_outcomes(
     terminal state: it becomes one (no pairs). Actions that a state does not list are not available there.
     """
     outcomes, names, action_names = _numbered(outcomes)
-    rows = []
-    for s, actions in _items(outcomes, "outcomes"):
-        for a, listed in _items(actions, f"state {s}"):
-            if not isinstance(listed, Sequence) or len(listed) == 0:
-                raise InvalidMDPError(f"state {s}, action {a}: no outcome, so probabilities sum to 0, not 1")
-            for outcome in listed:
-                if not isinstance(outcome, Sequence) or len(outcome) != 4:
-                    raise InvalidMDPError(
-                        f"state {s}, action {a}: an outcome is (probability, next_state, reward, terminated), "
-                        f"not {outcome!r}"
-                    )
-                rows.append((s, a, *outcome))
-    state, action, probability, successor, reward, ended = (
-        (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0, int) for _ in range(6))
-    )
-    named = ((state, "state"), (action, "action"), (successor, "next_state"))
-    state, action, successor = (as_integers(x, name) for x, name in named)
-    ended = ended.astype(bool)
+    state, action, probability, successor, reward, ended = _columns(outcomes)
     empty = [s for s, actions in outcomes.items() if not actions]
     largest = max([*empty, int(state.max(initial=-1)), int(successor.max(initial=-1))], default=-1)
     largest = largest if names is None else len(names) - 1
     n_states = largest + 1 if n_states is None else check_count("n_states", n_states, 1)
     if names is not None and n_states != len(names):
         raise InvalidMDPError(f"n_states={n_states}: the outcomes name {len(names)} states")
-    loops = (state == successor) & ended & (reward == 0)
+    n_actions = (int(action.max(initial=-1)) + 1) if n_actions is None else n_actions
+    # States in which some action does something, or in which episodes start, keep their outcomes.
+    inside, loops = (state >= 0) & (state < n_states), (state == successor) & ended & (reward == 0)
     busy = np.zeros(n_states, dtype=bool)
-    busy[state[(state >= 0) & (state < n_states) & ~loops]] = True
+    busy[state[inside & ~loops]] = True
     if start is not None and np.shape(start) == (n_states,):
         busy |= np.asarray(start) > 0
-    inside = (state >= 0) & (state < n_states)
-    keep = ~inside | busy[np.where(inside, state, 0)]
-    terminal = np.zeros(n_states, dtype=bool)
+    keep = ~inside | busy[np.where(inside, state, 0)]  # from_coo refuses what is not inside
+    terminal = _unlisted(outcomes, n_states, successor[~ended])
     terminal[state[~keep]] = True
     terminal[[s for s in empty if 0 <= s < n_states]] = True
-    # A state that nobody lists is terminal only if no outcome goes on from it.
-    listed = np.isin(np.arange(n_states), np.fromiter(outcomes.keys(), dtype=np.int64, count=len(outcomes)))
-    reached = np.zeros(n_states, dtype=bool)
-    reached[successor[(successor >= 0) & (successor < n_states) & ~ended]] = True
-    terminal |= ~listed & ~reached
-    n_actions = (int(action.max(initial=-1)) + 1) if n_actions is None else n_actions
     return from_coo(
         *(x[keep] for x in (state, action, successor, probability, reward, ended)),
         n_states=n_states,
@@ -79,6 +57,37 @@ def from_outcomes(
         labels=names,
         action_labels=action_names if action_names is None or n_actions == len(action_names) else None,
     )
+
+
+def _columns(outcomes: Any) -> tuple[np.ndarray, ...]:
+    """Arrays of one entry per outcome: state, action, probability, next state, reward, terminated."""
+    rows = []
+    for s, actions in _items(outcomes, "outcomes"):
+        for a, listed in _items(actions, f"state {s}"):
+            if not isinstance(listed, Sequence) or len(listed) == 0:
+                raise InvalidMDPError(f"state {s}, action {a}: no outcome, so probabilities sum to 0, not 1")
+            for outcome in listed:
+                if not isinstance(outcome, Sequence) or len(outcome) != 4:
+                    form = "an outcome is (probability, next_state, reward, terminated)"
+                    raise InvalidMDPError(f"state {s}, action {a}: {form}, not {outcome!r}")
+                rows.append((s, a, *outcome))
+    state, action, probability, successor, reward, ended = (
+        (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0, int) for _ in range(6))
+    )
+    named = ((state, "state"), (action, "action"), (successor, "next_state"))
+    state, action, successor = (as_integers(x, name) for x, name in named)
+    return state, action, probability, successor, reward, ended.astype(bool)
+
+
+def _unlisted(outcomes: Any, n_states: int, entered: np.ndarray) -> np.ndarray:
+    """bool [S]: the states that the table does not list and that no outcome goes on from, so that they are terminal.
+
+    Args:
+        entered: the successors of outcomes that do not end the episode.
+    """
+    listed = np.isin(np.arange(n_states), np.fromiter(outcomes.keys(), dtype=np.int64, count=len(outcomes)))
+    listed[entered[(entered >= 0) & (entered < n_states)]] = True
+    return ~listed
 
 
 def _numbered(outcomes: Any) -> tuple[Any, tuple[str, ...] | None, tuple[str, ...] | None]:

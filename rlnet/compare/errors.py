@@ -1,0 +1,44 @@
+"""Errors of learned values: root mean squares, maxima, bias."""
+
+import numpy as np
+
+from rlnet.mdp import FiniteMDP
+
+
+def v_errors(learned: np.ndarray, exact: np.ndarray, weights: np.ndarray, uniform: np.ndarray) -> dict[str, float]:
+    """Weighted and uniform root mean square of a state-indexed error, and its maximum where `uniform` is positive."""
+    square = (learned - exact) ** 2
+    return {
+        "exact/v_rmse": float(np.sqrt(weights @ square)),
+        "exact/v_relative": _share(weights @ square, weights @ exact**2),
+        "exact/v_rmse_uniform": float(np.sqrt(uniform @ square)),
+        "exact/v_max": float(np.sqrt(square[uniform > 0].max(initial=0.0))),
+    }
+
+
+def _share(square: float, size: float) -> float:
+    """√(square / size); inf where only the size is 0."""
+    return float(np.sqrt(square / size)) if size > 0 else float("inf") if square > 0 else 0.0
+
+
+def normalised(value: float, random: float, best: float) -> float:
+    """0 as good as acting at random, 1 as good as can be; nan where there is nothing in between."""
+    room = best - random
+    return (value - random) / room if 1e-12 * max(abs(best), 1.0) < room < np.inf else np.nan
+
+
+def q_errors(
+    q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights: np.ndarray, uniform: np.ndarray
+) -> dict[str, float]:
+    """As `v_errors`; a state's error is the mean over its available actions, so that actions not taken count too."""
+    error = np.where(mdp.available, q, 0.0) - np.where(mdp.available, exact, 0.0)
+    count = np.maximum(mdp.available.sum(1), 1)
+    square, mean = (error**2).sum(1) / count, error.sum(1) / count
+    size = (np.where(mdp.available, exact, 0.0) ** 2).sum(1) / count
+    return {
+        "exact/q_rmse": float(np.sqrt(weights @ square)),
+        "exact/q_relative": _share(weights @ square, weights @ size),
+        "exact/q_rmse_uniform": float(np.sqrt(uniform @ square)),
+        "exact/q_max": float(np.abs(error[uniform > 0]).max(initial=0.0)),
+        "exact/q_bias": float(weights @ mean),
+    }
