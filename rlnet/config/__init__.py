@@ -17,7 +17,16 @@ from rlnet.config.jobs import (
     SolveConfig,
     register,
 )
-from rlnet.config.learning import (
+from rlnet.config.plugins import import_named, import_plugins
+from rlnet.config.registry import (
+    ALGORITHMS,
+    ENVIRONMENTS,
+    SCHEDULES,
+    register_algorithm,
+    register_environment,
+    register_schedule,
+)
+from rlnet.config.schemas import (
     AlgoConfig,
     CausalLMConfig,
     ConstantConfig,
@@ -36,15 +45,6 @@ from rlnet.config.learning import (
     ReplayConfig,
     ScheduleConfig,
     TabularConfig,
-)
-from rlnet.config.plugins import import_named, import_plugins
-from rlnet.config.registry import (
-    ALGORITHMS,
-    ENVIRONMENTS,
-    SCHEDULES,
-    register_algorithm,
-    register_environment,
-    register_schedule,
 )
 from rlnet.config.settings import (
     CONFIGS,

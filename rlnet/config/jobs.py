@@ -8,7 +8,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from rlnet.config.environments import EnvConfig, require_name
-from rlnet.config.learning import (
+from rlnet.config.registry import ENVIRONMENTS, SCHEDULES
+from rlnet.config.schemas import (
     ALGO_SCHEMAS,
     SCHEDULE_SCHEMAS,
     AlgoConfig,
@@ -24,7 +25,6 @@ from rlnet.config.learning import (
     ScheduleConfig,
     TabularConfig,
 )
-from rlnet.config.registry import ENVIRONMENTS, SCHEDULES
 from rlnet.config.settings import PER_MEMBER, Settings, leaves
 
 

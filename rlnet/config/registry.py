@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar, dataclass_transform
 from hydra.core.config_store import ConfigStore
 
 from rlnet.config.environments import EnvConfig
-from rlnet.config.learning import ALGO_SCHEMAS, AlgoConfig, ScheduleConfig
+from rlnet.config.schemas import ALGO_SCHEMAS, AlgoConfig, ScheduleConfig
 from rlnet.config.settings import CONFIGS, ConfigError
 
 _log = logging.getLogger(__name__)

@@ -3,15 +3,12 @@
 import math
 from dataclasses import fields
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from rlnet.config import (
-    ENVIRONMENTS,
     SCHEDULES,
-    SCHEMAS,
     AuditConfig,
     CausalLMConfig,
     Config,
@@ -29,10 +26,8 @@ from rlnet.config import (
     leaves,
     require,
 )
-from rlnet.config.files import check_folder, read_yaml, reading
 from rlnet.config.memory import require_memory
 from rlnet.config.population import each_setting
-from rlnet.config.trust import check_plugins, check_trusted
 from rlnet.mdp.solving import ITERATIVE, METHODS
 
 # What a schedule gives to an exploration: its range, and what it is.
@@ -247,54 +242,3 @@ def from_hydra(composed: DictConfig) -> Any:
     if missing:
         raise ConfigError(f"{missing[0]}: has no value; give one as {missing[0]}=...")
     return check(OmegaConf.to_object(composed))
-
-
-def from_stored(path: Path, trust: bool = False) -> Config:
-    """The checked config of a finished run, from its .hydra/config.yaml.
-
-    The file holds plain values; which schema a group had is told by its keys.
-
-    Args:
-        path: of the file.
-        trust: whether the config may have code run: see `rlnet.config.trust`. It becomes the `trust` of the config,
-            whatever the file says.
-
-    Raises:
-        ConfigError: there is no such file, it is not the config of a run, or it needs to be trusted.
-    """
-    if not path.exists():
-        raise ConfigError(f"{path}: there is no such file; name the folder of a run")
-    check_folder(path.parent.parent)
-    stored = read_yaml(path, computed=trust)
-    with reading(path, "is not the config of a run"):
-        check_plugins(stored.get("plugins"), str(path), trust)
-        typed = OmegaConf.structured(Config)
-        for group in ("env", "algo", "network", "exploration", "schedule", "optimizer"):
-            if group not in stored:
-                raise ConfigError(f"{path}: is not the config of a run: it has no {group}")
-            if group == "env":
-                require(
-                    "kind" in stored.env, f"{path}: env.kind", "missing", "was written by an older version of rlnet"
-                )
-                typed.env = OmegaConf.structured(ENVIRONMENTS[stored.env.kind])
-            else:
-                typed[group] = OmegaConf.structured(_schema_of(stored[group], group))
-        if "correction" in stored.algo:
-            typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
-        typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
-        stored.trust = trust
-        merged = OmegaConf.merge(typed, stored)
-        assert isinstance(merged, DictConfig)
-        config = from_hydra(merged)
-    if not trust:
-        check_trusted(config, str(path))
-    return config
-
-
-def _schema_of(node: DictConfig, group: str) -> type:
-    if group == "schedule" and node.get("name") in SCHEDULES:
-        return SCHEDULES[node.name].settings
-    for path, schema in SCHEMAS.items():
-        if path.startswith(f"{group}/") and {item.name for item in fields(schema)} == set(node):
-            return schema
-    raise ConfigError(f"{group}: no schema has exactly the keys {', '.join(node)}")

@@ -13,7 +13,7 @@ from rlnet.compare.population import Population, drawn, each_verdict, overall_ve
 from rlnet.config import Config, ConfigError, LinearConfig, OptimisticConfig
 from rlnet.config.files import check_values, read_json, read_values, reading
 from rlnet.config.population import each_setting, member_settings, settings, varied
-from rlnet.config.validation import from_stored
+from rlnet.config.stored import from_stored
 from rlnet.experiment.problem import Problem, build
 from rlnet.numerics.statistics import INTERQUARTILE, aggregate
 

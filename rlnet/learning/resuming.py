@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlnet.config import ConfigError, require
-from rlnet.config.validation import from_stored
+from rlnet.config.stored import from_stored
 from rlnet.experiment.checkpoints import NEWEST, PREVIOUS, DamagedError, checkpoints, read_checkpoint
 from rlnet.experiment.run_files import rows_until
 from rlnet.experiment.run_folder import STORED

@@ -14,7 +14,7 @@ from rlnet.compare.completions import Completions
 from rlnet.compare.population import drawn
 from rlnet.config import Config, ConfigError
 from rlnet.config.files import check_values, read_json, read_rows, read_values, read_yaml, reading
-from rlnet.config.validation import from_stored
+from rlnet.config.stored import from_stored
 from rlnet.envs import Environment, make
 from rlnet.mdp import FiniteMDP
 
