@@ -150,6 +150,16 @@ class Acting:
         """Whether it acts on action values, by an exploration that can be chosen."""
         return self.act is by_values
 
+    @property
+    def by_policy(self) -> bool:
+        """Whether it acts by the policy that is learned."""
+        return self.act is by_policy
+
+    @property
+    def by_given(self) -> bool:
+        """Whether it acts by a given policy."""
+        return self.act is by_given
+
 
 @dataclass(frozen=True)
 class Data:

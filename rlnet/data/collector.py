@@ -108,6 +108,7 @@ class Collector:
         self._time = np.arange(rollout).reshape(-1, 1, 1)
         self._share = np.float32(1) / np.float32(envs * (1 if whole_episodes else rollout))
         self.new_steps = np.zeros(len(seeds), np.int64)  # transitions that the last rollout added, per member
+        self.ended = False  # whether an episode ended in the last rollout, or had ended just before
 
     def _draw_seeds(self) -> list[int]:
         return self._reset_seeds.integers(2**31, 1).squeeze(1).tolist()
@@ -154,7 +155,8 @@ class Collector:
             (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in BOOKED
         )
         weight, count = self._weight[:total], np.count_nonzero
-        if count(valid) == valid.size and not count(terminated) and not count(truncated):
+        self.ended = count(valid) != valid.size or bool(count(terminated) or count(truncated))
+        if not self.ended:
             discount = self._go_on(reward[keep:])
             weight[: total - keep] = self._share
             if keep:

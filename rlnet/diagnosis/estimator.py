@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Algorithm, LossGradient, by_policy
+from rlnet.algos.algorithm import Algorithm, LossGradient
 from rlnet.algos.context import PI, AlgorithmContext, Hyper, Role
 from rlnet.compare.completions import Completions
 from rlnet.config import Config, ConfigError, require
@@ -234,7 +234,7 @@ def audit_estimator(config: Config) -> EstimatorAudit:
     require(fits and algorithm.update.draws is None, "algo", config.algo.name, allowed)
     if problem.completions is None or problem.context.reference is None or problem.log_reference is None:
         raise ConfigError(f"{config.env.title()}: is no task of tokens with a finite model; use env=tokens_nano")
-    require(algorithm.acting.act is by_policy, "algo", config.algo.name, "does not act by the policy that it learns")
+    require(algorithm.acting.by_policy, "algo", config.algo.name, "does not act by the policy that it learns")
     known, states = problem.completions, problem.mdp.n_states
     params = _moved(problem.context.reference, config)
     at = At(problem.context, params, states)

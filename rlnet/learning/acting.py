@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import by_given, by_policy
 from rlnet.algos.context import PI, Hyper, Params, Q, Role
 from rlnet.data.collector import Choose
 from rlnet.data.rollout import Observation
@@ -36,78 +35,67 @@ class NumpyBehaviour(NamedTuple):
     one: Callable[[list[float], float], list[float]]  # (scores [A], explore) → [A]
 
 
-class Acting:
-    """Action selection of an algorithm.
+def actor(
+    algorithm: Algorithm, context: AlgorithmContext, params: Params, device: torch.device | str = "cpu"
+) -> Callable[[Hyper], Choose]:
+    """Prepare acting by these parameters, whose later in-place changes are followed.
 
     Args:
-        algorithm: which one.
-        context: what it acts in.
-        device: of the parameters; on the CPU observations and actions are arrays of numpy, elsewhere tensors.
+        algorithm, context: who acts, and in what.
+        params: by role; on the CPU observations and actions are arrays of numpy, on another device tensors.
+
+    Returns:
+        A function hyperparameters → the function that chooses actions.
     """
+    in_numpy = torch.device(device).type == "cpu"
+    twin = twin_of(algorithm, context) if in_numpy else None
+    if twin is None:
+        return lambda hyper: _with_torch(algorithm, context, params, hyper, in_numpy)
+    scores, explores = _scores(algorithm, context, params), algorithm.acting.explores
 
-    def __init__(self, algorithm: Algorithm, context: AlgorithmContext, device: torch.device | str = "cpu") -> None:
-        self._algorithm, self._context, self._arrays = algorithm, context, torch.device(device).type == "cpu"
-        self._twin = _twin(algorithm, context) if self._arrays else None
-        self._params: Params | None = None  # those that `_forward` is of
-        self._forward: Callable[[np.ndarray], np.ndarray]
-        self._explore: Tensor | None = None  # that `_choose` is of
-        self._choose: Choose
+    def choosing(hyper: Hyper) -> Choose:
+        explore = hyper["explore"].numpy() if explores else np.ones((len(hyper["gamma"]), 1))
+        return _drawing(twin, scores, explore.astype(float))
 
-    @property
-    def in_numpy(self) -> bool:
-        """Whether actions are chosen in numpy alone."""
-        return self._twin is not None
-
-    def by(self, params: Params, hyper: Hyper) -> Choose:
-        """The action function for these parameters; it follows later in-place changes of theirs."""
-        if self._twin is None:
-            return self._with_torch(params, hyper)
-        if self._params is params and self._explore is hyper["explore"]:
-            return self._choose
-        if self._params is not params:
-            self._params, self._forward = params, self._prepared(params)
-        self._explore = hyper["explore"]
-        explore = hyper["explore"].numpy() if self._algorithm.acting.explores else np.ones((len(hyper["gamma"]), 1))
-        self._choose = _drawing(self._twin, self._forward, explore.astype(float))
-        return self._choose
-
-    def _with_torch(self, params: Params, hyper: Hyper) -> Choose:
-        act, context = self._algorithm.acting.act, self._context
-
-        def choose(obs: Tensor, mask: Tensor | None, uniform: Tensor) -> Tensor:
-            return context.actions.sample(act(context, params, Observation(obs, mask), hyper), uniform)
-
-        def choose_arrays(obs: np.ndarray, mask: np.ndarray | None, uniform: np.ndarray) -> np.ndarray:
-            # Copies: what one environment shows is read-only, which a tensor cannot be.
-            seen = torch.from_numpy(obs.copy()), None if mask is None else torch.from_numpy(mask.copy())
-            return choose(*seen, torch.from_numpy(uniform)).numpy()
-
-        return choose_arrays if self._arrays else choose
-
-    def _prepared(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
-        """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""
-        context = self._context
-        if self._twin is GIVEN:
-            given = context.given_policy if context.given_behaviour is None else context.given_behaviour
-            table = cast(Tensor, given).numpy()
-            member = np.arange(len(table))[:, None]
-            return lambda obs: table[member, obs]
-        role = _acting_role(self._algorithm)
-        prepare, own = context.networks[role].in_numpy, params[role]
-        assert prepare is not None
-        assert isinstance(own, ParameterView)
-        return prepare(own.flat.detach().numpy())
+    return choosing
 
 
-def _twin(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | None:
+def _with_torch(
+    algorithm: Algorithm, context: AlgorithmContext, params: Params, hyper: Hyper, in_numpy: bool
+) -> Choose:
+    def choose(obs: Tensor, mask: Tensor | None, uniform: Tensor) -> Tensor:
+        return context.actions.sample(algorithm.acting.act(context, params, Observation(obs, mask), hyper), uniform)
+
+    def choose_arrays(obs: np.ndarray, mask: np.ndarray | None, uniform: np.ndarray) -> np.ndarray:
+        # Copies: what one environment shows is read-only, which a tensor cannot be.
+        seen = torch.from_numpy(obs.copy()), None if mask is None else torch.from_numpy(mask.copy())
+        return choose(*seen, torch.from_numpy(uniform)).numpy()
+
+    return choose_arrays if in_numpy else choose
+
+
+def _scores(algorithm: Algorithm, context: AlgorithmContext, params: Params) -> Callable[[np.ndarray], np.ndarray]:
+    """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""
+    if algorithm.acting.by_given:
+        given = context.given_policy if context.given_behaviour is None else context.given_behaviour
+        table = cast(Tensor, given).numpy()
+        member = np.arange(len(table))[:, None]
+        return lambda obs: table[member, obs]
+    role = _acting_role(algorithm)
+    prepare, own = context.networks[role].in_numpy, params[role]
+    assert prepare is not None
+    assert isinstance(own, ParameterView)
+    return prepare(own.flat.detach().numpy())
+
+
+def twin_of(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | None:
     """The behaviour in numpy; None where there is no equivalent."""
     if not isinstance(context.actions, Categorical):
         return None
-    act = algorithm.acting.act
-    if act is by_given:
+    if algorithm.acting.by_given:
         return GIVEN
     role = _acting_role(algorithm)
-    behaviour = softmax if act is by_policy else context.behaviour if algorithm.acting.explores else None
+    behaviour = softmax if algorithm.acting.by_policy else context.behaviour if algorithm.acting.explores else None
     networks = [name for name in context.networks if Role(name).kind == role]
     plain = not context.masked and context.quantiles == 1 and not context.dueling and networks == [role]
     there = plain and behaviour is not None and context.networks[role].in_numpy is not None
@@ -115,7 +103,7 @@ def _twin(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | N
 
 
 def _acting_role(algorithm: Algorithm) -> Role:
-    return PI if algorithm.acting.act is by_policy else Q
+    return PI if algorithm.acting.by_policy else Q
 
 
 def _drawing(twin: NumpyBehaviour, forward: Callable[[np.ndarray], np.ndarray], explore: np.ndarray) -> Choose:

@@ -22,7 +22,6 @@ from rlnet.algos.algorithm import (
     SemiGradient,
     TargetFunction,
     TraceUpdate,
-    by_policy,
 )
 from rlnet.algos.context import PI, Hyper, Params
 from rlnet.algos.eligibility_traces import Traces
@@ -100,7 +99,7 @@ class Learner:
             loss = objective.loss if isinstance(objective, LossGradient) else _semi_gradient(objective.target)
             self._loss = translate(loss)
         self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
-        measured = algorithm.acting.act is by_policy and isinstance(context.actions, Gaussian)
+        measured = algorithm.acting.by_policy and isinstance(context.actions, Gaussian)
         self._max_kl = config.max_kl if measured else None
         self.layout = ParameterLayout({role: context.networks[role] for role in algorithm.roles})
         self.theta = roomy(self.layout.init(Streams(seeds, "network", device)))  # [M, P]; its memory stays where it is

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import by_given, by_policy
+from rlnet.algos.algorithm import by_policy
 from rlnet.algos.context import PI, Q, V
 from rlnet.data.rollout import Observation
 from rlnet.envs.spaces import MASK
@@ -53,12 +53,11 @@ class Policy:
         """
         problem, (seen, single) = self._state.problem, self._seen(obs, mask)
         context, algorithm, params = problem.context, problem.algorithm, self._state.learner.params
-        act = by_policy if PI in algorithm.roles else algorithm.acting.act  # who gathers the data may be another
         with torch.no_grad():
-            if sample or act is by_given:
-                numbers = act(context, params, seen, self._state.hyper())
-            elif act is by_policy:
-                numbers = context.actions.behaviour(context.policy(params, seen))
+            if PI in algorithm.roles:  # whoever gathers the data
+                numbers = by_policy(context, params, seen, self._state.hyper())
+            elif sample or algorithm.acting.by_given:
+                numbers = algorithm.acting.act(context, params, seen, self._state.hyper())
             else:
                 numbers = context.q(params, seen)
             if sample:

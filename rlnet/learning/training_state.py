@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -17,18 +18,17 @@ from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ConfigError, ReplayConfig, require
 from rlnet.config.population import column, columns
-from rlnet.data.collector import Collector
+from rlnet.data.collector import Choose, Collector
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Observation, Rollout
 from rlnet.data.visits import count_visits
 from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
-from rlnet.learning.acting import Acting
+from rlnet.learning.acting import actor
 from rlnet.learning.learner import Learner
-from rlnet.learning.scheduled import Scheduled, arrays
+from rlnet.learning.scheduled import Scheduled, Schedules
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.exploration import COUNTING, greedy, softmax
-from rlnet.policies.schedules import Progress
 
 _log = logging.getLogger(__name__)
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
@@ -75,7 +75,9 @@ class TrainingState:
         if problem.context.reference is not None:
             for name, value in problem.context.reference.items():
                 self.learner.params[PI][name].copy_(value.expand_as(self.learner.params[PI][name]))
-        self._acting = Acting(algorithm, problem.context, device)
+        self._acting_by = partial(actor, algorithm, problem.context, device=device)
+        self._act = self._acting_by(self.learner.params)
+        self._choose: Choose | None = None  # how actions are chosen now; None: to be prepared
         self.replay: Replay | None = None
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
@@ -87,26 +89,27 @@ class TrainingState:
             self.visits = torch.zeros((len(seeds), states, actions), dtype=torch.int64, device=device)
         mask = problem.available  # [S, A], None where every state has every action
         self._mask = None if mask is None else mask.expand(len(seeds), -1, -1)
-        self._known: tuple[tuple[bytes, bytes], Progress] | None = None  # the last progress, and what it is of
-        exploring = None if config.schedule.name == "none" else arrays(columns(config, "schedule"))
-        self._explore = Scheduled(exploring, device) if exploring else None
-        rate = arrays(columns(config, "optimizer")).learning_rate
-        self._rate = Scheduled(arrays(columns(config, "optimizer.schedule")), device, rate)
-        self._unscheduled = torch.zeros_like(self.gamma)
         self.algo = columns(config, "algo", device)
         if algorithm.data.replay:
             self.replay = _replay(config, self.algo)
-            self._correction = Scheduled(arrays(columns(config, "algo.correction")), device)
+        self._schedules, self._unscheduled = Schedules(config), torch.zeros_like(self.gamma)
+        self.follow()
+
+    def follow(self) -> None:
+        """Bring the scheduled numbers up to date; call after changing `steps` or the number of finished episodes."""
+        self._schedules.update(self.steps.numpy(), self.collector.episode_count)
+        if self._schedules.explore is not None and self._schedules.explore.changes:
+            self._choose = None
 
     @property
     def explore(self) -> Tensor:
         """The current exploration parameter (ε or τ), [M, 1]; 0 where nothing is scheduled."""
-        return self._unscheduled if self._explore is None else self._explore.at(self._progress)
+        return self._unscheduled if self._schedules.explore is None else self._schedules.explore.value
 
     @property
     def learning_rate(self) -> Tensor:
         """The current learning rate, [M, 1]; 0 for members that are done or have diverged."""
-        rate, active = self._rate.at(self._progress), self.steps.numpy() < self.config.steps
+        rate, active = self._schedules.learning_rate.value, self.steps.numpy() < self.config.steps
         if not self.learner.all_alive:
             rate = rate * self.learner.alive
         return rate if active.all() else rate * torch.from_numpy(active)[:, None].to(rate.device)
@@ -114,16 +117,7 @@ class TrainingState:
     @property
     def correction(self) -> Tensor:
         """The current β of prioritised replay, [M, 1]."""
-        return self._correction.at(self._progress)
-
-    def _progress(self) -> Progress:
-        """Progress of each member; the same object until one of them moves on."""
-        steps, episodes = self.steps.numpy(), self.collector.episode_count
-        key = steps.tobytes(), episodes.tobytes()
-        if self._known is None or self._known[0] != key:
-            done = np.minimum(steps / self.config.steps, 1.0)
-            self._known = key, Progress(done.astype(np.float32)[:, None], episodes[:, None].copy())
-        return self._known[1]
+        return cast(Scheduled, self._schedules.correction).value
 
     def newly_diverged(self) -> list[int]:
         """The members that the learner has frozen since the last call; their step is noted in `diverged`."""
@@ -133,9 +127,15 @@ class TrainingState:
 
     def collect(self) -> Rollout:
         """The next rollout, by the current parameters and exploration."""
-        learner = self.learner
-        params = learner.acting_params() if learner.layout.noisy else learner.params
-        return self.collector.collect(self._acting.by(params, self.hyper()))
+        if self.learner.layout.noisy:
+            rollout = self.collector.collect(self._acting_by(self.learner.acting_params())(self.hyper()))
+        else:
+            if self._choose is None:
+                self._choose = self._act(self.hyper())
+            rollout = self.collector.collect(self._choose)
+        if self.collector.ended:
+            self.follow()
+        return rollout
 
     def hyper(self) -> dict[str, Tensor]:
         """Current hyperparameters of acting and losses, [M, 1] each; visits [M, S, A] for count-based exploration."""
@@ -153,6 +153,7 @@ class TrainingState:
                 count_visits(self.visits.numpy(), obs.numpy(), action.numpy(), valid.numpy(), active)
             else:
                 count_visits(self.visits, obs, action, valid, torch.from_numpy(active).to(self.visits.device))
+        self.follow()
 
     @torch.no_grad()
     def tables(self) -> Tables:
@@ -223,6 +224,7 @@ class TrainingState:
             self.replay.load_state_dict(state["replay"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
+        self.follow()
         if not exact:
             if self.replay is not None:
                 self.replay.cut()

@@ -7,7 +7,7 @@ from support import make_run
 
 from rlnet.data.rollout import Observation
 from rlnet.learning import acting
-from rlnet.learning.acting import Acting
+from rlnet.learning.acting import actor, twin_of
 
 CASES = [
     ("env=gridworld", "algo=q_learning"),
@@ -28,15 +28,16 @@ def test_numpy_acts_as_torch_does(options, seeds):
     run = make_run(*options, f"seeds={seeds}", "algo.envs=200")
     run.learner.theta.mul_(5)  # policies that are not nearly uniform
     run.steps += run.config.steps // 4  # explorations that are neither all nor nothing
+    run.follow()
     algorithm, context, params, hyper = run.problem.algorithm, run.problem.context, run.learner.params, run.hyper()
-    obs, acts = run.collector._obs, Acting(algorithm, context)
-    assert acts.in_numpy
+    obs, choose = run.collector._obs, actor(algorithm, context, params)(hyper)
+    assert twin_of(algorithm, context) is not None
     for _ in range(5):
         uniform = torch.rand(seeds, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         plain = context.actions.sample(
             algorithm.acting.act(context, params, Observation(torch.from_numpy(obs)), hyper), uniform
         ).numpy()
-        fast = acts.by(params, hyper)(obs, None, uniform.numpy())
+        fast = choose(obs, None, uniform.numpy())
         assert fast.dtype == np.int64
         assert fast.shape == plain.shape
         # Rounding may move a boundary between two actions over a uniform number, hardly ever.
@@ -50,7 +51,8 @@ def test_few_actions_are_drawn_as_many_are(options, monkeypatch):
     run = make_run(*options, "seeds=3", "algo.envs=200")
     run.learner.theta.mul_(5)
     run.steps += run.config.steps // 4
-    choose = Acting(run.problem.algorithm, run.problem.context).by(run.learner.params, run.hyper())
+    run.follow()
+    choose = actor(run.problem.algorithm, run.problem.context, run.learner.params)(run.hyper())
     uniform = np.random.default_rng(0).random((20, 3, 200))
     many = [choose(run.collector._obs, None, numbers) for numbers in uniform]
     monkeypatch.setattr(acting, "FEW", 600)
@@ -66,7 +68,8 @@ def test_one_environment_acts_as_many_do(options):
     run = make_run(*options, "algo.envs=200")
     run.learner.theta.mul_(5)
     run.steps += run.config.steps // 4
-    choose = Acting(run.problem.algorithm, run.problem.context).by(run.learner.params, run.hyper())
+    run.follow()
+    choose = actor(run.problem.algorithm, run.problem.context, run.learner.params)(run.hyper())
     obs, uniform = run.collector._obs, np.random.default_rng(0).random((1, 200))
     for _ in range(5):
         many = choose(obs, None, uniform)
@@ -113,11 +116,8 @@ def test_actions_are_drawn_also_where_the_values_are_no_numbers(few, monkeypatch
 )
 def test_what_has_no_twin_in_numpy_takes_the_plain_path(options):
     run = make_run(*options)
-    acts = Acting(run.problem.algorithm, run.problem.context)
-    assert not acts.in_numpy
+    assert twin_of(run.problem.algorithm, run.problem.context) is None
     shape = (*run.collector._age.shape, *run.problem.context.actions.shape)
+    choose = actor(run.problem.algorithm, run.problem.context, run.learner.params)(run.hyper())
     with torch.no_grad():
-        assert (
-            acts.by(run.learner.params, run.hyper())(run.collector._obs, run.collector._mask, np.full(shape, 0.5)).shape
-            == shape
-        )
+        assert choose(run.collector._obs, run.collector._mask, np.full(shape, 0.5)).shape == shape

@@ -15,6 +15,7 @@ RAMP = ("schedule.start=1.0", "schedule.end=0.2", "schedule.fraction=0.5", "step
 def test_schedules_follow_each_members_own_share_of_the_run():
     run = make_run(*RAMP, "seeds=4", "optimizer.learning_rate=0.01")
     run.steps = torch.tensor([0, 250, 999, 1500])
+    run.follow()
     assert run.explore.flatten().tolist() == pytest.approx([1.0, 0.6, 0.2, 0.2])
     # The learning rate falls to zero over the whole run, and is zero once a member has done its steps.
     assert run.learning_rate.flatten().tolist() == pytest.approx([0.01, 0.0075, 0.00001, 0.0], rel=1e-4)
@@ -26,6 +27,7 @@ def test_a_member_that_has_done_its_steps_is_left_alone():
     constant = ("schedule@optimizer.schedule=constant", "optimizer.schedule.value=1")
     run = make_run(*RAMP, *constant, "seeds=2")
     run.steps = torch.tensor([1000, 0])
+    run.follow()
     before = run.learner.theta.clone()
     update(run)
     assert torch.equal(run.learner.theta[0], before[0])
