@@ -53,7 +53,7 @@ def from_coo(
     columns = _sorted(columns, n_states, n_actions)
     pair_state, pair_action, outcome_ptr = _pairs(columns[0], columns[1])
     columns[3] = within_rounding(outcome_ptr, columns[3], single_rounding(probability))
-    check_outcomes(outcome_ptr, *columns[2:5], n_states, _naming(pair_state, pair_action, labels))
+    check_outcomes(outcome_ptr, columns[2], columns[3], columns[4], n_states, _naming(pair_state, pair_action, labels))
     counts = np.bincount(pair_state, minlength=n_states)
     ends = columns[5] | _leads_to_terminal(columns[2], counts, terminal)
     outcome_ptr, outcomes = merged(outcome_ptr, [*columns[2:5], ends, *columns[6:]], n_states)
