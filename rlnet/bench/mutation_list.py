@@ -276,7 +276,7 @@ MUTATIONS = (
     ),
     Mutation(
         "one gradient clip for all members",
-        ((LEARNER, "norm = _norms(grad)", "norm = grad.norm().expand(len(grad), 1)"),),
+        ((LEARNER, "norm = gradient_norms(grad)", "norm = grad.norm().expand(len(grad), 1)"),),
         checked_by("tests/learning/test_learner.py", "clipping_is_per_member"),
         (*A2C, "optimizer.max_grad_norm=0.5"),
     ),

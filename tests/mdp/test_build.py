@@ -10,7 +10,7 @@ import pytest
 from mdp_problems import cliff, dense, random_mdp
 
 from rlnet.mdp import FiniteMDP, InvalidMDPError, NoModelError, solve
-from rlnet.mdp.model import builders, validation
+from rlnet.mdp.model import rounding, validation
 
 
 def test_builders_agree():
@@ -295,7 +295,7 @@ def _coo(seed):
 
 @pytest.fixture
 def compiled_everywhere(monkeypatch):
-    for module in (builders, validation):
+    for module in (rounding, validation):
         monkeypatch.setattr(module, "COMPILED_OUTCOMES", 0)
 
 
@@ -303,7 +303,7 @@ def test_compiled_passes_build_the_same_model(monkeypatch):
     for seed in range(20):
         monkeypatch.undo()
         plain = FiniteMDP.from_coo(*_coo(seed), n_states=30)
-        monkeypatch.setattr(builders, "COMPILED_OUTCOMES", 0)
+        monkeypatch.setattr(rounding, "COMPILED_OUTCOMES", 0)
         monkeypatch.setattr(validation, "COMPILED_OUTCOMES", 0)
         compiled = FiniteMDP.from_coo(*_coo(seed), n_states=30)
         assert compiled.n_outcomes == plain.n_outcomes < len(_coo(seed)[0])
