@@ -18,6 +18,7 @@ FLOORS = (
     ("experiment",),
     ("algos",),
     ("data",),
+    ("planning",),
     ("envs", "nets", "policies"),
     ("compare", "config"),
     ("mdp", "numerics"),

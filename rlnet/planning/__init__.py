@@ -1,0 +1,30 @@
+"""Planning: search trees over a deterministic model, guided by a prior policy and a value function."""
+
+from rlnet.planning.dynamics import Dynamics, NotDeterministicError, RulesDynamics, TableDynamics
+from rlnet.planning.tree_search import (
+    Evaluate,
+    Evaluated,
+    Found,
+    Gumbel,
+    Puct,
+    gumbel_noise,
+    priors,
+    root_noise,
+    search,
+)
+
+__all__ = [
+    "Dynamics",
+    "Evaluate",
+    "Evaluated",
+    "Found",
+    "Gumbel",
+    "NotDeterministicError",
+    "Puct",
+    "RulesDynamics",
+    "TableDynamics",
+    "gumbel_noise",
+    "priors",
+    "root_noise",
+    "search",
+]

@@ -1,0 +1,110 @@
+"""Deterministic dynamics for search: states and actions in, successors, rewards and signs out, in batches of numpy.
+
+A state is whatever the model says, a row of an array: an index of a finite model, the cells of a board. The `sign` of a
+step is +1 where the same player moves next, −1 where the other player of a zero-sum game does, and 0 where the episode
+ended: γ·sign is the weight of the successor's value in the value of the mover, as in `returns.boundaries`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from rlnet.mdp import FiniteMDP
+
+
+class NotDeterministicError(ValueError):
+    """A finite model has actions with several outcomes."""
+
+
+class Moved(NamedTuple):
+    """Result of a step in B states."""
+
+    state: np.ndarray  # [B, ...] successors; of an episode that ended any state
+    reward: np.ndarray  # float64 [B], of the player who moved
+    sign: np.ndarray  # float64 [B]: +1, −1, or 0 where the episode ended
+
+
+class Dynamics(Protocol):
+    """A deterministic model, as a search sees it."""
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+
+    def available(self, state: np.ndarray) -> np.ndarray:
+        """The available actions of states [B, ...]: bool [B, A]."""
+
+    def step(self, state: np.ndarray, action: np.ndarray) -> Moved:
+        """Take the available action [B] in states [B, ...]."""
+
+
+class TableDynamics:
+    """A deterministic `FiniteMDP` of one player or two, as tables.
+
+    Args:
+        mdp: the model.
+
+    Raises:
+        NotDeterministicError: an action has several outcomes.
+    """
+
+    def __init__(self, mdp: FiniteMDP) -> None:
+        happens = mdp.probability > 0
+        count = np.add.reduceat(happens, mdp.outcome_ptr[:-1], dtype=np.int64) if mdp.n_pairs else np.zeros(0, np.int64)
+        if (count > 1).any():
+            pair = int((count > 1).argmax())
+            where = f"state {mdp.pair_state[pair]}, action {mdp.pair_action[pair]}"
+            raise NotDeterministicError(f"{where} has {count[pair]} outcomes; a search needs a deterministic model")
+        outcome = np.flatnonzero(happens)
+        sign = np.ones(mdp.n_outcomes) if mdp.sign is None else mdp.sign
+        self.n_actions = mdp.n_actions
+        self.pair = np.ascontiguousarray(mdp.pair_index, dtype=np.int64)  # [S, A], −1 where not available
+        self.successor = mdp.next_state[outcome].astype(np.int64)  # [P]
+        self.reward = np.ascontiguousarray(mdp.reward[outcome])  # [P]
+        self.sign = np.where(mdp.terminated[outcome], 0.0, sign[outcome]).astype(np.float64)  # [P]
+
+    def available(self, state: np.ndarray) -> np.ndarray:
+        """See `Dynamics`; of state numbers [B]."""
+        return self.pair[state] >= 0
+
+    def step(self, state: np.ndarray, action: np.ndarray) -> Moved:
+        """See `Dynamics`; of state numbers [B]."""
+        pair = self.pair[state, action]
+        return Moved(self.successor[pair], self.reward[pair], self.sign[pair])
+
+
+class BoardRules(Protocol):
+    """The rules of a two-player board game, as `rlnet.envs.boards.rules.Rules` describes them."""
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+
+    def legal(self, cells: np.ndarray) -> np.ndarray:
+        """Legal actions of positions [B, C]: bool [B, A]."""
+
+    def play(self, cells: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The next positions in the view of the player who moves then, rewards of the mover, whether it is over."""
+
+
+class RulesDynamics:
+    """A board game by its rules, in which the players move in turn; states are cells [B, C]."""
+
+    def __init__(self, rules: BoardRules) -> None:
+        self._rules = rules
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+        return self._rules.n_actions
+
+    def available(self, state: np.ndarray) -> np.ndarray:
+        """See `Dynamics`."""
+        return self._rules.legal(state)
+
+    def step(self, state: np.ndarray, action: np.ndarray) -> Moved:
+        """See `Dynamics`."""
+        cells, reward, ended = self._rules.play(state, action)
+        return Moved(cells, reward.astype(np.float64), np.where(ended, 0.0, -1.0))
