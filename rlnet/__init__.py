@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlnet.commands.api import TrainingResult, train
+    from rlnet.commands.api import TrainingResult, load, train
     from rlnet.compare import score
     from rlnet.config import (
         ConfigError,
@@ -33,6 +33,7 @@ __all__ = [
     "Solution",
     "TrainingResult",
     "evaluate",
+    "load",
     "make",
     "preset",
     "register_algorithm",
@@ -51,6 +52,7 @@ _HOME = {
     "Solution": "rlnet.mdp",
     "TrainingResult": "rlnet.commands.api",
     "evaluate": "rlnet.mdp",
+    "load": "rlnet.commands.api",
     "make": "rlnet.envs",
     "preset": "rlnet.envs",
     "register_algorithm": "rlnet.config",

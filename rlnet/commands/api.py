@@ -1,4 +1,4 @@
-"""Python API: train and read what was learned, in a script or a notebook."""
+"""Python API: train, read what was learned, and act by it, in a script or a notebook."""
 
 import json
 import tempfile
@@ -20,6 +20,7 @@ from rlnet.config.validation import from_hydra
 from rlnet.experiment.run_folder import opened, override_key
 from rlnet.experiment.tuned import check_tuned
 from rlnet.learning import training_loop
+from rlnet.learning.loading import load_trained
 from rlnet.learning.policy import Policy
 from rlnet.mdp.notebook import html_table
 
@@ -40,7 +41,7 @@ class TrainingResult:
 
     def member(self, number: int) -> Policy:
         """The policy of one member, 0 .. M − 1."""
-        return Policy(self._run.run, number)
+        return self.policy.member(number)
 
     @property
     def scalars(self) -> dict[str, np.ndarray]:
@@ -96,6 +97,28 @@ def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def load(run: Path | str, member: int = 0, *, trust: bool = False, device: str = "cpu") -> Policy:
+    """The policy that a training run has learned, from its folder: `policy(obs)`, `.value(obs)`, `.q(obs)`.
+
+    It is the object that `train(...).policy` is; `policy.member(k)` gives that of another member.
+
+    Args:
+        run: the folder.
+        member: which member of the population, 0 .. M − 1.
+        trust: whether the folder may have code run: modules that its config names. See the README.
+        device: where the networks are evaluated: cpu, cuda or cuda:N.
+
+    Raises:
+        ConfigError: the folder is not that of a training run, holds no checkpoint that can be used, has no such member,
+            or needs to be trusted.
+    """
+    trained = load_trained(Path(run), trust, device)
+    try:
+        return Policy(trained, member)
+    except ValueError as error:
+        raise ConfigError(f"{run}: {error}") from error
+
+
 def train(*overrides: str, folder: Path | str | None = None, **settings: Any) -> TrainingResult:
     """Train as `rlnet train` does, and return what was learned.
 
@@ -121,7 +144,7 @@ def _trained(config: Config, given: Sequence[str], folder: Path, keep: bool) -> 
     comparison = folder / "comparison.json"
     return TrainingResult(
         config=config,
-        policy=Policy(result.run),
+        policy=Policy(result.run.trained()),
         log=_read_log(folder / "metrics.csv", len(config.member_seeds)),
         values=dict(np.load(values)) if values.exists() else None,
         comparison=json.loads(comparison.read_text(encoding="utf-8")) if comparison.exists() else None,

@@ -123,16 +123,20 @@ def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: Any) -> So
         ) from error
 
 
-def build(config: Config) -> Problem:
+def build(config: Config, exact: bool = True) -> Problem:
     """Build the problem of a run: all of it that does not change.
+
+    Args:
+        config: a checked config.
+        exact: whether a finite model is solved; without, `solutions` is None unless the given policy needs them.
 
     Raises:
         ConfigError: settings that do not fit together.
     """
-    return assemble(config, make(config.env))
+    return assemble(config, make(config.env), exact)
 
 
-def assemble(config: Config, environment: Environment) -> Problem:
+def assemble(config: Config, environment: Environment, exact: bool = True) -> Problem:
     """`build` with a given environment."""
     algorithm = algos.load(config.algo.name)
     check_options(config.algo.options, algorithm, config.algo.name)
@@ -154,7 +158,7 @@ def assemble(config: Config, environment: Environment) -> Problem:
         role: _network(config, inputs, role, actions, environment) for role in algorithm.roles
     }
     reference, log_reference = _reference(config, algorithm, environment, networks)
-    if mdp is not None:
+    if mdp is not None and (exact or algorithm.judged is Judged.GIVEN):
         each = [_regularised(mdp, log_reference, _beta(one, algorithm)) for one in alone]
         solutions = [found for found in _solutions(each, alone, algorithm) for _ in range(config.seeds)]
         models = [model for model in each for _ in range(config.seeds)] if log_reference is not None else None

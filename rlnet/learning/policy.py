@@ -7,37 +7,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import by_policy
-from rlnet.algos.context import PI, Q, V
 from rlnet.data.rollout import Observation
 from rlnet.envs.spaces import MASK
-from rlnet.learning.training_state import TrainingState
+from rlnet.learning.trained import Trained
 from rlnet.policies.distributions import Categorical
 
 Seen = np.ndarray | int | Mapping[str, Any]
 
 
 class Policy:
-    """The learned policy and values of one member of a run.
+    """The learned policy and values of one member of a run, as `rlnet.load` and `rlnet.train` give them.
 
     Observations are what the environment gives: a state index, or numbers of any shape that are flattened; one of them
     or a batch with an axis in front. `mask` says which discrete actions are available; a finite model knows it itself,
     and a Dict of an observation and an `action_mask` holds it.
 
     Args:
-        state: of the run.
+        trained: of all members of the run.
         member: which member, 0 .. M − 1.
 
     Raises:
         ValueError: there is no such member.
     """
 
-    def __init__(self, state: TrainingState, member: int = 0) -> None:
-        members = len(state.steps)
-        if not 0 <= member < members:
-            raise ValueError(f"member={member}: must be in 0..{members - 1}")
-        self._state, self._member, self._members = state, member, members
-        self._sample = torch.Generator().manual_seed(state.config.member_seeds[member])
+    def __init__(self, trained: Trained, member: int = 0) -> None:
+        self._all, self._own, self._number = trained, trained.of(member), member
+        self._sample = torch.Generator()
+        self.reseed(trained.config.member_seeds[member])
+
+    def __repr__(self) -> str:
+        config = self._all.config
+        seed = config.member_seeds[self._number]
+        return f"Policy({config.algo.name} on {config.env.label}, member {self._number}, seed {seed})"
+
+    @property
+    def trained(self) -> Trained:
+        """What the member has learned, as functions of tensors [1, N, ...]."""
+        return self._own
+
+    def member(self, number: int) -> "Policy":
+        """The policy of another member of the same run."""
+        return Policy(self._all, number)
+
+    def reseed(self, seed: int) -> None:
+        """Start the random numbers of `sample=True` again; at first they have the member's own seed."""
+        self._sample.manual_seed(seed)
 
     def __call__(self, obs: Seen, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
         """The action for one observation, or one for each of a batch: int64 [...] or float32 [..., D].
@@ -45,56 +59,67 @@ class Policy:
         Args:
             obs: as the environment gives it.
             mask: bool [..., A], the available actions; None: all, or those of the finite model.
-            sample: draw from the policy that acted while training, exploration included; else its most likely action,
-                for action values the greedy one.
+            sample: draw from the policy that acted while training, exploration included (noisy networks act by their
+                means); else its most likely action, for action values the greedy one.
 
         Raises:
             ValueError: an observation or a mask of a wrong shape.
         """
-        problem, (seen, single) = self._state.problem, self._seen(obs, mask)
-        context, algorithm, params = problem.context, problem.algorithm, self._state.learner.params
-        with torch.no_grad():
-            if PI in algorithm.roles:  # whoever gathers the data
-                numbers = by_policy(context, params, seen, self._state.hyper())
-            elif sample or algorithm.acting.by_given:
-                numbers = algorithm.acting.act(context, params, seen, self._state.hyper())
-            else:
-                numbers = context.q(params, seen)
-            if sample:
-                shape = (*numbers.shape[:-1], *context.actions.shape)
-                uniform = torch.rand(shape, dtype=torch.float64, generator=self._sample).to(numbers.device)
-                action = context.actions.sample(numbers, uniform)
-            elif isinstance(context.actions, Categorical):
-                action = numbers.argmax(-1)
-            else:  # the median of a normal distribution is its mean
-                action = context.actions.sample(numbers, torch.full_like(numbers[..., ::2], 0.5).double())
-        chosen = self._own(action, single)
-        bounds = problem.environment.action_bounds
+        seen, single = self._seen(obs, mask)
+        if sample:
+            numbers, actions = self._own.acting(seen), self._own.context.actions
+            shape = (*numbers.shape[:-1], *actions.shape)
+            uniform = torch.rand(shape, dtype=torch.float64, generator=self._sample).to(numbers.device)
+            action = actions.sample(numbers, uniform)
+        else:
+            action = self._own.best(seen)
+        chosen, bounds = _array(action, single), self._own.problem.environment.action_bounds
         return chosen if bounds is None else chosen.clip(*bounds)
 
-    def value(self, obs: Seen) -> np.ndarray:
-        """V(s): float32 [...]. ValueError where the algorithm has no V."""
-        if V not in self._state.problem.algorithm.roles:
-            raise ValueError(f"algo={self._state.config.algo.name} learns no V; use q(obs)")
-        seen, single = self._seen(obs, None)
-        with torch.no_grad():
-            return self._own(self._state.problem.context.v(self._state.learner.params, seen), single)
+    def value(self, obs: Seen, mask: np.ndarray | None = None) -> np.ndarray:
+        """The predicted value of the judged policy: float32 [...].
+
+        V(s) where the algorithm learns it. Otherwise what its Q says of the policy: the maximum for greedy policies
+        (−inf never counts), the soft maximum of entropy-regularised ones, the mean under a policy with exploration; for
+        real actions Q(s, a) of the most likely action.
+
+        Raises:
+            ValueError: the algorithm learns neither V nor Q, or an observation of a wrong shape.
+        """
+        seen, single = self._seen(obs, mask)
+        value = self._own.value(seen)
+        if value is None:
+            raise ValueError(f"algo={self._own.config.algo.name} learns no V and no Q, so it predicts no value")
+        return _array(value, single)
 
     def q(self, obs: Seen, mask: np.ndarray | None = None) -> np.ndarray:
         """Q(s, ·): float32 [..., A], −inf where unavailable. ValueError where no such values are learned."""
-        problem = self._state.problem
-        if Q not in problem.algorithm.roles or problem.environment.n_actions is None:
-            raise ValueError(f"algo={self._state.config.algo.name} learns no Q of discrete actions; use value(obs)")
         seen, single = self._seen(obs, mask)
-        with torch.no_grad():
-            values = problem.algorithm.action_values(
-                problem.context, self._state.learner.params, seen, self._state.hyper()
-            )
-        return self._own(values, single)
+        values = self._own.q(seen)
+        if values is None:
+            raise ValueError(f"algo={self._own.config.algo.name} learns no Q of discrete actions; use value(obs)")
+        return _array(values, single)
+
+    def probabilities(self, obs: Seen, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
+        """π(·|s): float32 [..., A].
+
+        Args:
+            obs, mask: as for a call.
+            sample: of the policy that acted while training, exploration included; else of the judged one.
+
+        Raises:
+            ValueError: actions are real numbers, or an observation of a wrong shape.
+        """
+        if not isinstance(self._own.context.actions, Categorical):
+            raise ValueError("probabilities: actions are real numbers, which have a density instead")
+        seen, single = self._seen(obs, mask)
+        found = self._own.acting(seen) if sample else self._own.probabilities(seen)
+        assert found is not None  # of discrete actions there are always some
+        return _array(found, single)
 
     def _seen(self, obs: Seen, mask: np.ndarray | None) -> tuple[Observation, bool]:
-        """The observation as all members see it, [M, B, ...], and whether it is a single one."""
-        problem, device = self._state.problem, self._state.gamma.device
+        """The observation as the networks of one member see it, [1, B, ...], and whether it is a single one."""
+        problem, device = self._own.problem, self._own.theta.device
         if isinstance(obs, Mapping):
             parts = set(obs) - {MASK}
             if len(parts) != 1 or MASK not in obs:
@@ -119,11 +144,9 @@ class Policy:
                 raise ValueError(f"mask of shape {np.shape(mask)}: must be [..., {problem.environment.n_actions}]")
         elif problem.available is not None:
             allowed = problem.available[rows]
-        return Observation(self._all(rows), None if allowed is None else self._all(allowed)), single
+        return Observation(rows[None], None if allowed is None else allowed[None]), single
 
-    def _all(self, rows: Tensor) -> Tensor:
-        return rows.expand(self._members, *rows.shape)
 
-    def _own(self, values: Tensor, single: bool) -> np.ndarray:
-        own = values[self._member].cpu().numpy()
-        return own[0] if single else own
+def _array(values: Tensor, single: bool) -> np.ndarray:
+    own = values[0].cpu().numpy()
+    return own[0] if single else own

@@ -27,6 +27,7 @@ from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
 from rlnet.learning.learner import Learner
 from rlnet.learning.scheduled import Scheduled, Schedules
+from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.exploration import COUNTING, greedy, softmax
 
@@ -105,6 +106,10 @@ class TrainingState:
     def explore(self) -> Tensor:
         """The current exploration parameter (ε or τ), [M, 1]; 0 where nothing is scheduled."""
         return self._unscheduled if self._schedules.explore is None else self._schedules.explore.value
+
+    def trained(self) -> Trained:
+        """What is learned so far, as policies use it; it follows the parameters, not the exploration."""
+        return Trained(self.config, self.problem, self.learner.layout, self.learner.theta, self.hyper())
 
     @property
     def learning_rate(self) -> Tensor:

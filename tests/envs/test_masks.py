@@ -189,7 +189,7 @@ def test_closed_doors_never_enter_the_maximum_of_a_target(algo):
     replayed = () if algo == "q_learning" else ("algo.learning_starts=256", "algo.batch=64", "algo.capacity=2000")
     run = trained(*own, f"algo={algo}", *rate, *acting, *soft, *replayed, "steps=20000")
     assert run.problem.environment.n_states == 2
-    policy = Policy(run)
+    policy = Policy(run.trained())
     room = {"room": np.array([0, 1]), "action_mask": np.array([[1, 1, 0], [0, 1, 1]], np.int8)}
     np.testing.assert_allclose(policy.q(room), [[0.4, 1.4, -np.inf], [-np.inf, 0.0, 0.5]], atol=0.1)
     assert policy(room).tolist() == [1, 2]
@@ -253,7 +253,7 @@ def test_a_policy_takes_the_observation_with_its_mask():
         "env=gymnasium", "env.id=Doors-v0", "+env.kwargs.gives=int8", "+env.kwargs.name=board", "algo=ppo"
     )
     run = TrainingState(config, build(config))
-    policy, seen = Policy(run), np.array([0, 0, 0, 1], np.float32)
+    policy, seen = Policy(run.trained()), np.array([0, 0, 0, 1], np.float32)
     assert policy({"board": seen, "action_mask": np.array([0, 0, 1], np.int8)}) == 2
     assert policy({"board": seen, "action_mask": np.array([0, 1, 0], np.int8)}, sample=True) == 1
     with pytest.raises(ValueError, match="obs with the keys board: must be an observation and action_mask"):
