@@ -30,7 +30,7 @@ def learner_for(
     inputs = Inputs(env="test", n_states=mdp.n_states, features=None, size=None)
     available = torch.as_tensor(mdp.available | mdp.terminal[:, None])
     values = (mdp.n_actions + dueling) * options.get("quantiles", 1)
-    outputs = {"q": values, "q2": values, "pi": mdp.n_actions, "v": 1}
+    outputs = {"q": values, "q2": values, "pi": mdp.n_actions, "v": 1, "h": 1}
     context = AlgorithmContext(
         actions=Categorical(mdp.n_actions),
         networks={role: make_network(TabularConfig("tabular"), inputs, outputs[role]) for role in algorithm.roles},

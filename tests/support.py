@@ -105,6 +105,7 @@ def enumerated(mdp: FiniteMDP, policy: np.ndarray, weights: np.ndarray) -> Rollo
         valid=~flags,
         weight=row(weight, torch.float32),
         start_discount=torch.ones(1, 1, len(pair)),
+        **({} if mdp.sign is None else {"sign": row(mdp.sign, torch.float32)}),
         **masks(mdp, state, np.asarray(mdp.next_state)),
     )
 

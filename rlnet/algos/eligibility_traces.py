@@ -81,6 +81,14 @@ class Traces:
         """Reset the traces where an episode ended: bool [M, N]."""
         self.trace = self.trace.masked_fill(ended.unsqueeze(-1), 0.0)
 
+    def turn(self, sign: Tensor) -> None:
+        """Multiply the traces by the sign of the step just taken: ±1 [M, N].
+
+        In a game the later value of the other player counts negatively for this one, and the traces reach back over
+        both: z_t = γλ·sign_t·z_{t−1} + ∇v(S_t), as the discount of that step has the sign.
+        """
+        self.trace = self.trace * sign.unsqueeze(-1)
+
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: all that is needed to continue with the same updates."""
         return {"trace": self.trace, "foreseen": self.foreseen}

@@ -16,7 +16,7 @@ from rlnet.policies.distributions import Categorical, Density
 
 def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
     """`returns.boundaries` of a rollout; λ is a number or [M, 1]."""
-    return boundaries(hyper["gamma"], lambda_, batch.terminated, batch.truncated, batch.valid)
+    return boundaries(hyper["gamma"], lambda_, batch.terminated, batch.truncated, batch.valid, batch.sign)
 
 
 def take(values: Tensor, action: Tensor) -> Tensor:
@@ -75,13 +75,20 @@ REPLAY_HYPER = {"huber": (1e-6, math.inf)}
 
 
 def one_step(batch: Rollout, hyper: Hyper, next_value: Tensor) -> Tensor:
-    """One-step target R + γ·v(S'), with γ = 0 where the MDP ended: [T, M, N]."""
-    return _bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value)
+    """One-step target R + γ·v(S'), with γ = 0 where the MDP ended, −γ where the other player moves next: [T, M, N]."""
+    return _bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value, *_sign_of(batch))
+
+
+def _sign_of(batch: Rollout) -> tuple[Tensor, ...]:
+    """The sign of a game; () where there is none."""
+    return () if batch.sign is None else (batch.sign,)
 
 
 @without_gradient
-def _bootstrapped(reward: Array, gamma: Array, terminated: Array, next_value: Array) -> Array:
-    return td_target(reward, discounts(gamma, terminated), next_value)
+def _bootstrapped(
+    reward: Array, gamma: Array, terminated: Array, next_value: Array, sign: Array | None = None
+) -> Array:
+    return td_target(reward, discounts(gamma, terminated, sign), next_value)
 
 
 def following_values(context: AlgorithmContext, params: Params, batch: Rollout, value: Tensor) -> Tensor:
@@ -106,7 +113,7 @@ def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: T
         reward, next_value: [T, M, N]: what is collected, and the value of the successor.
     """
     if reward.shape[0] == 1:
-        return _bootstrapped(reward, hyper["gamma"], batch.terminated, next_value)
+        return _bootstrapped(reward, hyper["gamma"], batch.terminated, next_value, *_sign_of(batch))
     return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
 
 

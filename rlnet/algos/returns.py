@@ -14,19 +14,31 @@ from torch import Tensor
 class Boundaries(NamedTuple):
     """Discounts and traces of a rollout: how far targets look, step by step."""
 
-    discount: Tensor  # [T, M, N] weight of the successor's value: γ, or 0 where the MDP ended
+    # [T, M, N] weight of the successor's value: γ, or 0 where the MDP ended; −γ where the other player moves next
+    discount: Tensor
     trace: Tensor  # [T, M, N] weight of the sampled continuation against the bootstrap: λ, or 0 where it is not there
 
 
-def discounts(gamma: Tensor, terminated: Tensor) -> Tensor:
-    """Discounts γ, 0 where the MDP ended, for one-step targets, which need no trace: γ [M, 1] → [T, M, N]."""
-    return gamma * ~terminated
+def discounts(gamma: Tensor, terminated: Tensor, sign: Tensor | None = None) -> Tensor:
+    """Discounts γ·(1 − terminated)·sign, for one-step targets, which need no trace: γ [M, 1] → [T, M, N].
+
+    Args:
+        sign: [T, M, N], of a zero-sum game in which values are those of the player who moves: −1 where the other player
+            moves next, for whom the successor's value is, else +1; None: +1 everywhere.
+    """
+    discount = gamma * ~terminated
+    return discount if sign is None else discount * sign
 
 
 def boundaries(
-    gamma: Tensor, lambda_: Tensor | float, terminated: Tensor, truncated: Tensor, valid: Tensor
+    gamma: Tensor,
+    lambda_: Tensor | float,
+    terminated: Tensor,
+    truncated: Tensor,
+    valid: Tensor,
+    sign: Tensor | None = None,
 ) -> Boundaries:
-    """Ends of episodes: discount = γ·(1 − terminated), trace = λ·(1 − (terminated | truncated | segment end)).
+    """Ends of episodes: discount = γ·(1 − terminated)·sign, trace = λ·(1 − (terminated | truncated | segment end)).
 
     A terminated step has no successor value. A truncated one has (that of its final observation), but no sampled
     continuation: the next row belongs to another episode. The same holds for the last row of the segment, and for a
@@ -36,6 +48,7 @@ def boundaries(
         gamma: [M, 1] discount factors.
         lambda_: [M, 1] trace decays, or one for all; 0 gives one-step targets, 1 Monte Carlo ones.
         terminated, truncated, valid: bool [T, M, N].
+        sign: of a game, see `discounts`.
     """
     if len(terminated) == 1:
         continues = torch.zeros_like(terminated)
@@ -43,7 +56,7 @@ def boundaries(
         continues = ~(terminated | truncated)
         continues[:-1] &= valid[1:]
         continues[-1] = False
-    return Boundaries(discounts(gamma, terminated), trace=lambda_ * continues)
+    return Boundaries(discounts(gamma, terminated, sign), trace=lambda_ * continues)
 
 
 def scan(constant: Tensor, factor: Tensor) -> Tensor:
@@ -105,7 +118,7 @@ def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple
     """
     nothing = torch.zeros_like(reward)
     ret = lambda_return(reward, discount, trace, nothing)
-    missing = lambda_return(nothing, discount, trace, torch.ones_like(reward))
+    missing = lambda_return(nothing, discount.abs(), trace, torch.ones_like(reward))  # a weight: whoever moves there
     return ret, missing
 
 

@@ -50,14 +50,15 @@ BEHIND = checked_by("tests/diagnosis/test_estimator.py", "behind_the_end")
 MUTATIONS = (
     Mutation(
         "truncation taken for termination",
-        ((PARTS, '_bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value)',
-          '_bootstrapped(batch.reward, hyper["gamma"], batch.terminated | batch.truncated, next_value)'),),
+        ((PARTS, '_bootstrapped(batch.reward, hyper["gamma"], batch.terminated, next_value, *_sign_of(batch))',
+          '_bootstrapped(batch.reward, hyper["gamma"], batch.terminated | batch.truncated, next_value, '
+          '*_sign_of(batch))'),),
         TRUNCATION,
         GAMMA,
     ),
     Mutation(
         "bootstraps across the end of an episode",
-        ((RETURNS, "return gamma * ~terminated", "return gamma.expand(terminated.shape)"),),
+        ((RETURNS, "discount = gamma * ~terminated", "discount = gamma.expand(terminated.shape)"),),
         STEP,
         Q,
     ),

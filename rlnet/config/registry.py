@@ -192,7 +192,7 @@ class RegisteredSchedule:
 
 ENVIRONMENTS: Registry[type[EnvConfig]] = Registry(
     "env.kind",
-    ("rlnet.envs", "rlnet.envs.tabular", "rlnet.envs.control", "rlnet.envs.tokens"),
+    ("rlnet.envs", "rlnet.envs.tabular", "rlnet.envs.control", "rlnet.envs.tokens", "rlnet.envs.boards"),
     "env",
     'decorate the class of its settings with @register_environment("{name}")',
 )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import OPTIONAL, Rollout
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array
 from rlnet.policies.distributions import Distribution
 
@@ -52,6 +52,7 @@ class Collector:
         whole_episodes: every rollout starts all environments afresh and plays one episode in each. A row's weight is
             then 1/N, so that a loss is a sum over the episode; otherwise it is 1/(T·N), a mean over steps. Episodes
             that happen to end inside a running window would be too short on average: hence the fresh start.
+        game: whether steps have a sign, that of a game of two players. Returns are then those of the first player.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Collector:
         *,
         lookback: int = 0,
         whole_episodes: bool = False,
+        game: bool = False,
     ) -> None:
         device = self._device = gamma.device
         self._simulation, self._gamma = simulation, gamma.cpu().numpy()
@@ -81,6 +83,7 @@ class Collector:
         self._age = np.zeros(grid, np.int64)  # steps of the running episodes
         self._sums = np.zeros((3, *grid))  # return, discounted return, length so far
         self._finished = np.zeros((4, len(seeds)))  # the same over finished episodes, and their number
+        self._side = np.ones(grid) if game else None  # of games: 1 where the first player moves, else −1
         self.episode_count = np.zeros(len(seeds), np.int64)  # finished since the beginning
         seen = torch.as_tensor(self._obs)
         kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = dict.fromkeys(
@@ -91,6 +94,8 @@ class Collector:
         kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
         if self._mask is not None:
             kinds |= dict.fromkeys(("mask", "next_mask"), (tuple(self._mask.shape[2:]), torch.bool))
+        if game:
+            kinds["sign"] = (), torch.float32
         self._tensors = {
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
@@ -99,7 +104,7 @@ class Collector:
             # Rows before the first step: any action, or there would be none to average over.
             self._tensors[name].fill_(True)
         self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
-        stepped = STEPPED if self._mask is None else (*STEPPED, "mask", "next_mask")
+        stepped = (*STEPPED, *(name for name in OPTIONAL if name in self._tensors))
         self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in stepped}
         self._weight = np.zeros((lookback + rollout, *grid), np.float32)
         weight = torch.from_numpy(self._weight)
@@ -140,10 +145,12 @@ class Collector:
                 running &= ~(step.terminated | step.truncated)
                 if not running.any():
                     break
-        next_obs, reward, terminated, truncated, valid, obs, next_mask, mask = zip(*steps, strict=True)
+        next_obs, reward, terminated, truncated, valid, obs, next_mask, mask, sign = zip(*steps, strict=True)
         seen = [(first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid]
         if first_mask is not None:
             seen += [(first_mask, *mask[:-1]), next_mask]
+        if self._side is not None:
+            seen += [sign]
         for into, values in zip(self._new.values(), seen, strict=True):
             self._library.concatenate(values, out=into[: len(steps) * len(first)])
         return self._finish(keep + len(steps))
@@ -155,16 +162,19 @@ class Collector:
             (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in BOOKED
         )
         weight, count = self._weight[:total], np.count_nonzero
+        gain = reward[keep:]
+        if self._side is not None:
+            gain = self._of_first_player(gain, (terminated | truncated | ~valid)[keep:], self._side, total)
         self.ended = count(valid) != valid.size or bool(count(terminated) or count(truncated))
         if not self.ended:
-            discount = self._go_on(reward[keep:])
+            discount = self._go_on(gain)
             weight[: total - keep] = self._share
             if keep:
                 weight[total - keep :] = 0.0
             self.new_steps.fill((total - keep) * valid.shape[-1])
         else:
             ended = (terminated | truncated) & valid
-            discount = self._book(reward[keep:], ended[keep:], valid[keep:])
+            discount = self._book(gain, ended[keep:], valid[keep:])
             np.multiply(valid if self._whole else self._due(ended, valid), self._share, out=weight)
             self.new_steps = valid[keep:].sum((0, 2))
         self._rows["start_discount"][keep:total] = discount if arrays else torch.from_numpy(discount)
@@ -180,6 +190,15 @@ class Collector:
         # must not decide which numbers come next.
         self._obs = self._simulation.reset(self._draw_seeds())
         self._mask = self._simulation.mask
+
+    def _of_first_player(self, reward: np.ndarray, begins: np.ndarray, side: np.ndarray, total: int) -> np.ndarray:
+        """Rewards [T, M, N] of new steps of a game as the first player's; `begins`: a new episode follows the row."""
+        sign = self._tensors["sign"][self.lookback : total].cpu().numpy()
+        gain = np.empty(reward.shape, reward.dtype)
+        for t in range(len(reward)):
+            gain[t] = side * reward[t]
+            side[:] = np.where(begins[t], 1.0, side * sign[t])
+        return gain
 
     def _go_on(self, reward: np.ndarray) -> np.ndarray:
         """`_book` of new steps among which no episode ends."""
@@ -238,7 +257,8 @@ class Collector:
     def _counted(self) -> dict[str, np.ndarray]:
         """What is counted: views [M, ...]."""
         counted = {"age": self._age, "sums": self._sums.swapaxes(0, 1), "finished": self._finished.T}
-        return counted | {"episode_count": self.episode_count}
+        counted |= {"episode_count": self.episode_count}
+        return counted if self._side is None else counted | {"side": self._side}
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint, exact to the next rollout; all tensors with the members in front."""
@@ -275,6 +295,8 @@ class Collector:
             last = {name: self._tensors[name][-1] for name in ("valid", "terminated", "truncated")}
             last["truncated"] |= last["valid"] & ~last["terminated"]
             self._age[:], self._sums[:] = 0, 0.0
+            if self._side is not None:
+                self._side[:] = 1.0
             self._restart()
             return False
         self._simulation.load_state_dict(simulation)

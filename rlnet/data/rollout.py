@@ -15,6 +15,8 @@ from rlnet.numerics.random_streams import Array, as_array
 
 FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid", "start_discount", "weight")
 MASKS = ("mask", "next_mask")  # fields that only environments with masks of actions have
+GAMES = ("sign",)  # that only games of two players have
+OPTIONAL = (*MASKS, *GAMES)
 
 
 class Observation(NamedTuple):
@@ -37,17 +39,17 @@ class Rollout:
 
     Args:
         extra: what an algorithm prepared before its steps, name → [T, M, N].
-        fields: the fields below; `mask` and `next_mask` only where the environment masks actions.
+        fields: the fields below; `mask` and `next_mask` only where the environment masks actions, `sign` only of games.
     """
 
     __slots__ = ("_arrays", "_make", "_tensors", "extra", "names")
 
     def __init__(self, *, extra: Mapping[str, Tensor] | None = None, **fields: Tensor | None) -> None:
-        unknown = set(fields) - {*FIELDS, *MASKS}
+        unknown = set(fields) - {*FIELDS, *OPTIONAL}
         if unknown or not set(FIELDS) <= set(fields):
-            raise TypeError(f"a rollout has the fields {', '.join(FIELDS)} and perhaps {', '.join(MASKS)}")
+            raise TypeError(f"a rollout has the fields {', '.join(FIELDS)} and perhaps {', '.join(OPTIONAL)}")
         present = {name: cast(Tensor, x) for name, x in fields.items() if name in FIELDS or x is not None}
-        self.names: tuple[str, ...] = tuple(name for name in (*FIELDS, *MASKS) if name in present)
+        self.names: tuple[str, ...] = tuple(name for name in (*FIELDS, *OPTIONAL) if name in present)
         self.extra: Mapping[str, Tensor] = {} if extra is None else extra
         self._tensors: dict[str, Tensor] = present
         self._arrays: dict[str, np.ndarray] = {}
@@ -149,6 +151,11 @@ class Rollout:
     def start_discount(self) -> Tensor:
         """[T, M, N] float32: γ^t with t the steps since the episode began."""
         return self.tensor("start_discount")
+
+    @property
+    def sign(self) -> Tensor | None:
+        """[T, M, N] float32: −1 where the other player of a zero-sum game moves next, else +1; None: no game."""
+        return self.tensor("sign") if "sign" in self.names else None
 
     @property
     def weight(self) -> Tensor:

@@ -7,13 +7,15 @@ import numpy as np
 import torch
 
 from rlnet.envs.adapter import GymnasiumSimulation
+from rlnet.envs.boards.board import Board
+from rlnet.envs.boards.simulation import BoardSimulation
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.simulate import OnDevice, TabularSimulation
 from rlnet.envs.tokens.simulation import TokenSimulation
 from rlnet.envs.tokens.tree import Tokens
 from rlnet.mdp import FiniteMDP
 
-Simulation = TabularSimulation | TokenSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
+Simulation = TabularSimulation | BoardSimulation | TokenSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +32,10 @@ class Environment:
     max_steps: int | None  # the time limit of an episode
     _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
     masks: bool = field(default=False, kw_only=True)  # whether observations come with masks of the available actions
+    game: bool = field(default=False, kw_only=True)  # whether steps have a sign: a zero-sum game of two players
     no_model: str = ""  # why there is no model, in one sentence, where one was looked for
     tokens: Tokens | None = field(default=None, repr=False)  # of texts: what a language model has to know
+    board: Board | None = field(default=None, repr=False)  # of board games: the rules and the positions
     true_reward: np.ndarray | None = field(
         default=None, repr=False
     )  # [K] of the model's outcomes, where they pay a proxy
@@ -48,4 +52,16 @@ def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps
         return TabularSimulation(mdp, seeds, envs, max_steps=max_steps, device=device)
 
     masks = not (mdp.available | mdp.terminal[:, None]).all()
-    return Environment(name, mdp, mdp.n_actions, None, mdp.n_states, (), features, max_steps, build, masks=masks)
+    return Environment(
+        name,
+        mdp,
+        mdp.n_actions,
+        None,
+        mdp.n_states,
+        (),
+        features,
+        max_steps,
+        build,
+        masks=masks,
+        game=mdp.sign is not None,
+    )

@@ -30,6 +30,7 @@ class Sampler:
     next_state: Array  # int64 [K]
     reward: Array  # float32 [K]
     terminated: Array  # bool [K]
+    sign: Array | None  # float32 [K], of a game
     begin: Array  # int64, the states in which episodes begin
     start: Array  # float64, their cumulative probabilities
 
@@ -55,10 +56,14 @@ class Sampler:
             "next_state": mdp.next_state[kept].astype(np.int64),
             "reward": mdp.reward[kept].astype(np.float32),
             "terminated": np.array(mdp.terminated[kept]),
+            "sign": None if mdp.sign is None else mdp.sign[kept].astype(np.float32),
             "begin": begin,
             "start": start / start[-1],
         }
         for name, table in tables.items():
+            if table is None:
+                setattr(self, name, None)
+                continue
             whole = np.ascontiguousarray(table)
             setattr(self, name, whole if device is None else torch.from_numpy(whole).to(device))
         self._library = np if device is None else torch

@@ -26,6 +26,7 @@ class Step(NamedTuple):
     obs: Array  # [M, N, ...], to act on next: of the new episode where one ended
     next_mask: Array | None = None  # bool [M, N, A], the actions available in `next_obs`; None: all, always
     mask: Array | None = None  # the same of `obs`
+    sign: Array | None = None  # [M, N] float32, −1 where the other player of a game moves in `next_obs`; None: no game
 
 
 class OnDevice:
@@ -109,6 +110,7 @@ class TabularSimulation:
         if self._alone:
             tables = self.sampler.next_state, self.sampler.reward, self.sampler.terminated
             self._tables = [table.reshape(-1, 1, 1) for table in tables]
+            self._signs = None if self.sampler.sign is None else self.sampler.sign.reshape(-1, 1, 1)
             for table in self._tables:  # steps show them
                 table.flags.writeable = False
 
@@ -176,7 +178,8 @@ class TabularSimulation:
             ended = late | terminated
             self.age = where(ended, 0, age)
         self.state = where(ended, sampler.first_state(uniform[:, 1]), next_state)
-        step = Step(next_state, reward, terminated, truncated, valid, self.state)
+        sign = None if sampler.sign is None else sampler.sign.take(outcome)
+        step = Step(next_state, reward, terminated, truncated, valid, self.state, sign=sign)
         return step if self._available is None else step._replace(next_mask=self._available[next_state], mask=self.mask)
 
     def _step_alone(self, action: int) -> Step:
@@ -191,7 +194,8 @@ class TabularSimulation:
                 truncated, ended = self._all, True
             self.age.fill(0 if ended else age)
         self.state = sampler.first_state(uniform[:, 1]).reshape(1, 1) if ended else next_state
-        return Step(next_state, rewards[k], terminated, truncated, self._all, self.state)
+        sign = None if self._signs is None else self._signs[k]
+        return Step(next_state, rewards[k], terminated, truncated, self._all, self.state, sign=sign)
 
     def _check(self, pair: Array, action: Array, hold: Array | None) -> None:
         bad = pair < 0 if hold is None else (pair < 0) & ~hold

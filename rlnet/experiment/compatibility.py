@@ -36,9 +36,8 @@ def check_exploration(config: Config, algorithm: Algorithm, environment: Environ
 
 def check_game(config: Config, algorithm: Algorithm, environment: Environment) -> None:
     """Raise ConfigError where the algorithm has no meaning in a game of two players."""
-    game = environment.mdp is not None and environment.mdp.sign is not None
     allowed = f"{config.env.title()} is a game of two players, in which the entropy of a policy is nobody's reward"
-    require(not game or algorithm.temperature is None, "algo", config.algo.name, allowed)
+    require(not environment.game or algorithm.temperature is None, "algo", config.algo.name, allowed)
 
 
 def check_texts(config: Config, algorithm: Algorithm, environment: Environment) -> None:

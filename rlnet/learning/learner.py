@@ -236,6 +236,8 @@ class Learner:
         error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
         grad = grad.view(*weight.shape, -1)
         directions = traces.directions(value, next_value, error, grad, decay, learning_rate, weight > 0)
+        if batch.sign is not None:
+            traces.turn(torch.where(weight > 0, batch.sign[0], 1.0))
         traces.forget((batch.terminated | batch.truncated)[0] & (weight > 0))
         squares = (weight * error.square()).sum(1)
         metrics = {"loss/td_error": (squares / weight.sum(1)).sqrt()}

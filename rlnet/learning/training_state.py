@@ -71,6 +71,7 @@ class TrainingState:
             problem.context.actions,
             lookback=0 if algorithm.data.whole_episodes else algorithm.data.lookback,
             whole_episodes=algorithm.data.whole_episodes,
+            game=problem.environment.game,
         )
         _begin_together(simulation, config.algo)
         if problem.context.reference is not None:
