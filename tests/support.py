@@ -1,5 +1,6 @@
 """What several tests need: composed configs, runs without files, and two small models with everything in them."""
 
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,17 @@ from rlnet.mdp import FiniteMDP
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
+FULL = os.environ.get("RLNET_FULL") == "1"  # slow tests take all of their cases, not some
 
 
 def quick(values: Iterable[Any], keep: Collection[Any]) -> list[Any]:
     """Parameters of a test: those to `keep` are part of every run, the others only of `pytest -m slow`."""
     return [value if value in keep else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def share(cases: int) -> int:
+    """How many of so many random cases a slow test takes: a fifth, or all of them with RLNET_FULL=1."""
+    return cases if FULL else cases // 5
 
 
 def composed(*overrides: str, name: str = "train") -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from rlnet.mdp.model.validation import check_count, check_gamma, check_temperatu
 from rlnet.mdp.operators.linear_systems import SingularChainError
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.solvers.methods import ITERATIVE, METHODS, SOLVERS
-from rlnet.mdp.solvers.protocol import Problem, Result
+from rlnet.mdp.solvers.protocol import Problem, Result, Solver
 from rlnet.mdp.solvers.scales import by_scale
 from rlnet.mdp.solvers.value_iteration import Progress
 from rlnet.mdp.solvers.variants import finite_horizon, soft_solution
@@ -75,13 +75,20 @@ def solve(
 def _result(problem: Problem, gamma: float, tol: float, method: str, progress: Progress, verify: bool) -> Result:
     """The answer of the first of the method's solvers that has one."""
     try:
-        answers = (solver.try_solve(problem, gamma, tol, progress) for solver in SOLVERS[method])
-        result = next(answer for answer in answers if answer is not None)  # the last solver takes every model
+        result = _first_answer(SOLVERS[method], problem, gamma, tol, progress)
     except (ImproperPolicyError, UnboundedValueError) as error:
         raise _with_names(error, problem.mdp) from None
     if verify:
         verified(problem.mdp, result.v, gamma, result.bound)
     return result
+
+
+def _first_answer(solvers: Sequence[Solver], problem: Problem, gamma: float, tol: float, progress: Progress) -> Result:
+    for solver in solvers:
+        result = solver.try_solve(problem, gamma, tol, progress)
+        if result is not None:
+            return result
+    raise AssertionError("the last solver of a method takes every model")
 
 
 def _solution(found: Result, gamma: float, tol: float, progress: Progress) -> Solution:

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from support import share
 
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, ToleranceWarning, UnboundedValueError, solve
 
@@ -200,5 +201,5 @@ def test_values_and_policies_against_exact_fractions():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 11))
-def test_values_and_policies_of_three_thousand_models_against_exact_fractions(seed):
-    assert len(check_many(seed, 300)) == 300
+def test_values_and_policies_of_many_models_against_exact_fractions(seed):
+    assert len(check_many(seed, share(300))) == share(300)

@@ -90,6 +90,11 @@ class System:
         return 0.5 * (self.terms + 6) * EPS * (self.magnitude + gamma * (self.rows @ own) + own[self.pair_state])
 
     @cached_property
+    def costs(self) -> bool:
+        """Whether every pair that never ends the episode costs something."""
+        return bool((self.reward[~self.ends] < 0.0).all())
+
+    @cached_property
     def cost(self) -> float:
         """The least cost of any pair; not positive if some may cost nothing."""
         return -float((self.reward + (self.terms + 1) * EPS * self.magnitude).max(initial=-np.inf))

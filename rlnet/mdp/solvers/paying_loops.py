@@ -18,6 +18,8 @@ def paying_states(system: System) -> tuple[np.ndarray, list[System], list[np.nda
     v, min (Tv − v) ≤ g ≤ max (Tv − v), T with the pairs that stay inside (Odoni 1969; Puterman 1994, th. 8.5.5).
     Averaged with their backup, v settle where loops have a period, too. Components without a positive reward never pay.
     """
+    if not (~system.ends & (system.reward > 0.0)).any():
+        return np.zeros(0, dtype=np.int64), [], []
     component, inside = end_components(system.pair_state, system.transition, ~system.ends)
     earns = np.zeros(component.max(initial=-1) + 1, dtype=bool)
     earns[component[system.pair_state[inside & (system.reward > 0.0)]]] = True

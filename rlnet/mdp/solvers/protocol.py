@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,8 +12,7 @@ from rlnet.mdp.solvers.policy_iteration import DIRECT_STATES
 from rlnet.mdp.solvers.value_iteration import Progress
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """A model and the device on which it is solved."""
 
     mdp: FiniteMDP
@@ -31,8 +29,7 @@ class Problem:
         return self.device == "cpu" and self.mdp.n_states <= DIRECT_STATES
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """The solution of a model, or of a part of it. S states, A actions."""
 
     v: np.ndarray  # float64 [S]

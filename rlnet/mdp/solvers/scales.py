@@ -50,7 +50,7 @@ def by_scale(mdp: FiniteMDP, gamma: float, tol: float, solve: Callable[[FiniteMD
             found = _joined(mdp, gamma, rest, calm, by_scale(_beside(mdp, rest, calm.v, gamma), gamma, tol, solve))
         doubtful = ~use & ~rest[mdp.pair_state] & ~_worse(mdp, gamma, found)
         if not doubtful.any():
-            return replace(found, q=_action_values(mdp, found.v, gamma))
+            return found._replace(q=_action_values(mdp, found.v, gamma))
         rest[mdp.pair_state[doubtful]] = True
 
 

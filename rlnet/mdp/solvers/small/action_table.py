@@ -53,7 +53,7 @@ class Table:
         self.full = bool(self.listed.all())
         self.whole = self.full and self.source.shape == (self.m, self.width)
         whole = bool((self.reward == np.rint(self.reward)).all()) and max_norm(self.reward) < WHOLE
-        self.costs = self.moves and system.terms == 1 and whole and bool((system.reward[~system.ends] < 0.0).all())
+        self.costs = self.moves and system.terms == 1 and whole and system.costs
         if self.moves:
             number_of = np.full(system.n, self.m)  # where no value waits
             number_of[self.states] = self.columns

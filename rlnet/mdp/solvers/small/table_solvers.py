@@ -32,27 +32,25 @@ class TableSolver:
     done: str
 
     def try_solve(self, problem: Problem, gamma: float, tol: float, progress: Progress) -> Result | None:
-        """v*; None for a large model, one that would waste a table, and where `values` finds no answer."""
-        if not problem.small:
+        """v*; None for a large model, one that would waste a table, and where `values` finds no answer: at γ = 1
+        where going on may cost nothing."""
+        if not problem.small or (gamma == 1.0 and not problem.system.costs):
             return None
         table = taken(problem.mdp)
         try:
-            return self._solved(table, gamma, tol, progress) if table.useful else None
+            found = self.values(table, gamma, tol, progress) if table.useful else None
+            if found is None:
+                return None
+            x, q, top, bound = found
+            slack = 2.0 * bound
+            if gamma < 1.0:
+                loss = discounted_loss(bound, slack, gamma)
+            else:
+                loss = costly_loss(bound, slack, table.system.cost, max_norm(x))
+            v, values, policy = table.laid_out(x, q, top, bound)
+            return Result(v, values, policy, bound, self.done, loss=loss)
         finally:
             put_back(problem.mdp, table)
-
-    def _solved(self, table: Table, gamma: float, tol: float, progress: Progress) -> Result | None:
-        found = self.values(table, gamma, tol, progress)
-        if found is None:
-            return None
-        x, q, top, bound = found
-        slack = 2.0 * bound
-        if gamma < 1.0:
-            loss = discounted_loss(bound, slack, gamma)
-        else:
-            loss = costly_loss(bound, slack, table.system.cost, max_norm(x))
-        v, values, policy = table.laid_out(x, q, top, bound)
-        return Result(v, values, policy, bound, self.done, loss=loss)
 
 
 def _settles(table: Table, gamma: float) -> bool:
