@@ -8,7 +8,7 @@ from support import enumerated, random_mdp
 
 from rlnet import algos
 from rlnet.algos import returns
-from rlnet.algos.algorithm import PI, Role
+from rlnet.algos.context import PI, Role
 from rlnet.data.rollout import Rollout, minibatches, rows_in_order
 from rlnet.mdp import FiniteMDP
 
