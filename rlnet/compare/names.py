@@ -1,5 +1,7 @@
 """Names and meanings of the scores, and which score bounds which."""
 
+from collections.abc import Iterable
+
 LOSSES = ("exact/regret", "exact/nash_conv")  # of a policy: alone, and in a game against the best opponents
 
 # In the order in which they are shown; short enough for one line beside a value on 80 columns.
@@ -44,6 +46,32 @@ MEANINGS = {
     "exact/loss_bound": "what it guarantees for the greedy policy",
     "exact/error_bound": "how far the exact values may be off",
 }
+OF_EVENTS = {  # by the ends of their names: exact/crash_probability
+    "_probability": "probability of {} in an episode of π",
+    "_probability_optimal": "the same of the optimal policy",
+    "_probability_least": "the least that any policy attains",
+}
+
+
+def is_of_event(name: str) -> bool:
+    """Whether a score is the probability of an event."""
+    return name not in MEANINGS and name.startswith("exact/") and name.endswith(tuple(OF_EVENTS))
+
+
+def meaning(name: str) -> str:
+    """The meaning of a score; empty where it has none."""
+    for end, words in OF_EVENTS.items():
+        if is_of_event(name) and name.endswith(end):
+            return words.format(name.removeprefix("exact/").removesuffix(end))
+    return MEANINGS.get(name, "")
+
+
+def in_order(scores: Iterable[str]) -> list[str]:
+    """The names of known scores, in the order in which they are shown; those of events after the others."""
+    names = list(scores)
+    return [name for name in MEANINGS if name in names] + [n for n in names if n not in MEANINGS and meaning(n)]
+
+
 # A true error and what the Bellman residual alone guarantees about it (`rlnet.compare.certificates`).
 BOUNDS = {
     "exact/v_max": "exact/v_bound",

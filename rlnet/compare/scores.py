@@ -25,6 +25,7 @@ from rlnet.compare.judge import (
     uniform_over,
     uniform_policy,
 )
+from rlnet.compare.risk import Risk, risks_of
 from rlnet.mdp import FiniteMDP, Solution, nash_conv
 
 # Which exact values an estimate is compared with.
@@ -72,6 +73,11 @@ class Truth:
     def reach(self) -> np.ndarray:
         """bool [S]: the states that can be reached from the start by any actions."""
         return reachable(self.mdp)
+
+    @cached_property
+    def risks(self) -> list[Risk]:
+        """The events that the model names, in an episode under the time limit."""
+        return risks_of(self.mdp, self.optimal, None if self.limit is None else self.limit.steps)
 
     @cached_property
     def random_value(self) -> float:
@@ -124,6 +130,8 @@ def score_member(
         v = np.where(mdp.terminal, 0.0, v)
         scalars |= _value_scores(truth, judged, v, q, v_exact, q_exact, bellman_policy)
     scalars |= _policy_scores(truth, judged, policy)
+    for risk in truth.risks:
+        scalars |= risk.scores(judged.policy)
     v_limited = None
     if truth.limit is not None:
         limited, v_limited = _under_limit(truth, truth.limit, judged, use_optimal)

@@ -12,6 +12,7 @@ from rlnet.mdp.errors import (
     UnboundedValueError,
 )
 from rlnet.mdp.evaluation import evaluate, occupancy
+from rlnet.mdp.events import event_model, event_probability
 from rlnet.mdp.games.responses import best_response, game_value, nash_conv
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.solution import Solution
@@ -27,6 +28,8 @@ __all__ = [
     "UnboundedValueError",
     "best_response",
     "evaluate",
+    "event_model",
+    "event_probability",
     "game_value",
     "nash_conv",
     "occupancy",

@@ -15,7 +15,7 @@ from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.operators.bellman import System, system_of
 from rlnet.mdp.operators.entropy import entropy
-from rlnet.mdp.operators.linear_systems import NEVER_ENDS, DiscountedSystem
+from rlnet.mdp.operators.linear_systems import NEVER_ENDS, DiscountedSystem, discounted_visits, fills_up
 from rlnet.mdp.operators.markov_chain import Chain, chain_of, chain_values, part, reachable
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.solvers.value_iteration import Progress, certify, discounted
@@ -104,7 +104,7 @@ def evaluate(
     r = chain.r if temperature == 0.0 else chain.r + temperature * entropy(matrix)
     live = None if gamma < 1.0 else _settles(r, chain, mdp)
     progress = Progress(callback, began)
-    if mdp.n_states <= LU_STATES:
+    if mdp.n_states <= LU_STATES and not fills_up(chain.p):
         used = matrix[mdp.pair_state, mdp.pair_action] > 0.0
         largest = float(system.magnitude[used].max(initial=0.0))  # what is never done is no matter
         v, bound, dense = chain_values(r, chain, gamma, live, lambda values: system.rounding(values, largest))
@@ -181,7 +181,8 @@ def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
     reached = reachable(chain.p, begin > 0) & ~mdp.terminal
     visits = np.zeros(mdp.n_states)
     if gamma < 1.0:
-        visits[:] = chain.solver(gamma).solve(begin, transposed=True)
+        found = discounted_visits(chain.p, begin, gamma) if fills_up(chain.p) else None
+        visits[:] = chain.solver(gamma).solve(begin, transposed=True) if found is None else found
         visits[~reached] = 0.0
     else:
         live = np.flatnonzero(reached)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.compare.names import BOUNDS, MEANINGS
+from rlnet.compare.names import BOUNDS, in_order, meaning
 from rlnet.config.files import MISFIT, reading
 from rlnet.config.population import settings
 from rlnet.envs import Environment
@@ -118,15 +118,15 @@ def _subtitle(run: Finished, members: int) -> str:
 def score_rows(aggregate: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table of scores, in the order of MEANINGS; guarantees beside what they bound."""
     rows = []
-    for name, meaning in MEANINGS.items():
-        if name not in aggregate or name in GUARANTEES:
+    for name in in_order(aggregate):
+        if name in GUARANTEES:
             continue
         numbers, bound = aggregate[name], aggregate.get(BOUNDS.get(name, ""))
         rows.append(
             {
                 "name": name,
                 "short": name.removeprefix("exact/"),
-                "meaning": meaning,
+                "meaning": meaning(name),
                 "mean": shown(name, numbers["mean"]),
                 "iqm": shown(name, numbers["iqm"]),
                 "broken": not np.isfinite(float(numbers["mean"])),

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
-from rlnet.compare.names import LOSSES
+from rlnet.compare.names import LOSSES, is_of_event
 from rlnet.config import Config
 from rlnet.config.files import printable, read_rows
 from rlnet.config.population import settings
@@ -117,7 +117,8 @@ def _show_exact(console: Console, result: Scored, folder: Path) -> None:
     notes = {"π": JUDGED[problem.algorithm.judged]}
     if problem.exact[0].temperature > 0:
         notes["values of"] = objective(problem)
-    scores = {name: result.scalars[name] for name in MAIN_SCORES if name in result.scalars}
+    shown = [*MAIN_SCORES, *(name for name in result.scalars if is_of_event(name))]
+    scores = {name: result.scalars[name] for name in shown if name in result.scalars}
     show_scores(console, title, scores, notes)
     if len(grid) == 1:
         value = float(np.mean(result.scalars["exact/return"]))

@@ -94,7 +94,7 @@ def show_scores(
     strange = []
     for name, given in scores.items():
         values = np.atleast_1d(np.asarray(given, dtype=np.float64))
-        meaning = "; ".join(filter(None, (MEANINGS.get(name, ""), notes.get(name, ""))))
+        meaning = "; ".join(filter(None, (MEANINGS.get(name, "") or names.meaning(name), notes.get(name, ""))))
         cells = [_score(name, x) for x in (_spread(values) if many else values)]
         style = None if np.isfinite(values).all() else "bold red"
         table.add_row(

@@ -4,6 +4,7 @@ Built from whole arrays, one pass per direction: the number of cells decides the
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from omegaconf import MISSING
@@ -169,7 +170,7 @@ def build_gridworld(config: GridworldConfig) -> FiniteMDP:
     )
 
 
-def _outcomes(config: GridworldConfig, cells: _Cells, shape: tuple[int, int], n_actions: int) -> dict[str, np.ndarray]:
+def _outcomes(config: GridworldConfig, cells: _Cells, shape: tuple[int, int], n_actions: int) -> dict[str, Any]:
     """The arrays of the model from `pair_ptr` to `terminated`, in their order: every state has every action."""
     acts = (cells.state >= 0) & ~cells.terminal
     at = np.flatnonzero(acts).astype(np.int32)  # [n] cells with actions

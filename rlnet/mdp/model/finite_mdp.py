@@ -52,6 +52,7 @@ class FiniteMDP:
     # int8 [K] of a two-player zero-sum game, in which states and rewards are those of the player who moves: −1 where
     # the other one moves next, whose value counts against this one's; +1 where the same one goes on. None: one player.
     sign: np.ndarray | None = None
+    events: Mapping[str, np.ndarray] | None = None  # sets of outcomes with a name (a crash, a win), bool [K] each
 
     def __post_init__(self) -> None:
         n_states, n_pairs, n_outcomes = len(self.pair_ptr) - 1, len(self.pair_action), len(self.next_state)
@@ -229,6 +230,7 @@ def _check_model(mdp: FiniteMDP) -> None:
         )
     check_start(mdp.start, mdp.n_states)
     _check_drawing(mdp)
+    _check_events(mdp)
 
 
 def _check_pairs(mdp: FiniteMDP) -> None:
@@ -244,6 +246,12 @@ def _check_pairs(mdp: FiniteMDP) -> None:
     if same.any():
         i = int(same.argmax()) + 1
         raise InvalidMDPError(f"{_pair_name(mdp, i)}: actions of a state must be listed once, in ascending order")
+
+
+def _check_events(mdp: FiniteMDP) -> None:
+    for name, event in (mdp.events or {}).items():
+        if np.shape(event) != (mdp.n_outcomes,) or np.asarray(event).dtype != bool:
+            raise InvalidMDPError(f"events: {name!r} must be bool [K] = [{mdp.n_outcomes}], one for each outcome")
 
 
 def _check_drawing(mdp: FiniteMDP) -> None:

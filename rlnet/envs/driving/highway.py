@@ -1,0 +1,161 @@
+"""`env=highway`: a road of some lanes among slower cars, as a finite model of whole cells and whole speeds."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rlnet.config import EnvConfig, check_env, register_environment, require
+from rlnet.envs.base import Environment, from_model
+from rlnet.envs.driving.traffic import speed_law, stationary
+from rlnet.mdp import FiniteMDP
+
+ACTIONS = ("lane left", "idle", "lane right", "faster", "slower")  # as in highway-env
+STEER, THROTTLE = np.array([-1, 0, 1, 0, 0]), np.array([0, 0, 0, 1, -1])
+CRASH = "crash"
+
+
+@register_environment("highway")
+class HighwayConfig(EnvConfig):
+    """A highway after Nagel & Schreckenberg (1992): one car to drive, in each lane the next car ahead.
+
+    The state: own lane and speed; in each lane the free cells up to the next car and its speed. In a step the own car
+    changes its lane, or its speed by one, or neither, and all cars move on by their speeds. Other cars follow the
+    automaton (`rlnet.envs.driving.traffic`) with a headway drawn afresh at `density`. Cells beyond `sight` are as good
+    as `sight`; a car that is passed is replaced by one at the edge of sight, of its speed. A crash ends the drive.
+
+    Left out: cars behind (who is passed is gone, so a lane may be changed right before it), cars that change lanes, and
+    the memory of what drives before the next car.
+    """
+
+    lanes: int = 2
+    max_speed: int = 5  # of the own car, cells per step
+    traffic_speed: int = 3  # of the others
+    sight: int = 10  # cells
+    density: float = 0.1  # of the others, cars per cell
+    dawdle: float = 0.3  # probability that a car is one slower than it could be
+    crash_reward: float = -5.0
+    speed_reward: float = 1.0  # of a step at max_speed; in proportion below
+
+    def check(self) -> None:
+        """Raise ConfigError where a number is out of range."""
+        for name, low, high in (("lanes", 1, 3), ("max_speed", 1, 9), ("traffic_speed", 0, 9), ("sight", 1, 50)):
+            value = getattr(self, name)
+            require(low <= value <= high, f"env.{name}", value, f"must be in [{low}, {high}]")
+        for name in ("density", "dawdle"):
+            require(0 <= getattr(self, name) <= 1, f"env.{name}", getattr(self, name), "must be in [0, 1]")
+        for name in ("crash_reward", "speed_reward"):
+            require(np.isfinite(getattr(self, name)), f"env.{name}", getattr(self, name), "must be a finite number")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(lanes, own speeds, then gaps and speeds of each lane's next car)."""
+        return self.lanes, self.max_speed + 1, *(self.sight + 1, self.traffic_speed + 1) * self.lanes
+
+    def outcomes(self) -> dict[str, float]:
+        """Every car ahead may drive at any speed next."""
+        names = ("lanes", "max_speed", "traffic_speed", "sight")
+        count = float(np.prod([float(n) for n in self.shape])) * len(ACTIONS) * (self.traffic_speed + 1.0) ** self.lanes
+        return {" ".join(f"env.{name}={getattr(self, name)}" for name in names): count}
+
+    def build(self) -> Environment:
+        """The road as a finite model; lanes, speeds and gaps are its features."""
+        return from_model(self.name, build_highway(self), highway_features(self), self.max_episode_steps)
+
+
+@dataclass(frozen=True)
+class Road:
+    """What is seen in states: int arrays [S], and [lanes, S] of the next cars."""
+
+    lane: np.ndarray
+    speed: np.ndarray
+    gap: np.ndarray  # free cells
+    other: np.ndarray  # the next car's speed
+
+    @classmethod
+    def of(cls, config: HighwayConfig, state: np.ndarray | None = None) -> "Road":
+        """The meaning of states; None: of all."""
+        shape = config.shape
+        index = np.arange(int(np.prod(shape))) if state is None else np.asarray(state)
+        lane, speed, *ahead = np.unravel_index(index, shape)
+        return cls(lane, speed, np.array(ahead[::2]), np.array(ahead[1::2]))
+
+
+def build_highway(config: HighwayConfig) -> FiniteMDP:
+    """Build the model; its event `crash` is the set of outcomes that end in one.
+
+    A drive begins in the last lane, as fast as traffic may be, with all lanes free up to the edge of sight.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+    check_env(config)
+    law = speed_law(config.traffic_speed, config.density, config.dawdle)
+    road, n_actions, speeds = Road.of(config), len(ACTIONS), config.traffic_speed + 1
+    n = len(road.lane)
+    lane = np.clip(road.lane[:, None] + STEER, 0, config.lanes - 1)  # [S, A]
+    speed = np.clip(road.speed[:, None] + THROTTLE, 0, config.max_speed)
+    state = np.broadcast_to(np.arange(n)[:, None], lane.shape)
+    action = np.broadcast_to(np.arange(n_actions), lane.shape)
+    # One row for each pair and combination of the next speeds of all cars ahead: [S, A, K].
+    combined = np.array(np.unravel_index(np.arange(speeds**config.lanes), (speeds,) * config.lanes))  # [lanes, K]
+    chance = np.ones((n, 1, combined.shape[1]))
+    for i in range(config.lanes):
+        chance = chance * law[road.other[i]][:, None, combined[i]]
+    possible = np.broadcast_to(chance > 0.0, (*lane.shape, combined.shape[1]))
+    at, acts, k = np.nonzero(possible)
+    next_lane, next_speed, moved = lane[at, acts], speed[at, acts], combined[:, k]
+    gap = road.gap[:, at] + moved - next_speed  # [lanes, rows]
+    crashed = gap[next_lane, np.arange(len(at))] < 0
+    passed = gap < 0
+    gap = np.where(passed, config.sight, np.minimum(gap, config.sight))
+    ahead = [part for i in range(config.lanes) for part in (gap[i], moved[i])]
+    successor = np.ravel_multi_index((next_lane, next_speed, *ahead), config.shape)
+    reward = config.speed_reward * next_speed / config.max_speed
+    mdp = FiniteMDP.from_coo(
+        state[at, acts],
+        action[at, acts],
+        np.where(crashed, at, successor),  # all crashes of a pair are one outcome
+        chance[at, 0, k],
+        np.where(crashed, config.crash_reward, reward),
+        crashed,
+        n_states=n,
+        n_actions=n_actions,
+        start=_start(config, law),
+        action_labels=ACTIONS,
+    )
+    return replace(mdp, events={CRASH: mdp.terminated})
+
+
+def _start(config: HighwayConfig, law: np.ndarray) -> np.ndarray:
+    usual = stationary(law)
+    start = np.zeros(config.shape)
+    begin = start[-1, min(config.traffic_speed, config.max_speed)]  # gaps and speeds of all lanes
+    weight = np.ones(())
+    for _ in range(config.lanes):
+        weight = np.multiply.outer(weight, usual)
+    begin[(config.sight, slice(None)) * config.lanes] = weight
+    return start.reshape(-1)
+
+
+def highway_features(config: HighwayConfig) -> np.ndarray:
+    """One-hot lane, own speed, gap and speed of the next car in each lane: in [0, 1], float32 [S, 3·lanes + 1]."""
+    road = Road.of(config)
+    columns = [road.lane == i for i in range(config.lanes)] + [road.speed / config.max_speed]
+    for i in range(config.lanes):
+        columns += [road.gap[i] / config.sight, road.other[i] / max(config.traffic_speed, 1)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def draw_road(config: HighwayConfig, state: int) -> str:
+    """The road as text, a line for each lane: the own car `>` with its speed before it, the others by their speeds.
+
+    Cells from the own car up to the edge of sight; a car at the edge may be further away.
+    """
+    road = Road.of(config, np.array([state]))
+    lines = []
+    for i in range(config.lanes):
+        own = f"{road.speed[0]}>" if road.lane[0] == i else "  "
+        cells = ["."] * config.sight + [" "]
+        cells[int(road.gap[i, 0])] = str(road.other[i, 0])
+        lines.append(own + "".join(cells))
+    return "\n".join(lines) + "\n"

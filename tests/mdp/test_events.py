@@ -1,0 +1,73 @@
+"""Probabilities of events, and visits of chains whose factors would fill up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mdp.test_games import tic_tac_toe, uniform
+
+from rlnet.mdp import FiniteMDP, InvalidMDPError, evaluate, event_model, event_probability, occupancy, solve
+
+
+def gambler(p: float, goal: int) -> FiniteMDP:
+    """A stake of 1 is won with probability p, from 1 .. goal − 1 until ruin or goal."""
+    n = goal - 1
+    state = np.repeat(np.arange(n), 2)
+    step = np.tile([1, -1], n)
+    to = state + step
+    ends = (to < 0) | (to >= n)
+    mdp = FiniteMDP.from_coo(
+        state, np.zeros(2 * n, int), to.clip(0, n - 1), np.tile([p, 1 - p], n), np.zeros(2 * n), ends
+    )
+    up = np.zeros(2 * n, bool)
+    up[mdp.terminated] = mdp.next_state[mdp.terminated] == n - 1
+    return replace(mdp, events={"goal": up})
+
+
+@pytest.mark.parametrize("p", [0.3, 0.5])
+def test_ruin_has_its_closed_form(p):
+    # Feller (1968), XIV.2: from z the goal is reached with ((q/p)^z − 1) / ((q/p)^a − 1), z/a where p = q.
+    mdp, z, ratio = gambler(p, 10), np.arange(1, 10), (1 - p) / p
+    exact = z / 10 if p == 0.5 else (ratio**z - 1) / (ratio**10 - 1)
+    policy = np.zeros(9, int)
+    np.testing.assert_allclose(event_probability(mdp, policy, "goal"), exact, atol=1e-9)
+    np.testing.assert_allclose(event_probability(mdp, policy, mdp.events["goal"], horizon=3000), exact, atol=1e-9)
+    assert event_probability(mdp, policy, "goal", horizon=1)[-1] == pytest.approx(p)
+    assert event_probability(mdp, policy, "goal", horizon=0).tolist() == [0.0] * 9
+
+
+def test_a_win_of_either_player_is_an_event_of_a_game():
+    game = tic_tac_toe()
+    game = replace(game, events={"win": game.reward > 0})
+    # Random tic-tac-toe: the first player wins .585, the second .288, .127 are drawn (255168 games, weighted).
+    assert game.start @ event_probability(game, uniform(game), "win") == pytest.approx(0.585 + 0.288, abs=6e-4)
+    assert game.start @ solve(event_model(game, "win"), 1.0).v == pytest.approx(1.0)
+
+
+def test_wrong_events_are_named():
+    mdp = gambler(0.5, 4)
+    with pytest.raises(InvalidMDPError, match="events: 'x' must be bool"):
+        replace(mdp, events={"x": np.zeros(2, bool)})
+    with pytest.raises(InvalidMDPError, match=r"an event is bool \[K\]"):
+        event_probability(mdp, np.zeros(3, int), np.ones(6))
+    with pytest.raises(ValueError, match="horizon must be a whole number"):
+        event_probability(mdp, np.zeros(3, int), "goal", horizon=-1)
+
+
+def test_visits_of_chains_that_fill_up_agree_with_their_factors():
+    rng = np.random.default_rng(0)
+    n, k = 2200, 12
+    state = np.repeat(np.arange(n), k)
+    p = rng.random((n, k))
+    p /= p.sum(1, keepdims=True)
+    columns = (state, np.zeros(n * k, int), rng.integers(n, size=n * k), p.ravel(), rng.normal(size=n * k))
+    mdp = FiniteMDP.from_coo(*columns)
+    policy, start = np.zeros(n, int), np.eye(n)[7]
+    mdp = mdp.with_start(start)
+    visits = occupancy(mdp, policy, 0.95)
+    dense = np.eye(n) - 0.95 * mdp.transition.toarray()
+    exact = np.linalg.solve(dense.T, start)
+    np.testing.assert_allclose(visits, exact / exact.sum(), atol=1e-12)
+    own = evaluate(mdp, policy, 0.95)
+    assert "sweeps" in own.method
+    np.testing.assert_allclose(own.v, np.linalg.solve(dense, mdp.expected_reward), atol=own.error_bound + 1e-9)
