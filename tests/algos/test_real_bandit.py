@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import finish, make_run, update
+from support import FULL, finish, make_run, update
 
 from rlnet.data.collector import Collector
 from rlnet.data.rollout import Observation
@@ -68,18 +68,22 @@ def test_ppo_finds_the_best_action_and_keeps_it():
 PLANE = {"low": (-1.0, 0.0), "high": (3.0, 0.5), "best": (1.5, 0.1)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", [{}, {"best": (0.9,)}, {"scale": 100.0}, {"scale": 0.01}])
-@pytest.mark.parametrize("algo", ["ppo", "a2c", "actor_critic", "reinforce"])
-def test_at_least_15_of_16_members_end_within_2_percent_at_defaults(algo, case):
-    run = finish(bandit_run(algo, "seeds=16", "steps=40000", "network.hidden=[16,16]", **case))
-    assert (missed(run, case.get("best", (0.5,))) < 0.02).sum() >= 15
+CASES = {
+    "plain": {},
+    "near a bound": {"best": (0.9,)},
+    "large": {"scale": 100.0},
+    "small": {"scale": 0.01},
+    "two dimensions": PLANE,
+    "far from zero": {"offset": 1000.0},
+}
+EVERY = [(algo, case) for algo in ("ppo", "a2c", "actor_critic", "reinforce") for case in CASES]
+LONG = [("reinforce", case) for case in CASES if case not in ("large", "two dimensions")]  # half a minute each
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [PLANE, {"offset": 1000.0}])
-@pytest.mark.parametrize("algo", ["ppo", "a2c", "actor_critic", "reinforce"])
-def test_they_do_so_in_two_dimensions_and_far_from_zero(algo, case):
+@pytest.mark.parametrize(("algo", "name"), EVERY if FULL else [one for one in EVERY if one not in LONG])
+def test_at_least_15_of_16_members_end_within_2_percent_at_defaults(algo, name):
+    case = CASES[name]
     run = finish(bandit_run(algo, "seeds=16", "steps=40000", "network.hidden=[16,16]", **case))
     assert (missed(run, case.get("best", (0.5,))) < 0.02).sum() >= 15
 

@@ -1,0 +1,158 @@
+"""Storage of transitions in a ring of rows: as records of numpy on the CPU, as tensors on another device."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.data.rollout import Rollout
+from rlnet.numerics.random_streams import Array
+
+NOT_STORED = ("weight", "start_discount")
+# Indices of states and actions are stored in half of their width: no network has 2³¹ rows to look up.
+NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}
+
+
+class Transitions(Protocol):
+    """A ring of rows of transitions, [slots, M, N] each."""
+
+    names: tuple[str, ...]  # of the fields
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(slots, M, N)."""
+        ...
+
+    def field(self, name: str) -> Array:
+        """A field of all rows, [slots, M, N, ...]; writing into it changes the ring."""
+        ...
+
+    def write(self, rollout: Rollout, begin: int) -> None:
+        """Write the rows of a rollout [T, M, N] from a slot on; behind the last slot comes the first again."""
+        ...
+
+    def sample(self, at: Array, weight: Array | float, extra: Mapping[str, Tensor]) -> Rollout:
+        """The transitions with the numbers `at` int [n, M, B]; the first rows weigh `weight` [M, B] where valid."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The fields as tensors, with the members in front."""
+        ...
+
+
+def room_for(rollout: Rollout, slots: int, in_numpy: bool) -> Transitions:
+    """An empty ring for rows like those of a rollout."""
+    fields = {name: rollout.tensor(name) for name in rollout.names if name not in NOT_STORED}
+    if in_numpy:
+        kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in fields.items()]
+        return Records(kinds, (slots, *rollout.reward.shape[1:]))
+    return Tensors({name: tensor.new_zeros(slots, *tensor.shape[1:]) for name, tensor in fields.items()})
+
+
+def restored(state: Mapping[str, Tensor], in_numpy: bool) -> Transitions:
+    """The ring of a `state_dict`."""
+    fields = {name: rows.transpose(0, 1) for name, rows in state.items()}
+    if not in_numpy:
+        return Tensors(fields)
+    kinds = [(name, rows.numpy().dtype, tuple(rows.shape[3:])) for name, rows in fields.items()]
+    ring = Records(kinds, fields["reward"].shape)
+    for name, rows in fields.items():
+        ring.field(name)[...] = rows.numpy()
+    return ring
+
+
+class Tensors:
+    """A ring of tensors, one for each field."""
+
+    def __init__(self, fields: dict[str, Tensor]) -> None:
+        self.names, self._fields = tuple(fields), fields
+
+    @property
+    def shape(self) -> Sequence[int]:
+        return self._fields["reward"].shape
+
+    def field(self, name: str) -> Tensor:
+        return self._fields[name]
+
+    def write(self, rollout: Rollout, begin: int) -> None:
+        places = _places(begin, len(rollout.reward), self.shape[0])
+        for name, ring in self._fields.items():
+            rows = rollout.tensor(name)
+            for into, of in places:
+                ring[into] = rows[of]
+
+    def sample(self, at: Tensor, weight: Tensor | float, extra: Mapping[str, Tensor]) -> Rollout:
+        rows = {name: field.flatten(0, 2) for name, field in self._fields.items()}
+        weights = torch.zeros(at.shape, device=at.device)
+        torch.mul(rows["valid"][at[0]], weight, out=weights[0])
+        return Rollout.lazily(lambda name: rows[name][at], weights, extra, self.names)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: rows.transpose(0, 1) for name, rows in self._fields.items()}
+
+
+class Records:
+    """A ring of records of numpy: a transition lies together, so that a drawn one is a single visit of memory.
+
+    Args:
+        kinds: of the fields: (name, type, shape).
+        shape: (slots, M, N).
+    """
+
+    def __init__(self, kinds: Sequence[tuple[str, Any, tuple[int, ...]]], shape: Sequence[int]) -> None:
+        dtype = np.dtype(list(kinds), align=True)
+        self.names, self._ring = tuple(name for name, *_ in kinds), np.zeros(shape, dtype)
+        self._whole = np.dtype((np.void, dtype.itemsize))
+        # name → (type, place in a record, type as it is read, type of its numbers where they are read as one piece)
+        self._parts: dict[str, tuple[np.dtype, int, np.dtype, np.dtype | None]] = {}
+        for name, (kind, offset, *_) in (dtype.fields or {}).items():
+            if kind.base == np.int32:
+                self._parts[name] = kind, offset, np.dtype(np.int64), None
+            else:
+                piece = np.dtype((np.void, kind.itemsize)) if kind.shape else kind
+                self._parts[name] = piece, offset, piece, kind if kind.shape else None
+
+    @property
+    def shape(self) -> Sequence[int]:
+        return self._ring.shape
+
+    def field(self, name: str) -> np.ndarray:
+        return self._ring[name]
+
+    def write(self, rollout: Rollout, begin: int) -> None:
+        places = _places(begin, len(rollout.reward), self.shape[0])
+        for name in self.names:
+            ring, rows = self._ring[name], rollout.array(name)
+            for into, of in places:
+                ring[into] = rows[of]
+
+    def sample(self, at: np.ndarray, weight: np.ndarray | float, extra: Mapping[str, Tensor]) -> Rollout:
+        make, valid = self._taken(at)
+        weights = np.zeros(at.shape, np.float32)
+        np.multiply(valid, weight, out=weights[0], casting="same_kind")
+        return Rollout.lazily(make, weights, extra, self.names)
+
+    def _taken(self, at: np.ndarray) -> tuple[Callable[[str], np.ndarray], np.ndarray]:
+        """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
+        # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
+        records, parts = self._ring.reshape(-1).view(self._whole).take(at), self._parts
+
+        def make(name: str) -> np.ndarray:
+            kind, offset, wide, numbers = parts[name]
+            field = records.getfield(kind, offset).astype(wide)
+            return field if numbers is None else field.view(numbers)
+
+        kind, offset, *_ = parts["valid"]
+        return make, records[0].getfield(kind, offset)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(self._ring[name].copy()).transpose(0, 1) for name in self.names}
+
+
+def _places(begin: int, length: int, slots: int) -> list[tuple[slice, slice]]:
+    """(slots, rows) of a rollout that is written from slot `begin` on; what does not fit goes to the front."""
+    fit = min(length, slots - begin)
+    places = [(slice(begin, begin + fit), slice(0, fit))]
+    return places if fit == length else [*places, (slice(0, length - fit), slice(fit, length))]
