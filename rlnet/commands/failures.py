@@ -8,10 +8,11 @@ import difflib
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -67,6 +68,11 @@ def explain(error: Exception, argv: list[str]) -> str:
     """One sentence for an error of Hydra or OmegaConf: which key, what it was, what is allowed."""
     text = str(error)
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        quoted = '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
+        advice = f"quote a text with special characters once more, as in {shlex.quote(key + '=' + quoted)}"
+        return f"{error.override}: cannot be read as KEY=VALUE; {advice}"
     if found := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
         return found.group(1)
     if found := re.search(r"Could not find '([^']+)/([^']+)'", text):

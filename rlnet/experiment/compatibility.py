@@ -1,5 +1,6 @@
 """Checks that algorithm, environment, exploration, optimiser and network of a config fit together."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from rlnet.algos.algorithm import Acting, Judged
 from rlnet.algos.context import Q
 from rlnet.algos.loss_terms import COMPLETE
 from rlnet.config import Config, ConfigError, EpochsConfig, OptimisticConfig, require
+from rlnet.config.population import each_setting
 from rlnet.envs import Environment
 from rlnet.mdp import FiniteMDP
 from rlnet.policies.exploration import BEHAVIOURS, COUNTING
@@ -41,7 +43,11 @@ def check_game(config: Config, algorithm: Algorithm, environment: Environment) -
 
 
 def check_texts(config: Config, algorithm: Algorithm, environment: Environment) -> None:
-    """Raise ConfigError where episodes would be cut before a completion is finished and paid."""
+    """Raise ConfigError where completions would be cut before they are paid, or be paid a discounted reward."""
+    if environment.tokens is not None and "group" in algorithm.options:
+        allowed = f"must be 1: algo={config.algo.name} compares what whole completions earn, undiscounted"
+        for one in each_setting(config):
+            require(one.gamma == 1, "gamma", one.gamma, allowed)
     if environment.tokens is not None and algorithm.data.whole_episodes:
         length, rollout = environment.tokens.task.length, config.algo.rollout
         allowed = f"must be at least env.length={length}, or completions are cut before they are rewarded"
@@ -63,6 +69,10 @@ def check_algorithm(config: Config, algorithm: Algorithm) -> None:
     if isinstance(config.algo, EpochsConfig) and algorithm.data.whole_episodes:
         allowed = f"must be 1: algo={name} learns from whole episodes"
         require(config.algo.minibatches == 1, "algo.minibatches", config.algo.minibatches, allowed)
+    _check_hyper(config.algo.hyper, algorithm, name)
+    if algorithm.regularisation is not None:
+        beta = algorithm.regularisation(config.algo.hyper)
+        require(math.isfinite(beta), "algo.hyper.beta", beta, "must be finite: it weighs a divergence in the reward")
     group = config.algo.options.get("group", 1)
     allowed = f"must be a multiple of algo.options.group={group}"
     require(config.algo.envs % group == 0, "algo.envs", config.algo.envs, allowed)
@@ -75,7 +85,6 @@ def check_algorithm(config: Config, algorithm: Algorithm) -> None:
     if algorithm.traces == "replacing":
         allowed = "replacing traces need binary features: use network=tabular, or linear on such features"
         require(config.network.name != "mlp", "network", config.network.name, allowed)
-    _check_hyper(config.algo.hyper, algorithm, name)
 
 
 def check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:
@@ -103,7 +112,9 @@ def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) ->
     for key, value in hyper.items():
         require(key in algorithm.hyper, f"algo.hyper.{key}", value, f"algo={name} has no such number; it has: {known}")
         low, high = algorithm.hyper[key]
-        require(low <= value <= high, f"algo.hyper.{key}", value, f"must be in [{low:g}, {high:g}]")
+        unread = f"must be {low:g}: nothing reads another one with the chosen algo.options"
+        allowed = unread if low == high else f"must be in [{low:g}, {high:g}]"
+        require(low <= value <= high, f"algo.hyper.{key}", value, allowed)
     for key in algorithm.hyper:
         require(key in hyper, f"algo.hyper.{key}", "missing", f"algo={name} needs it")
 

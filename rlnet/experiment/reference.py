@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.config import Config
+from rlnet.config import Config, require
 from rlnet.envs.tokens.tree import NOTHING, Tokens
 from rlnet.nets import Network
 from rlnet.numerics.random_streams import Streams
 
 FREE, SHARED = 0.1, 3e-3  # rates of Adam where every state has numbers of its own, and where states share them
+DIVERGED = 1e4  # −log π of a demonstration, above which no policy is useful
 _log = logging.getLogger(__name__)
 Known = tuple[dict[str, Tensor], np.ndarray | None]
 _known: dict[str, Known] = {}  # in this process, by all that decides it
@@ -83,6 +84,10 @@ def _fitted(config: Config, network: Network, tokens: Tokens, indexed: bool) -> 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    lost = loss.item()
+    sound = lost < DIVERGED and all(bool(x.isfinite().all()) for x in params.values())
+    allowed = f"the reference policy diverged (−log π of a demonstration is {lost:.3g} at the end); use a smaller one"
+    require(sound, "env.reference_rate", rate, allowed)
     text = "the reference policy: %d supervised steps in %.1f s, −log π of a demonstration %.3f at the end"
-    _log.info(text, how.steps, time.perf_counter() - began, loss.item())
+    _log.info(text, how.steps, time.perf_counter() - began, lost)
     return {name: x.detach() for name, x in params.items()}

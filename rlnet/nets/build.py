@@ -227,7 +227,8 @@ def make_network(
     first[: split or outputs] = config.initial_value if initial is None else initial
     if isinstance(config, TabularConfig):
         if inputs.n_states is None:
-            raise ConfigError(f"network=tabular: {inputs.env} has no countable states; use linear or mlp")
+            others = "linear or mlp" if inputs.tokens is None else "mlp or causal_lm"
+            raise ConfigError(f"network=tabular: {inputs.env} has no countable states; use {others}")
         return _table(first, inputs.n_states)
     if isinstance(config, LinearConfig):
         return _linear(first, config, _seen(inputs, "linear", one_hot=False))

@@ -126,7 +126,7 @@ def _decoder(config: CausalLMConfig, tokens: TokenInputs) -> nn.Module:
     size, layers, heads, inner = config.hidden_size, config.layers, config.heads, config.intermediate_size
     if config.architecture == "gpt2":
         own = {"n_embd": size, "n_layer": layers, "n_head": heads, "n_inner": inner, "n_positions": tokens.width}
-        dropped = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        dropped = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": None, "eos_token_id": None}
         return library.GPT2Model(library.GPT2Config(**common, **own, **dropped))
     own = {"hidden_size": size, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner}
     more = {"num_key_value_heads": heads, "max_position_embeddings": max(tokens.width, 2), "pad_token_id": None}

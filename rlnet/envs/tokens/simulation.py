@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from rlnet.envs.simulate import Step
-from rlnet.envs.tokens.tree import NOTHING, Tokens, checked_reward
+from rlnet.envs.tokens.tree import NOTHING, Tokens
 from rlnet.numerics.random_streams import BlockUniform, Streams
 
 
@@ -71,7 +71,7 @@ class TokenSimulation:
         for place in zip(*np.nonzero(terminated), strict=True):
             prompt = task.prompts[self._prompt[place]]
             text = "".join(task.symbols[k] for k in self._actions[place] if k != NOTHING)
-            reward[place] = checked_reward(self._reward(prompt, text), prompt, text)
+            reward[place] = self._reward(prompt, text)
         successor = self._observed()
         drawn = self._drawn()
         if terminated.any():

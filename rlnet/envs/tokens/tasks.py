@@ -5,9 +5,11 @@ on which a reference policy is pretrained.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from rlnet.config import ConfigError, require
 Reward = Callable[[str, str], float]  # (prompt, completion) → a number
 Right = Callable[[np.random.Generator, str], str]  # (generator, prompt) → a completion that earns the most
 
+LARGEST = float(np.finfo(np.float32).max)  # of rewards: rollouts hold them in single precision
+DIGITS = "0123456789"
 BRACKETS = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 
@@ -76,26 +80,31 @@ def is_sorted(prompt: str, completion: str) -> float:
 
 def is_balanced(prompt: str, completion: str) -> float:
     """1 where every bracket is closed in order, prompt and completion together and the completion not empty, else 0."""
+    return float(_open(prompt + completion) == [] and completion != "")
+
+
+def _open(text: str) -> list[str] | None:
+    """The brackets that would close what is open in a text, innermost last; None where one is closed out of order."""
     opened: list[str] = []
-    for character in prompt + completion:
+    for character in text:
         if character in BRACKETS:
             opened.append(BRACKETS[character])
         elif not opened or opened.pop() != character:
-            return 0.0
-    return float(not opened and completion != "")
+            return None
+    return opened
+
+
+def _closed_by(prompt: str, symbols: str, length: int) -> bool:
+    """Whether so many of the symbols can close what is open in a prompt, at least one pair where nothing is."""
+    opened = _open(prompt)
+    return opened is not None and set(opened) <= set(symbols) and max(len(opened), 2 * (not opened)) <= length
 
 
 def _balanced(length: int, symbols: str) -> Right:
     kinds = [c for c in symbols if c in BRACKETS and BRACKETS[c] in symbols]
 
     def right(generator: np.random.Generator, prompt: str) -> str:
-        opened: list[str] = []
-        for character in prompt:
-            if character in BRACKETS:
-                opened.append(BRACKETS[character])
-            else:
-                opened.pop()
-        text = ""
+        opened, text = _open(prompt) or [], ""
         while opened or not text:
             if opened and (len(opened) + 2 > length - 1 - len(text) or generator.random() < 0.5):
                 text += opened.pop()
@@ -129,20 +138,45 @@ def all_sums(digits: int) -> tuple[str, ...]:
 # ---------------------------------------------------------------------------------------------- making them
 
 
-def imported(path: str, key: str) -> Callable[..., float]:
-    """The function `module:name` of the user.
+def imported(path: str, key: str) -> Reward:
+    """The reward `module:name` of the user; whatever is wrong with an answer of it is told by the key.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or where it is called: it fails, or gives no finite number.
     """
     module, colon, name = path.partition(":")
-    require(bool(module and colon and name), key, path, "must be the import path of a function, as module:function")
+    named = bool(module and colon and name) and not module.startswith(".")
+    require(named, key, path, "must be the import path of a function, as module:function")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{key}={path}: cannot be imported ({error})") from error
+    except Exception as error:  # a module of the user may raise anything
+        raise ConfigError(f"{key}={path}: cannot be imported ({_said(error)})") from error
     require(callable(function), key, path, "must be a function of a prompt and a completion, both strings")
-    return function
+
+    def reward(prompt: str, completion: str) -> float:
+        of = f"the completion {completion!r} of {prompt!r}"
+        try:
+            value = function(prompt, completion)
+        except Exception as error:
+            raise ConfigError(f"{key}={path}: fails for {of} ({_said(error)})") from error
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not abs(number) <= LARGEST:
+            raise ConfigError(f"{key}={path}: gives {value!r} for {of}; must be a finite number")
+        return number
+
+    return reward
+
+
+def _said(error: Exception) -> str:
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = "" if where is None else f", {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}"
+    known = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+    return f"{known}{error}" + ("" if isinstance(error, ImportError | AttributeError | SyntaxError) else place)
 
 
 def make_task(
@@ -160,7 +194,7 @@ def make_task(
         ConfigError: a setting that does not fit the task.
     """
     own: dict[str, tuple[Reward, Right | None]] = {
-        "sum": (digits_add_up, _digits(length, symbols) if symbols.isdigit() else None),
+        "sum": (digits_add_up, _digits(length, symbols) if set(symbols) <= set(DIGITS) else None),
         "sort": (is_sorted, lambda generator, prompt: "".join(sorted(prompt))),
         "brackets": (is_balanced, _balanced(length, symbols)),
         "addition": (is_sum, _sum),
@@ -193,17 +227,22 @@ def _check(kind: str, task: Task, targets: Mapping[str, float]) -> None:
     same = len({len(prompt) for prompt in prompts}) == 1
     require(same, "env.prompts", list(prompts)[:5], "must be texts of the same length; put characters in front")
     if kind == "sum":
-        require(symbols.isdigit(), "env.symbols", symbols, "task=sum is written in digits")
-        require(
-            all(p.isdigit() for p in prompts), "env.prompts", list(prompts), "task=sum needs prompts that are numbers"
-        )
+        require(set(symbols) <= set(DIGITS), "env.symbols", symbols, "task=sum is written in digits")
+        numbers = all(p != "" and set(p) <= set(DIGITS) for p in prompts)
+        require(numbers, "env.prompts", list(prompts), "task=sum needs prompts that are numbers")
     if kind == "addition":
-        allowed = "task=addition is written in the digits 0123456789"
-        require(set("0123456789") <= set(symbols), "env.symbols", symbols, allowed)
+        require(set(DIGITS) <= set(symbols), "env.symbols", symbols, f"task=addition is written in the digits {DIGITS}")
+        needed = max(len(str(sum(map(int, p.rstrip("=").split("+"))))) for p in (prompts[0], prompts[-1]))
+        require(
+            task.length >= needed, "env.length", task.length, f"must be at least {needed}, to write the largest sum"
+        )
     if kind == "brackets":
         pairs = [c for c in symbols if c in BRACKETS and BRACKETS[c] in symbols]
         others = set(symbols) - set(BRACKETS) - set(BRACKETS.values())
         require(bool(pairs) and not others, "env.symbols", symbols, "task=brackets is written in pairs of ()[]{}<>")
+        allowed = f"must be brackets that at most env.length={task.length} of {symbols} can close"
+        closable = all(_closed_by(prompt, symbols, task.length) for prompt in prompts)
+        require(closable, "env.prompts", list(prompts)[:5], allowed)
     if kind == "targets":
         for text, value in targets.items():
             writable = set(text) <= set(symbols) and len(text) <= task.length

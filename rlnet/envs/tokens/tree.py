@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnet.config import ConfigError
 from rlnet.envs.tokens.tasks import Reward, Task
 from rlnet.mdp import FiniteMDP
 
@@ -144,16 +143,13 @@ def build_tree(task: Task, reward: Reward | None = None) -> FiniteMDP:
     Args:
         task: what is completed.
         reward: in place of the task's own.
-
-    Raises:
-        ConfigError: a reward that is not a finite number.
     """
     pay, symbols = task.reward if reward is None else reward, task.symbols
     count, written = len(symbols), texts(task)
     each = len(written)
     inner = each - count ** (task.length - 1)  # prefixes behind which another one can stand
-    ended = np.array([[_paid(pay, p, text) for text in written] for p in task.prompts])  # [P, each]
-    cut = np.array([[_paid(pay, p, text + c) for text in written[inner:] for c in symbols] for p in task.prompts])
+    ended = np.array([[pay(p, text) for text in written] for p in task.prompts])  # [P, each]
+    cut = np.array([[pay(p, text + c) for text in written[inner:] for c in symbols] for p in task.prompts])
     states, actions = len(task.prompts) * each, count + 1
     own = np.arange(each)
     successor, terminated = np.repeat(own[:, None], actions, 1), np.ones((each, actions), bool)
@@ -180,20 +176,3 @@ def build_tree(task: Task, reward: Reward | None = None) -> FiniteMDP:
         labels=tuple(f"{prompt}›{text}" for prompt in task.prompts for text in written),
         action_labels=(*symbols, "end"),
     )
-
-
-def _paid(reward: Reward, prompt: str, completion: str) -> float:
-    return checked_reward(reward(prompt, completion), prompt, completion)
-
-
-def checked_reward(value: float, prompt: str, completion: str) -> float:
-    """The reward as a float; ConfigError where it is no finite number."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise ConfigError(
-            f"env.task: the reward of the completion {completion!r} of {prompt!r} is {value!r}; must be a finite number"
-        )
-    return number

@@ -201,6 +201,20 @@ def test_balanced_brackets():
         ),
         (["env.task=brackets", "env.symbols='(a'"], r"task=brackets is written in pairs"),
         (["env.task=sort", "env.symbols=ab", "env.prompts=[abc]"], r"must be at most env\.length=5 of ab"),
+        (["env.symbols='01²'"], r"env\.symbols=01²: task=sum is written in digits"),
+        (["env.prompts=['²']"], r"task=sum needs prompts that are numbers"),
+        (["env.prompts=['']"], r"task=sum needs prompts that are numbers"),
+        (
+            ["env.task=brackets", "env.symbols='()'", "env.prompts=[')']"],
+            r"must be brackets that at most env\.length=5",
+        ),
+        (
+            ["env.task=brackets", "env.symbols='()'", "env.prompts=['[']"],
+            r"must be brackets that at most env\.length=5",
+        ),
+        (["env.task=brackets", "env.symbols='()'", "env.prompts=['((((((']"], r"env\.prompts=\['\(+'\]: must be"),
+        (["env.task=targets", "env.targets.11=nan", "env.targets.0=1.0"], r"env\.targets\.11=nan: must be a finite"),
+        (["env.task=function", "env.reward=.x:f"], r"env\.reward=\.x:f: must be the import path"),
     ],
 )
 def test_settings_that_do_not_fit_a_task_are_named(options, message):
@@ -208,9 +222,34 @@ def test_settings_that_do_not_fit_a_task_are_named(options, message):
         make(composed("env=tokens_tiny", "algo=reinforce", *options).env)
 
 
-def test_a_reward_that_is_no_number_is_named(monkeypatch):
-    import json
+def test_sums_that_cannot_be_written_are_refused():
+    with pytest.raises(ConfigError, match=r"env\.length=2: must be at least 3, to write the largest sum"):
+        make(composed("env=tokens_addition", "algo=reinforce", "env.length=2").env)
 
-    monkeypatch.setattr(json, "own_reward", lambda prompt, text: float("nan") if text == "31" else 0.0, raising=False)
-    with pytest.raises(ConfigError, match="the reward of the completion '31' of '3' is nan; must be a finite number"):
-        environment(task="function", reward="json:own_reward", prompts=["3"])
+
+FOREIGN = """
+def no_number(prompt, completion): return None
+def infinite(prompt, completion): return 1e300 if completion == "31" else 0
+def fails(prompt, completion): return 1 / 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_rewards:no_number", "gives None for the completion '' of '3'; must be a finite number"),
+        ("own_rewards:infinite", "gives 1e[+]300 for the completion '31' of '3'; must be a finite number"),
+        ("own_rewards:fails", r"fails for the completion '' of '3' \(ZeroDivisionError: .*, own_rewards.py:4\)"),
+        ("own_broken:f", r"cannot be imported \(SyntaxError: .*own_broken.py"),
+        ("own_raises:f", r"cannot be imported \(RuntimeError: no, own_raises.py:1\)"),
+    ],
+)
+@pytest.mark.parametrize("key", ["reward", "proxy"])
+def test_what_is_wrong_with_a_users_reward_is_told_by_its_key(tmp_path, monkeypatch, name, message, key):
+    contents = {"own_rewards": FOREIGN, "own_broken": "def f(:", "own_raises": "raise RuntimeError('no')"}
+    for module, text in contents.items():
+        (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = {"task": "function", "reward": name} if key == "reward" else {"proxy": name}
+    with pytest.raises(ConfigError, match=f"env.{key}={name}: {message}"):
+        environment(prompts=["3"], **chosen)
