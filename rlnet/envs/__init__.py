@@ -9,6 +9,7 @@ from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.control.lqr import LQR, LqrEnv, LqrVectorEnv
 from rlnet.envs.driving.highway import HighwayConfig, build_highway
+from rlnet.envs.driving.racetrack import RacetrackConfig, build_racetrack
 from rlnet.envs.make import GymnasiumConfig, make
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.sampler import Sampler
@@ -33,6 +34,7 @@ __all__ = [
     "LqrVectorEnv",
     "MaximisationBiasConfig",
     "OnDevice",
+    "RacetrackConfig",
     "RandomWalkConfig",
     "RandomWalkEnv",
     "Sampler",
@@ -44,6 +46,7 @@ __all__ = [
     "build_gridworld",
     "build_highway",
     "build_maximisation_bias",
+    "build_racetrack",
     "build_random_walk",
     "from_model",
     "grid_features",

@@ -10,6 +10,7 @@ import numpy as np
 from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables
 from rlnet.compare.mishaps import Mishap, out_of_range
 from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
+from rlnet.compare.risk import point_of, risk_frontier
 from rlnet.config import Config, ConfigError, LinearConfig, OptimisticConfig
 from rlnet.config.files import check_values, read_json, read_values, reading
 from rlnet.config.population import each_setting, member_settings, settings, varied
@@ -132,7 +133,30 @@ def document(
         "aggregate_over": _over_whom(what),
         "settings": each,
         "time_limit": _time_limit(problem),
+        **({"events": _events(problem, tables)} if problem.mdp.events else {}),
     }
+
+
+def _events(problem: Problem, tables: Tables) -> list[dict[str, Any]]:
+    """The exact risk of what the model names: of the optimal policies as it costs more, and of the members' policies.
+
+    The frontier is that of the first setting's discount.
+    """
+    found = []
+    for k, risk in enumerate(problem.truths[0].risks):
+        places = [point_of(truth.risks[k], policy) for truth, policy in zip(problem.truths, tables.policy, strict=True)]
+        frontier = risk_frontier(risk)
+        found.append(
+            {
+                "event": risk.event,
+                "horizon": risk.horizon,
+                "optimal": risk.of_optimal,
+                "least": risk.least,
+                "frontier": [{"penalty": p.penalty, "return": p.ret, "probability": p.probability} for p in frontier],
+                "members": [{"return": p.ret, "probability": p.probability} for p in places],
+            }
+        )
+    return found
 
 
 def _population(config: Config, problem: Problem, scalars: Scalars, what: list[Mishap]) -> Population:

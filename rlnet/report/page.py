@@ -21,6 +21,7 @@ from rlnet.report.html import embedded, number, render, shown, versions
 from rlnet.report.page_states import completion_tables, member_note, scatter_plots, state_maps
 from rlnet.report.panels import action_names, state_names
 from rlnet.report.reproduce import command_beside, of_run
+from rlnet.report.risk import risk_section
 from rlnet.report.sampled import beside_exact
 from rlnet.report.sweep import compared
 
@@ -82,6 +83,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "costly": _costly(run),
         "scatter": scatter_plots(run),
         "completions": completion_tables(run),
+        "risks": risk_section(comparison),
         "scatter_note": member_note(run),
     }
     return context | state_maps(run)
