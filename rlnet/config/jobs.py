@@ -14,6 +14,7 @@ from rlnet.config.schemas import (
     SCHEDULE_SCHEMAS,
     AlgoConfig,
     CausalLMConfig,
+    EvaluationConfig,
     ExplorationConfig,
     LinearConfig,
     MlpConfig,
@@ -56,6 +57,7 @@ class Config(Settings):
     compare_every: int = MISSING  # steps between comparisons with the exact solution
     compare_share: float = 0.1  # of the run's time that comparing may take; beyond, it is done less often; 1: no limit
     checkpoint_every: int = MISSING  # steps between checkpoints
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     resume: str | None = None  # the folder of a run to go on with
     # Whether that folder may have code run: modules that its config names, computed values, pickled environments.
     trust: bool = False
@@ -105,6 +107,7 @@ SCHEMAS: dict[str, type] = {
     "network/mlp": MlpConfig,
     "network/module": ModuleConfig,
     "network/causal_lm": CausalLMConfig,
+    "evaluation/any": EvaluationConfig,
     "exploration/any": ExplorationConfig,
     "exploration/optimistic": OptimisticConfig,
     "exploration/noisy": NoisyConfig,

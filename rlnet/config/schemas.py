@@ -163,6 +163,21 @@ class CausalLMConfig(NetworkConfig):
 
 
 @dataclass
+class EvaluationConfig(Settings):
+    """Evaluation in a separate environment, with random numbers of its own; it changes nothing of the training."""
+
+    # Steps between evaluations; 0: none, at the end neither; null: none with a finite model, which has exact scores,
+    # and a tenth of the run without.
+    every: int | None = None
+    episodes: int = 10  # of each member and each policy
+    final_episodes: int = 50  # at the end
+    # greedy: the best action; behaviour: as it acts in training, exploration included; both: on the way, where the
+    # returns of training tell about the other, the greedy one, and both at the end.
+    policy: str = "both"
+    max_steps: int = 1_000  # after so many an episode is cut where the environment has no time limit of its own
+
+
+@dataclass
 class ExplorationConfig(Settings):
     """Exploration: how actions are chosen from action values; `none` where the algorithm has a policy of its own."""
 

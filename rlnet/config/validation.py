@@ -14,6 +14,7 @@ from rlnet.config import (
     Config,
     ConfigError,
     EpochsConfig,
+    EvaluationConfig,
     MlpConfig,
     ModuleConfig,
     NoisyConfig,
@@ -36,6 +37,7 @@ SCHEDULED = {
     "softmax": (1e-6, float("inf"), "the temperature of exploration=softmax"),
     "count_bonus": (0.0, float("inf"), "c of exploration=count_bonus"),
 }
+EVALUATED = ("greedy", "behaviour", "both")
 # Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.
 PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**15, 16, 16
 PER_ENVIRONMENT = 100  # of an environment of an audit, its observation and counters
@@ -98,6 +100,17 @@ def _check_replay(algo: ReplayConfig) -> None:
     require(rate is None or 0 < rate <= 1, "algo.target_rate", rate, "must be in (0, 1], or null")
 
 
+def _check_evaluation(evaluation: EvaluationConfig) -> None:
+    every, policy = evaluation.every, evaluation.policy
+    allowed = "must be at least 1, 0 for no evaluation, or null: chosen automatically"
+    require(every is None or every >= 0, "evaluation.every", every, allowed)
+    for key in ("episodes", "final_episodes"):
+        value = getattr(evaluation, key)
+        require(value >= 2, f"evaluation.{key}", value, "must be at least 2, or there is no interval")
+    require(policy in EVALUATED, "evaluation.policy", policy, f"allowed are {', '.join(EVALUATED)}")
+    require(evaluation.max_steps >= 1, "evaluation.max_steps", evaluation.max_steps, "must be at least 1")
+
+
 def _check_train(config: Config) -> None:
     for key in ("steps", "log_every", "compare_every", "checkpoint_every"):
         require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
@@ -108,6 +121,7 @@ def _check_train(config: Config) -> None:
     allowed = "must be a share of the run's time in (0, 1]"
     require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
+    _check_evaluation(config.evaluation)
     for key in ("envs", "rollout"):
         require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")
     if isinstance(config.algo, EpochsConfig):

@@ -94,7 +94,8 @@ class Record:
 
         Args:
             steps: [M], environment steps of each member so far.
-            scalars: [M] each; not finite where there is nothing to say. The first row decides the columns.
+            scalars: [M] each; not finite where there is nothing to say. The first row decides the columns; a run that
+                an older version began keeps those it has.
         """
         text = io.StringIO(newline="")
         names = list(scalars) if self._names is None else self._names
@@ -103,7 +104,7 @@ class Record:
             table.writeheader()
             self._names = names
         for m, own in enumerate(self._own):
-            cells = {name: _cell(values[m]) for name, values in scalars.items()}
+            cells = {name: _cell(values[m]) for name, values in scalars.items() if name in names}
             table.writerow({"step": int(steps[m]), **own, **cells})
         self._append(text.getvalue().encode())
         self._show(int(steps.max()), scalars)

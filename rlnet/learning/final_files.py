@@ -12,6 +12,7 @@ from torch import Tensor
 from rlnet.compare import Comparison, Tables
 from rlnet.experiment.checkpoints import write_whole
 from rlnet.experiment.comparison_files import Scored, arrays, document
+from rlnet.experiment.evaluation_files import write_evaluation
 from rlnet.experiment.run_files import Record, write_arrays, write_json
 from rlnet.learning.training_state import TrainingState
 
@@ -47,6 +48,7 @@ def finish(
     scalars: dict[str, np.ndarray],
     first: Judgement | None,
     last: Judgement | None,
+    evaluated: Mapping[str, Any] | None = None,
 ) -> Result:
     """Write the final comparison, the pictures (of the beginning too: matplotlib takes a second to begin) and settings.
 
@@ -55,6 +57,7 @@ def finish(
         record: who writes.
         scalars: the last row of the log.
         first, last: the scores at the beginning and at the end; None where there is nothing exact.
+        evaluated: the final episodes, see `rlnet.learning.evaluation`; None without evaluation.
     """
     config, folder = state.config, record.folder
     complete = scalars.get("loss/complete_returns", np.ones(1))
@@ -82,6 +85,8 @@ def finish(
             figure = _picture(state, record, last, content["drawn"])
             write_whole(folder / "values.png", lambda part: save_png(figure, part))
             files.append(folder / "values.png")
+    if evaluated is not None:
+        files += write_evaluation(folder, config, state.problem, evaluated, state.steps.tolist())
     record.hparams(scalars)
     return Result(state, scored, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import Judged, by_policy
+from rlnet.algos.algorithm import Judged, by_policy, in_state
 from rlnet.algos.context import PI, Hyper, Params, Q, V
 from rlnet.config import Config
 from rlnet.data.rollout import Observation
@@ -88,6 +88,19 @@ class Trained:
             return numbers.argmax(-1)
         # The median of a normal distribution is its mean.
         return actions.sample(numbers, torch.full_like(numbers[..., ::2], 0.5).double())
+
+    @torch.no_grad()
+    def greedy(self, seen: Observation) -> Tensor | None:
+        """The greedy policy of action values, ties broken evenly: [M, N, A]; None where no such values decide."""
+        decides = self.algorithm.acting.explores and not self.by_network
+        return greedy(self._action_values(seen)) if decides else None
+
+    @torch.no_grad()
+    def given(self, seen: Observation) -> Tensor:
+        """The given policy of prediction, whose value is learned: [M, N, A]; ValueError where there is none."""
+        if self.context.given_policy is None:
+            raise ValueError(f"algo={self.config.algo.name} learns the value of its own policy, not of a given one")
+        return in_state(self.context.given_policy, seen.obs)
 
     @torch.no_grad()
     def q(self, seen: Observation) -> Tensor | None:

@@ -7,24 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.compare.episodes import scalar_names, scalars
 from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.config.population import each_setting, member_settings
 from rlnet.experiment.checkpoints import checkpoints, write_checkpoint
 from rlnet.experiment.problem import build
 from rlnet.experiment.run_files import Record
 from rlnet.experiment.run_folder import STORED, claimed, keep_settings, program, shown
+from rlnet.learning.evaluation import FINAL, cadence, evaluate, policies
 from rlnet.learning.final_files import Judgement, Result, finish
 from rlnet.learning.interrupts import Interrupted, described, put_off
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.resuming import Past, check_steps, restored
 from rlnet.learning.training_state import TrainingState
-from rlnet.learning.triggers import Cadence, Capped, Pace
+from rlnet.learning.triggers import Cadence, Capped, Pace, Timed
 from rlnet.learning.updates import learn, logged, updates_until
 from rlnet.learning.workers import Workers
 from rlnet.report.live import progress
@@ -78,8 +80,9 @@ def _train(state: TrainingState, folder: Path, source: Path | None, here: bool, 
             record.go_on(past.rows, done, copied=not here)
         try:
             with nullcontext() if count == 1 else closing(Workers(state, count)) as workers:
-                scalars, last = Loop(state, workers, record, first, past).go()
-            return finish(state, record, scalars, first, last)
+                loop = Loop(state, workers, record, first, past)
+                scalars, last = loop.go()
+            return finish(state, record, scalars, first, last, loop.evaluated)
         except KeyboardInterrupt as stop:
             raise _with_advice(stop, folder) from None
 
@@ -133,6 +136,10 @@ class Loop:
         config, self.step = self.state.config, int(self.state.steps.max())
         self.log, self.save = Cadence(config.log_every, self.step), Cadence(config.checkpoint_every, self.step)
         self.compare = Capped(config.compare_every, self.step, config.compare_share)
+        every = cadence(config, state.problem.environment)
+        self.evaluation = Timed(every, self.step) if every else None
+        self.evaluated: dict[str, Any] | None = None  # the final episodes
+        self.episodes: dict[str, np.ndarray] = {}  # the numbers of the last evaluation, where no row has them yet
         self.pace = Pace()
         self.metrics: Callable[[], dict[str, Tensor]] = dict  # of the last update
         self.exact, self.scores = first is not None, {} if first is None else first.comparison.scalars
@@ -141,11 +148,13 @@ class Loop:
         self.keep = past is None or past.newest  # whether the newest checkpoint is worth keeping
         if past is not None:
             self.compare.load_state_dict(past.stored["compare"])
+            if past.stored.get("evaluation") is not None:
+                self.episodes = {k: x.cpu().numpy() for k, x in past.stored["evaluation"].items()}
             if past.stored["scores"] is not None:
                 self.scores, self.fresh = {k: x.cpu().numpy() for k, x in past.stored["scores"].items()}, True
 
     def go(self) -> tuple[dict[str, np.ndarray], Judgement | None]:
-        """Go on to the end; the last row of the log, and the scores of the final networks.
+        """Go on to the end; the last row of the log, and the scores of the final networks. `evaluated` is then known.
 
         Raises:
             Interrupted: a signal came; what was done until then is in the checkpoint.
@@ -154,14 +163,19 @@ class Loop:
         row = {} if self.step == 0 else dict(self.record.last_row())
         with put_off() as asked, progress(config.steps, done=self.step) as display:
             while int(state.steps.min()) < config.steps and asked.number is None:
-                saved, due = False, (self.log, self.save, self.compare) if self.exact else (self.log, self.save)
-                self._advance(min(cadence.next for cadence in due))
+                exact = self.compare if self.exact else None
+                due = [one for one in (self.log, self.save, exact, self.evaluation) if one is not None]
+                saved = False
+                self._advance(min(one.next for one in due))
                 self.step = int(state.steps.max())
                 done = int(state.steps.min()) >= config.steps
                 # What is due now is done to its end, whatever comes: a checkpoint lies between two turns of this loop.
                 if self.exact and (self.compare.due(self.step) or done):
                     with self.compare.timed():
                         self._compare(final=done)
+                if self.evaluation is not None and (self.evaluation.due(self.step) or done):
+                    with self.evaluation.timed():
+                        self._evaluate(final=done)
                 if self.log.due(self.step) or done:
                     row = self._row()
                     display.update(self.step, **_shown(row | self.scores))
@@ -173,6 +187,8 @@ class Loop:
                 raise Interrupted(asked.number)
         if self.exact and self.last is None:  # all steps had been done before
             self._compare(final=True)
+        if self.evaluation is not None and self.evaluated is None:
+            self._evaluate(final=True)
         if stored is not None and self.workers is not None:
             self.workers.gather(stored)
         return row, self.last
@@ -198,6 +214,18 @@ class Loop:
             self.scores = self.state.compare()[1].scalars if self.workers is None else self.workers.scores()
         self.fresh = True
 
+    def _evaluate(self, final: bool) -> None:
+        """Play episodes by the networks as they are; the final ones are kept for the files."""
+        config, timed = self.state.config, cast(Timed, self.evaluation)
+        number = FINAL if final else self.step // timed.every
+        count = config.evaluation.final_episodes if final else config.evaluation.episodes
+        if self.workers is None:
+            found = evaluate(self.state.trained(), number, count)
+        else:
+            found = self.workers.evaluate(number, count)
+        self.evaluated = found if final else None
+        self.episodes = scalars({name: part for name, part in found.items() if name != "calibration"})
+
     def _row(self) -> dict[str, np.ndarray]:
         members = len(self.state.steps)
         row = logged(self.state, self.metrics()) if self.workers is None else self.workers.logged()
@@ -208,14 +236,21 @@ class Loop:
             row["time/compare_share"] = np.full(members, self.compare.share)
         # Scores stand in one row, the first one after they were computed.
         row |= self.scores if self.fresh else {name: np.full(members, np.nan) for name in self.scores}
+        if self.evaluation is not None:
+            row["time/evaluation_share"] = np.full(members, self.evaluation.share)
+            empty = np.full(members, np.nan)
+            row |= dict.fromkeys(scalar_names(policies(self.state.config, self.state.problem.algorithm.judged)), empty)
+            row |= self.episodes
         self.record.row(self.state.steps.cpu().numpy(), row)
         self.clock, self.before, self.fresh = time.perf_counter(), int(self.state.steps.sum()), False
+        self.episodes = {}
         return row
 
     def _checkpoint(self) -> dict[str, Any]:
         """Write a checkpoint."""
         scores = {name: torch.as_tensor(x) for name, x in self.scores.items()} if self.fresh else None
         parts = {"record": self.record.place(), "scores": scores, "compare": self.compare.state_dict()}
+        parts["evaluation"] = {name: torch.as_tensor(x) for name, x in self.episodes.items()} or None
         stored = {**(self.state if self.workers is None else self.workers).state_dict(), **parts}
         write_checkpoint(self.record.folder, stored, keep=self.keep)
         self.keep = True

@@ -23,6 +23,26 @@ class Cadence:
         return True
 
 
+class Timed(Cadence):
+    """A trigger that knows which share of the time since it was made was spent on what it triggers."""
+
+    def __init__(self, every: int, step: int) -> None:
+        super().__init__(every, step)
+        self._began, self._spent = time.perf_counter(), 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of the time spent so far."""
+        return self._spent / max(time.perf_counter() - self._began, 1e-9)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Context manager that measures the time spent."""
+        start = time.perf_counter()
+        yield
+        self._spent += time.perf_counter() - start
+
+
 class Pace:
     """How many updates make a turn of about `TURN` seconds, from the time that they took before."""
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, RunFailed
 from rlnet.config.population import joined, part_of, split
+from rlnet.learning.evaluation import evaluate
 from rlnet.learning.interrupts import ignored_by_children
 from rlnet.learning.resources import before_fork, set_threads
 from rlnet.learning.training_state import TrainingState
@@ -55,6 +56,10 @@ class Share:
     def compare(self) -> dict[str, dict[str, Any]]:
         """The fields of what `TrainingState.compare` returns."""
         return {type(part).__name__: vars(part) for part in self.state.compare()}
+
+    def evaluate(self, number: int, episodes: int) -> dict[str, Any]:
+        """See `rlnet.learning.evaluation.evaluate`."""
+        return evaluate(self.state.trained(), number, episodes)
 
     def state_dict(self) -> dict[str, Any]:
         """`TrainingState.state_dict` without the config."""
@@ -98,6 +103,10 @@ class Workers:
         """As `TrainingState.compare`."""
         both = self._ask(Share.compare)
         return Tables(**both["Tables"]), Comparison(**both["Comparison"])
+
+    def evaluate(self, number: int, episodes: int) -> dict[str, Any]:
+        """See `rlnet.learning.evaluation.evaluate`."""
+        return self._ask(Share.evaluate, number, episodes)
 
     def state_dict(self) -> dict[str, Any]:
         """`TrainingState.state_dict` of all members as they are now."""

@@ -16,13 +16,13 @@ from torch import Tensor
 # exchanges arrays of numpy, on another device tensors.
 Array = Any  # numpy.ndarray or Tensor: what both can do has no static type
 
-_PURPOSES = ("network", "environment", "behaviour", "replay", "reset", "update", "noise", "search")
+_PURPOSES = ("network", "environment", "behaviour", "replay", "reset", "update", "noise", "search", "evaluation")
 # A uniform number of exactly 1 − 2⁻⁵³ can round up to the end of a cumulative sum; this keeps every draw inside.
 _BELOW_ONE = 1.0 - 1e-12
 
 
-def derive_seed(seed: int, purpose: str) -> int:
-    """The 63-bit seed of the stream (seed, purpose).
+def derive_seed(seed: int, purpose: str, number: int | None = None) -> int:
+    """The 63-bit seed of the stream (seed, purpose), or of the one with this number among several.
 
     Raises ValueError for a purpose that is not one of the program's streams, or a negative seed.
     """
@@ -30,7 +30,8 @@ def derive_seed(seed: int, purpose: str) -> int:
         raise ValueError(f"purpose={purpose!r}: allowed are {', '.join(_PURPOSES)}")
     if seed < 0:
         raise ValueError(f"seed={seed}: must be a non-negative integer")
-    words = np.random.SeedSequence([seed, _PURPOSES.index(purpose)]).generate_state(1, np.uint64)
+    key = [seed, _PURPOSES.index(purpose), *([] if number is None else [number])]
+    words = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
 
 

@@ -39,15 +39,26 @@ MEANINGS = (
     | sampled.MEANINGS
     | {
         "episode/length": "mean number of steps per episode",
+        "evaluation/return": "return of evaluation episodes, undiscounted",
+        "evaluation/return_half_interval": "half of its 95 % interval over episodes",
+        "evaluation/discounted": "the same, discounted",
+        "evaluation/length": "their mean number of steps",
+        "evaluation/behaviour_return": "undiscounted, exploration included",
+        "evaluation/behaviour_return_half_interval": "half of its 95 % interval over episodes",
+        "evaluation/behaviour_discounted": "discounted, exploration included",
+        "evaluation/behaviour_length": "their mean number of steps",
+        "time/evaluation_share": "share of the time spent on evaluating",
         "time/compare_share": "share of the time spent on comparing",
         "time/steps_per_second": "environment steps per second",
     }
 )
-RATES = (*names.SHARES, "time/compare_share")
+RATES = (*names.SHARES, "time/compare_share", "time/evaluation_share")
 FILES = {
     "config.yaml": "the composed configuration",
     "metrics.csv": "every logged number, a row per step and member",
     "comparison.json": "the final scores against the exact solution",
+    "evaluation.json": "returns of episodes in an environment of their own",
+    "evaluation.npz": "every episode of them, and predicted returns",
     "values.npz": "learned and exact V, Q and π of every state",
     "solution.npz": "the exact V, Q and optimal policy",
     "checkpoint.pt": "everything needed to resume",

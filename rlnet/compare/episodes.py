@@ -1,0 +1,109 @@
+"""What whole episodes say: means with intervals, and predicted beside obtained returns. Arrays in, numbers out.
+
+Episodes are M members × E each, by name: `return` (undiscounted), `discounted`, `length`, and whether they `terminated`
+by themselves or were `cut` because they went on for too long (else a time limit of the environment's own ended them).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rlnet.numerics.statistics import CONFIDENCE
+
+Sampled = Mapping[str, np.ndarray]  # name → [M, E]
+QUANTITIES = ("return", "discounted", "length")
+TAIL = 0.05  # the largest weight γ^k at which the rest of an episode that was cut may be what V predicts of it
+ROWS = 1_000  # of each member at most, of predicted beside obtained returns
+
+
+def mean_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of independent samples and half the width of its 95 % interval by Student's t: [..., E] → [...] each.
+
+    The rate is that of many or nearly normal samples. Samples that are all alike have an interval of no width, which
+    says only that no other outcome was seen.
+    """
+    from scipy.stats import t
+
+    count = samples.shape[-1]
+    deviation = samples.std(axis=-1, ddof=1) / np.sqrt(count)
+    return samples.mean(axis=-1), t.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation
+
+
+def scalars(policies: Mapping[str, Sampled]) -> dict[str, np.ndarray]:
+    """Numbers for the log, [M] each: of the first policy `evaluation/return`, of others `evaluation/NAME_return`."""
+    found = {}
+    for k, (name, episodes) in enumerate(policies.items()):
+        prefix = "evaluation/" if k == 0 else f"evaluation/{name}_"
+        for quantity in QUANTITIES:
+            found[prefix + quantity], half = mean_interval(episodes[quantity].astype(np.float64))
+            if quantity == "return":
+                found[f"{prefix}return_half_interval"] = half
+    return found
+
+
+def scalar_names(policies: tuple[str, ...]) -> list[str]:
+    """The names of `scalars` of these policies."""
+    some = {name: np.zeros((1, 2)) for name in QUANTITIES}
+    return list(scalars(dict.fromkeys(policies, some)))
+
+
+def returns_to_go(
+    reward: np.ndarray, running: np.ndarray, rest: np.ndarray, gamma: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Discounted return from every step on, and the weight γ^k in it of what follows the last step.
+
+    Args:
+        reward: [T, M, E].
+        running: bool [T, M, E], steps of the episode; the others come after its end.
+        rest: [M, E], the value of what follows the last step; 0 where the episode terminated.
+        gamma: [M, 1].
+
+    Returns:
+        Two arrays [T, M, E], 0 after the end of an episode.
+    """
+    returns, weights = np.zeros(reward.shape), np.zeros(reward.shape)
+    following, weight = rest.astype(np.float64), np.ones(rest.shape)
+    for t in reversed(range(len(reward))):
+        now = running[t]
+        following = np.where(now, reward[t] + gamma * following, following)
+        weight = np.where(now, gamma * weight, weight)
+        returns[t], weights[t] = following * now, weight * now
+    return returns, weights
+
+
+def predicted_beside_obtained(
+    value: np.ndarray,
+    reward: np.ndarray,
+    running: np.ndarray,
+    terminated: np.ndarray,
+    rest: np.ndarray,
+    gamma: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """V(S_t) beside the discounted return from S_t on, for steps spread evenly over the episodes of each member.
+
+    Where an episode did not terminate, the return ends with the predicted value of its last observation. Steps at which
+    that has a weight above `TAIL` are left out: their return was not sampled.
+
+    Args:
+        value, reward, running: [T, M, E].
+        terminated: bool [M, E], whether the episode ended by itself.
+        rest: [M, E], V of the observation after the last step.
+        gamma: [M, 1].
+
+    Returns:
+        `predicted`, `obtained` and `episode` [M, K], K ≤ `ROWS`, filled up with NaN; `left_out` [M], the share of steps
+        whose return was not sampled to its end.
+    """
+    returns, weight = returns_to_go(reward, running, np.where(terminated, 0.0, rest), gamma)
+    used = running & (terminated | (weight <= TAIL))
+    members = reward.shape[1]
+    found = {name: np.full((members, ROWS), np.nan) for name in ("predicted", "obtained", "episode")}
+    for m in range(members):
+        time, episode = used[:, m].nonzero()
+        if len(time) > ROWS:
+            kept = np.linspace(0, len(time) - 1, ROWS).astype(np.int64)
+            time, episode = time[kept], episode[kept]
+        for name, array in (("predicted", value), ("obtained", returns)):
+            found[name][m, : len(time)] = array[time, m, episode]
+        found["episode"][m, : len(time)] = episode
+    return found | {"left_out": 1 - used.sum((0, 2)) / np.maximum(running.sum((0, 2)), 1)}

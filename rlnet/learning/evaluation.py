@@ -1,0 +1,171 @@
+"""Evaluation: whole episodes of what was learned, in an environment of their own with seeds of their own.
+
+Nothing of it is shared with training, and nothing goes on from one evaluation to the next: every evaluation makes its
+environments anew and seeds them by the member's seed and the number of the evaluation. So a run with evaluation learns
+what it learns without, and one that goes on after an interruption evaluates as if there had been none.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlnet.algos.algorithm import Judged
+from rlnet.algos.context import Q, V
+from rlnet.compare.episodes import predicted_beside_obtained
+from rlnet.config import Config, RunFailed, require
+from rlnet.data.rollout import Observation
+from rlnet.envs import Environment
+from rlnet.learning.trained import Trained
+from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
+
+SHARE = 10  # so many evaluations over a run, where nothing else is said
+FINAL = 0  # the number of the evaluation at the end; the others count from 1
+KEPT = 20_000_000  # steps of all members of which value and reward are kept, about
+Choose = Callable[[Observation, Tensor], Tensor]  # (observations, uniform numbers) → actions
+
+
+def cadence(config: Config, environment: Environment) -> int:
+    """Steps between two evaluations; 0 where there are none."""
+    every = config.evaluation.every
+    game = environment.mdp is not None and environment.mdp.sign is not None
+    allowed = f"{config.env.title()} is a game of two players, scored by best responses; leave it out"
+    require(not (game and every), "evaluation.every", every, allowed)
+    if every is None:
+        return -(-config.steps // SHARE) if environment.mdp is None else 0
+    return every
+
+
+def policies(config: Config, judged: Judged) -> tuple[str, ...]:
+    """The names of the policies that are evaluated, the main one first."""
+    if judged is Judged.GIVEN:
+        return ("given",)
+    return ("greedy", "behaviour") if config.evaluation.policy == "both" else (config.evaluation.policy,)
+
+
+def evaluate(trained: Trained, number: int, episodes: int) -> dict[str, Any]:
+    """Play whole episodes by each policy of the config.
+
+    Args:
+        trained: of M members.
+        number: of the evaluation: other numbers, other random numbers.
+        episodes: E, of each member and policy.
+
+    Returns:
+        policy → name → [M, E], see `rlnet.compare.episodes`. At the end (`number` = `FINAL`), of the policy whose value
+        is learned, also `calibration`: see `predicted_beside_obtained`.
+
+    Raises:
+        RunFailed: the environment failed.
+    """
+    judged = trained.algorithm.judged
+    names = policies(trained.config, judged)
+    names = names if number == FINAL else names[:1]
+    valued = {Judged.GREEDY: "greedy", Judged.SOFT: "greedy", Judged.GIVEN: "given"}.get(judged, "behaviour")
+    if number != FINAL or not {V, Q} & set(trained.algorithm.roles):
+        valued = ""
+    found: dict[str, Any] = {}
+    try:
+        for name in names:
+            found[name], calibration = play(trained, name, number, episodes, with_values=name == valued)
+            if calibration is not None:
+                found["calibration"] = calibration
+    except RunFailed as error:
+        raise RunFailed(f"while evaluating: {error}") from error
+    return found
+
+
+@np.errstate(over="ignore", invalid="ignore")  # values of a member that has just diverged
+def play(
+    trained: Trained, policy: str, number: int, episodes: int, *, with_values: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+    """One episode in each of E environments of each member, by one policy.
+
+    An episode counts from its beginning to its end, however long others are: no short ones are preferred.
+
+    Args:
+        trained, number, episodes: see `evaluate`.
+        policy: greedy, behaviour or given.
+        with_values: whether predicted and obtained returns are set side by side.
+
+    Returns:
+        Name → [M, E], and what `predicted_beside_obtained` gives, or None.
+    """
+    config, environment, device = trained.config, trained.problem.environment, trained.theta.device
+    seeds = [derive_seed(seed, "evaluation", number) % 2**31 for seed in member_seeds(trained)]
+    choose, gamma = _chooser(trained, policy), trained.hyper["gamma"].cpu().numpy().astype(np.float64)
+    simulation: Any = environment.simulate(seeds, episodes)  # of arrays
+    most = environment.max_steps or config.evaluation.max_steps
+    grid = len(seeds), episodes
+    uniforms = BlockUniform(Streams(seeds, "behaviour", device), (episodes, *trained.context.actions.shape))
+    running, discount = np.ones(grid, bool), np.ones(grid)
+    names = ("return", "discounted", "length", "terminated")
+    found = {name: np.zeros(grid, bool if name == "terminated" else np.float64) for name in names}
+    rest, rows = np.zeros(grid), []
+    if with_values and most * len(seeds) * episodes > KEPT:
+        with_values = False
+    try:
+        obs, mask = simulation.reset(), simulation.mask
+        for _ in range(most):
+            seen = _observation(obs, mask, device)
+            step = simulation.step(choose(seen, uniforms.next()).cpu().numpy())
+            now = running & step.valid
+            if with_values:
+                rows.append((_value(trained, seen), step.reward, now))
+            reward = np.where(now, step.reward, 0.0)
+            found["return"] += reward
+            found["discounted"] += discount * reward
+            found["length"] += now
+            discount = np.where(now, discount * gamma, discount)
+            found["terminated"] |= step.terminated & now
+            ended = (step.terminated | step.truncated) & now
+            running &= ~ended
+            if with_values and (ended & ~step.terminated).any():
+                last = _value(trained, _observation(step.next_obs, step.next_mask, device))
+                rest = np.where(ended & ~step.terminated, last, rest)
+            obs, mask = step.obs, step.mask
+            if not running.any():
+                break
+        if with_values and running.any():
+            rest = np.where(running, _value(trained, _observation(obs, mask, device)), rest)
+    finally:
+        simulation.close()
+    found["cut"] = running
+    if not with_values:
+        return found, None
+    value, reward, taken = (np.stack(x) for x in zip(*rows, strict=True))
+    return found, predicted_beside_obtained(value, reward, taken, found["terminated"], rest, gamma)
+
+
+def member_seeds(trained: Trained) -> list[int]:
+    """The seeds of the members."""
+    seeds = trained.config.member_seeds
+    return seeds if trained.members is None else [seeds[m] for m in trained.members]
+
+
+def _chooser(trained: Trained, policy: str) -> Choose:
+    sample = trained.context.actions.sample
+    if policy == "behaviour":
+        return lambda seen, uniform: sample(trained.acting(seen), uniform)
+    if policy == "given":
+        return lambda seen, uniform: sample(trained.given(seen), uniform)
+
+    def greedy(seen: Observation, uniform: Tensor) -> Tensor:
+        probabilities = trained.greedy(seen)  # ties are broken at random, as the exact scores have it
+        return trained.best(seen) if probabilities is None else sample(probabilities, uniform)
+
+    return greedy
+
+
+def _observation(obs: Any, mask: Any, device: torch.device) -> Observation:
+    """Arrays as tensors; copies, since what an environment shows may be read-only."""
+    allowed = None if mask is None else torch.from_numpy(np.array(mask)).to(device)
+    return Observation(torch.from_numpy(np.array(obs)).to(device), allowed)
+
+
+def _value(trained: Trained, seen: Observation) -> np.ndarray:
+    value = trained.value(seen)
+    assert value is not None  # `evaluate` asks only algorithms that learn values
+    return value.double().cpu().numpy()
