@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -132,6 +132,38 @@ Objective = SemiGradient | LossGradient | TraceUpdate
 # ---------------------------------------------------------------------------------------------- the record
 
 
+class Plan(NamedTuple):
+    """What a search finds at M × N observations, in numpy."""
+
+    policy: np.ndarray  # float64 [M, N, A], the probabilities to act by
+    target: np.ndarray  # float64 [M, N, A], the policy to be learned
+    value: np.ndarray  # float64 [M, N], of the observations
+
+
+class Planner(Protocol):
+    """A search with fixed parameters."""
+
+    threads: int  # that it may use
+
+    def __call__(
+        self, obs: np.ndarray, move: int, uniform: np.ndarray | None, active: np.ndarray | None = None
+    ) -> Plan:
+        """Search from observations [M, N, ...].
+
+        Args:
+            move: steps since the episodes began.
+            uniform: float64 [M, N, A] in [0, 1), for exploration; None: the search as it plays to win.
+            active: bool [M, N], where an answer is needed; None: everywhere.
+        """
+
+    def states(self, member: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """Of a finite model, the policy of the search as it plays to win: float64 [B, A].
+
+        Args:
+            member, state: int64 [B].
+        """
+
+
 @dataclass(frozen=True)
 class Acting:
     """Acting: how actions are chosen when data is gathered, and which action spaces are supported.
@@ -144,6 +176,9 @@ class Acting:
     discrete: bool = True  # can act where actions are Discrete
     continuous: bool = False  # can act in a Box, by a policy over real actions
     squashes: bool = False  # its real actions are squashed between the bounds of the Box, which must be finite
+    # Who acts by a search in the model of the environment: prepares it for parameters that stay until the next rollout.
+    # `act` is then the policy that is learned.
+    planner: Callable[[AlgorithmContext, Params, Hyper], "Planner"] | None = None
 
     @property
     def explores(self) -> bool:
@@ -165,7 +200,8 @@ class Acting:
 class Data:
     """The data regime: which transitions an update learns from."""
 
-    replay: bool = False  # segments of a replay, with a target network; else rollouts
+    replay: bool = False  # segments of a replay; else rollouts
+    target_network: bool = True  # targets of a replay are those of a second network, which follows
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
     complete_returns: bool = False  # only rows whose return was sampled to its end
     lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
@@ -177,7 +213,8 @@ class Update:
     """Update regime: how a rollout becomes optimiser steps."""
 
     row_by_row: bool = False  # rows are learned from in time order, each in a step of its own
-    # Computed once for a rollout, before its optimiser steps, and passed to every one of them as `batch.extra`.
+    # Computed once for a rollout, before its optimiser steps or before a replay stores it, and passed to every step as
+    # `batch.extra`.
     prepare: Callable[[AlgorithmContext, Params, Rollout, Hyper], dict[str, Tensor]] | None = None
     # Uniform numbers that the loss draws for each row: `batch.extra["uniform"]` [T, M, N, draws], anew for each step.
     draws: Callable[[AlgorithmContext], int] | None = None

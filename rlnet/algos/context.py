@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlnet.data.rollout import Observation
 from rlnet.nets import Network
+from rlnet.planning import Dynamics, Symmetries
 from rlnet.policies.distributions import Distribution, SquashedGaussian
 from rlnet.policies.exploration import Behaviour
 
@@ -69,6 +70,8 @@ class AlgorithmContext:
     reference: Mapping[str, Tensor] | None = None
     dueling: bool = False  # Q = V + advantage, from two streams of one network
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
+    dynamics: Dynamics | None = None  # the model that who acts by search searches in
+    symmetries: Symmetries | None = None  # of the observations of a board game
 
     @property
     def quantiles(self) -> int:

@@ -11,7 +11,10 @@ MEANINGS = {
     "exact/regret": "J* − J(π), what the policy loses",
     "exact/normalised_return": "0: as random actions, 1: optimal",
     "exact/nash_conv": "what best responses gain in both seats",
+    "exact/nash_conv_search": "the same of the player who searches",
+    "exact/regret_search": "what the player who searches loses",
     "exact/optimal_action_rate": "how often π acts optimally where it goes",
+    "exact/optimal_action_rate_search": "the same of the player who searches",
     "exact/loss_max": "loss of the greedy policy, worst state",
     "exact/greedy_return": "J of the greedy policy",
     "exact/predicted_return": "what V promises at the start",
@@ -79,7 +82,14 @@ BOUNDS = {
     "exact/regret": "exact/regret_bound",
     "exact/loss_max": "exact/loss_bound",
 }
-SHARES = ("exact/optimal_action_rate", "exact/coverage", "exact/v_relative", "exact/q_relative")  # shown as percentages
+# Shown as percentages.
+SHARES = (
+    "exact/optimal_action_rate",
+    "exact/optimal_action_rate_search",
+    "exact/coverage",
+    "exact/v_relative",
+    "exact/q_relative",
+)
 # Of a policy that was learned. A given one is not judged by them: what is learned there are its values.
 OF_CONTROL = (
     "exact/regret",

@@ -158,6 +158,15 @@ def _policy_scores(truth: Truth, judged: Judged, policy: np.ndarray) -> dict[str
     return scalars | {"exact/regret": best - judged.value, "exact/normalised_return": share}
 
 
+def search_scores(truth: Truth, policy: np.ndarray) -> dict[str, float]:
+    """What the policy [S, A] of a search loses (the regret, of a game NashConv), and how often it acts optimally."""
+    judged, game = judge_policy(truth.mdp, policy, truth.optimal), truth.mdp.sign is not None
+    scalars = {"exact/optimal_action_rate_search": _optimal_action_rate(policy, judged, truth.optimal, game)}
+    if game:
+        return scalars | {"exact/nash_conv_search": nash_conv(truth.mdp, policy, truth.gamma)}
+    return scalars | {"exact/regret_search": float(truth.mdp.start @ truth.optimal.v) - judged.value}
+
+
 def _optimal_action_rate(policy: np.ndarray, judged: Judged, optimal: Solution, game: bool) -> float:
     """The share of optimal actions where the policy π [S, A] goes; below 1 if one of its steps may lose anything.
 
@@ -252,6 +261,7 @@ class Tables:
     policy: np.ndarray  # [M, S, A] the policy that each member stands for; rows of terminal states are 0
     v: np.ndarray | None = None  # [M, S]
     q: np.ndarray | None = None  # [M, S, A]
+    searched: np.ndarray | None = None  # [M, S, A], what a search that they guide does, where it can come to act
 
 
 @dataclass(frozen=True)
@@ -284,7 +294,13 @@ def score_population(
         score_member(truth, tables.policy[m], against, v=pick(tables.v, m), q=pick(tables.q, m), visits=pick(visits, m))
         for m, truth in enumerate(truths)
     ]
-    scalars = {name: np.array([s.scalars[name] for s in scores]) for name in scores[0].scalars}
+    each = [s.scalars for s in scores]
+    if tables.searched is not None:
+        each = [
+            own | search_scores(*pair)
+            for own, pair in zip(each, zip(truths, tables.searched, strict=True), strict=True)
+        ]
+    scalars = {name: np.array([own[name] for own in each]) for name in each[0]}
     stacked: dict[str, Any] = {
         name: None if getattr(scores[0], name) is None else np.stack([getattr(s, name) for s in scores])
         for name in ("v", "v_exact", "q_exact", "v_limited")

@@ -53,7 +53,7 @@ def _policy(scalars: Mapping[str, float], judged: str) -> str:
     if "exact/nash_conv" in scalars:
         gained = scalars["exact/nash_conv"]
         can = "cannot be exploited" if gained <= NOTHING else f"can be exploited by {gained:.3g}, both seats together"
-        return f"{name} {can} (NashConv), and {how_often}"
+        return f"{name} {can} (NashConv), and {how_often}{_searching(scalars)}"
     best, regret = scalars["exact/optimal_return"], scalars["exact/regret"]
     scale = max(abs(best), 1e-300)
     if regret <= NOTHING * max(scale, 1.0):
@@ -63,7 +63,17 @@ def _policy(scalars: Mapping[str, float], judged: str) -> str:
         loss = f"loses {percent(regret / scale)} of the optimal return (J = {best - regret:.4g}, J* = {best:.4g})"
     else:
         loss = f"loses {regret:.3g} (J = {best - regret:.4g}, J* = {best:.4g})"
-    return f"{name} {how_often} and {loss}"
+    return f"{name} {how_often} and {loss}{_searching(scalars)}"
+
+
+def _searching(scalars: Mapping[str, float]) -> str:
+    """A clause about the player who searches, where there is one."""
+    for name in ("exact/nash_conv_search", "exact/regret_search"):
+        if name in scalars:
+            lost, verb = scalars[name], "can be exploited by" if "nash" in name else "loses"
+            can = "cannot be exploited" if "nash" in name else "loses nothing"
+            return f"; with search it {can}" if lost <= NOTHING else f"; with search it {verb} {lost:.3g}"
+    return ""
 
 
 def policy_name(judged: str) -> str:

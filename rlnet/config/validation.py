@@ -87,8 +87,6 @@ def _check_replay(algo: ReplayConfig) -> None:
     held = algo.capacity - algo.n_step * algo.envs
     allowed = f"must be at most algo.capacity - algo.n_step·algo.envs = {held}"
     require(algo.learning_starts <= held, "algo.learning_starts", algo.learning_starts, allowed)
-    allowed = "give exactly one of algo.target_every and algo.target_rate"
-    require((algo.target_every is None) != (algo.target_rate is None), "algo.target_every", algo.target_every, allowed)
     every, rate = algo.target_every, algo.target_rate
     require(every is None or every >= 1, "algo.target_every", every, "must be at least 1, or null")
     for key in ("priority", "priority_floor"):

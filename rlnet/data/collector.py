@@ -1,7 +1,7 @@
 """Rollouts from vector environments, and the bookkeeping of episodes."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -33,8 +33,17 @@ class Simulation(Protocol):
 
 BOOKED = ("reward", "terminated", "truncated", "valid")
 STEPPED = ("obs", "action", "next_obs", "reward", "terminated", "truncated", "valid")  # known at every step
-# (obs [M, N, ...], mask [M, N, A] or None, uniform numbers [M, N, *shape of an action]) → actions of the behaviour
-Choose = Callable[[Array, Array | None, Array], Array]
+# (obs [M, N, ...], mask [M, N, A] or None, uniform numbers [M, N, *shape of an action]) → actions of the behaviour. Of
+# one that searches also (bool [M, N], the environments whose episode goes on; None: all) → `Searched`.
+Choose = Callable[..., Any]
+
+
+class Searched(NamedTuple):
+    """Actions that a search chose, and what it found."""
+
+    action: Array  # int64 [M, N]
+    policy: Array  # float32 [M, N, A], to be learned
+    value: Array  # float32 [M, N], of the observation that was acted on
 
 
 class Collector:
@@ -53,6 +62,10 @@ class Collector:
             then 1/N, so that a loss is a sum over the episode; otherwise it is 1/(T·N), a mean over steps. Episodes
             that happen to end inside a running window would be too short on average: hence the fresh start.
         game: whether steps have a sign, that of a game of two players. Returns are then those of the first player.
+        searched: A, where actions are chosen by a search, whose findings are kept in `search_policy` and
+            `search_value`; None: they are not.
+        full: rollouts of whole episodes have all their rows, also where all episodes ended before: what a replay draws
+            for a member must not depend on how long the episodes of others were.
     """
 
     def __init__(
@@ -67,6 +80,8 @@ class Collector:
         lookback: int = 0,
         whole_episodes: bool = False,
         game: bool = False,
+        searched: int | None = None,
+        full: bool = False,
     ) -> None:
         device = self._device = gamma.device
         self._simulation, self._gamma = simulation, gamma.cpu().numpy()
@@ -96,6 +111,9 @@ class Collector:
             kinds |= dict.fromkeys(("mask", "next_mask"), (tuple(self._mask.shape[2:]), torch.bool))
         if game:
             kinds["sign"] = (), torch.float32
+        self._searches, self._full = searched is not None, full
+        if searched is not None:
+            kinds |= {"search_policy": ((searched,), torch.float32), "search_value": ((), torch.float32)}
         self._tensors = {
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
@@ -130,8 +148,13 @@ class Collector:
             self._restart()
             running = self._library.ones_like(self._obs[..., 0] if self._obs.ndim > 2 else self._obs, dtype=bool)
         uniforms, first, first_mask, steps, actions = self._uniforms.next(), self._obs, self._mask, [], []
+        found: list[Searched] = []
         for t in range(self._rollout):
-            action = choose(self._obs, self._mask, uniforms[:, t])
+            if self._searches:
+                found.append(choose(self._obs, self._mask, uniforms[:, t], running))
+                action = found[-1].action
+            else:
+                action = choose(self._obs, self._mask, uniforms[:, t])
             step = self._simulation.step(action)
             if running is not None:
                 cut = step.truncated
@@ -143,7 +166,7 @@ class Collector:
             self._obs, self._mask = step.obs, step.mask
             if running is not None:
                 running &= ~(step.terminated | step.truncated)
-                if not running.any():
+                if not running.any() and not self._full:
                     break
         next_obs, reward, terminated, truncated, valid, obs, next_mask, mask, sign = zip(*steps, strict=True)
         seen = [(first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid]
@@ -151,6 +174,8 @@ class Collector:
             seen += [(first_mask, *mask[:-1]), next_mask]
         if self._side is not None:
             seen += [sign]
+        if self._searches:
+            seen += [[own.policy for own in found], [own.value for own in found]]
         for into, values in zip(self._new.values(), seen, strict=True):
             self._library.concatenate(values, out=into[: len(steps) * len(first)])
         return self._finish(keep + len(steps))

@@ -16,7 +16,8 @@ from rlnet.numerics.random_streams import Array, as_array
 FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid", "start_discount", "weight")
 MASKS = ("mask", "next_mask")  # fields that only environments with masks of actions have
 GAMES = ("sign",)  # that only games of two players have
-OPTIONAL = (*MASKS, *GAMES)
+SEARCHED = ("search_policy", "search_value")  # that only those who act by search have
+OPTIONAL = (*MASKS, *GAMES, *SEARCHED)
 
 
 class Observation(NamedTuple):
@@ -39,7 +40,8 @@ class Rollout:
 
     Args:
         extra: what an algorithm prepared before its steps, name → [T, M, N].
-        fields: the fields below; `mask` and `next_mask` only where the environment masks actions, `sign` only of games.
+        fields: the fields below; `mask` and `next_mask` only where the environment masks actions, `sign` only of games,
+            `search_policy` [T, M, N, A] and `search_value` only where a search acted.
     """
 
     __slots__ = ("_arrays", "_make", "_tensors", "extra", "names")

@@ -1,4 +1,7 @@
-"""Storage of transitions in a ring of rows: as records of numpy on the CPU, as tensors on another device."""
+"""Storage of transitions in a ring of rows: as records of numpy on the CPU, as tensors on another device.
+
+What an algorithm has prepared for its rows (`Rollout.extra`) is stored with them.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -7,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import FIELDS, OPTIONAL, Rollout
 from rlnet.numerics.random_streams import Array
 
+KNOWN = frozenset((*FIELDS, *OPTIONAL))
 NOT_STORED = ("weight", "start_discount")
 # Indices of states and actions are stored in half of their width: no network has 2³¹ rows to look up.
 NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}
@@ -44,7 +48,7 @@ class Transitions(Protocol):
 
 def room_for(rollout: Rollout, slots: int, in_numpy: bool) -> Transitions:
     """An empty ring for rows like those of a rollout."""
-    fields = {name: rollout.tensor(name) for name in rollout.names if name not in NOT_STORED}
+    fields = {name: rollout.tensor(name) for name in rollout.names if name not in NOT_STORED} | dict(rollout.extra)
     if in_numpy:
         kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in fields.items()]
         return Records(kinds, (slots, *rollout.reward.shape[1:]))
@@ -79,7 +83,7 @@ class Tensors:
     def write(self, rollout: Rollout, begin: int) -> None:
         places = _places(begin, len(rollout.reward), self.shape[0])
         for name, ring in self._fields.items():
-            rows = rollout.tensor(name)
+            rows = _stored(rollout, name)
             for into, of in places:
                 ring[into] = rows[of]
 
@@ -87,7 +91,7 @@ class Tensors:
         rows = {name: field.flatten(0, 2) for name, field in self._fields.items()}
         weights = torch.zeros(at.shape, device=at.device)
         torch.mul(rows["valid"][at[0]], weight, out=weights[0])
-        return Rollout.lazily(lambda name: rows[name][at], weights, extra, self.names)
+        return _drawn(lambda name: rows[name][at], weights, extra, self.names)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: rows.transpose(0, 1) for name, rows in self._fields.items()}
@@ -124,7 +128,7 @@ class Records:
     def write(self, rollout: Rollout, begin: int) -> None:
         places = _places(begin, len(rollout.reward), self.shape[0])
         for name in self.names:
-            ring, rows = self._ring[name], rollout.array(name)
+            ring, rows = self._ring[name], _stored(rollout, name).numpy()
             for into, of in places:
                 ring[into] = rows[of]
 
@@ -132,7 +136,7 @@ class Records:
         make, valid = self._taken(at)
         weights = np.zeros(at.shape, np.float32)
         np.multiply(valid, weight, out=weights[0], casting="same_kind")
-        return Rollout.lazily(make, weights, extra, self.names)
+        return _drawn(make, weights, extra, self.names)
 
     def _taken(self, at: np.ndarray) -> tuple[Callable[[str], np.ndarray], np.ndarray]:
         """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
@@ -149,6 +153,18 @@ class Records:
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: torch.from_numpy(self._ring[name].copy()).transpose(0, 1) for name in self.names}
+
+
+def _stored(rollout: Rollout, name: str) -> Tensor:
+    """A field of a rollout, or what an algorithm prepared."""
+    return rollout.extra[name] if name in rollout.extra else rollout.tensor(name)
+
+
+def _drawn(make: Callable[[str], Array], weights: Array, extra: Mapping[str, Tensor], stored: Sequence[str]) -> Rollout:
+    """A sample; those of the stored names that are no fields of a rollout were prepared by an algorithm."""
+    prepared = {name: torch.as_tensor(make(name)) for name in stored if name not in KNOWN}
+    names = tuple(name for name in stored if name in KNOWN)
+    return Rollout.lazily(make, weights, {**prepared, **extra}, names)
 
 
 def _places(begin: int, length: int, slots: int) -> list[tuple[slice, slice]]:

@@ -11,7 +11,7 @@ from rlnet.algos import Algorithm
 from rlnet.algos.algorithm import Acting, Judged
 from rlnet.algos.context import Q
 from rlnet.algos.loss_terms import COMPLETE
-from rlnet.config import Config, ConfigError, EpochsConfig, OptimisticConfig, require
+from rlnet.config import Config, ConfigError, EpochsConfig, OptimisticConfig, ReplayConfig, require
 from rlnet.config.population import each_setting
 from rlnet.envs import Environment
 from rlnet.mdp import FiniteMDP
@@ -85,6 +85,19 @@ def check_algorithm(config: Config, algorithm: Algorithm) -> None:
     if algorithm.traces == "replacing":
         allowed = "replacing traces need binary features: use network=tabular, or linear on such features"
         require(config.network.name != "mlp", "network", config.network.name, allowed)
+    if isinstance(config.algo, ReplayConfig):
+        _check_target_network(config.algo, algorithm)
+
+
+def _check_target_network(algo: ReplayConfig, algorithm: Algorithm) -> None:
+    every, rate = algo.target_every, algo.target_rate
+    if algorithm.data.target_network:
+        allowed = "give exactly one of algo.target_every and algo.target_rate"
+        require((every is None) != (rate is None), "algo.target_every", every, allowed)
+    else:
+        allowed = f"algo={algo.name} has no target network; use null"
+        for key, value in (("target_every", every), ("target_rate", rate)):
+            require(value is None, f"algo.{key}", value, allowed)
 
 
 def check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:

@@ -38,6 +38,7 @@ from rlnet.experiment.compatibility import (
 )
 from rlnet.experiment.fixed_policies import given_policies
 from rlnet.experiment.reference import reference_policy
+from rlnet.experiment.searched_model import dynamics_of, symmetries_of
 from rlnet.experiment.sizes import require_solvable, require_trainable
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
 from rlnet.nets import Inputs, Network, TokenInputs, make_network, number, with_noise
@@ -177,6 +178,8 @@ def assemble(config: Config, environment: Environment, exact: bool = True) -> Pr
         options=config.algo.options,
         given_policy=None if given is None else given.to(device),
         given_behaviour=None if acting is None else acting.to(device),
+        dynamics=dynamics_of(config, algorithm, environment),
+        symmetries=symmetries_of(config, environment, device),
     )
     against = AGAINST_OPTIMAL if algorithm.judged.is_control else AGAINST_POLICY
     completions = None

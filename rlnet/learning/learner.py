@@ -105,7 +105,8 @@ class Learner:
         self.theta = roomy(self.layout.init(Streams(seeds, "network", device)))  # [M, P]; its memory stays where it is
         self._grad = roomy(torch.zeros_like(self.theta))
         self._state = self._optimizer.init(self.theta)
-        self.target = self.theta.clone() if algorithm.data.replay else None  # [M, P]
+        follows = algorithm.data.replay and algorithm.data.target_network
+        self.target = self.theta.clone() if follows else None  # [M, P]
         # The current parameters by role and name, without gradient: views that follow every step.
         self.params = self.layout.unpack(self.theta)
         by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"

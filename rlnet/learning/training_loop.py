@@ -260,7 +260,7 @@ class Loop:
 def _shown(row: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Scalars of the progress display: means over members."""
     names = {"ret": "return/mean", "regret": "exact/regret", "nash_conv": "exact/nash_conv"}
-    names["value_error"] = "exact/v_rmse"
+    names |= {"nash_conv_search": "exact/nash_conv_search", "value_error": "exact/v_rmse"}
     finite = {short: row[name][~np.isnan(row[name])] for short, name in names.items() if name in row}
     return {short: float(values.mean()) for short, values in finite.items() if len(values)}
 

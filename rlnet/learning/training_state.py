@@ -27,6 +27,7 @@ from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
 from rlnet.learning.learner import Learner
 from rlnet.learning.scheduled import Scheduled, Schedules
+from rlnet.learning.self_play import SelfPlay
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.exploration import COUNTING, greedy, softmax
@@ -72,11 +73,16 @@ class TrainingState:
             lookback=0 if algorithm.data.whole_episodes else algorithm.data.lookback,
             whole_episodes=algorithm.data.whole_episodes,
             game=problem.environment.game,
+            full=algorithm.data.replay,
+            searched=None if algorithm.acting.planner is None else problem.context.actions.outputs,
         )
         _begin_together(simulation, config.algo)
         if problem.context.reference is not None:
             for name, value in problem.context.reference.items():
                 self.learner.params[PI][name].copy_(value.expand_as(self.learner.params[PI][name]))
+        self.self_play: SelfPlay | None = None  # how those act who search
+        if algorithm.acting.planner is not None:
+            self.self_play = SelfPlay(algorithm, problem.context, config)
         self._acting_by = partial(actor, algorithm, problem.context, device=device)
         self._act = self._acting_by(self.learner.params)
         self._choose: Choose | None = None  # how actions are chosen now; None: to be prepared
@@ -133,7 +139,9 @@ class TrainingState:
 
     def collect(self) -> Rollout:
         """The next rollout, by the current parameters and exploration."""
-        if self.learner.layout.noisy:
+        if self.self_play is not None:
+            rollout = self.collector.collect(self.self_play.choosing(self.learner.params, self.hyper()))
+        elif self.learner.layout.noisy:
             rollout = self.collector.collect(self._acting_by(self.learner.acting_params())(self.hyper()))
         else:
             if self._choose is None:
@@ -185,7 +193,9 @@ class TrainingState:
             policy = algorithm.acting.act(problem.context, params, state, hyper)
         policy = policy.double().nan_to_num(1.0).cpu().numpy() * mdp.available
         policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
-        return Tables(policy, *(None if x is None else x.double().cpu().numpy() for x in (v, q)))
+        searched = None if self.self_play is None else self.self_play.played(params, hyper, mdp, policy)
+        v_array, q_array = (None if x is None else x.double().cpu().numpy() for x in (v, q))
+        return Tables(policy, v_array, q_array, searched)
 
     def _temperature(self) -> Tensor:
         """τ of the problem that is solved, [M, 1, 1]."""
@@ -201,6 +211,8 @@ class TrainingState:
         parts = {"learner": self.learner.state_dict(), "collector": self.collector.state_dict()}
         if self.replay is not None:
             parts["replay"] = self.replay.state_dict()
+        if self.self_play is not None:
+            parts["self_play"] = self.self_play.state_dict()
         parts["shuffle"] = self.shuffle.state_dict()
         counters = {"steps": self.steps, "diverged": self.diverged, "visits": self.visits, "updates": self.updates}
         return {**parts, **counters, "config": asdict(self.config)}
@@ -228,6 +240,8 @@ class TrainingState:
         self.shuffle.load_state_dict(state["shuffle"])
         if self.replay is not None:
             self.replay.load_state_dict(state["replay"])
+        if self.self_play is not None:
+            self.self_play.load_state_dict(state["self_play"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
         self.follow()

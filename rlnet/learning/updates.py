@@ -31,14 +31,18 @@ def learn(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tens
     """
     if state.replay is not None:
         return _learn_from_replay(state, rollout)
-    algorithm, hyper = state.problem.algorithm, state.hyper()
-    if algorithm.update.prepare is not None:
-        with torch.no_grad():
-            extra = algorithm.update.prepare(state.problem.context, state.learner.params, rollout, hyper)
-        rollout = rollout.replace(extra=extra)
-    metrics = _learn_from_rollout(state, rollout, hyper)
+    metrics = _learn_from_rollout(state, _prepared(state, rollout), state.hyper())
     state.count(rollout)
     return metrics
+
+
+@torch.no_grad()
+def _prepared(state: TrainingState, rollout: Rollout) -> Rollout:
+    """A rollout with what the algorithm computes once for it."""
+    prepare = state.problem.algorithm.update.prepare
+    if prepare is None:
+        return rollout
+    return rollout.replace(extra=prepare(state.problem.context, state.learner.params, rollout, state.hyper()))
 
 
 def _learn_from_rollout(state: TrainingState, rollout: Rollout, hyper: Hyper) -> Callable[[], dict[str, Tensor]]:
@@ -77,11 +81,11 @@ def _means(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tensor]]:
     learner, replay, algo = state.learner, cast(Replay, state.replay), state.algo
-    replay.add(rollout)
+    replay.add(_prepared(state, rollout))
     state.count(rollout)
     while len(replay) < algo.learning_starts:
         rollout = state.collect()
-        replay.add(rollout)
+        replay.add(_prepared(state, rollout))
         state.count(rollout)
     hyper, rate, more = state.hyper(), state.learning_rate, {}
     for _ in range(algo.updates):
@@ -94,6 +98,8 @@ def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], d
             replay.prioritise(batch, step.error)
             more = {"replay/correction": state.correction.squeeze(-1)}
         state.updates += 1
+        if learner.target is None:
+            continue
         if algo.target_rate is not None:
             learner.follow(algo.target_rate)
         elif state.updates % algo.target_every == 0:

@@ -1,6 +1,8 @@
 """Planning: search trees over a deterministic model, guided by a prior policy and a value function."""
 
 from rlnet.planning.dynamics import Dynamics, NotDeterministicError, RulesDynamics, TableDynamics
+from rlnet.planning.reach import where_it_matters
+from rlnet.planning.symmetries import Symmetries
 from rlnet.planning.tree_search import (
     Evaluate,
     Evaluated,
@@ -22,9 +24,11 @@ __all__ = [
     "NotDeterministicError",
     "Puct",
     "RulesDynamics",
+    "Symmetries",
     "TableDynamics",
     "gumbel_noise",
     "priors",
     "root_noise",
     "search",
+    "where_it_matters",
 ]

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from rlnet.envs.boards.rules import Rules
+from rlnet.envs.boards.simulation import planes
 from rlnet.mdp import FiniteMDP
 
 
@@ -32,6 +34,12 @@ class Dynamics(Protocol):
     @property
     def n_actions(self) -> int:
         """A."""
+
+    def states(self, obs: np.ndarray) -> np.ndarray:
+        """The states [..., *] that an environment shows as obs [..., *]."""
+
+    def observations(self, state: np.ndarray) -> np.ndarray:
+        """What an environment shows of states, for networks."""
 
     def available(self, state: np.ndarray) -> np.ndarray:
         """The available actions of states [B, ...]: bool [B, A]."""
@@ -56,7 +64,7 @@ class TableDynamics:
         if (count > 1).any():
             pair = int((count > 1).argmax())
             where = f"state {mdp.pair_state[pair]}, action {mdp.pair_action[pair]}"
-            raise NotDeterministicError(f"{where} has {count[pair]} outcomes; a search needs a deterministic model")
+            raise NotDeterministicError(f"{where} has {count[pair]} outcomes")
         outcome = np.flatnonzero(happens)
         sign = np.ones(mdp.n_outcomes) if mdp.sign is None else mdp.sign
         self.n_actions = mdp.n_actions
@@ -64,6 +72,14 @@ class TableDynamics:
         self.successor = mdp.next_state[outcome].astype(np.int64)  # [P]
         self.reward = np.ascontiguousarray(mdp.reward[outcome])  # [P]
         self.sign = np.where(mdp.terminated[outcome], 0.0, sign[outcome]).astype(np.float64)  # [P]
+
+    def states(self, obs: np.ndarray) -> np.ndarray:
+        """The numbers that are observed."""
+        return obs
+
+    def observations(self, state: np.ndarray) -> np.ndarray:
+        """The numbers of states."""
+        return state
 
     def available(self, state: np.ndarray) -> np.ndarray:
         """See `Dynamics`; of state numbers [B]."""
@@ -75,30 +91,25 @@ class TableDynamics:
         return Moved(self.successor[pair], self.reward[pair], self.sign[pair])
 
 
-class BoardRules(Protocol):
-    """The rules of a two-player board game, as `rlnet.envs.boards.rules.Rules` describes them."""
-
-    @property
-    def n_actions(self) -> int:
-        """A."""
-
-    def legal(self, cells: np.ndarray) -> np.ndarray:
-        """Legal actions of positions [B, C]: bool [B, A]."""
-
-    def play(self, cells: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The next positions in the view of the player who moves then, rewards of the mover, whether it is over."""
-
-
 class RulesDynamics:
     """A board game by its rules, in which the players move in turn; states are cells [B, C]."""
 
-    def __init__(self, rules: BoardRules) -> None:
+    def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
     @property
     def n_actions(self) -> int:
         """A."""
         return self._rules.n_actions
+
+    def states(self, obs: np.ndarray) -> np.ndarray:
+        """Cells int8 [..., C] from their planes [..., 2·C]."""
+        mine, theirs = np.split(obs, 2, axis=-1)
+        return (mine - theirs).astype(np.int8)
+
+    def observations(self, state: np.ndarray) -> np.ndarray:
+        """Planes float32 [..., 2·C]."""
+        return planes(state)
 
     def available(self, state: np.ndarray) -> np.ndarray:
         """See `Dynamics`."""

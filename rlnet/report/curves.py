@@ -16,7 +16,7 @@ Pictures = Sequence[tuple[str, Sequence[str]]]
 PICTURES: Pictures = (
     ("error against the exact solution", ("exact/v_rmse", "exact/q_rmse")),
     ("regret of the policy, J* − J(π)", ("exact/regret",)),
-    ("NashConv: what best responses gain", ("exact/nash_conv",)),
+    ("NashConv: what best responses gain", ("exact/nash_conv", "exact/nash_conv_search")),
     ("undiscounted return in training", ("return/mean",)),
     ("discounted return", ("exact/return", "return/discounted")),
 )
@@ -30,6 +30,7 @@ AXES = {
     "exact/q_rmse": "root mean square error",
     "exact/regret": "discounted return",
     "exact/nash_conv": "discounted return, of both seats",
+    "exact/nash_conv_search": "discounted return, of both seats",
     "exact/return": "discounted return",
     "return/discounted": "discounted return",
     "return/mean": "undiscounted return",

@@ -147,6 +147,7 @@ def two_moves(reward: tuple[float, float], sign: float | None) -> Rollout:
         "reward": torch.tensor(reward).view(shape), "next_obs": torch.tensor([1, 2]).view(shape),
         "terminated": torch.tensor([False, True]).view(shape), "truncated": flags, "valid": ~flags,
         "start_discount": torch.ones(shape), "weight": weight,
+        "search_policy": torch.tensor([0.25, 0.75]).expand(*shape, 2), "search_value": torch.full(shape, 0.3),
     }  # fmt: skip
     if sign is not None:
         fields["sign"] = torch.tensor([sign, 1.0]).view(shape)

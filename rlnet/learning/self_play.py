@@ -1,0 +1,75 @@
+"""Acting by search: the random numbers of members, and what the collector is told."""
+
+from itertools import count
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from rlnet.algos import Algorithm, AlgorithmContext
+from rlnet.algos.algorithm import Planner
+from rlnet.algos.context import Hyper, Params
+from rlnet.config import Config
+from rlnet.data.collector import Choose, Searched
+from rlnet.mdp import FiniteMDP
+from rlnet.numerics.random_streams import Array, BlockUniform, Streams
+from rlnet.planning import where_it_matters
+
+
+class SelfPlay:
+    """Action selection of an algorithm that searches, in whole episodes.
+
+    Args:
+        algorithm, context: whose `acting.planner` it is, and in what.
+        config: of the run.
+    """
+
+    def __init__(self, algorithm: Algorithm, context: AlgorithmContext, config: Config) -> None:
+        self._plan, self._context = algorithm.acting.planner, context
+        self._on_device = config.device != "cpu"
+        # A rollout's numbers are drawn together, whenever its last episode ends.
+        shape = config.algo.rollout, config.algo.envs, context.actions.outputs
+        self._uniforms = BlockUniform(Streams(config.member_seeds, "search"), shape, 1, np)
+        self.threads = 1
+
+    def planner(self, params: Params, hyper: Hyper) -> Planner:
+        """The search by these parameters."""
+        assert self._plan is not None
+        planner = self._plan(self._context, params, hyper)
+        planner.threads = self.threads
+        return planner
+
+    def choosing(self, params: Params, hyper: Hyper) -> Choose:
+        """The action function of the next rollout."""
+        planner, numbers, moves = self.planner(params, hyper), self._uniforms.next(), count()
+
+        def choose(obs: Array, mask: Array | None, uniform: Array, running: Array | None) -> Searched:
+            move = next(moves)
+            seen, active = (
+                None if x is None else np.asarray(x.cpu() if self._on_device else x) for x in (obs, running)
+            )
+            found = planner(cast(np.ndarray, seen), move, numbers[:, move], active)
+            action = self._context.actions.sample(torch.from_numpy(found.policy), torch.as_tensor(uniform).cpu())
+            made = action, torch.from_numpy(found.target).float(), torch.from_numpy(found.value).float()
+            return Searched(*(x.to(obs.device) if self._on_device else x.numpy() for x in made))
+
+        return choose
+
+    def played(self, params: Params, hyper: Hyper, mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
+        """The policies [M, S, A] of the searches as they play to win, where they can ever act; elsewhere `policy`."""
+        planner, tables = self.planner(params, hyper), []
+        for member, own in enumerate(policy):
+
+            def at(state: np.ndarray, member: int = member) -> np.ndarray:
+                return planner.states(np.full(len(state), member), state)
+
+            tables.append(where_it_matters(mdp, at, own)[0])
+        return np.stack(tables)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State for a checkpoint."""
+        return self._uniforms.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state of `state_dict`."""
+        self._uniforms.load_state_dict(state)
