@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from rlnet.config import Config, register
+from rlnet.config import VERSION_BASE, Config, register
 from rlnet.config.validation import from_hydra
 from rlnet.data.rollout import Observation, Rollout
 from rlnet.envs.make import from_model
@@ -38,7 +38,7 @@ def share(cases: int) -> int:
 def composed(*overrides: str, name: str = "train") -> Config:
     """The checked config that these overrides give."""
     register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), **VERSION_BASE):
         return from_hydra(compose(name, overrides=opened(overrides)))
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from rlnet.config import register
+from rlnet.config import VERSION_BASE, register
 from rlnet.config.validation import from_hydra
 from rlnet.experiment.checkpoints import NEWEST, read_checkpoint
 from rlnet.experiment.run_folder import opened
@@ -178,7 +178,7 @@ def _run(options: tuple[str, ...], folder: Path) -> None:
     cadence = [f"log_every={steps // 12}", f"compare_every={steps // 7}", f"checkpoint_every={steps // 9}"]
     more = [f"resume='{folder}'", "trust=true"] if (folder / ".hydra" / "config.yaml").exists() else []
     register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), **VERSION_BASE):
         composed = compose("train", opened([*options, *cadence, "compare_share=1", *more]))
     train(from_hydra(composed), folder)
 

@@ -155,11 +155,11 @@ def _record(configs: Path, name: str) -> Algorithm:
 def _composed(configs: Path, algo: str, *overrides: str) -> Config:
     from hydra import compose, initialize_config_dir
 
-    from rlnet.config import register
+    from rlnet.config import VERSION_BASE, register
     from rlnet.config.validation import from_hydra
 
     register()
-    with initialize_config_dir(str(configs.resolve()), version_base="1.3"):
+    with initialize_config_dir(str(configs.resolve()), **VERSION_BASE):
         return from_hydra(compose("train", overrides=[f"algo={algo}", *overrides]))
 
 

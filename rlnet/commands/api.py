@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.commands.failures import explain
-from rlnet.config import CONFIGS, Config, ConfigError, import_named, register
+from rlnet.config import CONFIGS, VERSION_BASE, Config, ConfigError, import_named, register
 from rlnet.config.validation import from_hydra
 from rlnet.experiment.run_folder import opened, override_key
 from rlnet.experiment.tuned import check_tuned
@@ -75,7 +75,7 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
     import_named(given)
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
+        with initialize_config_dir(str(CONFIGS.resolve()), **VERSION_BASE):
             config = from_hydra(compose(name, overrides=opened(given)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, given)) from error

@@ -1,25 +1,23 @@
 """The command line: composing configs with Hydra, and doing their jobs."""
 
-import gc
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from rlnet.commands.failures import EXPECTED, failed
-from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, ConfigError, import_named, register
+from rlnet.commands.jobs import Jobs, loading
+from rlnet.commands.sweeps import call
+from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, VERSION_BASE, ConfigError, import_named, register
 from rlnet.config.files import check_folder, read_yaml
-from rlnet.experiment.run_folder import claimed, keep_settings, opened
+from rlnet.experiment.run_folder import opened
 from rlnet.experiment.run_folder import override_key as _key
 from rlnet.learning.interrupts import raise_at_once
 
@@ -36,7 +34,7 @@ def launch(
     Args:
         name: the primary config.
         job: called with the checked config and the output folder; in a sweep (-m) once for each combination.
-        finish: called with the folder of a sweep, once all its jobs are done.
+        finish: called with the folder of a sweep, once all its jobs have ended.
         claim: whether the folder is claimed here, and what the job was started with written into it; else the job does.
 
     Returns:
@@ -45,86 +43,18 @@ def launch(
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
     raise_at_once()
-    jobs = _Jobs(job, claim, _given(sys.argv[1:]))
+    jobs = Jobs(job, claim, _given(sys.argv[1:]))
     try:
-        sys.argv[1:] = _named_safely(opened(_with_stored_overrides(_readable(sys.argv[1:]))))
+        sys.argv[1:] = _for_ray(_named_safely(opened(_with_stored_overrides(_readable(sys.argv[1:])))))
         if {"--help", "-h"} & set(sys.argv):  # which lists what can be named
             ENVIRONMENTS.complete()
             ALGORITHMS.complete()
         import_named(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(CONFIGS.resolve()), config_name=name)(jobs.call)()
-        if finish is not None and jobs.failure is None:
-            for typed in jobs.sweeps:
-                finish(_short(Path.cwd() / typed, typed))
+        main = hydra.main(config_path=str(CONFIGS.resolve()), config_name=name, **VERSION_BASE)
+        code = call(main(jobs.call), finish)
     except (*EXPECTED, KeyboardInterrupt) as error:
         return failed(error)
-    return 0 if jobs.failure is None else failed(jobs.failure)
-
-
-class _Jobs:
-    """The jobs that Hydra calls, one or those of a sweep; the first that fails is the last.
-
-    Args:
-        job, claim: as of `launch`.
-        given: the keys of the command line.
-    """
-
-    def __init__(self, job: Callable[[Any, Path], None], claim: bool, given: set[str]) -> None:
-        with loading():
-            from rlnet.config import trust, validation
-        self._trust, self._validation = trust, validation
-        self._job, self._claim, self._given = job, claim, given
-        self.sweeps: dict[str, None] = {}  # the folders of sweeps, as they were typed
-        self.failure: Exception | None = None  # kept, so that Hydra does not print its own account
-
-    def call(self, composed: DictConfig) -> None:
-        """Check a composed config and do its job, unless an earlier one failed."""
-        if self.failure is not None:
-            return
-        try:
-            config, folder = self._checked(composed)
-            if not self._claim:
-                self._job(config, folder)
-                return
-            with claimed(folder):
-                keep_settings(folder, asdict(config))
-                self._job(config, folder)
-        except EXPECTED as error:
-            self.failure = error
-
-    def _checked(self, composed: DictConfig) -> tuple[Any, Path]:
-        """The checked config of a job, and its output folder."""
-        config, hydra_config = self._validation.from_hydra(composed), HydraConfig.get()
-        if getattr(config, "resume", None) is not None and not config.trust:
-            self._trust.check_trusted(config, f"resume={config.resume}", self._given)
-        tuned = hydra_config.runtime.choices.get("tuned")
-        if tuned not in (None, "null"):
-            from rlnet.experiment.tuned import check_tuned
-
-            check_tuned(config, tuned)
-        several = hydra_config.mode == RunMode.MULTIRUN
-        typed = str(hydra_config.sweep.dir if several else hydra_config.run.dir)
-        if several:
-            self.sweeps[typed] = None
-        return config, _short(Path(hydra_config.runtime.output_dir), typed)
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """Context manager for imports, without garbage collection, which would cost 0.2 s."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def _short(folder: Path, typed: str) -> Path:
-    """The folder as seen from here, where it lies below or was typed like that: shorter to read and to type."""
-    if folder.is_relative_to(Path.cwd()):
-        return folder.relative_to(Path.cwd())
-    return folder if Path(typed).is_absolute() else Path(os.path.relpath(folder))
+    return code if jobs.failure is None else failed(jobs.failure)
 
 
 def _with_stored_overrides(argv: list[str]) -> list[str]:
@@ -166,6 +96,13 @@ def _named_safely(argv: Sequence[str]) -> list[str]:
     """
     safe = re.compile(r"\$\{(env\.name|algo\.name)\}")
     return [safe.sub(r"${file_name:\1}", item) if _key(item).startswith("hydra.") else item for item in argv]
+
+
+def _for_ray(argv: list[str]) -> list[str]:
+    """The arguments, with no size of Ray's object store: Hydra's launcher sets one, which a running cluster refuses."""
+    key = "hydra.launcher.ray.init.object_store_memory"
+    given = "hydra/launcher=ray" in argv and key not in _given(argv)
+    return [*argv, f"+{key}=null"] if given else argv
 
 
 def _readable(argv: list[str]) -> list[str]:

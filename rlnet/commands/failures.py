@@ -25,6 +25,8 @@ EXPECTED = (ConfigError, RunFailed, MemoryError, OSError, RuntimeError, HydraExc
 OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|Cannot allocate memory", re.IGNORECASE)
 FULL = "; make room, and go on with resume= from the last checkpoint, if there is one"
 ADVICE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
+# Launchers of sweeps that other packages bring along, and the extra that installs them.
+LAUNCHERS = {"joblib": "sweep", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 CHOICES = ("env", "algo", "network", "exploration", "schedule", "optimizer")  # groups of settings
 
 
@@ -38,28 +40,37 @@ def answer(job: Callable[[], int]) -> int:
 
 def failed(error: BaseException) -> int:
     """Print one sentence on what is `EXPECTED`, or a signal; returns the exit code. Others are raised again."""
-    if isinstance(error, KeyboardInterrupt):
-        return _fail(str(error) or described(exit_code(error) - 128), exit_code(error))
-    if isinstance(error, ConfigError | RunFailed):
-        return _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _fail(explain(error, sys.argv[1:]), 2)
-    text = str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(text)):
-        said = text.strip().splitlines()
-        return _fail(f"there is not enough memory{f' ({said[0]})' if said else ''}; make the problem smaller", 1)
-    if isinstance(error, RuntimeError) and text == "can't start new thread":
-        return _fail(f"there is not enough memory, or there are too many processes ({text}); see ulimit -a", 1)
     if isinstance(error, BrokenPipeError):  # who reads the output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    said = told(error)
+    if said is None:
+        raise error
+    return say(*said)
+
+
+def told(error: BaseException) -> tuple[str, int] | None:
+    """One sentence on what is `EXPECTED`, or a signal, and the exit code; None for others."""
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or described(exit_code(error) - 128), exit_code(error)
+    if isinstance(error, ConfigError | RunFailed):
+        return str(error), 2 if isinstance(error, ConfigError) else 1
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error, sys.argv[1:]), 2
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(text)):
+        said = text.strip().splitlines()
+        return f"there is not enough memory{f' ({said[0]})' if said else ''}; make the problem smaller", 1
+    if isinstance(error, RuntimeError) and text == "can't start new thread":
+        return f"there is not enough memory, or there are too many processes ({text}); see ulimit -a", 1
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
-        return _fail(f"{where}{error.strerror or error}{ADVICE.get(error.errno or 0, '')}", 1)
-    raise error
+        return f"{where}{error.strerror or error}{ADVICE.get(error.errno or 0, '')}", 1
+    return None
 
 
-def _fail(sentence: str, code: int) -> int:
+def say(sentence: str, code: int) -> int:
+    """Print an error; returns the exit code."""
     print(f"error: {printable(sentence)}", file=sys.stderr)
     return code
 
@@ -75,6 +86,12 @@ def explain(error: Exception, argv: list[str]) -> str:
         return f"{error.override}: cannot be read as KEY=VALUE; {advice}"
     if found := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
         return found.group(1)
+    if found := re.search(r"Could not find 'hydra/launcher/(\w+)'|target 'hydra_plugins.hydra_(\w+)_launcher", text):
+        name = found.group(1) or found.group(2)
+        if name in LAUNCHERS:
+            return (
+                f"hydra/launcher={name}: needs a package that is not installed: pip install 'rlnet[{LAUNCHERS[name]}]'"
+            )
     if found := re.search(r"Could not find '([^']+)/([^']+)'", text):
         group, option = found.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)

@@ -10,6 +10,7 @@ from rlnet.config.environments import (
     EnvConfig,
     check_env,
 )
+from rlnet.config.hydra_versions import VERSION_BASE
 from rlnet.config.jobs import (
     SCHEMAS,
     AuditConfig,
@@ -62,6 +63,7 @@ __all__ = [
     "ENVIRONMENTS",
     "SCHEDULES",
     "SCHEMAS",
+    "VERSION_BASE",
     "AlgoConfig",
     "AuditConfig",
     "CausalLMConfig",

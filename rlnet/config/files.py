@@ -45,7 +45,7 @@ MALFORMED = (
 )
 LINK = "is a link; a run's folder must hold its own files, so copy it there"
 MISFIT = "its files do not fit together"
-PARTS = (".hydra", "settings")  # the folders inside of that of a run
+PARTS = (".hydra", "settings", ".sweep")  # the folders inside of that of a run or sweep
 LARGEST_YAML = 2**24  # bytes; a config is a page or two, and a map of 4,000 × 4,000 cells
 EXPANDED = 20  # memory that a parsed text takes, in its own bytes, about
 REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+)*\}")  # to another setting: nothing is computed

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from rlnet.config.environments import EnvConfig, require_name
+from rlnet.config.hydra_versions import register_resolver, store
 from rlnet.config.registry import ENVIRONMENTS, SCHEDULES
 from rlnet.config.schemas import (
     ALGO_SCHEMAS,
@@ -131,8 +131,7 @@ def register() -> None:
     """Register the schemas with Hydra as `schema/...`; those of environments register when they are imported."""
     ENVIRONMENTS.ours()
     SCHEDULES.ours()
-    OmegaConf.register_new_resolver("file_name", file_name, replace=True)
-    store = ConfigStore.instance()
+    register_resolver("file_name", file_name)
     for path, schema in SCHEMAS.items():
         group, _, name = path.rpartition("/")
-        store.store(group=f"schema/{group}" if group else "schema", name=name, node=schema)
+        store(name, schema, f"schema/{group}" if group else "schema")

@@ -15,9 +15,8 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, dataclass_transform
 
-from hydra.core.config_store import ConfigStore
-
 from rlnet.config.environments import EnvConfig
+from rlnet.config.hydra_versions import store
 from rlnet.config.schemas import ALGO_SCHEMAS, AlgoConfig, ScheduleConfig
 from rlnet.config.settings import CONFIGS, ConfigError
 
@@ -220,10 +219,9 @@ def register_environment(kind: str) -> Callable[[EnvClass], EnvClass]:
         cls.__annotations__["kind"], cls.kind = str, kind
         settings = dataclass(cls)  # the class itself
         ENVIRONMENTS.add(kind, settings, cls.__module__)
-        store = ConfigStore.instance()
-        store.store(group="schema/env", name=kind, node=settings)
+        store(kind, settings, "schema/env")
         if not has_file("env", kind):
-            store.store(group="env", name=kind, node=settings(name=kind))
+            store(kind, settings(name=kind), "env")
         return cls
 
     return register
@@ -258,7 +256,7 @@ def register_algorithm(
         if schema == "algo/replay":
             lists.append({"/schedule@correction": "correction"})
         node = {"defaults": [*lists, "_self_"], "name": name, **defaults}
-        ConfigStore.instance().store(group="algo", name=name, node=node)
+        store(name, node, "algo")
         return make
 
     return register
@@ -278,7 +276,7 @@ def register_schedule(name: str, settings: type[ScheduleConfig]) -> Callable[[Sc
     def register(function: ScheduleFunction) -> ScheduleFunction:
         SCHEDULES.add(name, RegisteredSchedule(function, settings), function.__module__)
         if not _is_ours(function.__module__):
-            ConfigStore.instance().store(group="schedule", name=name, node=settings(name=name))
+            store(name, settings(name=name), "schedule")
         return function
 
     return register

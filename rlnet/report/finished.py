@@ -44,7 +44,8 @@ class Finished:
     @property
     def complete(self) -> bool:
         """Whether the run is complete: otherwise it cannot be compared with others."""
-        return self.step >= self.config.steps
+        judged = self.comparison is not None or not any(name.startswith("exact/") for name in self.rows[0])
+        return self.step >= self.config.steps and judged
 
     @property
     def judged(self) -> dict[str, Any]:
@@ -82,6 +83,12 @@ class Finished:
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a training run."""
     return (folder / ".hydra" / "config.yaml").is_file() and (folder / "metrics.csv").is_file()
+
+
+def has_rows(folder: Path) -> bool:
+    """Whether a run has logged something yet."""
+    with (folder / "metrics.csv").open("rb") as file:
+        return len(file.readline()) > 0 and len(file.readline()) > 0
 
 
 def read_run(folder: Path, trust: bool = False, environment: Environment | None = None) -> Finished:

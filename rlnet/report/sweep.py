@@ -26,8 +26,9 @@ from rlnet.config import ConfigError
 from rlnet.config.files import MISFIT, check_folder, printable, reading
 from rlnet.experiment.run_files import write_text
 from rlnet.experiment.run_folder import as_typed
+from rlnet.experiment.sweeps import FINISHED, JobRecord, became, planned, told_apart
 from rlnet.numerics.statistics import INTERQUARTILE, Ranking, Statistic, improvement, interval, iqm, mean
-from rlnet.report.finished import Finished, is_run, read_run
+from rlnet.report.finished import Finished, has_rows, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
 from rlnet.report.methods import Group, Method, groups
 from rlnet.report.reproduce import command_beside, of_sweep
@@ -59,22 +60,27 @@ def write_sweep(folder: Path, trust: bool = False) -> Path:
     Raises:
         ConfigError: the folder holds no runs, needs to be trusted, or a run's files cannot be read.
     """
-    children = []
+    children, jobs = [], []
     if folder.is_dir():
         check_folder(folder)
-        children = [child for child in folder.iterdir() if is_run(child)]
-    if not children:
+        children, jobs = [child for child in folder.iterdir() if is_run(child)], planned(folder)
+    begun = [child for child in children if has_rows(child)]
+    if not begun:
+        if children or jobs:
+            raise ConfigError(
+                f"{folder}: none of the {max(len(children), len(jobs))} jobs here has logged anything yet"
+            )
         raise ConfigError(f"{folder}: is neither the folder of a run nor of a sweep")
-    children.sort(key=lambda child: (len(child.name), child.name))  # 0, 1, ..., 10
-    runs = [read_run(child, trust) for child in children]
+    begun.sort(key=lambda child: (len(child.name), child.name))  # 0, 1, ..., 10
+    runs = [read_run(child, trust) for child in begun]
     path = folder / "report.html"
     with reading(folder, MISFIT):
-        page = render("sweep.html", _context(folder, runs))
+        page = render("sweep.html", _context(folder, runs, jobs))
     write_text(path, page)
     return path
 
 
-def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
+def _context(folder: Path, runs: Sequence[Finished], jobs: Sequence[JobRecord] = ()) -> dict[str, Any]:
     part = compared(runs)
     single = sum(method.runs for group in part["groups"] for method in group["methods"])
     return {
@@ -84,6 +90,7 @@ def _context(folder: Path, runs: Sequence[Finished]) -> dict[str, Any]:
         "verdict": part["verdict"],
         "methods": part,
         "runs": [_listed(run) for run in runs],
+        "unfinished": [(one.name, printable(became(one))) for one in told_apart(jobs) if one.state != FINISHED],
         "commands": [*of_sweep(runs), f"{command_beside(runs[0], 'report')} {shlex.quote(str(folder))}"],
         "versions": versions(),
         "configurations": [],

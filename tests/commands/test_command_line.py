@@ -110,24 +110,6 @@ def test_a_refused_or_unreadable_folder_stays_as_it_is(tmp_path):
         assert "cannot be read" in broken.stderr
 
 
-def test_a_sweep_over_gamma(tmp_path):
-    done = script("train", "-m", *FAST, "gamma=0.9,0.99", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    gammas = [json.loads((tmp_path / "sweep" / k / "comparison.json").read_text())["gamma"] for k in "01"]
-    assert gammas == [0.9, 0.99]
-    page = (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
-    assert 'href="./0/report.html"' in page
-    assert "gamma=0.9,0.99" in page, "the command that makes the sweep again"
-    assert all((tmp_path / "sweep" / k / "report.html").is_file() for k in "01")
-
-
-@pytest.mark.slow
-def test_a_sweep_with_a_wrong_value_fails_with_its_sentence(tmp_path):
-    done = script("train", "-m", *FAST, "gamma=0.9,1.5", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "gamma=1.5: must be in [0, 1]" in done.stderr.strip().splitlines()[-1]
-
-
 def test_solve_prints_the_grid_and_writes_the_solution(tmp_path):
     done = script("solve", "env=cliff", "gamma=1", "hydra.run.dir=exact", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rlnet.config import ConfigError, EnvConfig, register
+from rlnet.config import VERSION_BASE, ConfigError, EnvConfig, register
 from rlnet.envs import GymnasiumConfig, GymnasiumSimulation, TabularSimulation, make, preset, preset_names
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.tokens.simulation import TokenSimulation
@@ -24,7 +24,7 @@ def gymnasium_config(name, **options):
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_composes_in_hydra_and_steps(name):
     register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), **VERSION_BASE):
         composed = OmegaConf.to_object(compose(overrides=[f"+env={name}"]).env)
     config = preset(name)
     assert composed == config

@@ -7,7 +7,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from rlnet.commands.command_line import loading
-from rlnet.config import Config, register
+from rlnet.config import VERSION_BASE, Config, register
 
 with loading():  # as scripts/train.py does it
     from rlnet.config.validation import from_hydra
@@ -25,7 +25,7 @@ ENVS["lake"] = ("env=frozen_lake", "++env.kwargs.map_name=8x8")
 def composed(overrides: list[str]) -> Config:
     """The checked config of a training run."""
     register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), **VERSION_BASE):
         return from_hydra(compose("train", overrides))
 
 

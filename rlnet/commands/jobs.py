@@ -1,0 +1,133 @@
+"""The jobs that Hydra calls: a single one, or those of a sweep, in this process or in others."""
+
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from rlnet.commands.failures import EXPECTED, told
+from rlnet.config import Config, import_named, register
+from rlnet.experiment import sweeps
+from rlnet.experiment.run_folder import as_typed, claimed, keep_settings
+from rlnet.experiment.sweeps import FAILED, FINISHED, JobRecord
+
+
+class Jobs:
+    """What Hydra calls for each job. A launcher of sweeps may pickle it and call it in another process.
+
+    A single job that fails leaves its error in `failure`. A job of a sweep notes in the folder of the sweep what became
+    of it, and the others go on; started again it does nothing where it is finished, and goes on where it had begun.
+
+    Args:
+        job, claim: as of `rlnet.commands.command_line.launch`.
+        given: the keys of the command line.
+    """
+
+    def __init__(self, job: Callable[[Any, Path], None], claim: bool, given: set[str]) -> None:
+        with loading():
+            from rlnet.config import stored, trust, validation  # noqa: F401 (so that they are there when they are needed)
+        self._job, self._claim, self._given = job, claim, given
+        self.failure: Exception | None = None  # kept, so that Hydra does not print its own account
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"failure": None, "_caller": (list(sys.argv), list(sys.orig_argv), os.getcwd())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process: as the process was that started the sweep."""
+        argv, typed, cwd = state.pop("_caller")
+        vars(self).update(state)
+        sys.argv[:], sys.orig_argv[:] = argv, typed
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        if os.getcwd() != cwd:
+            os.chdir(cwd)
+        register()
+        import_named(argv[1:])
+
+    def call(self, composed: DictConfig) -> None:
+        """Check a composed config and do its job."""
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            self._call_in_sweep(composed)
+            return
+        try:
+            self._do(*self._checked(composed))
+        except EXPECTED as error:
+            self.failure = error
+
+    def _call_in_sweep(self, composed: DictConfig) -> None:
+        """`call`, with what became of the job in the record that the sweep keeps of it."""
+        settings = HydraConfig.get()
+        sweep, number = Path(settings.sweep.dir), int(settings.job.num)
+        overrides, folder = as_typed(settings.overrides.task), settings.runtime.output_dir
+        before = sweeps.known(sweep, number, overrides)
+        record = JobRecord(number, overrides, os.path.relpath(folder, sweep))
+        try:
+            config, place = self._checked(composed)
+            begun = sweeps.check_same(place, config, f"hydra.sweep.dir={settings.sweep.dir}")
+            if begun and before is not None and before.state == FINISHED:
+                print(f"{record.name}: is finished already, in {place}")
+                return
+            sweeps.note(sweep, record)
+            if begun and isinstance(config, Config):
+                config = replace(config, resume=str(place))
+            self._do(config, place, going_on=begun)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:  # noqa: BLE001 (of a job; the others go on, and it is told at the end)
+            said = told(error)
+            if said is None:
+                traceback.print_exc()
+                said = f"{type(error).__name__}: {error}", 1
+            sweeps.note(sweep, replace(record, state=FAILED, sentence=said[0], code=said[1]))
+        else:
+            sweeps.note(sweep, replace(record, state=FINISHED))
+
+    def _do(self, config: Any, folder: Path, going_on: bool = False) -> None:
+        if not self._claim:
+            self._job(config, folder)
+            return
+        with claimed(folder, going_on=going_on):
+            keep_settings(folder, asdict(config))
+            self._job(config, folder)
+
+    def _checked(self, composed: DictConfig) -> tuple[Any, Path]:
+        """The checked config of a job, and its output folder."""
+        from rlnet.config.trust import check_trusted
+        from rlnet.config.validation import from_hydra
+
+        config, settings = from_hydra(composed), HydraConfig.get()
+        if getattr(config, "resume", None) is not None and not config.trust:
+            check_trusted(config, f"resume={config.resume}", self._given)
+        tuned = settings.runtime.choices.get("tuned")
+        if tuned not in (None, "null"):
+            from rlnet.experiment.tuned import check_tuned
+
+            check_tuned(config, tuned)
+        typed = str(settings.sweep.dir if settings.mode == RunMode.MULTIRUN else settings.run.dir)
+        return config, short(Path(settings.runtime.output_dir), typed)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Context manager for imports, without garbage collection, which would cost 0.2 s."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def short(folder: Path, typed: str) -> Path:
+    """The folder as seen from here, where it lies below or was typed like that: shorter to read and to type."""
+    if folder.is_relative_to(Path.cwd()):
+        return folder.relative_to(Path.cwd())
+    return folder if Path(typed).is_absolute() else Path(os.path.relpath(folder))

@@ -1,0 +1,101 @@
+"""The beginning and the end of a sweep: what it is to do, and what is told of the jobs that did not do it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from rlnet.commands.failures import EXPECTED, failed, say, told
+from rlnet.commands.jobs import short
+from rlnet.experiment import sweeps
+from rlnet.experiment.sweeps import FAILED, FINISHED
+from rlnet.learning.interrupts import exit_code
+
+MOST_TOLD = 20  # jobs, of which a sweep prints a sentence each
+
+
+class SweepCallback(Callback):
+    """What Hydra calls at the beginning of a sweep, in the process that starts it."""
+
+    begun: ClassVar[list[tuple[Path, str]]] = []  # folders of the sweeps that this process has started, as typed
+
+    def on_multirun_start(self, config: DictConfig, **others: Any) -> None:
+        """Write down which jobs there will be."""
+        typed = str(config.hydra.sweep.dir)
+        self.begun.append((Path(typed).absolute(), typed))
+        sweeps.plan(Path(typed), _jobs(config))
+
+
+def _jobs(config: DictConfig) -> list[list[str]] | None:
+    """The overrides of each job; None where another sweeper than Hydra's own decides about them."""
+    sweeper = config.hydra.sweeper
+    if not str(sweeper.get("_target_", "")).endswith(".BasicSweeper"):
+        return None
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    own = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    overrides = OverridesParser.create().parse_overrides([*own, *map(str, typed)])
+    return [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+
+
+def call(jobs: Callable[[], Any], finish: Callable[[Path], None] | None) -> int:
+    """Have Hydra call a job, or all those of a sweep; tell what became of a sweep.
+
+    Args:
+        jobs: calls them.
+        finish: called with the folder of a sweep in which something was done.
+
+    Returns:
+        The exit code: of a sweep 1 where a job failed or did not come to its end, else 2 where the input of one cannot
+        be used.
+    """
+    SweepCallback.begun.clear()
+    stop: Exception | None = None
+    try:
+        jobs()
+    except KeyboardInterrupt as error:
+        if not SweepCallback.begun:
+            raise
+        typed = SweepCallback.begun[-1][1]
+        said = f"{error or 'interrupted'}; the same sweep goes on where it was with hydra.sweep.dir={typed}"
+        return say(said, exit_code(error))
+    except Exception as error:
+        if not SweepCallback.begun:
+            raise
+        stop = error
+    codes = [_ended(folder, typed, finish, stop) for folder, typed in SweepCallback.begun]
+    return max(codes, key=(0, 2, 1).index, default=0)
+
+
+def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop: Exception | None) -> int:
+    """Tell what became of the jobs of a sweep; its exit code."""
+    jobs = sweeps.planned(folder)
+    begun = [one for one in jobs if sweeps.known(folder, one.number, one.overrides) is not None]
+    code = 0 if stop is None else _stopped(stop, any(one.state == FINISHED for one in jobs))
+    if stop is not None and not begun:
+        return code
+    if finish is not None and any((folder / one.folder / "metrics.csv").is_file() for one in jobs):
+        finish(short(folder, typed))
+    wrong = [one for one in sweeps.told_apart(jobs) if one.state != FINISHED]
+    for one in wrong[:MOST_TOLD]:
+        say(f"{one.name}: {one.sentence if one.state == FAILED else 'is not finished'}", one.code)
+    if len(wrong) > MOST_TOLD:
+        say(f"{len(wrong) - MOST_TOLD} more of {len(jobs)} jobs failed or are not finished", 1)
+    if any(one.state != FAILED for one in wrong):
+        print(f"The same sweep goes on where it was with hydra.sweep.dir={typed}", file=sys.stderr)
+    own = [one.code if one.state == FAILED else 1 for one in wrong]
+    return max([code, *own], key=(0, 2, 1).index)
+
+
+def _stopped(error: Exception, done: bool) -> int:
+    """Print why a sweep broke off before its jobs came to their end; the exit code."""
+    if isinstance(error, EXPECTED) and told(error) is not None:
+        return failed(error)
+    said = " ".join(str(error).split())[:300]
+    return say(f"the launcher broke off: {type(error).__name__}: {said}", 1 if done else 2)
