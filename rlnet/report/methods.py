@@ -10,7 +10,7 @@ import numpy as np
 
 from rlnet.compare.ranking import SAMPLED, ranked_by
 from rlnet.config import EnvConfig, PredictionConfig, leaves
-from rlnet.config.population import each_setting
+from rlnet.config.population import each_setting, settings
 from rlnet.report.finished import Finished
 from rlnet.report.sampled import at_the_end
 
@@ -30,6 +30,9 @@ class Method:
     name: str
     scores: Mapping[str, np.ndarray]  # [n] each
     rows: Sequence[Mapping[str, str]] = field(repr=False)  # of metrics.csv, members renumbered
+    settings: Mapping[str, Any] = field(repr=False)  # all that may decide the result
+    run: Finished = field(repr=False)  # the first that had them
+    varied: Mapping[str, float] = field(repr=False)  # what it varied between its members, by full path
 
     @property
     def runs(self) -> int:
@@ -78,9 +81,9 @@ def _parts(run: Finished) -> list[_Part]:
             "objective": stored or f"γ = {one.gamma:.12g}",
         }
         every = leaves(asdict(one))
-        settings = {key: every[key] for key in every if key.partition(".")[0] not in NOT_A_METHOD}
+        deciding = {key: every[key] for key in every if key.partition(".")[0] not in NOT_A_METHOD}
         members = list(range(k * config.seeds, (k + 1) * config.seeds))
-        parts.append(_Part(run, members, problem, settings))
+        parts.append(_Part(run, members, problem, deciding))
     return parts
 
 
@@ -124,13 +127,13 @@ def _typed(run: Finished) -> list[str]:
     return [key.removeprefix("vary.") for key in keys] + list(run.config.vary)
 
 
-def _names(settings: Sequence[tuple[Mapping[str, Any], Sequence[str]]]) -> list[str]:
+def _names(of_methods: Sequence[tuple[Mapping[str, Any], Sequence[str]]]) -> list[str]:
     """One name for each setting: of what differs, as little as tells them apart, what was typed first."""
-    tables = [table for table, _ in settings]
+    tables = [table for table, _ in of_methods]
     if len(tables) == 1:
         return [str(tables[0]["algo.name"])]
     known = list(dict.fromkeys(key for table in tables for key in table))
-    typed = {key for _, keys in settings for key in keys}
+    typed = {key for _, keys in of_methods for key in keys}
 
     def was_typed(key: str) -> bool:
         return key.removesuffix(".name") in typed or any(key == end or key.endswith(f".{end}") for end in typed)
@@ -183,4 +186,7 @@ def _method(name: str, parts: Sequence[_Part]) -> Method:
             numbers.setdefault(SAMPLED, []).append(at_the_end(mine, SAMPLED))
             for key, value in (run.comparison["members"][m]["scores"] if run.comparison else {}).items():
                 numbers.setdefault(key, []).append(float(value))
-    return Method(name, {key: np.array(values) for key, values in numbers.items()}, rows)
+    first = parts[0]
+    varied = settings(first.run.config)[first.members[0] // first.run.config.seeds]
+    arrays = {key: np.array(values) for key, values in numbers.items()}
+    return Method(name, arrays, rows, first.settings, first.run, varied)

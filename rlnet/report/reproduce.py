@@ -57,12 +57,12 @@ def of_sweep(runs: Sequence[Finished]) -> list[str]:
 def command_beside(run: Finished, name: str) -> str:
     """Another command in the form of the one that trained the run: `rlnet report`, or `python scripts/report.py`."""
     starts = commands(run.folder)
-    called = _called(_said(starts[0])) if starts else program("train")
-    return f"{called[: called.rindex('train')]}{name}{'.py' if called.endswith('.py') else ''}"
+    typed = called(_said(starts[0])) if starts else program("train")
+    return f"{typed[: typed.rindex('train')]}{name}{'.py' if typed.endswith('.py') else ''}"
 
 
-def _called(command: str) -> str:
-    """The form in which the training program was called."""
+def called(command: str) -> str:
+    """The form in which a command calls the training program; that of this process where it does not."""
     found = TRAINING.match(command)
     if found is not None:
         return found.group()
@@ -111,4 +111,4 @@ def _without_folder(words: Sequence[str]) -> list[str]:
 def _from_overrides(command: str, overrides: Sequence[str]) -> str:
     """The settings of a run as a command of the same program as another one."""
     own = [item for item in overrides if not item.startswith("hydra.") or item.startswith(f"hydra.run.dir={AGAIN}")]
-    return " ".join([_called(command), *(shlex.quote(printable(item)) for item in own)])
+    return " ".join([called(command), *(shlex.quote(printable(item)) for item in own)])

@@ -30,6 +30,8 @@ from rlnet.experiment.sweeps import FINISHED, JobRecord, became, planned, told_a
 from rlnet.numerics.statistics import INTERQUARTILE, Ranking, Statistic, improvement, interval, iqm, mean
 from rlnet.report.finished import Finished, has_rows, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
+from rlnet.report.hyperparameter_figures import heatmap_figure, parallel_figure
+from rlnet.report.hyperparameters import Hyperparameter, best_command, hyperparameters
 from rlnet.report.methods import Group, Method, groups
 from rlnet.report.reproduce import command_beside, of_sweep
 from rlnet.report.sweep_figure import MOST, compared_curves, interval_figure, profile_figure
@@ -147,7 +149,15 @@ def _table(group: Group, ranking: Ranking, said: str) -> dict[str, Any]:
             for method, shown_of_it in zip(methods, against, strict=True)
         ],
         "pictures": _pictures(methods, score),
+        "best": best_command(group.methods[ranking.order[0]]) if len(methods) > 1 else "",
+        "importance": [(one.name, f"{100 * one.share:.0f} %") for one in _importance(methods, score)],
     }
+
+
+def _importance(methods: Sequence[Method], score: str) -> list[Hyperparameter]:
+    """The hyperparameters whose share in the scores can be told, the largest first."""
+    found = hyperparameters(methods, score) if len(methods) > 1 else []
+    return [one for one in found if np.isfinite(one.share)]
 
 
 def _short(score: str) -> str:
@@ -197,7 +207,19 @@ def _pictures(methods: Sequence[Method], score: str) -> list[dict[str, Any]]:
     rows = [method.rows for method in methods]
     if all(any(np.isfinite(float(row.get(column) or "nan")) for row in mine) for mine in rows):
         drawn.append(embedded(compared_curves(names, rows, column), f"learning curves of {column}", note))
-    return drawn
+    return drawn + (_hyperparameter_pictures(methods, score, what) if several else [])
+
+
+def _hyperparameter_pictures(methods: Sequence[Method], score: str, what: str) -> list[dict[str, Any]]:
+    """Parallel coordinates of all settings, and a heatmap of the two hyperparameters that explain most."""
+    found = hyperparameters(methods, score)
+    middle = np.array([float(iqm(method.scores[score])) for method in methods])
+    if len(found) < 2 or np.isfinite(middle).sum() < 2:
+        return []
+    drawn = [embedded(parallel_figure(found, middle, what), "settings in parallel coordinates")]
+    figure = heatmap_figure(found[0], found[1], middle, what)
+    note = f"Mean over the settings with these values of {found[0].name} and {found[1].name}."
+    return drawn if figure is None else [*drawn, embedded(figure, "heatmap of two hyperparameters", note)]
 
 
 def _said(group: Group, ranking: Ranking) -> str:
