@@ -1,4 +1,4 @@
-"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, audit, frontier."""
+"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, audit, play, frontier."""
 
 import difflib
 import sys
@@ -10,6 +10,7 @@ COMMANDS = {
     "compare": "score a finished run again from its files",
     "report": "write the page of a run or of a sweep again",
     "audit": "test the simulators of an environment against its model",
+    "play": "play a game against a run, in the terminal",
     "frontier": "how far measured pass rates are from the best at their divergence",
 }
 

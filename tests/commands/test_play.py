@@ -1,0 +1,127 @@
+"""`rlnet play`: a game in the terminal, move by move."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rlnet
+from rlnet.commands.play import main
+from rlnet.envs import make, preset
+from rlnet.envs.boards.match import Match
+from rlnet.learning import final_files
+from rlnet.mdp import solve
+from rlnet.report import page
+
+TINY = ("network=tabular", "algo=q_learning", "steps=600", "log_every=600")
+
+
+def takes(state=5):
+    """Who takes the last of five wins."""
+    return {k: (state - k, float(state == k), state == k) for k in (1, 2) if k <= state}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    board = ("env=connect", "env.rows=3", "env.columns=3", "env.k=3")
+    planes = ("env.max_states=9", "network=mlp", "network.hidden=[4]")
+    with pytest.MonkeyPatch.context() as patch:  # no pictures and pages, which take longer than all else
+        patch.setattr(final_files, "_picture", lambda *_: None)
+        patch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
+        patch.setattr(page, "write_page", lambda *_, **__: folder)
+        rlnet.train(*board, *TINY, folder=folder / "board")
+        rlnet.train(*board, *TINY[1:], *planes, folder=folder / "rules")
+        rlnet.train("env=game", f"env.rules={__name__}:takes", *TINY, folder=folder / "game")
+        rlnet.train("env=random_walk", *TINY, folder=folder / "walk")
+    return folder
+
+
+def called(monkeypatch, lines, *arguments):
+    """The exit code of a call whose person types these lines, and then nothing more."""
+    typed = iter(lines)
+
+    def read(question):
+        print(question)
+        line = next(typed, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr("builtins.input", read)
+    monkeypatch.setattr(sys, "argv", ["rlnet play", *map(str, arguments)])
+    return main()
+
+
+def test_a_game_is_played_to_its_end(runs, monkeypatch, capsys):
+    """Whoever moves where, the moves that are listed are a whole game, and who won is who won it."""
+    environment = make(preset("connect", rows=3, columns=3, k=3))
+    for seat, name in enumerate(("first", "second")):
+        assert called(monkeypatch, ["1", "2", "3"] * 9, runs / "board", f"seat={name}") == 0
+        said = capsys.readouterr().out
+        assert f"You are {'XO'[seat]}, who moves {name}." in said
+        match, moves = Match(environment), said.split("Moves: ")[1].split()
+        for move in moves:
+            match.move(match.parse(move))
+        assert match.over
+        result = {1.0: "You win.", -1.0: "You lose.", 0.0: "A draw."}[match.score[seat]]
+        assert result in said
+        assert str(match).rstrip() in said
+
+
+def test_what_is_no_move_is_asked_again_and_values_are_exact(runs, monkeypatch, capsys):
+    called(monkeypatch, ["maybe", "y", "7", "", "2", "q"], runs / "board")
+    said = capsys.readouterr().out
+    assert said.count("Do you move first?") == 2
+    assert "7: no legal move; there are 1, 2, 3" in said
+    assert "The run plays" in said
+    assert "The game was left." in said
+    best = solve(make(preset("connect", rows=3, columns=3, k=3)).mdp, 1.0)
+    numbers = ["0" if x == 0 else f"{x:+.0f}".replace("-", "−") for x in (best.v[0], *best.q[0])]
+    line = "{} exactly; the moves 1: {}, 2: {}, 3: {}.".format(*numbers)
+    assert line in said
+
+
+def test_games_without_a_model_and_of_ones_own(runs, monkeypatch, capsys):
+    assert called(monkeypatch, ["2"], runs / "rules", "seat=first") == 0
+    said = capsys.readouterr().out
+    assert "exactly" not in said
+    assert ". X ." in said
+    assert called(monkeypatch, ["3", "2", "1", "2"], runs / "game", "seat=first", "trust=true", "sample=true") == 0
+    said = capsys.readouterr().out
+    assert "3: no legal move; there are 1, 2" in said
+    assert "Moves: 2" in said
+
+
+@pytest.mark.parametrize(
+    ("run", "arguments", "message"),
+    [
+        ("walk", (), "env=random_walk is no game of two players"),
+        ("board", ("seat=third",), "seat=third: allowed are first, second"),
+        ("board", ("member=1",), "member=1"),
+        ("board", ("member=x",), "member=x: must be the number of a member"),
+        ("board", ("colour=red",), "colour=red: must be KEY=VALUE with one of the keys seat, sample, trust, member"),
+        ("game", ("seat=first",), "add trust=true"),
+        ("nothing", (), "nothing"),
+    ],
+)
+def test_what_cannot_be_played_ends_in_one_sentence(run, arguments, message, runs, monkeypatch, capsys):
+    assert called(monkeypatch, [], runs / run, *arguments) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+
+
+def test_a_match_counts_the_rewards_of_both_players():
+    match = Match(make(preset("game", rules=f"{__name__}:takes")))
+    for move in ("2", "1", "2"):
+        match.move(match.parse(move))
+    assert match.score.tolist() == [1.0, -1.0]
+    assert match.over
+    with pytest.raises(ValueError, match="not legal"):
+        match.move(0)
+    with pytest.raises(ValueError, match="is no game"):
+        Match(make(preset("random_walk")))
+    assert np.isfinite(Match(make(preset("tic_tac_toe", max_states=3))).observation).all()
