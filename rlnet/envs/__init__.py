@@ -1,12 +1,17 @@
 """Environments: gridworlds and other finite models, control problems, any of Gymnasium, and their vector simulation.
 
-Importing this registers `rlnet/Gridworld-v0`, `rlnet/RandomWalk-v0` and `rlnet/LQR-v0` with Gymnasium.
+Importing this registers `rlnet/Gridworld-v0`, `rlnet/RandomWalk-v0`, `rlnet/LQR-v0`, `rlnet/TicTacToe-v0` and
+`rlnet/Connect-v0` with Gymnasium.
 """
 
 import gymnasium
 
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.base import Environment, Simulation, from_model
+from rlnet.envs.boards.board import Board
+from rlnet.envs.boards.custom import GameConfig
+from rlnet.envs.boards.environment import BoardConfig
+from rlnet.envs.boards.rules import KInARow, Rules
 from rlnet.envs.control.lqr import LQR, LqrEnv, LqrVectorEnv
 from rlnet.envs.driving.highway import HighwayConfig, build_highway
 from rlnet.envs.driving.racetrack import RacetrackConfig, build_racetrack
@@ -23,13 +28,17 @@ from rlnet.envs.vector import TabularVectorEnv
 
 __all__ = [
     "LQR",
+    "Board",
+    "BoardConfig",
     "CellConfig",
     "Environment",
+    "GameConfig",
     "GridworldConfig",
     "GridworldEnv",
     "GymnasiumConfig",
     "GymnasiumSimulation",
     "HighwayConfig",
+    "KInARow",
     "LqrEnv",
     "LqrVectorEnv",
     "MaximisationBiasConfig",
@@ -37,6 +46,7 @@ __all__ = [
     "RacetrackConfig",
     "RandomWalkConfig",
     "RandomWalkEnv",
+    "Rules",
     "Sampler",
     "Simulation",
     "Step",
@@ -59,12 +69,14 @@ __all__ = [
 for _id, _single, _vector, _limit in (
     ("rlnet/Gridworld-v0", "single:GridworldEnv", "vector:gridworld_vector", None),
     ("rlnet/RandomWalk-v0", "single:RandomWalkEnv", "vector:random_walk_vector", None),
+    ("rlnet/TicTacToe-v0", "boards.single:TicTacToeEnv", None, None),
+    ("rlnet/Connect-v0", "boards.single:ConnectEnv", None, None),
     ("rlnet/LQR-v0", "control.lqr:LqrEnv", "control.lqr:LqrVectorEnv", 30),
 ):
     if _id not in gymnasium.registry:  # already there when the package is reloaded
         gymnasium.register(
             _id,
             entry_point=f"rlnet.envs.{_single}",
-            vector_entry_point=f"rlnet.envs.{_vector}",
+            vector_entry_point=None if _vector is None else f"rlnet.envs.{_vector}",
             max_episode_steps=_limit,
         )

@@ -121,6 +121,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         else:
             model, why = _model(env, config) if finite else (None, "")
         masks = part is not None or (bounds is None and model is None and _gives_masks(env))
+        _refuse_game(env, config, model)
     finally:
         env.close()
     mdp = None if model is None else model.mdp
@@ -144,6 +145,16 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     n_actions = int(actions.n) if isinstance(actions, spaces.Discrete) else None
     about = config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build, why
     return Environment(*about, masks=masks or available is not None)
+
+
+def _refuse_game(env: gymnasium.Env, config: GymnasiumConfig, model: "Believed | None") -> None:
+    """Refuse (ConfigError) a game of two players that would be stepped by its own code, which tells no sign."""
+    simulated = model is not None and not model.truncates
+    game = getattr(env.unwrapped, "game", False) or (model is not None and model.mdp.sign is not None)
+    allowed = (
+        "is a game of two players that is not simulated from a model; use env=tic_tac_toe, env=connect or env=game"
+    )
+    require(simulated or not game, "env.id", config.id, allowed)
 
 
 def _gives_masks(env: gymnasium.Env) -> bool:
