@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlnet.data.rollout import Observation
 from rlnet.nets import Network
+from rlnet.numerics.observation_rows import RowLayout
 from rlnet.planning import Dynamics, Symmetries
 from rlnet.policies.distributions import Distribution, SquashedGaussian
 from rlnet.policies.exploration import Behaviour
@@ -72,6 +73,7 @@ class AlgorithmContext:
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
     dynamics: Dynamics | None = None  # the model that who acts by search searches in
     symmetries: Symmetries | None = None  # of the observations of a board game
+    layout: RowLayout | None = None  # what stands where in an observation, where it is a row of parts
 
     @property
     def quantiles(self) -> int:
@@ -104,7 +106,8 @@ class AlgorithmContext:
 
     def q_of(self, params: Params, state: Observation, action: Tensor, role: str) -> Tensor:
         """Q(s, a) of real actions: observations [..., M, N, F], action [..., M, N, D] → [..., M, N]."""
-        inputs = torch.cat((state.obs, cast(SquashedGaussian, self.actions).unit(action)), -1)
+        obs = state.obs if self.layout is None else self.layout.floats(state.obs)
+        inputs = torch.cat((obs, cast(SquashedGaussian, self.actions).unit(action)), -1)
         return self.networks[role].apply(params[role], inputs).squeeze(-1)
 
     def return_quantiles(self, params: Params, state: Observation, role: str = Q) -> Tensor:

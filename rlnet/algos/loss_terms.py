@@ -11,7 +11,7 @@ from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Params, Q
 from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import Array, squared_error, without_gradient
-from rlnet.policies.distributions import Categorical, Density
+from rlnet.policies.distributions import Density
 
 
 def ends(batch: Rollout, hyper: Hyper, lambda_: float | Tensor) -> Boundaries:
@@ -169,7 +169,7 @@ def baseline_of_others(
     Args:
         advantage, weight: [T, M, N].
     """
-    if isinstance(context.actions, Categorical):
+    if not context.actions.dtype.is_floating_point:
         return torch.zeros_like(advantage)
     weight = weight * batch.start_discount ** hyper["state_discount"]
     sums, weights = (advantage * weight).sum(0), weight.sum(0)  # [M, N]
@@ -182,7 +182,7 @@ def entropy_scale(context: AlgorithmContext, advantage: Tensor, weight: Tensor) 
 
     The entropy of a density has no unit that rewards could be compared with, and no upper bound.
     """
-    if isinstance(context.actions, Categorical):
+    if not context.actions.dtype.is_floating_point:
         return 1.0
     return mean(advantage.square(), weight).sqrt().unsqueeze(-1)
 

@@ -30,6 +30,7 @@ from rlnet.config.registry import (
 from rlnet.config.schemas import (
     AlgoConfig,
     CausalLMConfig,
+    CnnConfig,
     ConstantConfig,
     EpisodesConfig,
     EpochsConfig,
@@ -67,6 +68,7 @@ __all__ = [
     "AlgoConfig",
     "AuditConfig",
     "CausalLMConfig",
+    "CnnConfig",
     "Config",
     "ConfigError",
     "ConstantConfig",

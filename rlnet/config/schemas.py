@@ -142,6 +142,15 @@ class MlpConfig(NetworkConfig):
 
 
 @dataclass
+class CnnConfig(NetworkConfig):
+    """A convolutional network: every image of an observation through convolutions, then hidden layers with the rest."""
+
+    body: str = "auto"  # nature: Mnih et al. 2015; small: two 3×3 layers; auto: nature from 36×36 pixels on
+    hidden: list[int] | None = None  # widths behind the convolutions; null: [512] for nature, [128] for small
+    channels: str = "auto"  # where the axis of channels stands in an image: first, last
+
+
+@dataclass
 class ModuleConfig(NetworkConfig):
     """Network with any torch.nn.Module as its body and a linear layer on top."""
 

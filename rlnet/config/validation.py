@@ -11,6 +11,7 @@ from rlnet.config import (
     SCHEDULES,
     AuditConfig,
     CausalLMConfig,
+    CnnConfig,
     Config,
     ConfigError,
     EpochsConfig,
@@ -136,6 +137,11 @@ def _check_train(config: Config) -> None:
         activations = ("relu", "tanh", "silu")
         allowed = f"allowed are {', '.join(activations)}"
         require(mlp.activation in activations, "network.activation", mlp.activation, allowed)
+    if isinstance(config.network, CnnConfig):
+        cnn, widths = config.network, config.network.hidden or []
+        for key, among in (("body", ("auto", "nature", "small")), ("channels", ("auto", "first", "last"))):
+            require(getattr(cnn, key) in among, f"network.{key}", getattr(cnn, key), f"allowed are {', '.join(among)}")
+        require(all(width >= 1 for width in widths), "network.hidden", cnn.hidden, "must be widths of at least 1")
     if isinstance(config.network, CausalLMConfig):
         _check_causal_lm(config.network)
     if isinstance(config.network, MlpConfig | ModuleConfig):

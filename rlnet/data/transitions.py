@@ -16,7 +16,7 @@ from rlnet.numerics.random_streams import Array
 KNOWN = frozenset((*FIELDS, *OPTIONAL))
 NOT_STORED = ("weight", "start_discount")
 # Indices of states and actions are stored in half of their width: no network has 2³¹ rows to look up.
-NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_}
+NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_, torch.uint8: np.uint8}
 
 
 class Transitions(Protocol):

@@ -8,15 +8,19 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from rlnet.config import RunFailed
-from rlnet.envs.checks import Bounds, check_whole, fault_in, reward_fault
+from rlnet.envs.actions import Actions
+from rlnet.envs.checks import fault_in, reward_fault
+from rlnet.envs.encoding import Encoder, encoder_of
 from rlnet.envs.faults import EnvironmentFault, fault_of, silent
+from rlnet.envs.limits import Bounds, check_whole
 from rlnet.envs.masks import checked_mask, split, usable
 from rlnet.envs.simulate import Step
-from rlnet.envs.spaces import MASK, action_bounds, check_mask_space, observation_shape, observed
+from rlnet.envs.spaces import MASK, check_mask_space, observed
 from rlnet.numerics.random_streams import derive_seed
 
 _log = logging.getLogger(__name__)
@@ -32,9 +36,9 @@ class GymnasiumSimulation:
     - SAME_STEP: `next_obs` is `infos["final_obs"]` where an episode ended.
     - DISABLED: ended sub-environments are reset at once, by `reset_mask`.
 
-    Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened. The same
-    holds for actions; those of a Box are clipped to its bounds. Of a Dict of an observation and an `action_mask` the
-    observation is what is seen, and the mask tells which actions are available.
+    Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened; any
+    other ones, and images in bytes, are the rows of `rlnet.envs.encoding`. Actions are those of `rlnet.envs.actions`.
+    Of a Dict with an `action_mask` the rest is what is seen, and the mask tells which actions are available.
 
     What an environment raises, and numbers that nobody can learn from (a reward or observation that is not finite or
     has the wrong form, an index outside of its space, a mask of a wrong form or one that allows no action where the
@@ -65,24 +69,25 @@ class GymnasiumSimulation:
         if len(vectors) != len(seeds) or not seeds:
             raise ValueError(f"{len(vectors)} vector environments for {len(seeds)} seeds: one for each is needed")
         first = vectors[0]
-        self.action_bounds = action_bounds(first.single_action_space)
+        self._taken = Actions(first.single_action_space)
+        self.action_bounds = self._taken.bounds
         self._mode = first.metadata.get("autoreset_mode")
         if not isinstance(self._mode, AutoresetMode):
             raise ValueError(f"{first}: metadata['autoreset_mode']={self._mode!r} is no gymnasium.vector.AutoresetMode")
         self.members, self.envs = len(seeds), first.num_envs
-        self.observation_shape = observation_shape(first.single_observation_space)
-        check_mask_space(first.single_observation_space, first.single_action_space)
+        check_mask_space(first.single_observation_space, self._taken)
         self._space: Any
-        self._space, self._part = observed(first.single_observation_space)
-        self._action_space: Any = first.single_action_space
+        self._space, self._parts = observed(first.single_observation_space)
+        self._encoder = encoder_of(self._space)
         self._vectors, self._seeds = list(vectors), list(seeds)
         self._name = name or (type(first).__name__ if first.spec is None else first.spec.id)
-        self._bounds: Bounds | None = Bounds(self._space)  # None once a warning has been given
+        # None once a warning has been given.
+        self._bounds: Bounds | Encoder | None = self._encoder or Bounds(self._space)
         self._count = 0  # steps of each environment so far
         self._started = False
         self._pending = np.zeros((self.members, self.envs), dtype=bool)  # NEXT_STEP: the next step is a reset
         self._available = available
-        self._masked = masks or available is not None or self._part is not None
+        self._masked = masks or available is not None or bool(self._parts)
         self.mask: np.ndarray | None = None  # bool [M, N, A], of the observations to act on; None: all actions, always
         self._errors = np.geterr()  # of which numpy warns in what others wrote, whoever steps it
 
@@ -131,8 +136,8 @@ class GymnasiumSimulation:
         """The mask of a member's observations, or that in their `infos`, as bool [N, A]; None where nobody asks."""
         if not self._masked or self._available is not None:
             return None
-        shape = self.envs, int(self._action_space.n)
-        if self._part is not None:
+        shape = self.envs, cast(int, self._taken.outputs)
+        if self._parts:
             return checked_mask(mask, shape)
         given: Any = infos.get(MASK)
         told = np.ones(shape, dtype=bool)
@@ -162,30 +167,30 @@ class GymnasiumSimulation:
     def _first(self, m: int, seed: int | None) -> tuple[np.ndarray, np.ndarray | None]:
         """The first observations of a member's environments, and their masks."""
         obs, mask = self._seen(*self._vectors[m].reset(seed=seed), "reset")
-        return obs, usable(mask, False)
+        return obs, usable(mask, False, self._taken.factors)
 
     def _seen(self, obs: Any, infos: dict[str, Any], what: str) -> tuple[np.ndarray, np.ndarray | None]:
         """What a step or reset of a vector environment gave, as observations [N, ...] and masks [N, A]."""
-        obs, mask = (obs, None) if self._part is None else split(obs, self._part, what)
+        obs, mask = split(obs, self._parts, what) if self._parts else (obs, None)
         return self._shaped(obs, what), self._told(mask, infos)
 
     def _shaped(self, obs: Any, what: str) -> np.ndarray:
+        if self._encoder is not None:
+            return self._encoder.rows(obs, self.envs, what)
         obs, shape = np.asarray(obs), (self.envs, *self._space.shape)
         if obs.shape != shape:
             raise EnvironmentFault(f"its {what} gave observations of shape {obs.shape}, its space says {shape}")
         return obs
 
-    def _actions(self, action: np.ndarray) -> np.ndarray:
-        """The actions as the environments take them."""
-        space = self._action_space
-        if self.action_bounds is None:
-            return action + int(space.start)
-        shaped = action.reshape(self.members, self.envs, *space.shape)
-        return np.clip(shaped, space.low, space.high).astype(space.dtype)
+    def _actions(self, action: np.ndarray) -> Any:
+        """The actions [M, N, ...] of each member as its environments take them, [M]."""
+        if self._taken.n is not None:
+            return self._taken.decode(action)
+        return [self._taken.decode(own) for own in action]
 
-    def _step(self, m: int, action: np.ndarray) -> tuple[np.ndarray | None, ...]:
+    def _step(self, m: int, action: Any) -> tuple[np.ndarray | None, ...]:
         """One member's (next_obs, reward, terminated, truncated, valid, obs, next_mask, mask)."""
-        vector = self._vectors[m]
+        vector, factors = self._vectors[m], self._taken.factors
         said = vector.step(action)
         if len(said) != 5:
             form = "(observations, rewards, terminations, truncations, infos)"
@@ -194,11 +199,11 @@ class GymnasiumSimulation:
         obs, mask = self._seen(obs, infos, "step")
         reward, ended = np.asarray(reward, np.float64), terminated | truncated
         if self._mode is AutoresetMode.NEXT_STEP:
-            valid, mask = ~self._pending[m], usable(mask, terminated)
+            valid, mask = ~self._pending[m], usable(mask, terminated, factors)
             return obs, reward * valid, terminated & valid, truncated & valid, valid, obs, mask, mask
         valid = np.ones_like(ended)
         if not ended.any():
-            mask = usable(mask, terminated)
+            mask = usable(mask, terminated, factors)
             return obs, reward, terminated, truncated, valid, obs, mask, mask
         if self._mode is AutoresetMode.SAME_STEP:
             final, last = self._final(obs, mask, infos, np.flatnonzero(ended))
@@ -207,7 +212,8 @@ class GymnasiumSimulation:
             fresh, now = self._seen(*vector.reset(options={"reset_mask": ended}), "reset")
             obs = np.where(ended.reshape(-1, *[1] * (final.ndim - 1)), fresh, final)
             mask = None if mask is None or now is None else np.where(ended[:, None], now, mask)
-        return final, reward, terminated, truncated, valid, obs, usable(last, terminated), usable(mask, False)
+        last, mask = usable(last, terminated, factors), usable(mask, False, factors)
+        return final, reward, terminated, truncated, valid, obs, last, mask
 
     def _final(
         self, obs: np.ndarray, mask: np.ndarray | None, infos: dict[str, Any], ended: np.ndarray
@@ -216,21 +222,24 @@ class GymnasiumSimulation:
         final, last = np.array(obs), self._told(mask, infos.get("final_info") or {})
         for n in ended.tolist():
             seen = _final_observation(infos, n)
-            if self._part is not None and last is not None:
-                seen, own = split(seen, self._part, "step")
+            if self._parts and last is not None:
+                seen, own = split(seen, self._parts, "step")
                 last[n] = checked_mask(own, last[n].shape)
-            final[n] = seen
+            final[n] = seen if self._encoder is None else self._encoder.row(seen, "step")
         kept = np.ones(self.envs, bool)
         kept[ended] = False
         return final, None if mask is None or last is None else np.where(kept[:, None], mask, last)
 
     def _observation(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         obs = np.stack(parts)
-        self._refuse(fault_in(self._space, obs))
+        if self._encoder is None:
+            self._refuse(fault_in(self._space, obs))
         if self._bounds is not None and (found := self._bounds.left_by(obs)) is not None:
             self._bounds = None
             _log.warning("%s; training continues, and this warning is not repeated", self._failure(found[0], found[2]))
-        if self.observation_shape == ():
+        if self._encoder is not None:
+            return obs
+        if isinstance(self._space, spaces.Discrete):
             return obs.astype(np.int64) - int(self._space.start)
         if obs.dtype.kind in "iu" and obs.dtype.itemsize > 2:
             check_whole(obs)

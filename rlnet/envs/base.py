@@ -1,33 +1,49 @@
 """`Environment`: the description of an environment (spaces, model, limits) and how to simulate it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from rlnet.envs.actions import Actions, JointActions, joint_size
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.boards.board import Board
 from rlnet.envs.boards.simulation import BoardSimulation
 from rlnet.envs.control.cartpole import CartPoleSimulation
+from rlnet.envs.encoding import Encoder
 from rlnet.envs.simulate import OnDevice, TabularSimulation
 from rlnet.envs.tokens.simulation import TokenSimulation
 from rlnet.envs.tokens.tree import Tokens
 from rlnet.mdp import FiniteMDP
+from rlnet.numerics.observation_rows import RowLayout
 
-Simulation = TabularSimulation | BoardSimulation | TokenSimulation | GymnasiumSimulation | CartPoleSimulation | OnDevice
+Simulation = (
+    TabularSimulation
+    | BoardSimulation
+    | TokenSimulation
+    | GymnasiumSimulation
+    | CartPoleSimulation
+    | JointActions
+    | OnDevice
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """Description of an environment. S states, A actions of D components, F features."""
+    """Description of an environment. S states, A actions of D components, F features.
+
+    An observation as the environment gives it becomes a row by `encoder` (None: it is an index, or plain numbers to be
+    flattened), and an action of a policy becomes what `step` of a single environment takes by `taken`.
+    """
 
     name: str
     mdp: FiniteMDP | None = field(repr=False)  # the finite model, where there is one
     n_actions: int | None  # A, where actions are discrete
     action_bounds: tuple[np.ndarray, np.ndarray] | None  # lowest and highest, [D] float32 each, where they are real
     n_states: int | None  # S, where observations are state indices
-    observation_shape: tuple[int, ...]  # of one observation: () for an index, else (F,)
+    observation_shape: tuple[int, ...]  # of one observation as a tensor: () for an index, else (F,)
     features: np.ndarray | None = field(repr=False)  # [S, F] float32, the inputs of a linear network
     max_steps: int | None  # the time limit of an episode
     _build: Callable[[Sequence[int], int, torch.device | str | None], Simulation] = field(repr=False)
@@ -39,6 +55,33 @@ class Environment:
     true_reward: np.ndarray | None = field(
         default=None, repr=False
     )  # [K] of the model's outcomes, where they pay a proxy
+    layout: RowLayout | None = None  # what stands where in an observation that is no index
+    encoder: Encoder | None = field(default=None, repr=False)
+    joined: tuple[int, ...] | None = None  # the factors whose product single actions are, the last one fastest
+    actions: Actions | None = field(default=None, repr=False)  # as the environment takes them; None: as they are
+
+    @property
+    def factors(self) -> tuple[int, ...] | None:
+        """The numbers of choices where an action is a product of finite choices."""
+        return None if self.actions is None or self.joined is not None else self.actions.factors
+
+    def joint(self) -> "Environment":
+        """The same environment with a product of finite choices multiplied out to `n_actions` single actions."""
+        if self.factors is None:
+            return self
+        factors, build = self.factors, self._build
+
+        def built(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
+            simulation = JointActions(build(seeds, envs, None), factors)
+            return simulation if device is None else OnDevice(simulation, device)
+
+        return replace(self, n_actions=joint_size(factors), joined=factors, _build=built)
+
+    def taken(self, action: np.ndarray) -> Any:
+        """One action of a policy, int64 (), int64 [D] or float32 [D], as `step` of a single environment takes it."""
+        if self.joined is not None:
+            action = np.stack(np.unravel_index(action, self.joined), axis=-1)
+        return action if self.actions is None else self.actions.of_one(action)
 
     def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
         """Simulation of M = len(seeds) members × N = `envs` environments: of tensors, or (None) of arrays."""

@@ -10,14 +10,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from rlnet.config import RunFailed
+from rlnet.envs.actions import Actions
+from rlnet.envs.encoding import encoder_of
 from rlnet.envs.faults import EnvironmentFault, fault_of, shown
 from rlnet.envs.masks import checked_mask, split
 from rlnet.envs.spaces import MASK, observed
 from rlnet.numerics.random_streams import Array
-
-EXACT = 2**24  # the whole numbers up to here are exact in float32, in which networks compute
-SLACK = 1e-5  # relative: by so much may an observation miss the bounds of its space, as rounding does
 
 
 class Five(gymnasium.Wrapper):
@@ -43,8 +41,9 @@ class Checked(gymnasium.Wrapper):
         else:
             env = Five(env)
         super().__init__(env)
-        space, self._part = observed(env.observation_space)
-        self._actions = int(env.action_space.n) if isinstance(env.action_space, spaces.Discrete) else None
+        space, self._parts = observed(env.observation_space)
+        self._encoder = encoder_of(space)
+        self._actions = Actions(env.action_space).outputs
         self._shape = space.shape if isinstance(space, spaces.Box) else None
         self._dtype: Any = space.dtype
         self._space: Any = space
@@ -74,11 +73,13 @@ class Checked(gymnasium.Wrapper):
     def _look(self, what: str, obs: Any, info: dict[str, Any]) -> None:
         """The form of an observation and a mask; what numbers an observation holds is left to `fault_in`."""
         mask = info.get(MASK) if isinstance(info, dict) else None
-        if self._part is not None:
-            obs, mask = split(obs, self._part, what)
+        if self._parts:
+            obs, mask = split(obs, self._parts, what)
         if mask is not None and self._actions is not None:
             checked_mask(mask, (self._actions,))
-        if self._shape is None:
+        if self._encoder is not None:
+            self._encoder.check(obs, what)
+        elif self._shape is None:
             if type(obs) is not int and not (isinstance(obs, np.integer | np.ndarray) and _whole(obs)):
                 raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, not an integer of {self._space}")
             if not self._space.start <= int(obs) < self._space.start + self._space.n:
@@ -120,43 +121,12 @@ def fault_in(space: spaces.Space, obs: Array) -> tuple[int, int, str] | None:
     return m, n, f"its observation is {shown(obs[m, n])}, {said}"
 
 
-class Bounds:
-    """The finite bounds of a Box, with some slack for rounding."""
-
-    def __init__(self, space: spaces.Space) -> None:
-        self.space, self.finite = space, False
-        if isinstance(space, spaces.Box) and bool(np.isfinite(space.low).any() or np.isfinite(space.high).any()):
-            self.finite = True
-            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-            self.low, self.high = low - SLACK * (1 + abs(low)), high + SLACK * (1 + abs(high))
-
-    def left_by(self, obs: Array) -> tuple[int, int, str] | None:
-        """The first of obs [M, N, *shape] that lies outside: (member, environment, what is wrong with it)."""
-        if not self.finite:
-            return None
-        wrong = (obs < self.low) | (obs > self.high)
-        if not wrong.any():
-            return None
-        m, n = (int(k[0]) for k in np.nonzero(wrong.reshape(*obs.shape[:2], -1).any(-1)))
-        return m, n, f"its observation is {shown(obs[m, n])}, outside of {self.space}"
-
-
 def reward_fault(reward: Array) -> tuple[int, int, str] | None:
     """The first reward of [M, N] that is no finite number: (member, environment, what is wrong with it)."""
     if math.isfinite(reward.sum()) or np.isfinite(reward).all():
         return None
     m, n = (int(k[0]) for k in np.nonzero(~np.isfinite(reward)))
     return m, n, f"its step gave the reward {reward[m, n]:g}, which must be finite"
-
-
-def check_whole(obs: Array) -> None:
-    """Raise RunFailed where whole numbers would lose their identity as float32."""
-    for number in (obs.max(initial=0), obs.min(initial=0)):
-        if not -EXACT <= number <= EXACT:
-            raise RunFailed(
-                f"an observation holds {number}, but float32, in which networks compute, tells whole numbers apart "
-                f"only up to {EXACT}: use a Discrete space, or smaller numbers"
-            )
 
 
 def _tuple(what: str, said: Any, length: int, of: str) -> Any:

@@ -15,13 +15,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from omegaconf import MISSING
 
 from rlnet.config import ConfigError, EnvConfig, check_env, register_environment, require
+from rlnet.envs.actions import Actions
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.checks import Checked
 from rlnet.envs.control.cartpole import IDS, CartPoleSimulation
+from rlnet.envs.encoding import encoder_of, layout_of
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
-from rlnet.envs.spaces import MASK, action_bounds, check_mask_space, observation_shape, observed
+from rlnet.envs.spaces import MASK, check_mask_space, observed
 from rlnet.envs.tabular.gridworld import grid_features
 from rlnet.mdp import NoModelError
 
@@ -108,19 +110,21 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     env = _made(config)
     key = "env.id"
     try:
-        actions, (observations, part) = env.action_space, observed(env.observation_space)
+        observations, parts = observed(env.observation_space)
+        n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
         try:
-            shape, bounds = observation_shape(env.observation_space), action_bounds(actions)
+            actions = Actions(env.action_space)
+            layout, encoder = None if n_states is not None else layout_of(observations), encoder_of(observations)
             check_mask_space(env.observation_space, actions)
         except ValueError as error:
             raise ConfigError(f"{key}={config.id}: {error}") from error
         max_steps = step_limit(env)
-        finite = bounds is None and isinstance(observations, spaces.Discrete)
-        if finite and part is not None:
+        finite = actions.n is not None and n_states is not None
+        if finite and parts:
             model, why = None, f"its observations come with an {MASK}, which no model of others tells"
         else:
             model, why = _model(env, config) if finite else (None, "")
-        masks = part is not None or (bounds is None and model is None and _gives_masks(env))
+        masks = bool(parts) or (actions.bounds is None and model is None and _gives_masks(env))
         _refuse_game(env, config, model)
     finally:
         env.close()
@@ -141,10 +145,10 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
             simulation = GymnasiumSimulation(vectors, seeds, config.id, masks=masks, available=available)
         return simulation if device is None else OnDevice(simulation, device)
 
-    n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
-    n_actions = int(actions.n) if isinstance(actions, spaces.Discrete) else None
-    about = config.name, mdp, n_actions, bounds, n_states, shape, features, max_steps, build, why
-    return Environment(*about, masks=masks or available is not None)
+    shape = () if layout is None else (layout.length,)
+    about = config.name, mdp, actions.n, actions.bounds, n_states, shape, features, max_steps, build
+    masked = masks or available is not None
+    return Environment(*about, masks=masked, no_model=why, layout=layout, encoder=encoder, actions=actions)
 
 
 def _refuse_game(env: gymnasium.Env, config: GymnasiumConfig, model: "Believed | None") -> None:

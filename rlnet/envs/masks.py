@@ -1,6 +1,6 @@
 """Action masks of environments: extraction and validation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,16 @@ from rlnet.envs.faults import EnvironmentFault, shown
 from rlnet.envs.spaces import MASK
 
 
-def split(obs: Any, part: str, what: str) -> tuple[Any, Any]:
-    """Split a Dict observation into the observation and the action mask.
+def split(obs: Any, parts: tuple[str, ...], what: str) -> tuple[Any, Any]:
+    """Split a Dict observation into what is seen, the `parts` (one by itself, several as a dict), and the action mask.
 
     Raises:
-        EnvironmentFault: it is no dict of these two.
+        EnvironmentFault: it is no dict of these.
     """
-    if not isinstance(obs, Mapping) or set(obs) != {part, MASK}:
-        raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, not a dict of {part} and {MASK}")
-    return obs[part], obs[MASK]
+    if not isinstance(obs, Mapping) or set(obs) != {*parts, MASK}:
+        wanted = f"{', '.join(parts)} and {MASK}"
+        raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, not a dict of {wanted}")
+    return obs[parts[0]] if len(parts) == 1 else {name: obs[name] for name in parts}, obs[MASK]
 
 
 def checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -42,13 +43,26 @@ def checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array.astype(bool)  # a copy: environments may write into their own arrays
 
 
-def usable(mask: np.ndarray | None, terminated: np.ndarray | bool) -> np.ndarray | None:
+def usable(
+    mask: np.ndarray | None, terminated: np.ndarray | bool, factors: Sequence[int] | None = None
+) -> np.ndarray | None:
     """Masks [N, A] without empty rows: those of terminal observations, after which nobody acts, become all True.
+
+    Args:
+        mask: of a product of finite choices [N, Σn], where each of the `factors` needs something that is allowed.
+        terminated: [N].
+        factors: the numbers n of choices; None where actions are Discrete.
 
     Raises:
         EnvironmentFault: a mask allows nothing in an observation that is acted on, or bootstrapped from.
     """
-    if mask is None or (some := mask.any(-1)).all():
+    if mask is None:
+        return mask
+    if factors is None:
+        some = mask.any(-1)
+    else:
+        some = np.logical_or.reduceat(mask, np.cumsum([0, *factors[:-1]]), axis=-1).all(-1)
+    if some.all():
         return mask
     if not (some | terminated).all():
         raise EnvironmentFault(f"its {MASK} allows no action, in an observation that is not terminal")

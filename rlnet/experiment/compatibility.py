@@ -14,6 +14,7 @@ from rlnet.algos.loss_terms import COMPLETE
 from rlnet.config import Config, ConfigError, EpochsConfig, OptimisticConfig, ReplayConfig, require
 from rlnet.config.population import each_setting
 from rlnet.envs import Environment
+from rlnet.envs.actions import MOST, joint_size
 from rlnet.mdp import FiniteMDP
 from rlnet.policies.exploration import BEHAVIOURS, COUNTING
 
@@ -98,6 +99,33 @@ def _check_target_network(algo: ReplayConfig, algorithm: Algorithm) -> None:
         allowed = f"algo={algo.name} has no target network; use null"
         for key, value in (("target_every", every), ("target_rate", rate)):
             require(value is None, f"algo.{key}", value, allowed)
+
+
+def single_actions(config: Config, algorithm: Algorithm, environment: Environment) -> Environment:
+    """The environment as the algorithm acts in it: who needs a value for each action sees products multiplied out.
+
+    Policies without action values have one distribution for each factor of a product.
+
+    Raises:
+        ConfigError: there are too many actions for that.
+    """
+    factors = environment.factors
+    if factors is None or (algorithm.acting.by_policy and Q not in algorithm.roles):
+        return environment
+    count, (key, _, env) = joint_size(factors), config.env.title().partition("=")
+    shown = " × ".join(map(str, factors)) if len(factors) <= 8 else f"{len(factors)} choices"
+    able = ", ".join(name for name in algos.names() if _by_factors(algos.load(name)))
+    allowed = (
+        f"algo={config.algo.name} needs a value for each of the actions, which are {shown} = {count:.4g}, and at most "
+        f"{MOST} are multiplied out; use one of {able}"
+    )
+    require(count <= MOST, key, env, allowed)
+    return environment.joint()
+
+
+def _by_factors(algorithm: Algorithm) -> bool:
+    """Whether it learns a policy over discrete actions without action values."""
+    return algorithm.acting.by_policy and algorithm.acting.discrete and Q not in algorithm.roles
 
 
 def check_actions(config: Config, algorithm: Algorithm, environment: Environment) -> None:

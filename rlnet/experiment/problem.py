@@ -35,6 +35,7 @@ from rlnet.experiment.compatibility import (
     check_options,
     check_returns,
     check_texts,
+    single_actions,
 )
 from rlnet.experiment.fixed_policies import given_policies
 from rlnet.experiment.reference import reference_policy
@@ -42,7 +43,7 @@ from rlnet.experiment.searched_model import dynamics_of, symmetries_of
 from rlnet.experiment.sizes import require_solvable, require_trainable
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
 from rlnet.nets import Inputs, Network, TokenInputs, make_network, number, with_noise
-from rlnet.policies.distributions import Categorical, Distribution, Gaussian, SquashedGaussian
+from rlnet.policies.distributions import Categorical, Distribution, Factored, Gaussian, SquashedGaussian
 from rlnet.policies.exploration import BEHAVIOURS
 
 
@@ -142,6 +143,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True) -> Pr
     algorithm = algos.load(config.algo.name)
     check_options(config.algo.options, algorithm, config.algo.name)
     algorithm = algorithm.chosen(config.algo.options)
+    environment = single_actions(config, algorithm, environment)
     alone = each_setting(config)
     for one in alone:
         check_algorithm(one, algorithm)
@@ -176,6 +178,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True) -> Pr
         masked=environment.masks,
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.acting.explores else None,
         options=config.algo.options,
+        layout=environment.layout,
         given_policy=None if given is None else given.to(device),
         given_behaviour=None if acting is None else acting.to(device),
         dynamics=dynamics_of(config, algorithm, environment),
@@ -204,13 +207,15 @@ def _inputs(config: Config, environment: Environment, device: torch.device) -> I
     if tokens is not None:
         rows = None if tokens.rows is None else torch.as_tensor(tokens.rows, device=device)
         texts = TokenInputs(tokens.width, tokens.kinds, rows)
+    size = int(np.prod(environment.observation_shape)) if environment.layout is None else environment.layout.numbers
     return Inputs(
         env=config.env.title(),
         n_states=environment.n_states,
         features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
-        size=None if environment.n_states is not None else int(np.prod(environment.observation_shape)),
+        size=None if environment.n_states is not None else size,
         several=len(config.member_seeds) > 1,
         tokens=None if tokens is None else texts,
+        layout=environment.layout,
     )
 
 
@@ -290,6 +295,8 @@ def _network(config: Config, inputs: Inputs, role: Role, actions: Distribution, 
 
 def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
     """The action distribution of a policy in this environment."""
+    if environment.factors is not None:
+        return Factored(environment.factors)
     if environment.action_bounds is None:
         return Categorical(environment.n_actions or 0)
     low, high = (torch.from_numpy(bound).to(device) for bound in environment.action_bounds)

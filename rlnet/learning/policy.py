@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rlnet.data.rollout import Observation
+from rlnet.envs.faults import EnvironmentFault, shown
 from rlnet.envs.spaces import MASK
 from rlnet.learning.trained import Trained
-from rlnet.policies.distributions import Categorical
 
 Seen = np.ndarray | int | Mapping[str, Any]
 
@@ -18,9 +18,9 @@ Seen = np.ndarray | int | Mapping[str, Any]
 class Policy:
     """The learned policy and values of one member of a run, as `rlnet.load` and `rlnet.train` give them.
 
-    Observations are what the environment gives: a state index, or numbers of any shape that are flattened; one of them
-    or a batch with an axis in front. `mask` says which discrete actions are available; a finite model knows it itself,
-    and a Dict of an observation and an `action_mask` holds it.
+    Observations are what the environment gives: a state index, numbers of any shape, which are flattened, or a nested
+    dict or tuple of its space; one of them, or a batch with an axis in front (of every part). `mask` says which of the
+    discrete actions are available; a finite model knows it itself, and an observation with an `action_mask` holds it.
 
     Args:
         trained: of all members of the run.
@@ -101,7 +101,7 @@ class Policy:
         return _array(values, single)
 
     def probabilities(self, obs: Seen, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
-        """π(·|s): float32 [..., A].
+        """π(·|s): float32 [..., A]; of a product of choices, one distribution after the other, [..., Σn].
 
         Args:
             obs, mask: as for a call.
@@ -110,7 +110,7 @@ class Policy:
         Raises:
             ValueError: actions are real numbers, or an observation of a wrong shape.
         """
-        if not isinstance(self._own.context.actions, Categorical):
+        if self._own.context.actions.dtype.is_floating_point:
             raise ValueError("probabilities: actions are real numbers, which have a density instead")
         seen, single = self._seen(obs, mask)
         found = self._own.acting(seen) if sample else self._own.probabilities(seen)
@@ -120,15 +120,36 @@ class Policy:
     def _seen(self, obs: Seen, mask: np.ndarray | None) -> tuple[Observation, bool]:
         """The observation as the networks of one member see it, [1, B, ...], and whether it is a single one."""
         problem, device = self._own.problem, self._own.theta.device
-        if isinstance(obs, Mapping):
-            parts = set(obs) - {MASK}
-            if len(parts) != 1 or MASK not in obs:
+        environment = problem.environment
+        if isinstance(obs, Mapping) and (MASK in obs or environment.encoder is None):
+            parts = tuple(name for name in obs if name != MASK)
+            if not parts or MASK not in obs or (environment.encoder is None and len(parts) > 1):
                 raise ValueError(f"obs with the keys {', '.join(map(str, obs))}: must be an observation and {MASK}")
             mask = obs[MASK] if mask is None else mask
-            obs = obs[parts.pop()]
-        shape, array = problem.environment.observation_shape, np.asarray(obs)
+            obs = obs[parts[0]] if len(parts) == 1 else {name: obs[name] for name in parts}
+        if environment.encoder is None:
+            rows, single = self._plain(obs)
+        else:
+            try:
+                encoded, single = environment.encoder.some(obs)
+            except EnvironmentFault as error:
+                raise ValueError(f"obs={shown(obs)}: {error}") from error
+            rows = torch.as_tensor(encoded, device=device)
+        allowed = None
+        if mask is not None:
+            allowed = torch.as_tensor(np.asarray(mask, bool).reshape(len(rows), -1), device=device)
+            if allowed.shape[1] != self._own.context.actions.outputs:
+                raise ValueError(f"mask of shape {np.shape(mask)}: must be [..., {self._own.context.actions.outputs}]")
+        elif problem.available is not None:
+            allowed = problem.available[rows]
+        return Observation(rows[None], None if allowed is None else allowed[None]), single
+
+    def _plain(self, obs: Any) -> tuple[Tensor, bool]:
+        """Indices or numbers as the networks see them, [B] or [B, F], and whether they are of a single observation."""
+        environment, device = self._own.problem.environment, self._own.theta.device
+        shape, array = environment.observation_shape, np.asarray(obs)
         if shape == ():
-            states = problem.environment.n_states or 0
+            states = environment.n_states or 0
             if array.ndim > 1 or array.dtype.kind not in "iu" or not ((array >= 0) & (array < states)).all():
                 raise ValueError(f"obs={obs}: must be a state 0..{states - 1}, or a list of them")
             single, rows = array.ndim == 0, torch.as_tensor(array.reshape(-1).astype(np.int64), device=device)
@@ -137,14 +158,7 @@ class Policy:
             if array.size % shape[0] or (not single and array.size // shape[0] != len(array)):
                 raise ValueError(f"obs of shape {array.shape}: must be {shape[0]} numbers, or a batch of such rows")
             rows = torch.as_tensor(array.reshape(-1, shape[0]).astype(np.float32), device=device)
-        allowed = None
-        if mask is not None:
-            allowed = torch.as_tensor(np.asarray(mask, bool).reshape(len(rows), -1), device=device)
-            if allowed.shape[1] != problem.environment.n_actions:
-                raise ValueError(f"mask of shape {np.shape(mask)}: must be [..., {problem.environment.n_actions}]")
-        elif problem.available is not None:
-            allowed = problem.available[rows]
-        return Observation(rows[None], None if allowed is None else allowed[None]), single
+        return rows, single
 
 
 def _array(values: Tensor, single: bool) -> np.ndarray:

@@ -84,10 +84,7 @@ class Trained:
             numbers = self.acting(seen)
         else:
             numbers = self._action_values(seen)
-        if isinstance(actions, Categorical):
-            return numbers.argmax(-1)
-        # The median of a normal distribution is its mean.
-        return actions.sample(numbers, torch.full_like(numbers[..., ::2], 0.5).double())
+        return actions.mode(numbers)
 
     @torch.no_grad()
     def greedy(self, seen: Observation) -> Tensor | None:
@@ -133,8 +130,8 @@ class Trained:
 
     @torch.no_grad()
     def probabilities(self, seen: Observation) -> Tensor | None:
-        """π(·|s) of the judged policy [M, N, A]; None for real actions."""
-        if not isinstance(self.context.actions, Categorical):
+        """π(·|s) of the judged policy [M, N, A], of a product of choices [M, N, Σn]; None for real actions."""
+        if self.context.actions.dtype.is_floating_point:
             return None
         algorithm = self.algorithm
         if algorithm.judged is Judged.GREEDY:

@@ -1,4 +1,4 @@
-"""Builders of networks from settings: tabular, linear, multi-layer perceptron, torch modules.
+"""Builders of networks from settings: tabular, linear, multi-layer perceptron, convolutional, torch modules.
 
 State indices stay integers until here: a one-hot vector times a matrix is a row of the matrix, so it is looked up.
 """
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlnet.config import (
     CausalLMConfig,
+    CnnConfig,
     ConfigError,
     LinearConfig,
     MlpConfig,
@@ -23,11 +24,13 @@ from rlnet.config import (
     require,
 )
 from rlnet.nets.causal_lm import TokenInputs, causal_lm
+from rlnet.nets.convolutional import cnn_network
 from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, ParameterView, Params
 from rlnet.nets.numpy.acting import forward
 from rlnet.nets.numpy.activations import ACTIVATIONS as FAST
 from rlnet.nets.numpy.perceptron import Perceptron, Table
+from rlnet.numerics.observation_rows import RowLayout
 from rlnet.numerics.random_streams import Streams
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -47,6 +50,7 @@ class Inputs:
     size: int | None  # length of a vector observation
     several: bool = False  # whether members are ever several, though a process may have one of them alone
     tokens: TokenInputs | None = None  # what the texts of an environment are made of
+    layout: RowLayout | None = None  # what stands where in a vector observation
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:
@@ -93,7 +97,7 @@ def _linear(first: Tensor, config: LinearConfig, seen: "_Seen") -> Network:
     weights = torch.zeros(seen.width) if config.weights is None else torch.tensor(config.weights)
     allowed = f"must be {seen.width} numbers, one for each feature, or null"
     require(len(weights) == seen.width, "network.weights", config.weights, allowed)
-    by_hand = seen.perceptron([len(first)], "relu") if config.bias and seen.kinds is None else None
+    by_hand = seen.perceptron([len(first)], "relu") if config.bias and seen.plain else None
 
     def init(streams: Streams) -> Params:
         start = {"weight": weights.unsqueeze(1).expand(shapes["weight"]), "bias": first}
@@ -128,7 +132,7 @@ def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network
         params = {name: _uniform(streams, fan_in[name] ** -0.5, shape) for name, shape in shapes.items()}
         return params | {name: params[name] + values.to(streams.device) for name, values in ends.items()}
 
-    simple = config.activation in FAST and not two and seen.kinds is None
+    simple = config.activation in FAST and not two and seen.plain
     fast = seen.perceptron([*hidden, len(first)], config.activation) if simple else None
 
     def apply(params: Params, obs: Tensor) -> Tensor:
@@ -161,6 +165,11 @@ def _mlp(first: Tensor, split: int, config: MlpConfig, seen: "_Seen") -> Network
     return Network(shapes, init, apply, roots, by_hand=fast, in_numpy=_acting(fast))
 
 
+def _behind_images(first: Tensor, split: int, config: CnnConfig, width: int, hidden: list[int]) -> Network:
+    """The hidden layers of a convolutional network, behind `width` features."""
+    return _mlp(first, split, MlpConfig(name="mlp", hidden=hidden, activation="relu"), _Seen(width))
+
+
 def _acting(fast: Perceptron | None) -> Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None:
     return None if fast is None or fast.features is not None else partial(forward, fast)
 
@@ -174,10 +183,18 @@ class _Seen:
     features: Tensor | None = None  # [S, width]: the observation is the index of a row; else it is the vector itself
     several: bool = False
     kinds: int | None = None  # the observation is a row of tokens, each of which is one of so many, or −1: one-hot
+    layout: RowLayout | None = None  # the observation is a row that holds images in bytes
+
+    @property
+    def plain(self) -> bool:
+        """Whether observations are indices or vectors as they are."""
+        return self.kinds is None and self.layout is None
 
     def encode(self, obs: Tensor) -> Tensor:
         if self.kinds is not None:
             return (obs.unsqueeze(-1) == torch.arange(self.kinds, device=obs.device)).flatten(-2).float()
+        if self.layout is not None:
+            return self.layout.floats(obs)
         return obs if self.features is None else torch.nn.functional.embedding(obs, self.features)
 
     def perceptron(self, widths: Sequence[int], activation: str) -> Perceptron:
@@ -199,7 +216,8 @@ def _seen(inputs: Inputs, name: str, one_hot: bool) -> _Seen:
     if inputs.size is not None and inputs.tokens is not None:
         return _Seen(inputs.tokens.width * inputs.tokens.kinds, kinds=inputs.tokens.kinds, several=inputs.several)
     if inputs.size is not None:
-        return _Seen(inputs.size, several=inputs.several)
+        packed = inputs.layout if inputs.layout is not None and inputs.layout.is_packed else None
+        return _Seen(inputs.size, several=inputs.several, layout=packed)
     if one_hot and inputs.n_states is not None:
         return _Seen(inputs.n_states, indexed=True, several=inputs.several)
     if inputs.features is None:
@@ -234,6 +252,9 @@ def make_network(
         return _linear(first, config, _seen(inputs, "linear", one_hot=False))
     if isinstance(config, MlpConfig):
         return _mlp(first, split, config, _seen(inputs, "mlp", config.input == "one_hot"))
+    if isinstance(config, CnnConfig):
+        behind = partial(_behind_images, first, split, config)
+        return cnn_network(config, inputs.layout, inputs.size or 0, inputs.env, behind)
     if isinstance(config, ModuleConfig):
         seen = _seen(inputs, "module", config.input == "one_hot")
         if not seen.indexed:
@@ -245,4 +266,4 @@ def make_network(
         if inputs.tokens is None:
             raise ConfigError(f"network=causal_lm: {inputs.env} has no tokens; use tabular, linear or mlp")
         return causal_lm(first, config, inputs.tokens)
-    raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp, module, causal_lm")
+    raise ConfigError(f"network={config.name}: allowed are tabular, linear, mlp, cnn, module, causal_lm")

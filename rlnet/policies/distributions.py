@@ -1,4 +1,4 @@
-"""Action distributions (categorical, Gaussian, squashed Gaussian) as pure functions of tensors.
+"""Action distributions (categorical, products of them, Gaussian, squashed Gaussian) as pure functions of tensors.
 
 A policy network gives `outputs` numbers for a state, its scores. `parameters` makes the numbers of a distribution of
 them: log-probabilities of discrete actions, or mean and log deviation of real ones. `sample` inverts the cumulative
@@ -46,6 +46,9 @@ class Distribution(Protocol):
     def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
         """Draw actions [..., *shape] from uniform numbers [..., *shape] in [0, 1), float64."""
 
+    def mode(self, behaviour: Tensor) -> Tensor:
+        """The most likely action of each component [..., *shape]; of a squashed one, the median."""
+
 
 class Density(Distribution, Protocol):
     """A distribution with log-probabilities and an entropy in closed form, as policy-gradient losses use it."""
@@ -77,6 +80,10 @@ class Categorical:
         """Draw actions int64 [...] from probabilities [..., A]; one of probability 0 is never drawn."""
         return exploration.sample(behaviour, uniform)
 
+    def mode(self, behaviour: Tensor) -> Tensor:
+        """The most likely action, the first of several: [..., A] → int64 [...]."""
+        return behaviour.argmax(-1)
+
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
         """log π(a|s): [..., A], int64 [...] → [...]."""
         return parameters.gather(-1, action.unsqueeze(-1)).squeeze(-1)
@@ -84,6 +91,56 @@ class Categorical:
     def entropy(self, parameters: Tensor) -> Tensor:
         """−Σ_a π·log π over the actions with π > 0: [..., A] → [...]."""
         return loss_derivatives.entropy(parameters)
+
+
+@dataclass(frozen=True)
+class Factored:
+    """Independent categorical distributions over D finite choices, one after the other in the parameters [..., Σn].
+
+    Parameters are log π_d(·|s), −inf where not available. An action is int64 [..., D].
+    """
+
+    sizes: tuple[int, ...]  # n of each choice
+    dtype = torch.int64
+
+    @property
+    def outputs(self) -> int:
+        """Σn."""
+        return sum(self.sizes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(D,)."""
+        return (len(self.sizes),)
+
+    def _each(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.split(list(self.sizes), dim=-1)
+
+    def parameters(self, scores: Tensor) -> Tensor:
+        """log softmax of the preferences of each choice."""
+        return torch.cat([torch.log_softmax(own, dim=-1) for own in self._each(scores)], dim=-1)
+
+    def behaviour(self, parameters: Tensor) -> Tensor:
+        """Probabilities [..., Σn]."""
+        return parameters.exp()
+
+    def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
+        """Draw every choice by a uniform number of its own, [..., D]."""
+        drawn = [exploration.sample(own, uniform[..., k]) for k, own in enumerate(self._each(behaviour))]
+        return torch.stack(drawn, dim=-1)
+
+    def mode(self, behaviour: Tensor) -> Tensor:
+        """The most likely action."""
+        return torch.stack([own.argmax(-1) for own in self._each(behaviour)], dim=-1)
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        """Σ_d log π_d(a_d|s): [..., Σn], int64 [..., D] → [...]."""
+        chosen = [own.gather(-1, action[..., k, None]) for k, own in enumerate(self._each(parameters))]
+        return torch.cat(chosen, dim=-1).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """Σ_d H(π_d(·|s)): [..., Σn] → [...]."""
+        return torch.stack([loss_derivatives.entropy(own) for own in self._each(parameters)]).sum(0)
 
 
 class Gaussian:
@@ -118,6 +175,10 @@ class Gaussian:
         """mean + deviation·Φ⁻¹(u) in the units of the environment: float32 [..., D]."""
         mean, log_deviation = behaviour.chunk(2, dim=-1)
         return self.centre + self.half * (mean + log_deviation.exp() * normal(uniform))
+
+    def mode(self, behaviour: Tensor) -> Tensor:
+        """The mean [..., D]."""
+        return self.centre + self.half * behaviour.chunk(2, dim=-1)[0]
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
         """log-density of an action: [..., 2·D], [..., D] → [...]."""
@@ -162,6 +223,10 @@ class SquashedGaussian:
     def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
         """Draw actions float32 [..., D] from the parameters [..., 2·D]."""
         return self.centre + self.half * torch.tanh(self._normal.sample(behaviour, uniform))
+
+    def mode(self, behaviour: Tensor) -> Tensor:
+        """The median, centre + half·tanh(mean): [..., D]."""
+        return self.centre + self.half * torch.tanh(self._normal.mode(behaviour))
 
     def draw(self, parameters: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Reparameterised sample: actions [..., D] and log-densities [...], differentiable by the parameters."""

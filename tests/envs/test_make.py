@@ -114,7 +114,6 @@ def test_our_own_environments_by_their_id():
         ("NoSuchThing-v0", {}, "env.id=NoSuchThing-v0: Environment `NoSuchThing` doesn't exist"),
         ("CartPole-v99", {}, "env.id=CartPole-v99: "),
         ("no_such_module:Thing-v0", {}, "env.id=no_such_module:Thing-v0: No module named"),
-        ("Blackjack-v1", {}, r"env.id=Blackjack-v1: observations of Tuple"),
         ("CartPole-v1", {"kwargs": {"gravity": 3}}, r"env.kwargs=\{'gravity': 3\}: CartPole-v1 refuses them"),
         ("FrozenLake-v1", {"kwargs": {"map_name": "9x9"}}, r"env.kwargs=.*: FrozenLake-v1 refuses them: KeyError"),
         ("CartPole-v1", {"kwargs": {"max_episode_steps": 3}}, "give env.max_episode_steps instead"),

@@ -220,9 +220,9 @@ def test_a_mask_that_cannot_be_used_is_named_with_environment_step_and_seed(kind
 class Misfit(Doors):
     """Spaces that say too little or something else."""
 
-    def __init__(self, mask=None, actions=None, more=False) -> None:
+    def __init__(self, mask=None, actions=None, more=None) -> None:
         super().__init__("int8")
-        extra = {"more": spaces.Discrete(2)} if more else {}
+        extra = {"more": more} if more else {}
         seen = self.observation_space["observation"]
         self.observation_space = spaces.Dict({"observation": seen, "action_mask": mask or SPACES["int8"], **extra})
         self.action_space = actions or self.action_space
@@ -239,7 +239,7 @@ gymnasium.register("Misfit-v0", Misfit)
         ({"mask": spaces.Box(0, 1, (3,), np.float32)}, r"its action_mask is Box.*float32\): must be"),
         ({"mask": spaces.Discrete(3)}, r"its action_mask is Discrete\(3\): must be"),
         ({"actions": spaces.Box(-1, 1, (3,))}, "observations with an action_mask need Discrete actions"),
-        ({"more": True}, "are not supported, only Discrete and Box, and a Dict of one of them and an action_mask"),
+        ({"more": spaces.Text(5)}, r"observations of Text.* are not supported, found in part \['more'\]"),
     ],
 )
 def test_spaces_that_do_not_fit_are_refused(kwargs, said):

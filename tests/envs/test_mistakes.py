@@ -77,7 +77,7 @@ def test_an_observation_outside_of_its_bounds_is_named_once_and_training_goes_on
 
 
 def test_what_rounding_does_to_a_bound_is_no_fault():
-    from rlnet.envs.checks import Bounds
+    from rlnet.envs.limits import Bounds
 
     space = wrong_environments.Wrong().observation_space
     near = space.high[None, None] + 1e-6

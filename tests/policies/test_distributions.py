@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from rlnet.policies.distributions import LOG_DEVIATION, Categorical, Gaussian, SquashedGaussian, normal
+from rlnet.policies.distributions import LOG_DEVIATION, Categorical, Factored, Gaussian, SquashedGaussian, normal
 
 SCORES = torch.tensor([[0.3, -math.inf, 1.2, -0.5], [0.0, 2.0, -math.inf, -math.inf]], dtype=torch.float64)
 MIXED = torch.tensor([-2.0, -1.0, -math.inf]), torch.tensor([2.0, 5.0, math.inf])
@@ -48,6 +48,26 @@ def test_categorical_gradients_are_finite_differences_and_masked_scores_have_non
         up[index] += step
         down[index] -= step
         assert gradient[index].item() == pytest.approx(((value(up) - value(down)) / (2 * step)).item(), abs=1e-8)
+
+
+def test_a_product_is_the_joint_distribution_of_its_factors():
+    """Enumerated: log π of every joint action, their entropy, the most likely one, and how often each is drawn."""
+    actions, scores = Factored((2, 1, 3)), torch.tensor([[0.3, -1.0, 5.0, 0.0, 1.2, -math.inf]], dtype=torch.float64)
+    pi = actions.parameters(scores)
+    factors = [np.exp(part) / np.exp(part).sum() for part in ([0.3, -1.0], [5.0], [0.0, 1.2, -np.inf])]
+    joint = {(a, 0, c): factors[0][a] * factors[2][c] for a in range(2) for c in range(3)}
+    for action, p in joint.items():
+        assert actions.log_prob(pi, torch.tensor([action])).exp().item() == pytest.approx(p)
+    assert actions.entropy(pi).item() == pytest.approx(stats.entropy(list(joint.values())))
+    assert tuple(actions.mode(actions.behaviour(pi))[0].tolist()) == max(joint, key=joint.get)
+    drawn = actions.sample(actions.behaviour(pi).expand(20_000, -1), uniforms(20_000, 3))
+    assert drawn.dtype == torch.int64
+    counts = [int((drawn == torch.tensor(action)).all(-1).sum()) for action in joint]
+    expected = [20_000 * p for p in joint.values()]
+    seen = [k for k, n in enumerate(expected) if n > 0]
+    assert sum(counts) == sum(counts[k] for k in seen) == 20_000
+    assert stats.chisquare([counts[k] for k in seen], [expected[k] for k in seen]).pvalue > 1e-4
+    assert (actions.outputs, actions.shape) == (6, (3,))
 
 
 def gaussian_case():
