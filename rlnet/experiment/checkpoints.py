@@ -37,6 +37,22 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: bool = Tru
         keep: False leaves the previous one as it is: where the newest cannot be used.
     """
 
+    def rotate() -> None:
+        if keep and (folder / NEWEST).exists():
+            os.replace(folder / NEWEST, folder / PREVIOUS)
+
+    write_sealed(folder / NEWEST, state, rotate)
+
+
+def write_sealed(path: Path, state: Mapping[str, Any], before: Callable[[], None] | None = None) -> None:
+    """Write tensors, numbers and strings atomically, with a checksum at the end.
+
+    Args:
+        path: of the file.
+        state: what it holds: see `write_checkpoint`.
+        before: called before it gets its name.
+    """
+
     def write(part: Path) -> None:
         with part.open("wb") as file:
             try:
@@ -45,11 +61,7 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: bool = Tru
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         _seal(part)
 
-    def rotate() -> None:
-        if keep and (folder / NEWEST).exists():
-            os.replace(folder / NEWEST, folder / PREVIOUS)
-
-    write_whole(folder / NEWEST, write, rotate)
+    write_whole(path, write, before)
 
 
 def write_whole(path: Path, write: Callable[[Path], Any], before: Callable[[], None] | None = None) -> None:
@@ -95,7 +107,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read and verify a checkpoint of `write_checkpoint`.
+    """Read and verify a checkpoint, or another file of `write_sealed`.
 
     Args:
         path: of the file.

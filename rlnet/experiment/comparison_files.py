@@ -234,7 +234,7 @@ def rescore(folder: Path, trust: bool = False) -> Rescored:
         ConfigError: the folder is not that of a finished run with a finite model, or it needs to be trusted.
     """
     config = from_stored(folder / ".hydra" / "config.yaml", trust)
-    problem = build(config)
+    problem = build(config, folder=folder)
     if problem.environment.mdp is None:
         raise ConfigError(
             f"{folder}: {config.env.title()} has no finite model, so there is nothing exact to compare with"

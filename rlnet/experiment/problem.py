@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,20 +126,21 @@ def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: Any) -> So
         ) from error
 
 
-def build(config: Config, exact: bool = True) -> Problem:
+def build(config: Config, exact: bool = True, folder: Path | None = None) -> Problem:
     """Build the problem of a run: all of it that does not change.
 
     Args:
         config: a checked config.
         exact: whether a finite model is solved; without, `solutions` is None unless the given policy needs them.
+        folder: of the run, if it has begun: what is stored there is read.
 
     Raises:
         ConfigError: settings that do not fit together.
     """
-    return assemble(config, make(config.env), exact)
+    return assemble(config, make(config.env), exact, folder)
 
 
-def assemble(config: Config, environment: Environment, exact: bool = True) -> Problem:
+def assemble(config: Config, environment: Environment, exact: bool = True, folder: Path | None = None) -> Problem:
     """`build` with a given environment."""
     algorithm = algos.load(config.algo.name)
     check_options(config.algo.options, algorithm, config.algo.name)
@@ -160,7 +162,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True) -> Pr
     networks: dict[str, Network] = {
         role: _network(config, inputs, role, actions, environment) for role in algorithm.roles
     }
-    reference, log_reference = _reference(config, algorithm, environment, networks)
+    reference, log_reference = _reference(config, algorithm, environment, networks, folder)
     if mdp is not None and (exact or algorithm.judged is Judged.GIVEN):
         each = [_regularised(mdp, log_reference, _beta(one, algorithm)) for one in alone]
         solutions = [found for found in _solutions(each, alone, algorithm) for _ in range(config.seeds)]
@@ -225,7 +227,11 @@ def _beta(config: Config, algorithm: Algorithm) -> float:
 
 
 def _reference(
-    config: Config, algorithm: Algorithm, environment: Environment, networks: Mapping[str, Network]
+    config: Config,
+    algorithm: Algorithm,
+    environment: Environment,
+    networks: Mapping[str, Network],
+    folder: Path | None,
 ) -> tuple[Mapping[str, Tensor] | None, np.ndarray | None]:
     """The parameters of the reference policy, and of a finite model log π_ref [S, A]; None where there is none."""
     tokens = environment.tokens
@@ -234,7 +240,7 @@ def _reference(
         for one in each_setting(config):
             require(_beta(one, algorithm) == 0, "algo.hyper.beta", one.algo.hyper.get("beta"), allowed)
         return None, None
-    return reference_policy(config, networks[PI], tokens, environment.n_states)
+    return reference_policy(config, networks[PI], tokens, environment.n_states, folder)
 
 
 def _regularised(mdp: FiniteMDP, log_reference: np.ndarray | None, beta: float) -> FiniteMDP:

@@ -1,19 +1,28 @@
-"""The reference policy of an environment of texts: pretrained by supervised steps on demonstrations of the task."""
+"""The reference policy of an environment of texts: pretrained by supervised steps on demonstrations of the task.
 
+It is stored in the folder of a run, from where it is read when the run goes on or is scored again.
+"""
+
+import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.config import Config, require
+from rlnet.config.files import regular
 from rlnet.envs.tokens.tree import NOTHING, Tokens
+from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, write_sealed
 from rlnet.nets import Network
 from rlnet.numerics.random_streams import Streams
 
+FILE = "reference.pt"
 FREE, SHARED = 0.1, 3e-3  # rates of Adam where every state has numbers of its own, and where states share them
 DIVERGED = 1e4  # −log π of a demonstration, above which no policy is useful
 _log = logging.getLogger(__name__)
@@ -22,7 +31,9 @@ _known: dict[str, Known] = {}  # in this process, by all that decides it
 MOST_KNOWN = 8
 
 
-def reference_policy(config: Config, network: Network, tokens: Tokens, states: int | None) -> Known:
+def reference_policy(
+    config: Config, network: Network, tokens: Tokens, states: int | None, folder: Path | None = None
+) -> Known:
     """The parameters of π_ref, name → [1, ...], and log π_ref [S, A] of a finite model: the same whoever asks.
 
     Args:
@@ -30,15 +41,61 @@ def reference_policy(config: Config, network: Network, tokens: Tokens, states: i
         network: of the policy.
         tokens: the task.
         states: S where observations are state indices; None: they are rows of tokens.
+        folder: of a run that has stored it; where it has not, or the file cannot be used, it is pretrained again.
     """
-    key = f"{config.env} {config.network} {config.device}"
+    if folder is not None:
+        try:
+            with _one_thread():
+                return _with_table(config, network, _read(folder / FILE, config, network), states)
+        except DamagedError as error:
+            _log.warning("%s; the reference policy is pretrained again", error)
+    key = f"{_settings(config)} {config.device}"
     if key not in _known:
         if len(_known) >= MOST_KNOWN:
             _known.pop(next(iter(_known)))
         with _one_thread(), torch.enable_grad():
-            _known[key] = _pretrained(config, network, tokens, states)
+            params = _fitted(config, network, tokens, indexed=states is not None)
+            _known[key] = _with_table(config, network, params, states)
     params, log_reference = _known[key]
     return {name: value.clone() for name, value in params.items()}, log_reference
+
+
+def write_reference(folder: Path, config: Config, params: Mapping[str, Tensor]) -> Path:
+    """Store the parameters of π_ref in the folder of a run, with the settings that they follow from; returns the path.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        params: name → [1, ...].
+    """
+    path = folder / FILE
+    write_sealed(path, {"settings": _settings(config), "params": dict(params)})
+    return path
+
+
+def _settings(config: Config) -> str:
+    """All settings that decide the reference policy, but for the device that it is made on."""
+    return json.dumps({"env": asdict(config.env), "network": asdict(config.network)}, sort_keys=True)
+
+
+def _read(path: Path, config: Config, network: Network) -> dict[str, Tensor]:
+    """The parameters in a file of `write_reference`.
+
+    Raises:
+        DamagedError: there is none, it is damaged, or that of other settings.
+    """
+    if not path.is_file():
+        raise DamagedError(f"{path}: is missing")
+    stored: object = read_checkpoint(regular(path), config.device)
+    if not isinstance(stored, Mapping) or stored.get("settings") != _settings(config):
+        raise DamagedError(f"{path}: is the reference policy of other settings")
+    shapes = {name: torch.empty(1, *shape, device="meta") for name, shape in network.shapes.items()}
+    wrong = misfit(shapes, stored.get("params"), "params")
+    if wrong is not None:
+        raise DamagedError(f"{path}: does not fit this run: {wrong}")
+    if not all(bool(x.isfinite().all()) for x in stored["params"].values()):
+        raise DamagedError(f"{path}: holds numbers that are not finite")
+    return {name: stored["params"][name] for name in network.shapes}
 
 
 @contextmanager
@@ -52,8 +109,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _pretrained(config: Config, network: Network, tokens: Tokens, states: int | None) -> Known:
-    params = _fitted(config, network, tokens, indexed=states is not None)
+def _with_table(config: Config, network: Network, params: dict[str, Tensor], states: int | None) -> Known:
+    """Parameters, and log π_ref of all states."""
     if states is None:
         return params, None
     with torch.no_grad():

@@ -13,6 +13,7 @@ from rlnet.compare import Comparison, Tables
 from rlnet.experiment.checkpoints import write_whole
 from rlnet.experiment.comparison_files import Scored, arrays, document
 from rlnet.experiment.evaluation_files import write_evaluation
+from rlnet.experiment.reference import FILE
 from rlnet.experiment.run_files import Record, write_arrays, write_json
 from rlnet.learning.training_state import TrainingState
 
@@ -65,6 +66,8 @@ def finish(
         share = f"only {100 * float(complete.mean()):.0f} % of the returns of the last update were sampled to their end"
         _log.warning("%s; the others were not learned from, which favours short episodes: %s", share, LONGER)
     files = [folder / "metrics.csv", folder / "checkpoint.pt"]
+    if state.problem.context.reference is not None:
+        files.append(folder / FILE)
     scored = None
     if first is not None and last is not None:
         from rlnet.report.figures import save_png  # what draws is loaded when there is something to draw

@@ -43,7 +43,7 @@ def load_trained(folder: Path, trust: bool = False, device: str = "cpu") -> Trai
     config = replace(from_stored(folder / STORED / "config.yaml", trust), device=device)
     if not checkpoints(folder):
         raise ConfigError(f"{folder}: holds no {NEWEST}; the run was stopped before it had learned anything")
-    problem, said = build(config, exact=False), []
+    problem, said = build(config, exact=False, folder=folder), []
     for path in checkpoints(folder):
         try:
             found = _trained(config, problem, read_checkpoint(regular(path), device))

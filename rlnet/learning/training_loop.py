@@ -18,6 +18,7 @@ from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.config.population import each_setting, member_settings
 from rlnet.experiment.checkpoints import checkpoints, write_checkpoint
 from rlnet.experiment.problem import build
+from rlnet.experiment.reference import write_reference
 from rlnet.experiment.run_files import Record
 from rlnet.experiment.run_folder import STORED, claimed, keep_settings, program, shown
 from rlnet.learning.evaluation import FINAL, cadence, evaluate, policies
@@ -57,7 +58,7 @@ def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> R
     here = source is not None and source.resolve() == folder.resolve()
     if source is not None and not (source / STORED / "config.yaml").is_file():
         raise ConfigError(f"resume={source}: must be the folder of a run; it holds no {STORED}/config.yaml")
-    state = TrainingState(config, build(config))
+    state = TrainingState(config, build(config, folder=source))
     with closing(state.collector):
         return _train(state, folder, source, here, given)
 
@@ -74,6 +75,9 @@ def _train(state: TrainingState, folder: Path, source: Path | None, here: bool, 
         done = int(state.steps.max())
         check_steps(state, source)
         keep_settings(folder, asdict(replace(config, resume=None)), done, None if here else source, given)
+        reference = state.problem.context.reference
+        if reference is not None:
+            write_reference(folder, config, reference)
         if past is None:
             record.begin()
         else:

@@ -62,6 +62,7 @@ FILES = {
     "values.npz": "learned and exact V, Q and π of every state",
     "solution.npz": "the exact V, Q and optimal policy",
     "checkpoint.pt": "everything needed to resume",
+    "reference.pt": "the reference policy",
     "diagnosis.json": "where the error comes from, and the regret",
     "audit.json": "what was tested, and every difference found",
     "report.html": "the whole run on one page",
