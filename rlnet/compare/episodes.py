@@ -5,10 +5,11 @@ by themselves or were `cut` because they went on for too long (else a time limit
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from rlnet.numerics.statistics import CONFIDENCE
+from rlnet.numerics.statistics import CONFIDENCE, RESAMPLES
 
 Sampled = Mapping[str, np.ndarray]  # name → [M, E]
 QUANTITIES = ("return", "discounted", "length")
@@ -107,3 +108,51 @@ def predicted_beside_obtained(
             found[name][m, : len(time)] = array[time, m, episode]
         found["episode"][m, : len(time)] = episode
     return found | {"left_out": 1 - used.sum((0, 2)) / np.maximum(running.sum((0, 2)), 1)}
+
+
+class Reliability(NamedTuple):
+    """Mean predicted beside mean obtained returns in B bins of equally many steps, by rising prediction."""
+
+    predicted: np.ndarray  # [B]
+    obtained: np.ndarray  # [B]
+    low: np.ndarray  # [B], 95 % bootstrap interval of `obtained`, resampling episodes
+    high: np.ndarray  # [B]
+    bias: float  # mean of predicted − obtained over all steps
+    bias_interval: tuple[float, float]  # the same way
+
+
+def reliability(predicted: np.ndarray, obtained: np.ndarray, episode: np.ndarray, bins: int = 10) -> Reliability | None:
+    """Is the prediction calibrated? Steps of one episode are not independent, so episodes are what is resampled.
+
+    Args:
+        predicted, obtained: [N] each; NaN where there is nothing.
+        episode: [N], a number of the episode that a step belongs to.
+        bins: at most.
+
+    Returns:
+        None where there are fewer than two episodes.
+    """
+    known = np.isfinite(predicted) & np.isfinite(obtained)
+    predicted, obtained = predicted[known].astype(np.float64), obtained[known].astype(np.float64)
+    _, cluster = np.unique(episode[known], return_inverse=True)
+    clusters = int(cluster.max(initial=-1)) + 1
+    if clusters < 2:
+        return None
+    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1]))
+    where = np.searchsorted(edges, predicted, side="right")
+    used, where = np.unique(where, return_inverse=True)
+    columns = {"count": np.ones_like(predicted), "predicted": predicted, "obtained": obtained}
+    sums = {name: np.zeros((clusters, len(used))) for name in columns}
+    for name, column in columns.items():
+        np.add.at(sums[name], (cluster, where), column)
+    count, total = sums["count"].sum(0), sums["predicted"].sum(0)
+    weights = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=RESAMPLES)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        resampled = (weights @ sums["obtained"]) / (weights @ sums["count"])
+    ends = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
+    low, high = np.nanpercentile(resampled, ends, axis=0)
+    error = (sums["predicted"] - sums["obtained"]).sum(1)
+    biases = (weights @ error) / (weights @ sums["count"].sum(1))
+    bias_low, bias_high = np.percentile(biases, ends)
+    bias = float(error.sum() / count.sum())
+    return Reliability(total / count, sums["obtained"].sum(0) / count, low, high, bias, (bias_low, bias_high))

@@ -24,6 +24,11 @@ MEANING = {
 }
 
 
+def valued_policy(judged: Judged) -> str:
+    """The evaluated policy whose value is learned."""
+    return {Judged.GREEDY: "greedy", Judged.SOFT: "greedy", Judged.GIVEN: "given"}.get(judged, "behaviour")
+
+
 def write_evaluation(
     folder: Path, config: Config, problem: Problem, evaluated: Mapping[str, Any], steps: Sequence[int]
 ) -> list[Path]:
@@ -50,6 +55,7 @@ def write_evaluation(
         soft = problem.algorithm.temperature is not None or problem.algorithm.judged is Judged.SOFT
         arrays |= {f"{CALIBRATION}_{key}": value for key, value in evaluated[CALIBRATION].items()}
         content[CALIBRATION] = {
+            "policy": valued_policy(problem.algorithm.judged),
             "left_out": evaluated[CALIBRATION]["left_out"],
             "tail": TAIL,
             "entropy": soft or "temperature" in problem.context.networks,

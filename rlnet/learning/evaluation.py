@@ -18,6 +18,7 @@ from rlnet.compare.episodes import predicted_beside_obtained
 from rlnet.config import Config, RunFailed, require
 from rlnet.data.rollout import Observation
 from rlnet.envs import Environment
+from rlnet.experiment.evaluation_files import valued_policy
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
 
@@ -63,7 +64,7 @@ def evaluate(trained: Trained, number: int, episodes: int) -> dict[str, Any]:
     judged = trained.algorithm.judged
     names = policies(trained.config, judged)
     names = names if number == FINAL else names[:1]
-    valued = {Judged.GREEDY: "greedy", Judged.SOFT: "greedy", Judged.GIVEN: "given"}.get(judged, "behaviour")
+    valued = valued_policy(judged)
     if number != FINAL or not {V, Q} & set(trained.algorithm.roles):
         valued = ""
     found: dict[str, Any] = {}

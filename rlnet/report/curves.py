@@ -17,6 +17,7 @@ PICTURES: Pictures = (
     ("error against the exact solution", ("exact/v_rmse", "exact/q_rmse")),
     ("regret of the policy, J* − J(π)", ("exact/regret",)),
     ("NashConv: what best responses gain", ("exact/nash_conv", "exact/nash_conv_search")),
+    ("undiscounted return", ("evaluation/return", "return/mean")),
     ("undiscounted return in training", ("return/mean",)),
     ("discounted return", ("exact/return", "return/discounted")),
 )
@@ -24,6 +25,7 @@ LEGENDS = {  # other columns stand there by their names
     "exact/return": "J(π) of the judged policy, computed",
     "return/discounted": "training episodes, exploration included",
     "return/mean": "training episodes, exploration included",
+    "evaluation/return": "evaluation episodes",
 }
 AXES = {
     "exact/v_rmse": "root mean square error",
@@ -34,7 +36,9 @@ AXES = {
     "exact/return": "discounted return",
     "return/discounted": "discounted return",
     "return/mean": "undiscounted return",
+    "evaluation/return": "undiscounted return",
 }
+HALF_INTERVAL = "_half_interval"  # behind the name of a column: half its 95 % interval over what it is the mean of
 STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#303030", "-."))  # differ in lightness and dashes too
 MAX_LINES = 16  # members; with more, single lines hide the band
 MIN_BAND = 3  # members; with fewer, an interval means nothing
@@ -45,7 +49,8 @@ def curves_figure(rows: Iterable[Mapping[str, object]], pictures: Pictures = PIC
     """Draw learning curves (error, regret, return) over the steps, side by side.
 
     Thin lines are members, the thick one is their mean, the band its 95 % bootstrap interval over members (from three
-    members on). Positive quantities that span more than two decades get a logarithmic axis.
+    members on); of a single member the interval that was logged beside its numbers, if there is one. Positive
+    quantities that span more than two decades get a logarithmic axis.
 
     Args:
         rows: as `csv.DictReader` gives them, one per step and member: step, member and any scalars; blanks allowed.
@@ -58,13 +63,14 @@ def curves_figure(rows: Iterable[Mapping[str, object]], pictures: Pictures = PIC
 
     rows = list(rows)
     curves = {name: by_member(rows, name) for _, names in pictures for name in names}
+    halves = {name: by_member(rows, name + HALF_INTERVAL) for name in curves}
     drawn = [(title, [name for name in names if np.isfinite(curves[name][1]).any()]) for title, names in pictures]
     drawn = [(title, names) for title, names in drawn if names]
     if not drawn:
         raise ValueError(f"no numbers in any of {', '.join(curves)}")
     figure = Figure(figsize=(4.6 * len(drawn), 3.4), dpi=100, layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(drawn), squeeze=False).ravel(), drawn, strict=True):
-        _draw(axes, title, {name: curves[name] for name in names})
+        _draw(axes, title, {name: curves[name] for name in names}, halves)
     return figure
 
 
@@ -114,7 +120,10 @@ def mean_and_band(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[np.nd
     return mean, low, high
 
 
-def _draw(axes: Axes, title: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def _draw(axes: Axes, title: str, curves: Curves, halves: Curves) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     missing = 0
@@ -127,6 +136,10 @@ def _draw(axes: Axes, title: str, curves: Mapping[str, tuple[np.ndarray, np.ndar
             axes.plot(steps, finite.T, color=colour, linewidth=0.5, alpha=0.45)
         if n >= MIN_BAND:
             axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+        elif n == 1 and np.isfinite(halves[name][1]).any():
+            at, half = halves[name]
+            centre = mean[np.searchsorted(steps, at)]
+            axes.fill_between(at, centre - half[0], centre + half[0], color=colour, alpha=0.2, linewidth=0)
         marker = "." if len(steps) < 3 else ""
         axes.plot(
             steps, mean, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, label=LEGENDS.get(name, name)

@@ -16,6 +16,7 @@ from rlnet.config import Config, ConfigError
 from rlnet.config.files import check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.config.stored import from_stored
 from rlnet.envs import Environment, make
+from rlnet.experiment.evaluation_files import read_evaluation
 from rlnet.mdp import FiniteMDP
 
 
@@ -30,6 +31,8 @@ class Finished:
     comparison: dict[str, Any] | None = field(repr=False)  # comparison.json; None without a finite model
     values: dict[str, np.ndarray] = field(repr=False)  # values.npz; {} without a finite model
     diagnosis: dict[str, Any] | None = field(repr=False)  # diagnosis.json, where somebody has asked for it
+    # evaluation.json and the arrays of evaluation.npz; None where the run was not evaluated.
+    evaluation: tuple[dict[str, Any], dict[str, np.ndarray]] | None = field(repr=False)
     _known: Environment | None = field(default=None, repr=False)  # of the config, where it need not be built again
 
     @cached_property
@@ -110,7 +113,8 @@ def read_run(folder: Path, trust: bool = False, environment: Environment | None 
     if not rows:
         raise ConfigError(f"{folder}: its metrics.csv has no rows yet; the run has logged nothing")
     overrides = folder / ".hydra" / "overrides.yaml"
-    return Finished(folder, config, _list(overrides), rows, comparison, values, diagnosis, environment)
+    evaluation = read_evaluation(folder, len(config.member_seeds))
+    return Finished(folder, config, _list(overrides), rows, comparison, values, diagnosis, evaluation, environment)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -12,9 +12,11 @@ from rlnet.compare.names import BOUNDS, in_order, meaning
 from rlnet.config.files import MISFIT, reading
 from rlnet.config.population import settings
 from rlnet.envs import Environment
+from rlnet.experiment.evaluation_files import DOCUMENT
 from rlnet.experiment.run_files import write_text
 from rlnet.report import terminal
 from rlnet.report.curves import PICTURES
+from rlnet.report.evaluated import evaluation_section, evaluation_verdict
 from rlnet.report.figures import curves_figure
 from rlnet.report.finished import Finished, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
@@ -68,8 +70,10 @@ def _context(run: Finished) -> dict[str, Any]:
         "configurations": [("", (run.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))],
         "curves": _curves(run),
     }
+    with reading(run.folder / DOCUMENT, "is not the evaluation of this run"):
+        context["evaluation"] = evaluation_section(run)
     if comparison is None:
-        return context | {"last": _last(run), "verdict": ""}
+        return context | {"last": _last(run), "verdict": evaluation_verdict(run)}
     context |= {
         "verdict": verdict(run),
         "scores": score_rows(comparison["aggregate"]),
@@ -211,8 +215,13 @@ def _costly(run: Finished) -> dict[str, Any] | None:
 
 def _curves(run: Finished) -> list[dict[str, Any]]:
     """Learning curves, one picture for each quantity that was logged."""
-    drawn = []
+    drawn: list[dict[str, Any]] = []
+    evaluated = run.evaluation is not None
     for title, names in PICTURES:
+        if "evaluation/return" in names and not evaluated:
+            continue
+        if names == ("return/mean",) and evaluated:  # drawn beside the evaluation
+            continue
         if any(np.isfinite(float(row.get(name) or "nan")) for row in run.rows for name in names):
             drawn.append(embedded(curves_figure(run.rows, [(title, names)]), f"learning curve: {title}"))
     return drawn
