@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from rlnet.envs import make, preset
     from rlnet.mdp import FiniteMDP, Solution, evaluate, solve
+    from rlnet.report.table import read
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "make",
     "preset",
+    "read",
     "register_algorithm",
     "register_environment",
     "register_schedule",
@@ -55,6 +57,7 @@ _HOME = {
     "load": "rlnet.commands.api",
     "make": "rlnet.envs",
     "preset": "rlnet.envs",
+    "read": "rlnet.report.table",
     "register_algorithm": "rlnet.config",
     "register_environment": "rlnet.config",
     "register_schedule": "rlnet.config",

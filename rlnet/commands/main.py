@@ -1,4 +1,4 @@
-"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, audit, play, frontier."""
+"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, table, audit, play, frontier."""
 
 import difflib
 import sys
@@ -9,6 +9,7 @@ COMMANDS = {
     "solve": "solve a finite model exactly, without learning",
     "compare": "score a finished run again from its files",
     "report": "write the page of a run or of a sweep again",
+    "table": "write the final numbers of several runs into one table",
     "audit": "test the simulators of an environment against its model",
     "play": "play a game against a run, in the terminal",
     "frontier": "how far measured pass rates are from the best at their divergence",

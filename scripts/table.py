@@ -1,0 +1,8 @@
+"""Final numbers of several runs in one table, a row for each member: python scripts/table.py RUN... [--out FILE]"""
+
+import sys
+
+from rlnet.commands.table import main
+
+if __name__ == "__main__":
+    sys.exit(main())
