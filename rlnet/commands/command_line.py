@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from rlnet.commands.failures import EXPECTED, failed
 from rlnet.commands.jobs import Jobs, loading
 from rlnet.commands.sweeps import call
-from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, VERSION_BASE, ConfigError, import_named, register
+from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, ConfigError, import_named, register
 from rlnet.config.files import check_folder, read_yaml
+from rlnet.config.hydra_versions import OF_MAIN
 from rlnet.experiment.run_folder import opened
 from rlnet.experiment.run_folder import override_key as _key
 from rlnet.learning.interrupts import raise_at_once
@@ -50,7 +51,7 @@ def launch(
             ENVIRONMENTS.complete()
             ALGORITHMS.complete()
         import_named(sys.argv[1:])
-        main = hydra.main(config_path=str(CONFIGS.resolve()), config_name=name, **VERSION_BASE)
+        main = hydra.main(config_path=str(CONFIGS.resolve()), config_name=name, **OF_MAIN)
         code = call(main(jobs.call), finish)
     except (*EXPECTED, KeyboardInterrupt) as error:
         return failed(error)

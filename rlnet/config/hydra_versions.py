@@ -11,6 +11,9 @@ from omegaconf import OmegaConf
 _OLDER = hydra.__version__.startswith("1.3.")
 # Of `hydra.main` and `initialize`: Hydra 1.3 behaves as its version; 1.4 does by itself, and warns of the argument.
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if _OLDER else {}
+# Of `hydra.main`: what 1.4 may make of a config, without asking who has written it: callbacks, launchers, loggers.
+MAY_MAKE = ["rlnet.*", "hydra.*", "hydra_plugins.*", "logging.*"]
+OF_MAIN: dict[str, Any] = VERSION_BASE if _OLDER else {"execution_whitelist": MAY_MAKE}
 
 
 def store(name: str, node: Any, group: str | None = None) -> None:
