@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from rlnet.config import AuditConfig, ConfigError, EnvConfig
 from rlnet.envs import Environment, GymnasiumConfig, TabularEnv, TabularVectorEnv, from_model, make
 from rlnet.envs.make import made_with
 from rlnet.envs.simulate import TabularSimulation
+from rlnet.envs.wrapping import wrapped
 from rlnet.experiment.run_files import write_json
 from rlnet.experiment.sizes import require_auditable
 from rlnet.mdp import FiniteMDP
@@ -79,7 +81,7 @@ def _claimed(env: EnvConfig, why: str | None) -> FiniteMDP:
     """The model that an environment claims to have, but that was not believed, for the reason `why`."""
     model = None
     if isinstance(env, GymnasiumConfig):
-        one = gymnasium.make(env.id, **made_with(env))
+        one = wrapped(gymnasium.make(env.id, **made_with(env)), env.wrappers)
         model = claimed(one)
         one.close()
     if model is None:
@@ -115,13 +117,12 @@ def _sources(config: AuditConfig, environment: Environment, mdp: FiniteMDP) -> l
 def _gymnasium_sources(config: AuditConfig, env: GymnasiumConfig) -> list[Callable[[], Source]]:
     """Factories of the environment's own code, alone and in Gymnasium's vector forms."""
     seed, options = config.seed, made_with(env)
-    one = gymnasium.make(env.id, **options)
+    one = wrapped(gymnasium.make(env.id, **options), env.wrappers)
+    vector_options = {"vectorization_mode": "sync", "wrappers": [partial(wrapped, wrappers=env.wrappers)], **options}
 
     def vector(mode: AutoresetMode) -> Callable[[], Source]:
         def build() -> Source:
-            many = gymnasium.make_vec(
-                env.id, config.envs, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **options
-            )
+            many = gymnasium.make_vec(env.id, config.envs, vector_kwargs={"autoreset_mode": mode}, **vector_options)
             return VectorSource(_named(mode), many, seed)
 
         return build

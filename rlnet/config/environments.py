@@ -40,6 +40,11 @@ class EnvConfig(Settings):
         """The setting, KEY=VALUE, by which code of others would be imported; None where there is none."""
         return None
 
+    def foreign_settings(self) -> list[str]:
+        """All settings, KEY=VALUE, by which code of others would be imported."""
+        foreign = self.foreign_code()
+        return [] if foreign is None else [foreign]
+
     def outcomes(self) -> dict[str, float]:
         """A lower bound on the outcomes of the model, by the settings that decide it; {} where nothing grows."""
         return {}

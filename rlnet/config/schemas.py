@@ -117,6 +117,8 @@ class NetworkConfig(Settings):
     name: str = MISSING
     initial_value: float = 0.0  # added to the first V or Q
     dueling: bool = False  # Q = V + advantage, of an mlp from separate streams
+    normalize_observations: bool = False  # numbers are seen as (x − mean)/deviation, of all that was gathered
+    normalize_returns: bool = False  # V and Q are learned in units of the deviation of returns
 
 
 @dataclass

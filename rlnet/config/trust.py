@@ -32,9 +32,9 @@ def check_trusted(config: Config, source: str, given: Collection[str] = frozense
     network, env = config.network, config.env
     if isinstance(network, ModuleConfig) and "network.target" not in given:
         raise ConfigError(f"{source}: network.target={printable(network.target)} would be imported; {HINT}")
-    foreign = env.foreign_code()
-    if foreign is not None and foreign.partition("=")[0] not in given:
-        raise ConfigError(f"{source}: {printable(foreign)} is an environment that others wrote; {HINT}")
+    for foreign in env.foreign_settings():
+        if foreign.partition("=")[0] not in given:
+            raise ConfigError(f"{source}: {printable(foreign)} is an environment that others wrote; {HINT}")
 
 
 def check_plugins(plugins: object, source: str, trust: bool) -> None:

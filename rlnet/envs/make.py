@@ -25,6 +25,7 @@ from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
 from rlnet.envs.spaces import MASK, check_mask_space, observed
 from rlnet.envs.tabular.gridworld import grid_features
+from rlnet.envs.wrapping import parsed, wrapped
 from rlnet.mdp import NoModelError
 
 if TYPE_CHECKING:
@@ -63,7 +64,12 @@ class GymnasiumConfig(EnvConfig):
     gamma: float = 0.99
     id: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: list[Any] = field(default_factory=list)  # from the inside out, see `rlnet.envs.wrapping`
     stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async
+
+    def check(self) -> None:
+        """Raise ConfigError where `wrappers` names none."""
+        parsed(self.wrappers)
 
     def title(self) -> str:
         """`env=NAME` for what configs/env/NAME.yaml describes; `env.id=ID` where another id was given."""
@@ -76,7 +82,9 @@ class GymnasiumConfig(EnvConfig):
         if spec is None:
             return super().stepped()
         limit = spec.max_episode_steps if self.max_episode_steps is None else self.max_episode_steps
-        made = {"kwargs": {**spec.kwargs, **self.kwargs}, "wrappers": spec.additional_wrappers}
+        made: dict[str, Any] = {"kwargs": {**spec.kwargs, **self.kwargs}, "wrappers": spec.additional_wrappers}
+        if self.wrappers:
+            made["wrappers"] = (*spec.additional_wrappers, *map(str, parsed(self.wrappers)))
         return {"kind": self.kind, "code": _code(spec.entry_point), **made, "max_episode_steps": limit}
 
     def foreign_code(self) -> str | None:
@@ -89,6 +97,11 @@ class GymnasiumConfig(EnvConfig):
             return None
         known = isinstance(entry, str) and entry.startswith(("gymnasium.envs.", "rlnet.envs."))
         return None if known else f"env.id={self.id}"
+
+    def foreign_settings(self) -> list[str]:
+        """The id and the wrappers, as far as they are of others."""
+        foreign = [str(one) for one in parsed(self.wrappers) if one.is_foreign]
+        return [*super().foreign_settings(), *(f"env.wrappers={one}" for one in foreign[:1])]
 
     def build(self) -> Environment:
         """See `make`."""
@@ -173,7 +186,7 @@ def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:
     """How the environments of a population move: as `config.stepping` says, or (auto) the fastest way that there is."""
     key, value = "env.stepping", config.stepping
     require(value in STEPPING, key, value, f"allowed are {', '.join(STEPPING)}")
-    batched = ["batched"] if config.id in IDS and not config.kwargs else []
+    batched = ["batched"] if config.id in IDS and not config.kwargs and not config.wrappers else []
     if value in ("auto", "batched") and batched:
         return "batched"
     if value in ("sync", "async"):
@@ -193,6 +206,8 @@ def _vector_problem(config: GymnasiumConfig, env: gymnasium.Env) -> str:
         return "it has no vector form of its own"
     if env.spec.additional_wrappers:
         return "its registration has wrappers"
+    if config.wrappers:
+        return "env.wrappers are put around single environments"
     try:
         vector = _vector(config, 1, "vector")
     except REFUSALS as error:
@@ -213,7 +228,7 @@ def _made(config: GymnasiumConfig) -> gymnasium.Env:
     """One environment, every reason why there is none as a ConfigError."""
     require("max_episode_steps" not in config.kwargs, "env.kwargs", config.kwargs, "give env.max_episode_steps instead")
     try:
-        return gymnasium.make(config.id, **made_with(config))
+        env = gymnasium.make(config.id, **made_with(config))
     except (gymnasium.error.Error, ImportError) as error:
         raise ConfigError(f"env.id={config.id}: {_sentence(error)}") from error
     except (TypeError, ValueError, KeyError, AssertionError) as error:
@@ -222,6 +237,7 @@ def _made(config: GymnasiumConfig) -> gymnasium.Env:
         raise ConfigError(
             f"env.kwargs={config.kwargs}: {config.id} refuses them: {type(error).__name__}: {_sentence(error)}"
         ) from error
+    return wrapped(env, config.wrappers)
 
 
 def made_with(config: GymnasiumConfig) -> dict[str, Any]:
@@ -261,7 +277,8 @@ def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:
         return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
     # Without reset steps in between, every step is a transition.
     vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    wrappers: list[Any] = [partial(_in_a_group_of_its_own, os.getpid()), Checked]
+    wrappers: list[Any] = [partial(_in_a_group_of_its_own, os.getpid())]
+    wrappers += [partial(wrapped, wrappers=config.wrappers), Checked]
     return gymnasium.make_vec(
         config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, wrappers=wrappers, **options
     )

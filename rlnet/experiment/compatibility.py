@@ -9,7 +9,7 @@ import numpy as np
 from rlnet import algos
 from rlnet.algos import Algorithm
 from rlnet.algos.algorithm import Acting, Judged
-from rlnet.algos.context import Q
+from rlnet.algos.context import Q, Role, V
 from rlnet.algos.loss_terms import COMPLETE
 from rlnet.config import Config, ConfigError, EpochsConfig, OptimisticConfig, ReplayConfig, require
 from rlnet.config.population import each_setting
@@ -35,6 +35,20 @@ def check_exploration(config: Config, algorithm: Algorithm, environment: Environ
     allowed = f"algo={config.algo.name} learns no values of discrete actions, which dueling needs; use false"
     splits = Q in algorithm.roles and environment.n_actions is not None
     require(not network.dueling or splits, "network.dueling", network.dueling, allowed)
+
+
+def check_normalization(config: Config, algorithm: Algorithm, environment: Environment) -> None:
+    """Raise ConfigError where there are no numbers to normalise, or no step that suits values in changing units."""
+    network, env = config.network, config.env.title()
+    allowed = f"the observations of {env} are state indices, tokens or stones, not numbers with a mean; use false"
+    numbers = environment.n_states is None and environment.tokens is None and environment.board is None
+    require(not network.normalize_observations or numbers, "network.normalize_observations", "true", allowed)
+    if network.normalize_returns:
+        key, name = "network.normalize_returns", config.algo.name
+        allowed = f"algo={name} learns neither V nor Q; use false"
+        require(bool({V, Q} & {Role(role.kind) for role in algorithm.roles}), key, "true", allowed)
+        allowed = f"needs optimizer=adam, whose steps do not grow with the unit of values, not {config.optimizer.name}"
+        require(config.optimizer.name == "adam", key, "true", allowed)
 
 
 def check_game(config: Config, algorithm: Algorithm, environment: Environment) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from rlnet import algos
 from rlnet.algos import Algorithm, AlgorithmContext
 from rlnet.algos.algorithm import Judged
-from rlnet.algos.context import PI, TEMPERATURE, H, Q, Role
+from rlnet.algos.context import PI, TEMPERATURE, H, Q, Role, V
 from rlnet.compare import (
     AGAINST_OPTIMAL,
     AGAINST_POLICY,
@@ -33,6 +33,7 @@ from rlnet.experiment.compatibility import (
     check_algorithm,
     check_exploration,
     check_game,
+    check_normalization,
     check_options,
     check_returns,
     check_texts,
@@ -44,6 +45,7 @@ from rlnet.experiment.searched_model import dynamics_of, symmetries_of
 from rlnet.experiment.sizes import require_solvable, require_trainable
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
 from rlnet.nets import Inputs, Network, TokenInputs, make_network, number, with_noise
+from rlnet.nets.normalized import normalized
 from rlnet.policies.distributions import Categorical, Distribution, Factored, Gaussian, SquashedGaussian
 from rlnet.policies.exploration import BEHAVIOURS
 
@@ -151,6 +153,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         check_algorithm(one, algorithm)
     check_actions(config, algorithm, environment)
     check_exploration(config, algorithm, environment)
+    check_normalization(config, algorithm, environment)
     check_texts(config, algorithm, environment)
     check_game(config, algorithm, environment)
     mdp = environment.mdp
@@ -209,16 +212,21 @@ def _inputs(config: Config, environment: Environment, device: torch.device) -> I
     if tokens is not None:
         rows = None if tokens.rows is None else torch.as_tensor(tokens.rows, device=device)
         texts = TokenInputs(tokens.width, tokens.kinds, rows)
-    size = int(np.prod(environment.observation_shape)) if environment.layout is None else environment.layout.numbers
     return Inputs(
         env=config.env.title(),
         n_states=environment.n_states,
         features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
-        size=None if environment.n_states is not None else size,
+        size=None if environment.n_states is not None else _numbers(environment),
         several=len(config.member_seeds) > 1,
         tokens=None if tokens is None else texts,
         layout=environment.layout,
     )
+
+
+def _numbers(environment: Environment) -> int:
+    """How many numbers an observation has."""
+    shape, layout = environment.observation_shape, environment.layout
+    return int(np.prod(shape)) if layout is None else layout.numbers
 
 
 def _beta(config: Config, algorithm: Algorithm) -> float:
@@ -296,6 +304,10 @@ def _network(config: Config, inputs: Inputs, role: Role, actions: Distribution, 
         initial = 0.0
         own = replace(own, weights=None) if isinstance(own, LinearConfig) else own
     network = make_network(own, inputs, count, split=split, initial=initial)
+    numbers = _numbers(environment) if own.normalize_observations else 0
+    in_units = own.normalize_returns and kind in (Q, V)
+    if numbers or in_units:
+        network = normalized(network, environment.layout, numbers, in_units)
     return with_noise(network, exploration.sigma) if isinstance(exploration, NoisyConfig) else network
 
 

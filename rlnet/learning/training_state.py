@@ -26,6 +26,7 @@ from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
 from rlnet.learning.learner import Learner
+from rlnet.learning.normalization import Normalization
 from rlnet.learning.scheduled import Scheduled, Schedules
 from rlnet.learning.self_play import SelfPlay
 from rlnet.learning.trained import Trained
@@ -62,6 +63,9 @@ class TrainingState:
         optimizer = columns(config, "optimizer", device)
         self.learner = Learner(algorithm, problem.context, optimizer, seeds, device, config.algo.envs, config.compile)
         self.gamma = column(config, "gamma", device)
+        sizes = len(seeds), config.algo.envs, self.gamma
+        statistics = Normalization(problem.context, self.learner.layout, *sizes)
+        self.normalization = statistics if statistics.is_active else None  # None: nothing is normalised
         simulation = problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device)
         self.collector = Collector(
             simulation,
@@ -149,6 +153,9 @@ class TrainingState:
             rollout = self.collector.collect(self._choose)
         if self.collector.ended:
             self.follow()
+        if self.normalization is not None:
+            self.normalization.observe(rollout, self.collector.lookback, self.learner.theta, self.learner.target)
+            self.learner.target_changed()
         return rollout
 
     def hyper(self) -> dict[str, Tensor]:
@@ -213,6 +220,8 @@ class TrainingState:
             parts["replay"] = self.replay.state_dict()
         if self.self_play is not None:
             parts["self_play"] = self.self_play.state_dict()
+        if self.normalization is not None:
+            parts["normalization"] = self.normalization.state_dict()
         parts["shuffle"] = self.shuffle.state_dict()
         counters = {"steps": self.steps, "diverged": self.diverged, "visits": self.visits, "updates": self.updates}
         return {**parts, **counters, "config": asdict(self.config)}
@@ -242,6 +251,8 @@ class TrainingState:
             self.replay.load_state_dict(state["replay"])
         if self.self_play is not None:
             self.self_play.load_state_dict(state["self_play"])
+        if self.normalization is not None:
+            self.normalization.load_state_dict(state["normalization"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
         self.follow()

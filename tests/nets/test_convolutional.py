@@ -119,7 +119,11 @@ gymnasium.register("Spot-v0", Spot)
 def test_an_image_and_a_number_beside_it_are_both_seen(algo):
     """The best return is 1; from the image alone, or the number alone, nobody gets more than 1/2."""
     own = ("env=gymnasium", "env.id=Spot-v0", "network=cnn", "network.hidden=[32]", "optimizer.learning_rate=0.003")
-    replayed = ("algo.learning_starts=256", "schedule=constant", "schedule.value=0.05") if algo == "dqn" else ()
+    replayed = (
+        ("algo.learning_starts=256", "algo.updates=4", "schedule=constant", "schedule.value=0.05")
+        if algo == "dqn"
+        else ()
+    )
     run = trained(*own, "algo.envs=8", f"algo={algo}", *replayed, "steps=10000")
     rollout = update(run)
     assert rollout.obs.dtype == torch.uint8
