@@ -10,7 +10,7 @@ from rlnet.algos.algorithm import Loss, Target, in_state
 from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Params, Q
 from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 from rlnet.data.rollout import Rollout
-from rlnet.numerics.loss_derivatives import Array, squared_error, without_gradient
+from rlnet.numerics.loss_derivatives import Array, mean_of_others, squared_error, without_gradient
 from rlnet.policies.distributions import Density
 
 
@@ -61,8 +61,10 @@ def regression(target: Tensor, estimate: Tensor, weight: Tensor) -> tuple[Tensor
 
 @without_gradient
 def mean(x: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean [M] of numbers [T, M, N], for the log."""
-    return (x * weight).sum((0, 2)) / weight.sum((0, 2)).clip(1e-12)
+    """Weighted mean [M] of numbers [T, M, N]."""
+    # A member's numbers lie together where they are added up: the order is the same however many members there are.
+    gains, weights = ((y.swapaxes(0, 1).reshape(y.shape[1], -1)).sum(-1) for y in (x * weight, weight))
+    return gains / weights.clip(1e-12)
 
 
 def rms(error: Tensor, weight: Tensor) -> Tensor:
@@ -171,10 +173,7 @@ def baseline_of_others(
     """
     if not context.actions.dtype.is_floating_point:
         return torch.zeros_like(advantage)
-    weight = weight * batch.start_discount ** hyper["state_discount"]
-    sums, weights = (advantage * weight).sum(0), weight.sum(0)  # [M, N]
-    others = weights.sum(-1, keepdim=True) - weights
-    return (sums.sum(-1, keepdim=True) - sums) / others.clamp(min=1e-12) * (others > 1e-12)
+    return mean_of_others(advantage, weight * batch.start_discount ** hyper["state_discount"])
 
 
 def entropy_scale(context: AlgorithmContext, advantage: Tensor, weight: Tensor) -> Tensor | float:

@@ -236,7 +236,7 @@ MUTATIONS = (
     ),
     Mutation(
         "prioritised replay without importance weights",
-        ((REPLAY, "(weight**correction).float()", "torch.ones_like(weight).float()"),),
+        ((REPLAY, "torch.as_tensor(share**power).float()", "torch.ones_like(torch.as_tensor(share)).float()"),),
         checked_by("tests/data/test_replay_buffer.py", "importance_weights_make"),
         (*DQN, "algo.priority=0.6"),
     ),

@@ -131,6 +131,9 @@ class Collector:
         self._time = np.arange(rollout).reshape(-1, 1, 1)
         self._share = np.float32(1) / np.float32(envs * (1 if whole_episodes else rollout))
         self.new_steps = np.zeros(len(seeds), np.int64)  # transitions that the last rollout added, per member
+        # Of whole episodes: how many steps a rollout shows, from how many it took here. Sums over rows depend on their
+        # number: processes that share a population show as many as one would.
+        self.shown: Callable[[int], int] | None = None
         self.ended = False  # whether an episode ended in the last rollout, or had ended just before
 
     def _draw_seeds(self) -> list[int]:
@@ -178,7 +181,12 @@ class Collector:
             seen += [[own.policy for own in found], [own.value for own in found]]
         for into, values in zip(self._new.values(), seen, strict=True):
             self._library.concatenate(values, out=into[: len(steps) * len(first)])
-        return self._finish(keep + len(steps))
+        count = len(steps)
+        if self.shown is not None:
+            count = self.shown(count)
+            for name in BOOKED:
+                self._rows[name][keep + len(steps) : keep + count] = 0
+        return self._finish(keep + count)
 
     def _finish(self, total: int) -> Rollout:
         """Count what is new among `total` rows, and show all of them."""

@@ -163,9 +163,9 @@ class Replay:
         envs, mass, priorities = self._envs, self._masses(), cast(Priorities, self._drawable)
         drawn = priorities.draw(uniform)
         share = priorities.least() / mass.take(drawn + self._member * mass.shape[1])
-        weight, place = (torch.as_tensor(x) for x in (share, drawn))
-        weight = as_array((weight**correction).float(), self._library)
-        return self._segments(drawn // envs, drawn % envs, weight, place=place.unsqueeze(0))
+        power = as_array(correction, self._library) if isinstance(correction, Tensor) else correction
+        weight = as_array(torch.as_tensor(share**power).float(), self._library)
+        return self._segments(drawn // envs, drawn % envs, weight, place=torch.as_tensor(drawn).unsqueeze(0))
 
     def prioritise(self, batch: Rollout, error: Tensor) -> None:
         """Set the priorities of a sample by its TD errors.
@@ -174,7 +174,8 @@ class Replay:
             batch: of `sample`.
             error: δ [n, M, B], of which the first row counts.
         """
-        mass = (error[0].abs().double() + self._floor) ** self._exponent
+        missed = as_array(error[0].abs().double() + self._floor, self._library)
+        mass = torch.as_tensor(missed**self._exponent)
         place = batch.extra["place"][0]
         self._mass.scatter_(-1, place, mass)
         mass = self._mass.gather(-1, place)  # of a row that was drawn twice, and missed differently, one of both

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -124,12 +124,27 @@ class Workers:
     def _ask(self, method: Callable[..., Any], *arguments: Any) -> Any:
         """What a method of `Share` says of all members."""
         for other in self._others:
-            other.ask(method, *arguments)
-        answers = [other.answer() for other in self._others]
-        for failed, said in answers:
-            if failed:
-                raise said
-        return joined([said for _, said in answers], self._members)
+            other.send((method, arguments))
+        while True:
+            answers = [other.receive() for other in self._others]
+            for answer in answers:
+                if isinstance(answer, _Failed):
+                    raise answer.error
+            if not isinstance(answers[0], _Steps):
+                return joined(answers, self._members)
+            most = max(answers)  # all processes do the same, and so all of them ask
+            for other in self._others:
+                other.send(most)
+
+
+class _Steps(int):
+    """A process asks: of how many steps are the rollouts of all, if its own is of so many?"""
+
+
+class _Failed(NamedTuple):
+    """A process says: the method raised this."""
+
+    error: Exception
 
 
 class _Process:
@@ -152,15 +167,15 @@ class _Process:
             self._process.start()
         theirs.close()
 
-    def ask(self, method: Callable[..., Any], *arguments: Any) -> None:
-        """Have a method of the share called."""
+    def send(self, message: Any) -> None:
+        """Send a method to be called with its arguments, or what was asked for."""
         try:
-            self._connection.send_bytes(pickle.dumps((method, arguments)))
+            self._connection.send_bytes(pickle.dumps(message))
         except BrokenPipeError:
             raise self._gone() from None
 
-    def answer(self) -> tuple[bool, Any]:
-        """Receive the answer: whether it failed, and what it returned or raised."""
+    def receive(self) -> Any:
+        """Receive what the method returned, `_Failed`, or `_Steps`."""
         try:
             return pickle.loads(self._connection.recv_bytes())
         except (EOFError, ConnectionResetError):
@@ -210,13 +225,21 @@ def _serve(
             if share is None:
                 share = Share(TrainingState(config, run.problem.of(members)))
                 set_threads(share.state, processes)
+                if run.problem.algorithm.data.whole_episodes:
+                    share.state.collector.shown = partial(_steps_of_all, asked)
                 if state is not None:
                     share.state.load_state_dict({**part_of(state, members), "config": asdict(config)})
-            answer = False, method(share, *arguments)
+            answer = method(share, *arguments)
         except Exception as error:  # noqa: BLE001 (raised again by the process that asked)
             error.add_note(traceback.format_exc())
-            answer = True, error
+            answer = _Failed(error)
         try:
             asked.send_bytes(pickle.dumps(answer))
         except ConnectionError:  # who asked is gone
             return
+
+
+def _steps_of_all(asked: Connection, steps: int) -> int:
+    """The most steps of the rollouts that all processes have just collected, this one's being of so many."""
+    asked.send_bytes(pickle.dumps(_Steps(steps)))
+    return pickle.loads(asked.recv_bytes())

@@ -56,6 +56,14 @@ def largest(values: Tensor) -> Tensor:
     return torch.from_numpy(array.transpose(-1, *range(array.ndim - 1)).copy().max(0))
 
 
+@without_gradient
+def mean_of_others(values: Array, weight: Array) -> Array:
+    """Weighted mean over time and the member's other environments: [T, M, N] each → [M, N]; 0 without others."""
+    sums, weights = (values * weight).sum(0), weight.sum(0)
+    others = weights.sum(-1)[..., None] - weights
+    return (sums.sum(-1)[..., None] - sums) / others.clip(1e-12) * (others > 1e-12)
+
+
 class _ByHand(torch.autograd.Function):
     """f(x, *others) → (y, slope, further results without gradient); the gradient of x is slope·(that of y).
 

@@ -231,8 +231,9 @@ class SquashedGaussian:
     def draw(self, parameters: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Reparameterised sample: actions [..., D] and log-densities [...], differentiable by the parameters."""
         x = self._normal.sample(parameters, uniform)
-        # log(1 − tanh²x) = 2·(log 2 − x − softplus(−2x)), which does not cancel for large x.
-        slope = 2 * (math.log(2) - x - torch.nn.functional.softplus(-2 * x))
+        # log(1 − tanh²x) without cancellation for large x; by functions that torch rounds alike wherever a number lies.
+        size = x.abs()
+        slope = 2 * (math.log(2) - size - (-2 * size).exp().log1p())
         log_prob = self._normal.log_prob(parameters, x) - slope.sum(-1) - self.log_scale
         return self.centre + self.half * torch.tanh(x), log_prob
 
