@@ -15,7 +15,7 @@ from rlnet.compare.population import drawn
 from rlnet.config import Config, ConfigError
 from rlnet.config.files import check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.config.stored import from_stored
-from rlnet.envs import Environment, make
+from rlnet.envs import Board, Environment, make
 from rlnet.experiment.evaluation_files import read_evaluation
 from rlnet.mdp import FiniteMDP
 
@@ -65,6 +65,11 @@ class Finished:
             raise ConfigError(f"{path}: {self.config.env.title()} has no finite model, so it has no exact values")
         check_values(path, self.values, len(self.config.member_seeds), mdp.n_states, mdp.n_actions)
         return mdp
+
+    @property
+    def board(self) -> Board | None:
+        """The rules of a board game; None in other environments."""
+        return self._environment.board
 
     @cached_property
     def completions(self) -> Completions | None:

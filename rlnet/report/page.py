@@ -20,6 +20,7 @@ from rlnet.report.evaluated import evaluation_section, evaluation_verdict
 from rlnet.report.figures import curves_figure
 from rlnet.report.finished import Finished, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
+from rlnet.report.page_game import game_section
 from rlnet.report.page_states import completion_tables, member_note, scatter_plots, state_maps
 from rlnet.report.panels import action_names, state_names
 from rlnet.report.reproduce import command_beside, of_run
@@ -88,6 +89,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "scatter": scatter_plots(run),
         "completions": completion_tables(run),
         "risks": risk_section(comparison),
+        "game": game_section(run),
         "scatter_note": member_note(run),
     }
     return context | state_maps(run)

@@ -67,7 +67,7 @@ def state_maps(run: Finished) -> dict[str, Any]:
     panels = learned_and_exact(
         values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
     )
-    if mdp.n_states > MOST_STATES:
+    if mdp.n_states > MOST_STATES or (mdp.sign is not None and mdp.shape is None):  # games are shown by their boards
         return {"worst": _worst(run)}
     grid = mdp.shape is not None and (min(mdp.shape) > 1 or max(mdp.shape) <= LONGEST_ROW)
     visits = values["visits"][m].sum(1)

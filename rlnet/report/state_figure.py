@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rlnet.mdp import FiniteMDP
 
 MAX_BARS = 40  # states; with more, bars become curves and lose their names
+MAX_SHAPES = 5000  # states; with more, errors are one area instead of a bar each, which take minutes
 # Okabe and Ito's colours, which colour-blind readers and a grey print tell apart. The last panel is the dark one.
 EXACT, OTHERS = "#303030", ("#56b4e9", "#e69f00", "#009e73", "#cc79a7")
 OVER, UNDER = "#e08214", "#8073ac"  # as in the diverging map of the grids
@@ -76,7 +77,10 @@ def _draw(axes: Axes, panels: Sequence[Panel], states: np.ndarray, few: bool) ->
     for index, panel in enumerate(panels):
         y = np.where(np.isfinite(panel.v[states]), panel.v[states], np.nan)
         colour = EXACT if index == len(panels) - 1 else OTHERS[index % len(OTHERS)]
-        if panel.kind == ERROR:
+        if panel.kind == ERROR and len(states) > MAX_SHAPES:
+            for sign, side in ((1, OVER), (-1, UNDER)):
+                axes.fill_between(x, 0.0, sign * np.maximum(sign * y, 0.0), color=side, linewidth=0)
+        elif panel.kind == ERROR:
             axes.bar(x, y, width=0.8 if few else 1.0, color=np.where(y < 0, UNDER, OVER), label=panel.title)
         elif few:
             width = 0.8 / len(panels)

@@ -63,7 +63,14 @@ class MoveLists(Sequence[str]):
         return " ".join(names[action] for action in self._positions.moves(state % len(self))) or "start"
 
     def __iter__(self) -> Iterator[str]:
-        return (self[state] for state in range(len(self)))
+        found, names = self._positions, self._positions.rules.move_names
+        before = np.searchsorted(found.pair_ptr, found.parent, "right") - 1
+        known = [""]
+        yield "start"
+        for state in range(1, len(self)):
+            move = names[found.action[found.parent[state]]]
+            known.append(f"{known[before[state]]} {move}".lstrip())
+            yield known[-1]
 
 
 def enumerate_positions(rules: Rules, max_states: int) -> Positions:

@@ -72,6 +72,7 @@ def test_positions_are_named_by_the_moves_that_lead_to_them():
             play_moves(TIC_TAC_TOE, names[state].split() if state else [])[0], found.cells[state]
         )
     assert names[-1] == names[4519] == tuple(names)[-1] == names[4518:][1]
+    assert list(names) == [names[state] for state in range(4520)]
     with pytest.raises(IndexError):
         names[4520]
 
