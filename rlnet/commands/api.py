@@ -119,12 +119,16 @@ def load(run: Path | str, member: int = 0, *, trust: bool = False, device: str =
         raise ConfigError(f"{run}: {error}") from error
 
 
-def train(*overrides: str, folder: Path | str | None = None, **settings: Any) -> TrainingResult:
+def train(
+    *overrides: str, folder: Path | str | None = None, on_row: training_loop.OnRow | None = None, **settings: Any
+) -> TrainingResult:
     """Train as `rlnet train` does, and return what was learned.
 
     Args:
         overrides: such as "env=gridworld", "algo=dqn".
         folder: where to leave the files of the run; None: nowhere.
+        on_row: called as on_row(step, scores) with each logged row: every scalar as [M], NaN where it was not computed.
+            What it raises ends the run.
         settings: keys without a dot, such as steps=50_000, seeds=4.
 
     Raises:
@@ -133,13 +137,15 @@ def train(*overrides: str, folder: Path | str | None = None, **settings: Any) ->
     """
     config, given = composed(*overrides, **settings), _given(overrides, settings)
     if folder is not None:
-        return _trained(config, given, Path(folder), keep=True)
+        return _trained(config, given, Path(folder), True, on_row)
     with tempfile.TemporaryDirectory() as temporary:
-        return _trained(config, given, Path(temporary) / "run", keep=False)
+        return _trained(config, given, Path(temporary) / "run", False, on_row)
 
 
-def _trained(config: Config, given: Sequence[str], folder: Path, keep: bool) -> TrainingResult:
-    result = training_loop.train(config, folder, given)
+def _trained(
+    config: Config, given: Sequence[str], folder: Path, keep: bool, on_row: training_loop.OnRow | None
+) -> TrainingResult:
+    result = training_loop.train(config, folder, given, on_row)
     values = folder / "values.npz"
     comparison = folder / "comparison.json"
     return TrainingResult(

@@ -54,6 +54,9 @@ class Config(Settings):
     # PPO member took 0.92 ms in place of 1.25; of one DQN member 0.81 in place of 0.64, of 16 of them 5.5 in place
     # of 1.9.
     compile: bool = False
+    logger: Any = (
+        "tensorboard"  # where numbers go beside metrics.csv: tensorboard, wandb, mlflow, a list of them, or none
+    )
     log_every: int = MISSING  # steps between rows of metrics.csv
     compare_every: int = MISSING  # steps between comparisons with the exact solution
     compare_share: float = 0.1  # of the run's time that comparing may take; beyond, it is done less often; 1: no limit

@@ -29,6 +29,7 @@ from rlnet.config import (
     require,
 )
 from rlnet.config.memory import require_memory
+from rlnet.config.optional import chosen
 from rlnet.config.population import each_setting
 from rlnet.mdp.solving import ITERATIVE, METHODS
 
@@ -121,6 +122,7 @@ def _check_train(config: Config) -> None:
     require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
     _check_evaluation(config.evaluation)
+    chosen(config.logger)
     for key in ("envs", "rollout"):
         require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")
     if isinstance(config.algo, EpochsConfig):

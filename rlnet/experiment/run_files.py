@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlnet.config import Config, leaves
+from rlnet.config.optional import chosen
 from rlnet.config.population import each_setting, member_settings, settings
 from rlnet.experiment.checkpoints import DamagedError, write_whole, writing
+from rlnet.experiment.loggers import Logger, start
 from rlnet.experiment.tensorboard import Board
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ Row = Mapping[str, np.ndarray]  # scalar name → [M]
 
 
 class Record:
-    """Writes rows of scalars to metrics.csv and to TensorBoard.
+    """Writes rows of scalars to metrics.csv and to the loggers of the run.
 
     Args:
         folder: where to.
@@ -90,7 +92,7 @@ class Record:
         return self._file
 
     def row(self, steps: np.ndarray, scalars: Row) -> None:
-        """Log one row per member to metrics.csv, and the mean over members to TensorBoard.
+        """Log one row per member to metrics.csv, and the mean over members to the loggers.
 
         Args:
             steps: [M], environment steps of each member so far.
@@ -124,7 +126,9 @@ class Record:
 
     def _show(self, step: int, scalars: Row) -> None:
         finite = {name: values[np.isfinite(values)] for name, values in scalars.items()}
-        self._board.scalars(step, {name: float(values.mean()) for name, values in finite.items() if len(values)})
+        means = {name: float(values.mean()) for name, values in finite.items() if len(values)}
+        for logger in self._loggers.values():
+            logger.scalars(step, means)
 
     def _table(self, rows: bytes) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(rows.decode(), newline="")))
@@ -138,12 +142,15 @@ class Record:
         return {name: np.array([float(row[name] or "nan") for row in group]) for name in self._names or ()}
 
     @cached_property
-    def _board(self) -> Board:
-        return Board(self.folder, self._purge)
+    def _loggers(self) -> dict[str, Logger]:
+        described = flat({**asdict(self._config), "resume": None})
+        names = chosen(self._config.logger)
+        return {name: start(name, self.folder, described, self._purge) for name in names}
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
-        """Log an image [H, W, 3] uint8 to TensorBoard."""
-        self._board.image(name, image, step)
+        """Log an image [H, W, 3] uint8."""
+        for logger in self._loggers.values():
+            logger.image(name, image, step)
 
     def hparams(self, results: Row) -> None:
         """The settings of the run and its final numbers, means over seeds, for TensorBoard's table of runs.
@@ -152,13 +159,16 @@ class Record:
         """
         from torch.utils.tensorboard.summary import hparams
 
+        own = self._loggers.get("tensorboard")
+        if not isinstance(own, Board):
+            return
         grid, seeds = settings(self._config), self._config.seeds
         for k, (setting, alone) in enumerate(zip(grid, each_setting(self._config), strict=True)):
             means = {f"final/{name}": float(np.mean(values[k * seeds :][:seeds])) for name, values in results.items()}
             finite = {name: value for name, value in means.items() if math.isfinite(value)}
             name = ",".join(f"{key}={value:.12g}" for key, value in setting.items())
             shown = flat({**asdict(alone), "resume": None, "vary": {}, "seeds": seeds})
-            with closing(Board(self.folder / "settings" / name)) if setting else nullcontext(self._board) as board:
+            with closing(Board(self.folder / "settings" / name)) if setting else nullcontext(own) as board:
                 board.summaries(hparams(shown, finite))
                 # TensorBoard looks up the columns of its table among the scalars.
                 board.scalars(self._config.steps, finite)
@@ -167,8 +177,8 @@ class Record:
         """Close the files."""
         if self._file is not None:
             self._file.close()
-        if "_board" in vars(self):
-            self._board.close()
+        for logger in vars(self).get("_loggers", {}).values():
+            logger.close()
 
 
 def rows_until(path: Path, place: Mapping[str, Any]) -> bytes:

@@ -20,7 +20,7 @@ RECORDS = ".sweep"
 PLAN = "sweep.json"
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"  # of a job; "running" too where its process was killed
 # Settings in which a run may differ from one in the same folder and still be the same.
-FREE = ("resume", "trust", "threads", "processes")
+FREE = ("resume", "trust", "threads", "processes", "logger")
 
 
 @dataclass(frozen=True)

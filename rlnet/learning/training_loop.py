@@ -17,6 +17,7 @@ from rlnet.compare.episodes import scalar_names, scalars
 from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.config.population import each_setting, member_settings
 from rlnet.experiment.checkpoints import checkpoints, write_checkpoint
+from rlnet.experiment.loggers import check_installed
 from rlnet.experiment.problem import build
 from rlnet.experiment.reference import write_reference
 from rlnet.experiment.run_files import Record
@@ -39,7 +40,10 @@ class DivergedError(RunFailed):
     """All members diverged: none has a finite gradient."""
 
 
-def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> Result:
+OnRow = Callable[[int, Mapping[str, np.ndarray]], None]  # (step, scalars of the row: name → [M])
+
+
+def train(config: Config, folder: Path, given: Sequence[str] | None = None, on_row: OnRow | None = None) -> Result:
     """Train, and write the files of the run to a folder.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 are obeyed between two updates, with a checkpoint.
@@ -48,6 +52,8 @@ def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> R
         config: a checked config.
         folder: where the files go; must not hold a run yet, unless it is the one of `config.resume` itself.
         given: the settings as KEY=VALUE, for the record, where they do not come from the command line.
+        on_row: called with each row of the log, once it is written: the step, and every scalar as [M], NaN where it was
+            not computed. What it raises ends the run.
 
     Raises:
         ConfigError: settings that do not fit together, a folder that holds a run, or one that another job writes into.
@@ -58,12 +64,20 @@ def train(config: Config, folder: Path, given: Sequence[str] | None = None) -> R
     here = source is not None and source.resolve() == folder.resolve()
     if source is not None and not (source / STORED / "config.yaml").is_file():
         raise ConfigError(f"resume={source}: must be the folder of a run; it holds no {STORED}/config.yaml")
+    check_installed(config.logger)
     state = TrainingState(config, build(config, folder=source))
     with closing(state.collector):
-        return _train(state, folder, source, here, given)
+        return _train(state, folder, source, here, given, on_row)
 
 
-def _train(state: TrainingState, folder: Path, source: Path | None, here: bool, given: Sequence[str] | None) -> Result:
+def _train(
+    state: TrainingState,
+    folder: Path,
+    source: Path | None,
+    here: bool,
+    given: Sequence[str] | None,
+    on_row: OnRow | None,
+) -> Result:
     """`train` from a run that is built; `here`: whether it goes on in its own folder."""
     config = state.config
     _warn_idle(config)
@@ -84,7 +98,7 @@ def _train(state: TrainingState, folder: Path, source: Path | None, here: bool, 
             record.go_on(past.rows, done, copied=not here)
         try:
             with nullcontext() if count == 1 else closing(Workers(state, count)) as workers:
-                loop = Loop(state, workers, record, first, past)
+                loop = Loop(state, workers, record, first, past, on_row)
                 scalars, last = loop.go()
             return finish(state, record, scalars, first, last, loop.evaluated)
         except KeyboardInterrupt as stop:
@@ -125,6 +139,7 @@ class Loop:
         record: who writes.
         first: the scores at the beginning; None where there is nothing exact.
         past: of a run that goes on.
+        on_row: as of `train`.
     """
 
     def __init__(
@@ -134,8 +149,9 @@ class Loop:
         record: Record,
         first: Judgement | None,
         past: Past | None,
+        on_row: OnRow | None = None,
     ) -> None:
-        self.state, self.workers, self.record = state, workers, record
+        self.state, self.workers, self.record, self.on_row = state, workers, record, on_row
         self.last: Judgement | None = None  # of the final networks
         config, self.step = self.state.config, int(self.state.steps.max())
         self.log, self.save = Cadence(config.log_every, self.step), Cadence(config.checkpoint_every, self.step)
@@ -246,6 +262,8 @@ class Loop:
             row |= dict.fromkeys(scalar_names(policies(self.state.config, self.state.problem.algorithm.judged)), empty)
             row |= self.episodes
         self.record.row(self.state.steps.cpu().numpy(), row)
+        if self.on_row is not None:
+            self.on_row(self.step, row)
         self.clock, self.before, self.fresh = time.perf_counter(), int(self.state.steps.sum()), False
         self.episodes = {}
         return row

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 # What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
 RESUMABLE = (
     "steps",
+    "logger",
     "log_every",
     "compare_every",
     "compare_share",

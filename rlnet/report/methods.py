@@ -18,7 +18,7 @@ LONGEST = 60  # characters of a value in a name
 # Settings in which repetitions may differ, or that belong to the problem.
 NOT_A_METHOD = (
     *("env", "gamma", "seed", "seeds", "vary", "resume", "trust", "plugins", "device", "threads", "processes"),
-    *("compile", "log_every", "compare_every", "compare_share", "checkpoint_every"),
+    *("compile", "logger", "log_every", "compare_every", "compare_share", "checkpoint_every"),
 )
 GROUPS = ("algo.name", "network.name", "exploration.name", "schedule.name", "optimizer.name")  # decide many settings
 

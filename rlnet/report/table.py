@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from rlnet.config import ConfigError, leaves
 from rlnet.config.files import check_folder, printable
+from rlnet.config.optional import needed
 from rlnet.config.population import each_setting
 from rlnet.experiment.checkpoints import write_whole
 from rlnet.experiment.run_files import write_text
@@ -23,20 +23,6 @@ from rlnet.report.methods import NOT_A_METHOD
 FIRST = ("run", "member", "seed", "complete")  # the columns that every table begins with
 ALWAYS = ("env.name", "algo.name", "network.name", "gamma")  # settings that are shown though all runs share them
 Row = dict[str, Any]
-
-
-def needed(module: str, extra: str, what: str) -> Any:
-    """A package that is installed only with an extra of rlnet.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        said = f"{what} needs {package}, which is not installed: pip install 'rlnet[{extra}]'"
-        raise ConfigError(said if error.name == package else f"{what} needs {package}: {error}") from error
 
 
 def run_folders(folders: Sequence[Path]) -> list[Path]:
