@@ -1,16 +1,16 @@
-"""`bench.py dp`, `train`: beside other programs; `errors`: exact, at the defaults; `soak`: long runs; `trl`: of TRL."""
+"""`bench.py dp`, `train`, `games`: beside others; `errors`: exact, at the defaults; `soak`: long runs; `trl`: TRL."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from rlnet.bench import dp, errors, soak, train, trl_audit
+from rlnet.bench import dp, errors, games, soak, train, trl_audit
 
 
 def main() -> None:
     """Parse, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["dp", "train", "errors", "soak", "trl"])
+    parser.add_argument("part", choices=["dp", "train", "games", "errors", "soak", "trl"])
     parser.add_argument("--peers", default=sys.executable, help="the Python in which the other programs are installed")
     parser.add_argument("--rounds", type=int, default=5, help="medians over this many interleaved turns")
     parser.add_argument("--out", default="", help="folder for the numbers and the plot")
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=60.0, help="dp: seconds granted to a solver for one answer")
     parser.add_argument("--members", default="1,4,16,64,256", help="train: population sizes")
     parser.add_argument("--learners", default="", help="train: only these, of rlnet_run and the peers")
-    parser.add_argument("--seconds", type=float, default=0.5, help="train: of a turn, about")
+    parser.add_argument("--seconds", type=float, default=0.5, help="train, games: of a turn, about")
     parser.add_argument("--seeds", type=int, help="errors: members of each population (3); train: to 475 (5)")
     parser.add_argument("--steps", type=int, help="errors, soak: environment steps, if not the default; 10^7")
     parser.add_argument("--jobs", type=int, default=2, help="errors: processes side by side")
@@ -29,6 +29,8 @@ def main() -> None:
         errors.run(configs, options.seeds or 3, options.steps, options.jobs, options.out, options.only)
     elif options.part == "soak":
         sys.exit(soak.run(options.steps or 10_000_000, options.only, options.out))
+    elif options.part == "games":
+        games.run(options.peers, options.rounds, options.seconds, options.out, options.only)
     elif options.part == "trl":
         trl_audit.run()
     elif options.part == "dp":

@@ -20,7 +20,9 @@ PPO |= {"lambda": 0.95, "clip": 0.2, "entropy": 0.01}
 # Those of RL Baselines3 Zoo for CartPole-v1, with a constant learning rate and clip range.
 SOLVE = {"learning_rate": 1e-3, "gamma": 0.98, "envs": 8, "rollout": 32, "epochs": 20, "minibatches": 1}
 SOLVE |= {"lambda": 0.8, "clip": 0.2, "entropy": 0.0}
-NUMBERS = {"ppo": PPO, "dqn": DQN, "lake": DQN, "grid": DQN, "table": {}}
+# Of tree searches, see `rlnet.bench.games`.
+GAMES = {"games": 256, "simulations": 32, "hidden": [128, 128]}
+NUMBERS = {"ppo": PPO, "dqn": DQN, "lake": DQN, "grid": DQN, "table": {}, "tic_tac_toe": GAMES, "connect_four": GAMES}
 
 NAMES = {"ppo": "PPO, CartPole", "dqn": "DQN, CartPole", "lake": "DQN, FrozenLake 8×8", "grid": "DQN, gridworld"}
 NAMES["table"] = "Q-learning, gridworld, table"  # as `env=gridworld network=tabular` is by default; rlnet alone
@@ -53,7 +55,7 @@ class Process:
 
     def __init__(self, python: str, threads: int, cores: set[int], **spec: Any) -> None:
         self.spec = {"seed": 0, "threads": threads, "cores": sorted(cores), "numbers": NUMBERS[spec["kind"]], **spec}
-        own = spec["learner"] == OURS
+        own = spec["learner"].startswith("rlnet")
         roots = [str(ROOT)] if own or spec["kind"] == "grid" else []
         path = os.pathsep.join([*roots, *([os.environ.get("PYTHONPATH", "")] if own else [])])
         environment = installed() | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}

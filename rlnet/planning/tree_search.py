@@ -112,6 +112,14 @@ def search(
     return found
 
 
+def _by_threads(call: Callable[[int, int], None], count: int, threads: int) -> None:
+    """`call(lo, hi)` for parts of the trees."""
+    if threads == 1:
+        call(0, count)
+    else:
+        in_parts(call, count, threads)
+
+
 def _part(method: Puct | Gumbel, own: slice) -> Puct | Gumbel:
     """The method of some of the trees."""
     arrays: dict[str, Any] = {name: x[own] for name, x in vars(method).items() if isinstance(x, np.ndarray)}
@@ -147,17 +155,17 @@ def _search(
     if noise is not None and isinstance(method, Puct):
         first = _mixed(first[0], noise, method.noise), first[1]
     numbers = _numbers(method, noise, count, dynamics.n_actions)
-    in_parts(lambda lo, hi: kernels.plant(trees, lo, hi, *first), count, threads)
+    _by_threads(lambda lo, hi: kernels.plant(trees, lo, hi, *first), count, threads)
     if isinstance(evaluate, Evaluated):
         assert isinstance(dynamics, TableDynamics)  # which alone has numbered states
         model = dynamics.pair, dynamics.successor, dynamics.reward, dynamics.sign
         more = method.simulations, root, evaluate.table, gamma, *model, evaluate.priors, evaluate.values
-        in_parts(lambda lo, hi: kernels.simulate(trees, numbers, lo, hi, *more), count, threads)
+        _by_threads(lambda lo, hi: kernels.simulate(trees, numbers, lo, hi, *more), count, threads)
     else:
         _leaf_by_leaf(dynamics, evaluate, root, gamma, method.simulations, trees, numbers, threads)
     best = np.zeros(count, np.int64) if found.best is None else found.best
     into = found.visits, found.value, found.policy, best
-    in_parts(lambda lo, hi: kernels.read(trees, numbers, lo, hi, *into), count, threads)
+    _by_threads(lambda lo, hi: kernels.read(trees, numbers, lo, hi, *into), count, threads)
     if found.best is None:
         found.policy[...] = found.visits / found.visits.sum(-1, keepdims=True)
 
@@ -171,11 +179,11 @@ def _leaf_by_leaf(dynamics, evaluate, root, gamma, simulations, trees, numbers, 
     state[:, 0] = root
     node, action, into = (np.empty(count, np.int64) for _ in range(3))
     for _ in range(simulations):
-        in_parts(lambda lo, hi: kernels.select(trees, numbers, lo, hi, node, action), count, threads)
+        _by_threads(lambda lo, hi: kernels.select(trees, numbers, lo, hi, node, action), count, threads)
         moved = dynamics.step(state[rows, node], action)
         prior, value = _evaluated(evaluate, moved.state, dynamics.available(moved.state))
         edge = node, action, moved.reward, gamma * moved.sign, prior, value, into
-        in_parts(lambda lo, hi, edge=edge: kernels.extend(trees, lo, hi, *edge), count, threads)
+        _by_threads(lambda lo, hi, edge=edge: kernels.extend(trees, lo, hi, *edge), count, threads)
         state[rows, into] = moved.state
 
 
