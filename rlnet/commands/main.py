@@ -1,4 +1,5 @@
-"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, table, audit, play, frontier."""
+"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, table, audit, watch,
+play, frontier."""
 
 import difflib
 import sys
@@ -11,6 +12,7 @@ COMMANDS = {
     "report": "write the page of a run or of a sweep again",
     "table": "write the final numbers of several runs into one table",
     "audit": "test the simulators of an environment against its model",
+    "watch": "watch a learned policy, in the terminal or as a film",
     "play": "play a game against a run, in the terminal",
     "frontier": "how far measured pass rates are from the best at their divergence",
 }

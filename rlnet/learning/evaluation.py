@@ -31,12 +31,11 @@ Choose = Callable[[Observation, Tensor], Tensor]  # (observations, uniform numbe
 def cadence(config: Config, environment: Environment) -> int:
     """Steps between two evaluations; 0 where there are none."""
     every = config.evaluation.every
-    game = environment.mdp is not None and environment.mdp.sign is not None
-    allowed = f"{config.env.title()} is a game of two players, scored by best responses; leave it out"
-    require(not (game and every), "evaluation.every", every, allowed)
-    if every is None:
-        return -(-config.steps // SHARE) if environment.mdp is None else 0
-    return every
+    allowed = f"{config.env.title()} is a game of two players, which have no return that both want; leave it out"
+    require(not (environment.game and every), "evaluation.every", every, allowed)
+    if every is not None:
+        return every
+    return 0 if environment.game or environment.mdp is not None else -(-config.steps // SHARE)
 
 
 def policies(config: Config, judged: Judged) -> tuple[str, ...]:

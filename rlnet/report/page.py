@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rlnet.compare.names import BOUNDS, in_order, meaning
-from rlnet.config.files import MISFIT, reading
+from rlnet.config import ConfigError
+from rlnet.config.files import MISFIT, reading, regular
 from rlnet.config.population import settings
 from rlnet.envs import Environment
 from rlnet.experiment.evaluation_files import DOCUMENT
@@ -28,6 +30,7 @@ from rlnet.report.risk import risk_section
 from rlnet.report.sampled import beside_exact
 from rlnet.report.sweep import compared
 
+CLIP, LARGEST_CLIP = "clip.gif", 8_000_000  # a film of an episode; bytes that a page takes
 GUARANTEES = set(BOUNDS.values())
 BLAME = {
     "approximation": "what the network class cannot represent",
@@ -70,6 +73,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "versions": versions(),
         "configurations": [("", (run.folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))],
         "curves": _curves(run),
+        "clip": _clip(run.folder),
     }
     with reading(run.folder / DOCUMENT, "is not the evaluation of this run"):
         context["evaluation"] = evaluation_section(run)
@@ -93,6 +97,17 @@ def _context(run: Finished) -> dict[str, Any]:
         "scatter_note": member_note(run),
     }
     return context | state_maps(run)
+
+
+def _clip(folder: Path) -> str | None:
+    """The film of the folder, base64, where somebody has asked for one."""
+    path = folder / CLIP
+    if not path.exists():
+        return None
+    content = regular(path, LARGEST_CLIP).read_bytes()
+    if not content.startswith((b"GIF87a", b"GIF89a")):
+        raise ConfigError(f"{path}: is no GIF")
+    return base64.b64encode(content).decode("ascii")
 
 
 def verdict(run: Finished) -> str:

@@ -1,0 +1,66 @@
+"""Settings KEY=VALUE of commands that need no config: checked, each error in one sentence."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rlnet.config import ConfigError
+
+Reader = Callable[[str], Any]  # text → value; ValueError with what is allowed
+
+
+def whole(least: int) -> Reader:
+    """Reads a whole number of at least so much."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise ValueError(f"must be a whole number of at least {least}")
+        return int(text)
+
+    return read
+
+
+def one_of(*allowed: str) -> Reader:
+    """Reads one of some words."""
+
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"allowed are {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def truth(text: str) -> bool:
+    """Reads true or false."""
+    return bool(one_of("true", "false")(text) == "true")
+
+
+def positive(text: str) -> float:
+    """Reads a number above 0 and at most 1000."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1000:
+        raise ValueError("must be a number above 0, at most 1000")
+    return value
+
+
+def read_settings(given: Sequence[str], readers: Mapping[str, Reader], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a command line, with defaults for the others.
+
+    Raises:
+        ConfigError: an unknown key, one that is given twice, or a value that cannot be used.
+    """
+    found: dict[str, Any] = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not equals or key not in readers:
+            raise ConfigError(f"{item}: must be KEY=VALUE with one of the keys {', '.join(readers)}")
+        if key in found:
+            raise ConfigError(f"{item}: {key} is given more than once; give it once")
+        try:
+            found[key] = readers[key](value)
+        except ValueError as error:
+            raise ConfigError(f"{item}: {error}") from error
+    return {**defaults, **found}
