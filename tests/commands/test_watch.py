@@ -96,9 +96,9 @@ def test_a_film_has_a_picture_for_every_moment_and_keeps_within_a_page(runs, tmp
     with Image.open(path) as film:
         assert film.n_frames == len(moments)
         assert film.info["loop"] == 0
-    noise = [Image.fromarray(np.random.default_rng(k).integers(0, 255, (160, 200, 3), np.uint8)) for k in range(40)]
-    monkeypatch.setattr(clip, "MOST_BYTES", 300_000)
-    assert len(clip.small_gif(noise, 30)) <= 300_000
+    noise = [Image.fromarray(np.random.default_rng(k).integers(0, 255, (80, 100, 3), np.uint8)) for k in range(34)]
+    monkeypatch.setattr(clip, "MOST_BYTES", 60_000)
+    assert len(clip.small_gif(noise, 30)) <= 60_000
 
 
 def test_bars_of_a_panel_grow_with_values_and_probabilities():
