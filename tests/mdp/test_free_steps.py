@@ -20,7 +20,7 @@ def mostly_free(rng):
 
 
 @pytest.mark.filterwarnings("ignore:tolerance")  # loops whose rewards cancel are not always proved
-@pytest.mark.parametrize("method", ["auto", "modified_policy_iteration"])
+@pytest.mark.parametrize("method", ["auto", pytest.param("modified_policy_iteration", marks=pytest.mark.slow)])
 def test_values_and_listed_actions_against_every_policy(method):
     rng, told, looped = np.random.default_rng(1), 0, 0
     for _ in range(400):
