@@ -1,1 +1,1 @@
-"""Side-by-side measurements."""
+"""Benchmarks: speed and exactness beside other programs, planted bugs, killed and long runs."""

@@ -1,7 +1,7 @@
-"""Runs that are killed at random moments and gone on with: do they end as they would have ended?
+"""Kill tests: a run that is killed at a random moment and resumed must end as an uninterrupted one does.
 
-Every kind of data and of state has a run here. Each is run once to its end, and then again and again: killed by SIGKILL
-while it lives, after a random part of its rows, sometimes once more while it goes on, and gone on with until it ends.
+There is a run for every data regime and every kind of state. Each is run once to its end, and then again and again:
+killed by SIGKILL after a random part of its rows, sometimes once more after it was resumed, and resumed to its end.
 Then metrics.csv without `time/*`, comparison.json without the seconds of the exact solution, values.npz and the last
 checkpoint must be equal, bit for bit. The runs compare at their cadence (`compare_share=1`): what a cap leaves out goes
 by the clock.
@@ -65,7 +65,7 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
 
 
 def attack(kills: int, seed: int, only: str = "", show: Callable[[str], None] = print) -> int:
-    """Kill so many runs, one kind after the other; how many did not end as they should.
+    """Kill and resume runs, one kind after the other; returns how many did not end as uninterrupted ones.
 
     Args:
         kills: runs that are killed at least once.
@@ -90,7 +90,7 @@ def attack(kills: int, seed: int, only: str = "", show: Callable[[str], None] = 
 
 
 def _kill_and_finish(options: tuple[str, ...], folder: Path, rows: int, moments: random.Random) -> list[str]:
-    """Kill a run, perhaps twice, and go on with it to its end; at which moments it was killed.
+    """Kill a run once or twice and resume it to its end; returns the moments of the kills.
 
     A kill that comes too late does not count: all begins again, with an earlier one.
 
@@ -114,7 +114,7 @@ def _kill_and_finish(options: tuple[str, ...], folder: Path, rows: int, moments:
 
 @dataclass(frozen=True)
 class Moment:
-    """When a run is killed, by what is seen of it."""
+    """The moment of a kill, in terms of the files that the run has written."""
 
     rows: int  # of metrics.csv, that are there
     late: float  # the part of the time between two rows that has passed since
@@ -122,7 +122,7 @@ class Moment:
 
 
 def _kill(process: multiprocessing.Process, folder: Path, moment: Moment) -> bool:
-    """Kill a run that has just been started; whether it was still running.
+    """Kill a run that has just been started; returns whether it was still running.
 
     Raises:
         RuntimeError: it ended by itself, with an error.
@@ -146,7 +146,7 @@ def _kill(process: multiprocessing.Process, folder: Path, moment: Moment) -> boo
 
 
 def _starts(folder: Path) -> int:
-    """How often the run was started, and came to write its settings."""
+    """The number of times that the run was started and wrote its settings."""
     path = folder / ".hydra" / "commands.yaml"
     return path.read_text(encoding="utf-8").count("command: ") if path.exists() else 0
 
@@ -165,7 +165,7 @@ def _finish(options: tuple[str, ...], folder: Path) -> None:
 
 
 def _start(options: tuple[str, ...], folder: Path) -> multiprocessing.Process:
-    """The run in a process of its own; it goes on where the folder holds it already."""
+    """Start the run in a process of its own; a run that the folder holds is resumed."""
     process = multiprocessing.get_context("fork").Process(target=_run, args=(options, folder))
     process.start()
     return process
@@ -184,7 +184,7 @@ def _run(options: tuple[str, ...], folder: Path) -> None:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two finished runs left that is not equal."""
+    """The differences between the files of two finished runs, one line each."""
     wrong = []
     if _rows(one) != _rows(other):
         wrong.append("metrics.csv differs")

@@ -1,4 +1,4 @@
-"""Exact DP side by side: every solver in its own process, asked in turns, to the same true error."""
+"""Benchmark of exact DP solvers: each in a process of its own, in interleaved turns, to the same true error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PATIENCE = 5.0  # seconds of an answer above which a solver is not asked again
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem, who solves it, and where its arrays come from."""
+    """A benchmark problem: the function that makes it, its size and discount, and the solvers that are compared."""
 
     kind: str  # a function of `dp_problems`
     size: str  # its argument
@@ -48,7 +48,7 @@ class Problem:
 
 
 def problems(full: bool) -> dict[str, Problem]:
-    """By name, the small ones of a kind before the large."""
+    """The benchmark problems by name; small sizes of a kind come before large ones."""
     table = {
         "FrozenLake": Problem("toy_text", "FrozenLake-v1", 16),
         "CliffWalking": Problem("toy_text", "CliffWalking-v1", 48),
@@ -83,7 +83,7 @@ def problems(full: bool) -> dict[str, Problem]:
 
 
 class Bench:
-    """Runs problem after problem, and remembers of every solver how it fared on the smaller ones."""
+    """Runs the benchmark problems; a solver that was too slow on a smaller one is skipped on a larger one."""
 
     def __init__(self, peers_python: str, rounds: int, limit: float, folder: Path) -> None:
         self.python, self.rounds, self.limit, self.folder = peers_python, rounds, limit, folder
@@ -92,7 +92,7 @@ class Bench:
         self.fared: dict[tuple[str, float, str], tuple[int, float, str]] = {}  # states, seconds (inf: failed), name
 
     def measure(self, name: str, problem: Problem) -> list[dict]:
-        """A row per solver: medians over turns, in which every solver is asked once."""
+        """Measure all solvers on one problem, in turns in which each solves it once; a row of medians for each."""
         data = getattr(dp_problems, problem.kind)(_argument(problem.size))
         source = f"{problem.kind}:{problem.size}"
         if not problem.size.isdigit():  # Gymnasium may be missing where the peers are

@@ -1,4 +1,4 @@
-"""What the machine is, and how near the kernels of exact DP come to its limit: reading memory."""
+"""Memory bandwidth of the compiled DP sweeps, as a share of what the machine can read; and the machine in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One solver in a process of its own: `python dp_peer.py SOLVER PROBLEM GAMMA VALUES.npy`, then lines "solve EPSILON".
+"""Server process of one solver: `python dp_peer.py SOLVER PROBLEM GAMMA VALUES.npy`, then lines "solve EPSILON".
 
 SOLVER is "package:method". PROBLEM is an .npz file, or "NAME:SIZE" of a function of `dp_problems`. Answers lines of
 JSON and leaves the values in VALUES.npy. Run by path, so that the solvers may live in another environment than rlnet.

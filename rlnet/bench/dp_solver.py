@@ -1,4 +1,4 @@
-"""A solver of the DP benchmark in a process of its own, spoken to in lines of JSON."""
+"""Client of a solver process of the DP benchmark, which answers in lines of JSON."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 
 
 class SolverError(RuntimeError):
-    """The solver said no, died, or took too long; the message says which."""
+    """A solver refused, ended or took too long; the message says which."""
 
 
 class Solver:
-    """A process that holds one problem; `ask` solves it once.
+    """A solver process that holds one problem; `ask` solves it once.
 
     Args:
         python: the interpreter in which the solver is installed.

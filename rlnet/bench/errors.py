@@ -24,7 +24,7 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Reached:
-    """What one algorithm reached on one environment: medians over members, in shares of the range of the exact V."""
+    """Errors of one algorithm on one environment: medians over members, as shares of the range of the exact V."""
 
     algo: str
     env: str
@@ -117,7 +117,7 @@ def table(configs: Path, names: list[str], results: dict[tuple[str, str], Reache
 
 
 def facts(configs: Path, name: str) -> tuple[str, str, str, str, str]:
-    """What an algorithm's record and docstring say of it."""
+    """Facts about an algorithm, from its record and docstring."""
     from rlnet.algos.algorithm import LossGradient, SemiGradient, by_given, by_policy, by_values
     from rlnet.algos.context import Q, V
 

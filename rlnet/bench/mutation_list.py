@@ -1,4 +1,4 @@
-"""The bugs of `scripts/mutations.py`: what is broken, which quick tests should see it, whose return might show it."""
+"""Planted bugs of `scripts/mutations.py`: edits of the source, tests that should fail, a run whose return may drop."""
 
 from rlnet.bench.mutations import Mutation
 

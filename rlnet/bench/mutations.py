@@ -1,4 +1,4 @@
-"""Classic bugs of RL code, one at a time: do the exact checks catch them, and would the return curve have shown them?
+"""Mutation tests with classic bugs of RL code: do exact checks catch each, and would the return curve have shown it?
 
 Each mutation replaces a piece of a copy of the source. The checks are a few quick tests of this project, chosen for the
 mutation. The return curve is the mean return in the last quarter of a training run, over a population of seeds; it
@@ -47,7 +47,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a mutation."""
+    """Result of a mutation: whether the checks caught it, and whether the return showed it."""
 
     name: str
     caught: bool
@@ -186,7 +186,7 @@ def _tried(mutation: Mutation, folder: Path, healthy: np.ndarray | None) -> Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table."""
+    """The results as a Markdown table."""
     lines = ["| bug | exact checks | return curve | return without / with it |", "|---|---|---|---|"]
     for row in rows:
         shown = {True: "shows it", False: "does not", None: "cannot"}[row.shown]
@@ -197,6 +197,6 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """One sentence."""
+    """The results in one sentence."""
     caught, shown = sum(row.caught for row in rows), sum(row.shown is True for row in rows)
     return f"Of {len(rows)} bugs the exact checks catch {caught}, the return curve shows {shown}."

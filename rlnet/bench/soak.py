@@ -1,9 +1,9 @@
-"""Long runs: does the memory of a process stay where it is, and does it keep its speed?
+"""Soak test: whether long training runs keep their memory and their speed.
 
-Each run is a `scripts/train.py` of its own, with its log, comparisons, checkpoints and report, which is looked at from
-outside: the steps that metrics.csv shows, the resident memory and the processor time of the process. The ends
-of episodes cost time, and what learns makes them shorter: exploration is constant, and the first steps do not count.
-Speeds mean something on a machine that does nothing else: who shares a core changes even processor time by a half.
+Each run is a `scripts/train.py` in a process of its own, with its log, comparisons, checkpoints and report. It is
+observed from outside: the steps in metrics.csv, resident memory, processor time. Exploration is constant and the first
+steps do not count, since ends of episodes cost time and learning makes episodes shorter. Measure speeds on an idle
+machine: other programs on the same core change even processor time by a half.
 """
 
 import json
@@ -37,7 +37,7 @@ MIB = 2.0**20
 
 @dataclass(frozen=True)
 class Sample:
-    """What is seen of a process at one moment."""
+    """An observation of a process: its step, memory and processor time."""
 
     step: int  # the last that metrics.csv shows
     wall: float  # seconds
@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Soaked:
-    """What a long run showed."""
+    """Figures of a long run: growth of memory, and speed of its last tenth over that of its first."""
 
     name: str
     steps: int

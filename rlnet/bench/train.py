@@ -1,4 +1,4 @@
-"""Training side by side: every learner in a process of its own, warmed up, then asked for turns one after the other.
+"""Benchmark of training speed: every learner in a process of its own, warmed up, measured in interleaved turns.
 
 Parts (`only`): ppo, dqn, lake, grid (steps per second against M), whole (compilation included), solve (time to 475 on
 CartPole), shares (where the time goes, distance to the arithmetic), start (time to the first update), compare (cost of
@@ -53,7 +53,7 @@ class Plan:
 
 
 def run(plan: Plan, out: str, only: str) -> dict[str, list[Row]]:
-    """Measure, print tables and what they say of the goals; write train.json and train.png into `out` if given."""
+    """Measure, print tables and whether goals are met; write train.json and train.png into `out` if given."""
     target = Path(out or tempfile.mkdtemp()) / "train.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     parts: dict[str, list[Row]] = json.loads(target.read_text()) if target.exists() else {}

@@ -14,7 +14,7 @@ SHAPE = (20, 25)
 
 
 def main() -> None:
-    """Train on an open room with a slippery floor, with nothing that holds the comparison back."""
+    """Train on an open room with a slippery floor, without a limit on the time of comparisons."""
     algo, steps = sys.argv[1], int(sys.argv[2])
     config = composed([f"algo={algo}", f"steps={steps}", "compare_share=1", f"checkpoint_every={steps}"])
     rows = ["." * SHAPE[1]] * SHAPE[0]

@@ -1,4 +1,4 @@
-"""One learner in a process of its own, for `rlnet.bench.train`: SPEC in JSON, then lines of JSON come back.
+"""Server process of one learner, for `rlnet.bench.train`: SPEC in JSON, then lines of JSON come back.
 
 `mode` of the spec: turns (a line when ready, then one for each line of stdin), whole (so many steps, from building
 the learner on, compilation included), solve (until 20 greedy episodes of CartPole return 475 in the mean).
@@ -57,7 +57,7 @@ def mean_return(layers: list, enough: float = 0.0) -> float:
 
 
 def solve(learner: Any, spec: dict[str, Any]) -> None:
-    """Learn and look in turns; seconds since the process was started, and steps, when it is solved or given up."""
+    """Learn until CartPole is solved or time is up; says the seconds since the process began, and the steps."""
     steps, reached = 0, 0.0
     while reached < ENOUGH and time.time() - spec["began"] < spec["limit"]:
         steps += learner.turn(EVERY)

@@ -1,4 +1,4 @@
-"""A learner in a process of its own, as the measuring process sees it."""
+"""Client of a learner process of the training benchmark."""
 
 import json
 import os
@@ -44,7 +44,7 @@ class Failed(RuntimeError):
 
 
 class Process:
-    """A learner at work in the background.
+    """A learner in a process of its own.
 
     Args:
         python: the interpreter.
@@ -119,7 +119,7 @@ def installed() -> dict[str, str]:
 
 
 def complaint(text: str) -> str:
-    """The line of a traceback that says what happened."""
+    """The last line of a traceback that holds a message."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception")) and " " not in line[:30]]
     return (errors or lines or [""])[-1]

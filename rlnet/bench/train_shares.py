@@ -1,7 +1,7 @@
-"""Where the time of rlnet's training goes, and how far that is from the arithmetic alone: KIND MEMBERS SECONDS.
+"""Sampling profile of rlnet's training, and its distance to the bare arithmetic: KIND MEMBERS SECONDS.
 
-A timer interrupts the run a thousand times a second and the parts are told by the stack, so that the run itself is the
-one that is measured otherwise, nothing in it wrapped. A call into torch or numpy counts where it was made.
+A timer interrupts the run a thousand times a second and the stack tells which part is at work, so that nothing in the
+run has to be wrapped. A call into torch or numpy counts for the part that made it.
 """
 
 import json

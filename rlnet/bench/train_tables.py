@@ -1,4 +1,4 @@
-"""Tables and plots of what `rlnet.bench.train` measured, and how far it is from its goals."""
+"""Tables and plots of the results of `rlnet.bench.train`, and whether its goals are met."""
 
 import statistics
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ COMPILED = ("purejaxrl", "rejax")  # peers whose seeds are one compiled program
 
 
 def show(name: str, parts: dict[str, list[Row]]) -> None:
-    """Print one part, and what it says of the goals that concern it."""
+    """Print one part, and whether it meets its goals."""
     rows = parts[name]
     for row in [row for row in rows if "failed" in row]:
         what = ", ".join(f"{key}={row[key]}" for key in ("learner", "members", "cores", "command") if key in row)
@@ -111,7 +111,7 @@ TABLES = {"whole": _whole, "solve": _solve, "shares": _shares, "start": _start, 
 
 
 def goals(name: str, rows: list[Row]) -> list[str]:
-    """What these rows say of the goals, one line each."""
+    """Whether these rows meet the goals, one line each."""
     found = _rate_goals(name, rows) if name in NAMES else OTHER_GOALS.get(name, lambda rows: [])(rows)
     return [f"goal: {text}: {value:.2f} ({'reached' if reached else 'missed'})" for text, value, reached in found]
 

@@ -1,4 +1,4 @@
-"""The expected updates of TRL's trainers, exactly: their own advantages and losses on all groups of completions.
+"""Exact expected updates of TRL's trainers, from their own advantages and losses on all groups of completions.
 
 What `rlnet audit algo=...` does for algorithms of rlnet, for `GRPOTrainer` and `RLOOTrainer` of TRL, called as a
 library: only what they generate is handed to them. The policy is a Llama over the two symbols and the end token, with

@@ -1,7 +1,7 @@
 """rejax: PPO and DQN as one compiled program, vmapped over seeds, on the CartPole of gymnax.
 
-It takes one step of every environment between updates of DQN. One update for ten steps means ten environments here;
-the others have one, so this is to its advantage.
+It takes one step of every environment between updates of DQN, so that an update for ten steps takes ten environments;
+the other learners have one, which is an advantage of this one.
 """
 
 import importlib

@@ -49,7 +49,7 @@ def overrides(spec: dict[str, Any]) -> list[str]:
 
 
 class Turns:
-    """A run that goes on; threads and processes are what it takes by itself for the cores that it may use."""
+    """A training run of rlnet in turns; it chooses threads and processes for the cores that it may use."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         config = composed([*overrides(spec), *spec.get("extra", [])])

@@ -12,7 +12,7 @@ ENVS["grid"] = ("rlnet/Gridworld-v0", {"preset": "gridworld"})
 
 
 class Turns:
-    """A model that goes on learning."""
+    """A learner of Stable-Baselines3 that learns in turns."""
 
     def __init__(self, spec: dict[str, Any], library: Any = stable_baselines3) -> None:
         n, (name, options) = spec["numbers"], ENVS[spec["kind"]]

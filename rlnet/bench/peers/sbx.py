@@ -10,7 +10,7 @@ library = importlib.import_module("sbx")
 
 
 class Turns(sb3.Turns):
-    """A model that goes on learning."""
+    """A learner of sbx that learns in turns."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         super().__init__(spec, library)

@@ -14,7 +14,7 @@ common, discrete = (importlib.import_module(f"tianshou.utils.net.{name}") for na
 
 
 class Turns:
-    """An algorithm that goes on learning; a turn is one epoch of its trainer."""
+    """A learner of Tianshou that learns in turns, each an epoch of its trainer."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         n = spec["numbers"]
