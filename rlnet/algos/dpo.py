@@ -26,6 +26,13 @@ def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hy
     return {"reference": taken(context, context.reference_policy(state), batch.action)}
 
 
+def preference(batch: Rollout) -> Tensor:
+    """σ(R(y) − R(z)), with which probability the first completion of each pair is preferred: [M, pairs]."""
+    _, valid = played(batch)
+    ret = (batch.reward * valid).sum(0).unflatten(-1, (-1, 2))
+    return torch.sigmoid(ret[..., 0] - ret[..., 1])
+
+
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
@@ -33,9 +40,7 @@ def loss(
     state, valid = played(batch)
     log_prob = taken(context, context.policy(params, state), batch.action)
     log_ratio = ((log_prob - batch.extra["reference"]) * valid).sum(0).unflatten(-1, (-1, 2))  # [M, pairs, 2]
-    ret = (batch.reward * valid).sum(0).unflatten(-1, (-1, 2))
-    uniform = batch.extra["uniform"][0, :, ::2, 0]
-    first = uniform < torch.sigmoid(ret[..., 0] - ret[..., 1])  # whether the first one is preferred
+    first = batch.extra["uniform"][0, :, ::2, 0] < preference(batch)
     margin = torch.where(first, 1.0, -1.0) * (log_ratio[..., 0] - log_ratio[..., 1])
     metrics = {"loss/kl": log_ratio.detach().mean((1, 2)), "loss/agreement": (margin.detach() > 0).float().mean(1)}
     return -logsigmoid(hyper["beta"] * margin).mean(1), metrics

@@ -155,11 +155,30 @@ def best_of_n(reward: np.ndarray, mass: np.ndarray, weight: np.ndarray, n: int) 
     for i, (values, share) in enumerate(zip(reward, mass, strict=True)):
         level, index = np.unique(values[share > 0], return_inverse=True)
         p = np.bincount(index, share[share > 0])
-        at_most = np.cumsum(p)
-        with np.errstate(divide="ignore"):
-            q = (at_most / at_most[-1]) ** n * -np.expm1(n * np.log1p(-p / at_most))
+        q = _best_levels(p, n)
         earned[i], far[i] = q @ level, (xlogy(q, q) - xlogy(q, p)).sum()
     return BestOfN(float(weight @ earned), float(weight @ far), float(weight.sum() * (np.log(n) - (n - 1) / n)))
+
+
+def _best_levels(p: np.ndarray, n: int) -> np.ndarray:
+    """The probability that the best of n earns each reward, F(r)ⁿ − F(r−)ⁿ, of rewards in rising order."""
+    at_most = np.cumsum(p)
+    with np.errstate(divide="ignore"):
+        return (at_most / at_most[-1]) ** n * -np.expm1(n * np.log1p(-p / at_most))
+
+
+def best_of_n_law(reward: np.ndarray, probability: np.ndarray, n: int) -> np.ndarray:
+    """The law of the best of n completions of one prompt, ties broken at random: [Y] → [Y].
+
+    Args:
+        reward: of every completion.
+        probability: of every completion, above 0 for at least one.
+        n: at least 1.
+    """
+    _, index = np.unique(np.where(probability > 0, reward, -np.inf), return_inverse=True)
+    p = np.bincount(index, probability)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return probability * np.where(p > 0, _best_levels(p, n) / p, 0.0)[index]
 
 
 def pass_at_k(p: np.ndarray | float, k: int) -> np.ndarray:

@@ -35,6 +35,7 @@ def show_estimator(console: Console, audit: EstimatorAudit, title: str, file: Pa
     console.print(table)
     options = ", ".join(f"{name}={value}" for name, value in audit.options.items())
     how = "all groups enumerated" if audit.exact else "each completion enumerated, its partners sampled"
+    say(console, audit.batch)
     say(console, f"{options or 'no options'}; β = {audit.beta:g}; {how} ({audit.groups:,}).")
     say(console, f"One group's update deviates from the mean by {audit.noise:.2g} times its length along it.")
     say(console, verdict(audit))

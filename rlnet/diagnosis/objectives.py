@@ -1,16 +1,19 @@
 """Exact objectives of token policies, their gradients by a network's parameters, and how an update compares to them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from rlnet.algos.context import PI, AlgorithmContext
 from rlnet.compare.completions import Completions, reached
+from rlnet.compare.frontier import best_of_n_law
+from rlnet.diagnosis.enumeration import Texts
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Objectives:
 
     def __init__(self, known: Completions, reference: Tensor, logits: Tensor) -> None:
         self.known, self.leaf = known, logits.detach().clone().requires_grad_()
-        grid = known.reward.shape
+        self._reference, grid = reference, known.reward.shape
         log_pi, log_reference = self.leaf.log_softmax(-1).view(grid), reference.view(grid)
         step, by_reference = (reached(x.exp(), known.length, torch.cat) for x in (log_pi, log_reference))
         ends, reward = torch.from_numpy(known.ends.copy()), torch.from_numpy(known.reward.copy())
@@ -61,6 +64,34 @@ class Objectives:
         self.forward = (by_reference * (log_reference - log_pi)).sum((1, 2)).mean()
         self.arcsine = (2 * passed.sqrt().arcsin()).mean()
         self.binary = bool(set(np.unique(known.reward)) <= {0.0, 1.0})
+
+    def preferences(self, texts: Sequence[Texts], beta: float) -> Tensor:
+        """E KL(Bernoulli(σ(ΔR)) ‖ Bernoulli(σ(β·Δd))) over pairs of completions of π_ref, d = log π/π_ref."""
+        total = torch.zeros((), dtype=torch.float64)
+        for own in texts:
+            log_reference = own.log_probability(self._reference)
+            log_ratio = own.log_probability(self.leaf.log_softmax(-1)) - log_reference
+            reward, weight = torch.from_numpy(own.reward), log_reference.exp()
+            wanted, implied = (reward[:, None] - reward), beta * (log_ratio[:, None] - log_ratio)
+            apart = wanted.sigmoid() * (logsigmoid(wanted) - logsigmoid(implied))
+            apart = apart + (-wanted).sigmoid() * (logsigmoid(-wanted) - logsigmoid(-implied))
+            total = total + (weight[:, None] * weight * apart).sum()
+        return total / len(texts)
+
+    def imitation(self, texts: Sequence[Texts], acting: np.ndarray, n: int, positive: bool) -> Tensor:
+        """Σ_y q(y)·log π(y), q the best of n completions of the policy that acts, which is −KL(q ‖ π) and a constant.
+
+        Args:
+            texts: of each prompt.
+            acting: [S, A].
+            n: completions in a group.
+            positive: whether only completions that earn something count.
+        """
+        total = torch.zeros((), dtype=torch.float64)
+        for own in texts:
+            law = best_of_n_law(own.reward, own.probability(acting), n) * ((own.reward > 0) | (not positive))
+            total = total + (torch.from_numpy(law) * own.log_probability(self.leaf.log_softmax(-1))).sum()
+        return total / len(texts)
 
     def gradient(self, objective: Tensor) -> Tensor:
         """The gradient by the logits: [S, A]."""

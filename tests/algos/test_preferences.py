@@ -1,13 +1,12 @@
 """dpo and best_of_n: their expected updates over all groups of completions, against what they are meant to reach."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from support import composed
 
-from rlnet.diagnosis.estimator import Estimator, Texts, multisets, probability_of
+from rlnet.diagnosis.enumeration import Texts, multisets, probability_of
+from rlnet.diagnosis.estimator import Estimator
 from rlnet.experiment.problem import build
 
 TINY = ("env=tokens_nano", "network=tabular", "env.length=2", "env.prompts=['1']")
@@ -33,28 +32,12 @@ def test_the_loss_of_dpo_is_least_at_the_optimum_of_the_regularised_reward(beta)
         total = torch.zeros_like(policy)
         for which in multisets(len(probability), 2, 1000):
             batch = texts.rollout(which)
-            first = torch.from_numpy(texts.reward[which[:, 0]] - texts.reward[which[:, 1]]).sigmoid()
-            for uniform, share in ((0.0, first), (1.0 - 1e-9, 1 - first)):
-                drawn = torch.full((*batch.reward.shape, 1), uniform, dtype=torch.float64)
-                weight = torch.from_numpy(probability_of(which, probability)) * share
-                own = with_uniform(estimator, drawn)
-                found = own.gradients(batch, own.hyper(None)) * weight.view(1, -1, 1, 1)
-                total.view(-1, total.shape[-1]).index_add_(0, batch.obs.flatten(), found.flatten(0, 2))
+            weight = torch.from_numpy(probability_of(which, probability))
+            found = estimator.gradients(batch, estimator.hyper(None)) * weight.view(1, -1, 1, 1)
+            total.view(-1, total.shape[-1]).index_add_(0, batch.obs.flatten(), found.flatten(0, 2))
         sizes.append(float(total.norm()))
     assert sizes[0] < 1e-12
     assert sizes[1] > 1e-3
-
-
-def with_uniform(estimator: Estimator, uniform: torch.Tensor) -> Estimator:
-    """The same with given uniform numbers."""
-    update = estimator.algorithm.update
-
-    def prepare(context, params, batch, hyper):
-        return {**update.prepare(context, params, batch, hyper), "uniform": uniform}
-
-    algorithm = replace(estimator.algorithm, update=replace(update, prepare=prepare))
-    known, policy, reference = estimator.known, estimator.policy, estimator.reference
-    return Estimator(known, policy, reference, algorithm, estimator.context.options, estimator.numbers)
 
 
 def test_best_of_n_imitates_the_distribution_of_the_best():

@@ -9,14 +9,16 @@ from support import composed
 
 from rlnet.algos import grpo
 from rlnet.config import ConfigError
-from rlnet.diagnosis import estimator
+from rlnet.diagnosis import enumeration, estimator
+from rlnet.diagnosis.enumeration import Texts
 from rlnet.diagnosis.estimator import (
     ARCSINE,
     FORWARD,
+    IMITATION,
+    PREFERENCES,
     REGULARISED,
     REWARD,
     Estimator,
-    Texts,
     audit_estimator,
 )
 from rlnet.experiment.problem import build
@@ -27,7 +29,7 @@ KL, FORWARD_KL = "−KL(π‖π_ref)", "−KL(π_ref‖π)"
 
 
 def audited(algo: str, *options: str, group: int = 3):
-    sizes = () if algo == "reinforce" else (f"algo.options.group={group}", f"algo.envs={group}")
+    sizes = () if algo in ("reinforce", "a2c", "ppo") else (f"algo.options.group={group}", f"algo.envs={group}")
     return audit_estimator(composed(f"algo={algo}", *BASE, *sizes, *options))
 
 
@@ -38,6 +40,52 @@ def is_gradient(match, scale=1.0):
 
 def test_reinforce_is_the_gradient_of_the_reward():
     is_gradient(audited("reinforce", "algo.hyper.entropy_coefficient=0").matches[REWARD])
+
+
+@pytest.mark.parametrize(("algo", "lambda_"), [("a2c", 0.0), ("a2c", 1.0), ("ppo", 0.0), ("ppo", 0.5), ("ppo", 1.0)])
+def test_methods_with_an_exact_critic_have_the_gradient_of_the_reward_over_the_mean_length(algo, lambda_):
+    """GAE with V = V^π is unbiased for every λ; the loss is a mean over rows, of which a completion has its length."""
+    plain = ("algo.hyper.entropy_coefficient=0", f"algo.hyper.lambda_={lambda_}")
+    config = composed(f"algo={algo}", *BASE, *plain, *(["algo.hyper.normalise=0"] if algo == "ppo" else []))
+    found, problem = audit_estimator(config), build(config)
+    moved = estimator._moved(problem.context.reference, config)
+    logits = problem.context.networks["pi"].apply(moved, torch.arange(problem.mdp.n_states).unsqueeze(0))[0]
+    steps = problem.completions.reached(logits.double().softmax(-1).numpy()).sum() / problem.completions.prompts
+    is_gradient(found.matches[REWARD], 1 / steps)
+
+
+def test_a_critic_that_is_wrong_biases_ppo(monkeypatch):
+    own = estimator.evaluate
+
+    class Zero:
+        def __init__(self, *args):
+            self.v = 0 * own(*args).v
+
+    monkeypatch.setattr(estimator, "evaluate", Zero)
+    options = ("algo.hyper.entropy_coefficient=0", "algo.hyper.normalise=0", "algo.hyper.lambda_=0.5")
+    assert audited("ppo", *options).matches[REWARD].cosine < 1 - 1e-4
+
+
+def test_normalised_advantages_change_the_direction_of_ppo():
+    options = ("algo.hyper.entropy_coefficient=0", "algo.hyper.lambda_=1", "algo.envs=2")
+    match = audited("ppo", *options).matches[REWARD]
+    assert 0.8 < match.cosine < 1 - 1e-5
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0])
+def test_dpo_brings_the_preferences_of_the_policy_to_those_of_the_reward(beta):
+    found = audited("dpo", f"algo.hyper.beta={beta}", group=2)
+    is_gradient(found.matches[PREFERENCES])
+    assert found.matches[REGULARISED].cosine < 1 - 1e-4
+    assert found.exact
+    assert not found.of_kl
+
+
+@pytest.mark.parametrize("sampler", ["policy", "reference"])
+@pytest.mark.parametrize("positive", ["true", "false"])
+def test_imitating_the_best_of_a_group_is_the_gradient_to_its_law(sampler, positive):
+    found = audited("best_of_n", f"algo.options.sampler={sampler}", f"algo.options.positive={positive}")
+    is_gradient(found.matches[IMITATION])
 
 
 @pytest.mark.parametrize("network", ["tabular", "mlp"])
@@ -180,8 +228,11 @@ def test_planted_bugs_are_seen(bug, monkeypatch):
     ("options", "message"),
     [
         (("algo=rloo", "env=random_walk", "algo.hyper.beta=0"), "is no task of tokens with a finite model"),
-        (("algo=q_learning", "env=tokens_nano"), "is no task of tokens|only policies that learn from whole episodes"),
-        (("algo=dpo", "env=tokens_nano"), "algo=dpo: only policies that learn from whole episodes"),
+        (("algo=q_learning", "env=tokens_nano"), "algo=q_learning: has no expected update over completions"),
+        (
+            ("algo=sac_discrete", "env=tokens_nano"),
+            "algo=sac_discrete: has no expected update over completions; use one",
+        ),
     ],
 )
 def test_what_has_no_expected_update_is_refused(options, message):
@@ -191,6 +242,6 @@ def test_what_has_no_expected_update_is_refused(options, message):
 
 def test_probabilities_of_multisets_sum_to_one():
     probability = np.array([0.5, 0.3, 0.2])
-    every = np.concatenate(list(estimator.multisets(3, 4, 7)))
+    every = np.concatenate(list(enumeration.multisets(3, 4, 7)))
     assert len(every) == math.comb(6, 4)
-    assert estimator.probability_of(every, probability).sum() == pytest.approx(1.0)
+    assert enumeration.probability_of(every, probability).sum() == pytest.approx(1.0)
