@@ -70,6 +70,7 @@ class AlgorithmContext:
     # Name → [1, ...], the parameters of π_ref, in the network of the policy; None where there is no such policy.
     reference: Mapping[str, Tensor] | None = None
     dueling: bool = False  # Q = V + advantage, from two streams of one network
+    longest: int = 1  # steps that an episode may have at most, where rollouts are whole episodes
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
     dynamics: Dynamics | None = None  # the model that who acts by search searches in
     symmetries: Symmetries | None = None  # of the observations of a board game

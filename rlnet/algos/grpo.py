@@ -10,6 +10,8 @@ models: return R(y) of a completion y of |y| tokens, reference policy π_ref. Th
 - `kl`: the estimate of KL(π ‖ π_ref) from d = log π − log π_ref of what was sampled: `k1` d; `k2` d²/2; `k3`
   e^−d − 1 + d (Schulman 2020); `ratio_k3` π/π_old·k3; `none`. `kl_of` says whether d is that of a `token` or summed
   over the `sequence`, and `kl_in` whether it is subtracted from the `reward`, or added to the `loss`.
+- `resample`: so often at most a group whose returns are all equal is drawn again, with a new prompt (the dynamic
+  sampling of DAPO; Yu et al. 2025).
 - `ratio`: whether the ratio π/π_old that is clipped is that of each `token`, or of the `sequence`.
 """
 
@@ -35,6 +37,7 @@ OPTIONS = {
     "kl": ("none", "k1", "k2", "k3", "ratio_k3"),
     "kl_of": ("token", "sequence"),
     "kl_in": ("reward", "loss"),
+    "resample": range(2**20),
     "ratio": ("token", "sequence"),
 }
 NUMBERS = {"beta": (0.0, math.inf), "clip_low": (0.0, 1.0), "clip_high": (0.0, math.inf)}
@@ -56,6 +59,13 @@ def taken(context: AlgorithmContext, policy: Tensor, action: Tensor) -> Tensor:
     return cast(Density, context.actions).log_prob(policy, action)
 
 
+def equal_groups(batch: Rollout, group: int) -> Tensor:
+    """The episodes [M, N] of groups in which all earn the same: bool."""
+    _, valid = played(batch)
+    own = (batch.reward * valid).sum(0).unflatten(-1, (-1, group))
+    return (own == own[..., :1]).all(-1, keepdim=True).expand_as(own).flatten(-2)
+
+
 def compared(ret: Tensor, group: int, how: str) -> Tensor:
     """Advantages [M, N] of returns [M, N], N groups of `group` in a row; `how` as the option `advantage`."""
     own = ret.unflatten(-1, (-1, group))
@@ -67,14 +77,14 @@ def compared(ret: Tensor, group: int, how: str) -> Tensor:
     return centred.flatten(-2)
 
 
-def token_weights(valid: Tensor, how: str) -> Tensor:
-    """Weight of each token in the loss, [T, M, N]; `how` as the option `length`."""
-    steps, _, episodes = valid.shape
+def token_weights(valid: Tensor, how: str, longest: int) -> Tensor:
+    """Weight of each token in the loss, [T, M, N]; `how` as the option `length`, `longest` L."""
+    episodes = valid.shape[2]
     if how == "batch":
         return valid / valid.sum((0, 2), keepdim=True)
     if how == "mean":
         return valid / (episodes * valid.sum(0))
-    return valid / (episodes * (steps if how == "constant" else 1))
+    return valid / (episodes * (longest if how == "constant" else 1))
 
 
 def divergence(log_ratio: Tensor, kind: str, importance: Tensor | float = 1.0) -> Tensor:
@@ -122,7 +132,7 @@ def loss(
     options, old, advantage = context.options, batch.extra["log_prob"], batch.extra["advantage"]
     pi = context.policy(params, state)
     log_prob = taken(context, pi, batch.action)
-    weight, change = token_weights(valid, options["length"]), (log_prob - old) * valid
+    weight, change = token_weights(valid, options["length"], context.longest), (log_prob - old) * valid
     if options["ratio"] == "sequence":  # each completion counts once, in its first row
         change, weight = change.sum(0, keepdim=True).expand_as(valid), torch.zeros_like(weight)
         weight[0] = 1 / weight.shape[-1]
@@ -132,7 +142,7 @@ def loss(
     if options["kl"] != "none" and options["kl_in"] == "loss":
         estimate, of_tokens = penalty(options, log_prob, batch.extra["reference"], old, valid)
         beta = hyper["beta"].squeeze(-1)
-        tokens = token_weights(valid, options["length"])
+        tokens = token_weights(valid, options["length"], context.longest)
         result = result + beta * (total(estimate, tokens) if of_tokens else estimate.mean(-1))
     log_ratio = (log_prob.detach() - batch.extra["reference"]) * valid
     metrics = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlnet.data.rollout import OPTIONAL, Rollout
-from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array
+from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array, derive_seed
 from rlnet.policies.distributions import Distribution
 
 
@@ -87,6 +87,7 @@ class Collector:
         self._simulation, self._gamma = simulation, gamma.cpu().numpy()
         self._rollout, self.lookback, self._whole = rollout, lookback, whole_episodes
         self._reset_seeds = Streams(seeds, "reset")
+        self._seeds: list[int] = []  # that the environments began with
         self._obs = simulation.reset(self._draw_seeds())  # [M, N, ...]
         self._mask = simulation.mask  # bool [M, N, A], or None
         self._library = np if isinstance(self._obs, np.ndarray) else torch
@@ -143,14 +144,36 @@ class Collector:
     @np.errstate(over="ignore", invalid="ignore")  # a member that diverges is reported by the learner
     def collect(self, choose: Choose) -> Rollout:
         """Collect the next rollout with the actions that `choose` returns."""
-        keep, running = self.lookback, None
-        if keep:
+        running = None
+        if self.lookback:
             for tensor in self._tensors.values():
-                tensor[:keep] = tensor[-keep:].clone()
+                tensor[: self.lookback] = tensor[-self.lookback :].clone()
         if self._whole:
             self._restart()
             running = self._library.ones_like(self._obs[..., 0] if self._obs.ndim > 2 else self._obs, dtype=bool)
-        uniforms, first, first_mask, steps, actions = self._uniforms.next(), self._obs, self._mask, [], []
+        return self._play(choose, self._uniforms.next(), running)
+
+    @torch.no_grad()
+    @np.errstate(over="ignore", invalid="ignore")
+    def collect_again(self, choose: Choose, which: Tensor, number: int) -> Rollout:
+        """Play one more episode in some environments, in place of those of the last rollout of whole episodes.
+
+        The numbers that it takes follow from those of `collect`, whose streams are left where they are: what a member
+        gets next does not depend on how often it, or another one, was played again.
+
+        Args:
+            choose: as of `collect`.
+            which: bool [M, N]; rows of the others are not valid.
+            number: which time it is.
+        """
+        seeds = [derive_seed(seed, "again", number) % 2**31 for seed in self._seeds]
+        self._begin(seeds)
+        drawn = Streams(seeds, "behaviour", self._device).uniform(*self._uniforms.shape)
+        return self._play(choose, as_array(drawn, self._library), as_array(which.clone(), self._library))
+
+    def _play(self, choose: Choose, uniforms: Array, running: Array) -> Rollout:
+        """The next rollout; with whole episodes of the environments that are `running`, bool [M, N]."""
+        keep, first, first_mask, steps, actions = self.lookback, self._obs, self._mask, [], []
         found: list[Searched] = []
         for t in range(self._rollout):
             if self._searches:
@@ -221,7 +244,11 @@ class Collector:
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were
         # must not decide which numbers come next.
-        self._obs = self._simulation.reset(self._draw_seeds())
+        self._begin(self._draw_seeds())
+
+    def _begin(self, seeds: list[int]) -> None:
+        """Start every environment afresh."""
+        self._seeds, self._obs = seeds, self._simulation.reset(seeds)
         self._mask = self._simulation.mask
 
     def _of_first_player(self, reward: np.ndarray, begins: np.ndarray, side: np.ndarray, total: int) -> np.ndarray:

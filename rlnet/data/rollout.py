@@ -175,6 +175,33 @@ def apart(rollout: Rollout) -> Rollout:
     return Rollout(**fields)
 
 
+def copied(rollout: Rollout) -> Rollout:
+    """A copy in memory of its own, without `extra`."""
+    fields: dict[str, Any] = {name: rollout.tensor(name).clone() for name in rollout.names}
+    return Rollout(**fields)
+
+
+def with_environments(rollout: Rollout, other: Rollout, which: Tensor) -> Rollout:
+    """A rollout in which some environments are those of another one; the shorter gets rows that count for nothing.
+
+    Args:
+        rollout, other: [T, M, N] and [T', M, N], without `extra`.
+        which: bool [M, N], those of the other one.
+    """
+    steps = max(len(rollout.weight), len(other.weight))
+
+    def long(tensor: Tensor, name: str) -> Tensor:
+        missing = steps - len(tensor)
+        return torch.cat([tensor, tensor.new_full((missing, *tensor.shape[1:]), name in MASKS)]) if missing else tensor
+
+    def chosen(name: str) -> Tensor:
+        mine, theirs = long(rollout.tensor(name), name), long(other.tensor(name), name)
+        return torch.where(which.view(1, *which.shape, *[1] * (mine.dim() - 3)), theirs, mine)
+
+    fields: dict[str, Any] = {name: chosen(name) for name in rollout.names}
+    return Rollout(**fields)
+
+
 def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
     """Iterate over the rows that are due in some environment, in time order, each with the `lookback` rows after it.
 

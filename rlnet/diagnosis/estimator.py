@@ -11,7 +11,7 @@ draws preferences (`dpo`) both outcomes of each, weighted by their probabilities
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -62,6 +62,7 @@ class EstimatorAudit:
     of_kl: Mapping[str, Match]  # what β adds to the update, beside −∇KL(π‖π_ref) and −∇KL(π_ref‖π)
     noise: float  # deviation of one group's update along its mean, in lengths of the mean
     batch: str  # what the loss was called on, as a sentence
+    equal: Sequence[float]  # the probability that all of a group earn the same, of each prompt; empty where none asks
 
 
 class Estimator:
@@ -96,12 +97,14 @@ class Estimator:
             networks={role: self._network(role) for role in algorithm.roles},
             actions=Categorical(policy.shape[1]),
             reference={"table": reference},
+            longest=known.length,
             options=options,
         )
         self.numbers = {"gamma": 1.0, "explore": 0.0, **numbers}
         every = Observation(torch.arange(len(policy)).unsqueeze(0))
         acting = algorithm.acting.act(self.context, {PI: {"table": policy}}, every, self.hyper(None))
         self.acting = acting[0].numpy()  # [S, A], the policy that gathers
+        self.informative, self.uninformative = 1.0, 1.0  # so often each kind of group counts: see `resampled`
         # A loss over a window of steps is a mean over its rows, of which a completion has so many.
         self.rows = 1.0 if algorithm.data.whole_episodes else float(known.reached(self.acting).sum() / known.prompts)
 
@@ -114,6 +117,27 @@ class Estimator:
             return params["table"][obs] if "table" in params else params["scores"]
 
         return Network({}, lambda streams: {}, apply)
+
+    def resampled(self, texts: list[Texts]) -> list[float]:
+        """Have groups in which all earn the same drawn again, as the option `resample` says.
+
+        With q their probability, mean over prompts, and n the option, a group of different rewards is learned from
+        1 + q + … + qⁿ times as often as without, and one of equal rewards qⁿ times.
+
+        Returns:
+            the probability of a group of equal rewards, of each prompt.
+        """
+        equal = []
+        for own in texts:
+            _, index = np.unique(own.reward, return_inverse=True)
+            equal.append(float((np.bincount(index, own.probability(self.acting)) ** self.group).sum()))
+        q, n = sum(equal) / len(equal), int(self.context.options.get("resample", 0))
+        self.informative, self.uninformative = sum(q**k for k in range(n + 1)), q**n
+        return equal
+
+    def _counts(self, reward: np.ndarray) -> np.ndarray:
+        """So often groups of rewards [M, G] are learned from: [M]."""
+        return np.where((reward == reward[:, :1]).all(1), self.uninformative, self.informative)
 
     def hyper(self, beta: float | None) -> Hyper:
         """The numbers of the config, [1, 1] each, perhaps with another β."""
@@ -157,6 +181,7 @@ class Estimator:
             out = torch.zeros(1, *self.policy.shape, dtype=torch.float64)
             for which in multisets(len(probability), self.group, ROWS // (self.group * texts.state.shape[1])):
                 batch, weight = texts.rollout(which, self.rows), probability_of(which, probability)
+                weight = weight * self._counts(texts.reward[which])
                 found = self.gradients(batch, hyper) * torch.from_numpy(weight).view(1, -1, 1, 1)
                 out[0].view(-1, out.shape[-1]).index_add_(0, batch.obs.flatten(), found.flatten(0, 2))
             return out, each
@@ -169,7 +194,8 @@ class Estimator:
                 batch = texts.rollout(which, self.rows)
                 # All rows are alike: the expected update is N times that of the first.
                 found = self.group * self.gradients(batch, hyper)[:, :, 0]
-                found = found * torch.from_numpy(probability[part]).view(1, -1, 1)
+                weight = probability[part] * self._counts(texts.reward[which])
+                found = found * torch.from_numpy(weight).view(1, -1, 1)
                 out[k].index_add_(0, batch.obs[:, :, 0].flatten(), found.flatten(0, 1))
         return out, PARTNERS * len(every)
 
@@ -206,6 +232,7 @@ def audit_estimator(config: Config) -> EstimatorAudit:
     estimator = _estimator(config, problem, policy, reference)
     texts = [Texts.of(known, p) for p in range(known.prompts)]
     beta, groups = float(config.algo.hyper.get("beta", 0.0)), 0
+    equal = estimator.resampled(texts) if "resample" in config.algo.options else []
     batches = texts if "group" in config.algo.options else [Texts.joined(texts)]
     weighs = "kl" in config.algo.options  # whether β weighs a term of the update
     found: dict[float, Tensor] = {}
@@ -229,7 +256,9 @@ def audit_estimator(config: Config) -> EstimatorAudit:
     noise = estimator.deviation(batches, found[beta].mean(0), config.seed)
     exact = len(updates) == 1
     name, options = config.algo.name, dict(config.algo.options)
-    return EstimatorAudit(name, options, estimator.group, beta, exact, groups, matches, of_kl, noise, _batch(estimator))
+    return EstimatorAudit(
+        name, options, estimator.group, beta, exact, groups, matches, of_kl, noise, _batch(estimator), equal
+    )
 
 
 def _estimator(config: Config, problem: Problem, policy: Tensor, reference: Tensor) -> Estimator:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+MOST_PROMPTS = 8
 SAME = 1e-9  # how near to 1 a cosine is called exact
 
 
@@ -38,6 +39,8 @@ def show_estimator(console: Console, audit: EstimatorAudit, title: str, file: Pa
     say(console, audit.batch)
     say(console, f"{options or 'no options'}; β = {audit.beta:g}; {how} ({audit.groups:,}).")
     say(console, f"One group's update deviates from the mean by {audit.noise:.2g} times its length along it.")
+    for sentence in resampling(audit):
+        say(console, sentence)
     say(console, verdict(audit))
     show_files(console, [file])
 
@@ -59,3 +62,20 @@ def verdict(audit: EstimatorAudit) -> str:
     if audit.of_kl and all(match.cosine == 0 for match in audit.of_kl.values()):
         return f"{text} Its KL term has no effect: its expectation is 0."
     return text
+
+
+def resampling(audit: EstimatorAudit) -> list[str]:
+    """What drawing groups of equal rewards again does to the expected update; nothing where none are."""
+    again = int(audit.options.get("resample", 0))
+    if again == 0 or not audit.equal:
+        return []
+    q = sum(audit.equal) / len(audit.equal)
+    times = sum(q**k for k in range(again + 1))
+    shares = [(1 - own) * times + own * q**again for own in audit.equal]
+    few = ", ".join(f"{share:.3g}" for share in shares[:MOST_PROMPTS]) + (", ..." if len(shares) > MOST_PROMPTS else "")
+    return [
+        f"Groups in which all earn the same ({100 * q:.3g} %) are drawn again, {again} times at most: of the groups "
+        f"that are learned from, prompts make up {few} times the share that they have among all prompts. Groups of "
+        f"equal rewards have no advantages, so that by this the part of the update that comes of rewards keeps its "
+        f"direction and is {times:.4g} times as long."
+    ]

@@ -182,6 +182,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         dueling=config.network.dueling,
         masked=environment.masks,
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.acting.explores else None,
+        longest=config.algo.rollout if environment.tokens is None else environment.tokens.task.length,
         options=config.algo.options,
         layout=environment.layout,
         given_policy=None if given is None else given.to(device),

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from rlnet.algos.algorithm import Judged, by_policy
 from rlnet.algos.context import PI, Q, V
+from rlnet.algos.grpo import equal_groups
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ConfigError, ReplayConfig, require
 from rlnet.config.population import column, columns
 from rlnet.data.collector import Choose, Collector
 from rlnet.data.replay_buffer import Replay
-from rlnet.data.rollout import Observation, Rollout
+from rlnet.data.rollout import Observation, Rollout, copied, with_environments
 from rlnet.data.visits import count_visits
 from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
@@ -91,6 +92,8 @@ class TrainingState:
         self._acting_by = partial(actor, algorithm, problem.context, device=device)
         self._act = self._acting_by(self.learner.params)
         self._choose: Choose | None = None  # how actions are chosen now; None: to be prepared
+        self.resample = config.algo.options.get("resample", 0)
+        self._drawn: list[tuple[Rollout, np.ndarray]] = []  # all that was played for an update, and its steps [M]
         self.replay: Replay | None = None
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
         self.updates = 0  # optimiser steps so far
@@ -152,12 +155,27 @@ class TrainingState:
             if self._choose is None:
                 self._choose = self._act(self.hyper())
             rollout = self.collector.collect(self._choose)
+        if self.resample:
+            rollout = self._with_distinct_groups(rollout)
         if self.collector.ended:
             self.follow()
         if self.normalization is not None:
             self.normalization.observe(rollout, self.collector.lookback, self.learner.theta, self.learner.target)
             self.learner.target_changed()
         return rollout
+
+    def _with_distinct_groups(self, rollout: Rollout) -> Rollout:
+        """The rollout, with groups whose returns are all equal drawn again, `resample` times at most."""
+        kept = copied(rollout)
+        self._drawn = [(kept, self.collector.new_steps)]
+        for number in range(self.resample):
+            which = equal_groups(kept, self.config.algo.options["group"])
+            if not which.any():
+                break
+            again = copied(self.collector.collect_again(cast(Choose, self._choose), which, number))
+            self._drawn.append((again, self.collector.new_steps))
+            kept = with_environments(kept, again, which)
+        return kept
 
     def hyper(self) -> dict[str, Tensor]:
         """Current hyperparameters of acting and losses, [M, 1] each; visits [M, S, A] for count-based exploration."""
@@ -168,14 +186,19 @@ class TrainingState:
         """Count the steps and visits of the last collected rollout."""
         steps = self.steps.numpy()
         active = steps < self.config.steps  # a member that has done its steps does not count those it still sees
-        steps += self.collector.new_steps * active
+        for drawn, new_steps in self._drawn or [(rollout, self.collector.new_steps)]:
+            steps += new_steps * active
+            self._count_visits(drawn, active)
+        self._drawn = []
+        self.follow()
+
+    def _count_visits(self, rollout: Rollout, active: np.ndarray) -> None:
         if self.visits is not None:
             obs, action, valid = (x[self.collector.lookback :] for x in (rollout.obs, rollout.action, rollout.valid))
             if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time
                 count_visits(self.visits.numpy(), obs.numpy(), action.numpy(), valid.numpy(), active)
             else:
                 count_visits(self.visits, obs, action, valid, torch.from_numpy(active).to(self.visits.device))
-        self.follow()
 
     @torch.no_grad()
     def tables(self) -> Tables:

@@ -16,7 +16,18 @@ from torch import Tensor
 # exchanges arrays of numpy, on another device tensors.
 Array = Any  # numpy.ndarray or Tensor: what both can do has no static type
 
-_PURPOSES = ("network", "environment", "behaviour", "replay", "reset", "update", "noise", "search", "evaluation")
+_PURPOSES = (
+    "network",
+    "environment",
+    "behaviour",
+    "replay",
+    "reset",
+    "update",
+    "noise",
+    "search",
+    "evaluation",
+    "again",
+)
 # A uniform number of exactly 1 − 2⁻⁵³ can round up to the end of a cumulative sum; this keeps every draw inside.
 _BELOW_ONE = 1.0 - 1e-12
 

@@ -72,6 +72,25 @@ def test_normalised_advantages_change_the_direction_of_ppo():
     assert 0.8 < match.cosine < 1 - 1e-5
 
 
+@pytest.mark.parametrize("again", [1, 3])
+def test_drawing_equal_groups_again_makes_the_update_longer_and_leaves_its_direction(again):
+    """Prompts are drawn anew, so each group of different rewards counts 1 + q + … + qⁿ times, whatever its prompt."""
+    alone = audited("dapo", "algo.options.resample=0")
+    found = audited("dapo", f"algo.options.resample={again}")
+    q = sum(found.equal) / 2
+    assert found.equal[0] != pytest.approx(found.equal[1], rel=1e-3)
+    times = sum(q**k for k in range(again + 1))
+    for name, match in found.matches.items():
+        assert match.cosine == pytest.approx(alone.matches[name].cosine, abs=1e-7)
+        assert match.scale == pytest.approx(times * alone.matches[name].scale, rel=1e-6)
+
+
+def test_with_a_divergence_in_the_loss_drawing_again_changes_the_direction():
+    options = ("algo.hyper.beta=1", "algo.options.advantage=mean")
+    alone, found = (audited("grpo", *options, f"algo.options.resample={again}") for again in (0, 3))
+    assert abs(found.matches[REWARD].cosine - alone.matches[REWARD].cosine) > 1e-4
+
+
 @pytest.mark.parametrize("beta", [0.1, 1.0])
 def test_dpo_brings_the_preferences_of_the_policy_to_those_of_the_reward(beta):
     found = audited("dpo", f"algo.hyper.beta={beta}", group=2)
