@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlnet.compare.completions import Completions
-from rlnet.compare.frontier import frontier
+from rlnet.compare.frontier import best_of_n, frontier, tilted
 from rlnet.report.curves import STYLES, by_member
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_PROMPTS = 20  # rows of a table
 LIKELIEST = 8  # completions that are shown
+BEST_OF = (2, 4, 16, 64, 256)  # completions of which the best is taken
 MOST_MEMBERS = 16  # paths in a picture
 Table = tuple[list[str], list[list[str]]]  # head, rows
 
@@ -84,6 +85,9 @@ def show_completions(
 def frontier_figure(known: Completions, rows: Sequence[Mapping[str, Any]]) -> Figure:
     """The exact frontier of reward against divergence, and the paths of the members during training.
 
+    Beside them the laws that sampling from the reference has: the best of n completions, and of only those that earn
+    the most (rejection sampling until one does; what rejection fine-tuning imitates).
+
     Args:
         known: the task, with a reference policy.
         rows: of metrics.csv.
@@ -94,6 +98,16 @@ def frontier_figure(known: Completions, rows: Sequence[Mapping[str, Any]]) -> Fi
     axes = figure.subplots()
     _, kl, reward = frontier(*known.problem)
     axes.plot(kl, reward, color="#303030", linewidth=1.8, label="the most that any policy can earn")
+    sampled = [best_of_n(*known.problem, n) for n in BEST_OF]
+    x, y = [point.kl for point in sampled], [point.reward for point in sampled]
+    axes.plot(x, y, "s", color="#009e73", markersize=5, label="the best of n of the reference, exact")
+    room = 0.04 * kl[-1]  # for a number beside a point
+    for k, (n, point) in enumerate(zip(BEST_OF, sampled, strict=True)):
+        if k > 0 and point.kl - sampled[k - 1].kl < room:
+            break
+        axes.annotate(str(n), (point.kl, point.reward), (3, -9), textcoords="offset points", fontsize=7)
+    only = tilted(*known.problem, 0.0)
+    axes.plot([only.kl], [only.reward], "*", color="#7a5c00", markersize=9, label="rejection: its best rewards alone")
     _, far = by_member(rows, "exact/kl")
     _, earned = by_member(rows, "exact/reward")
     for m, (x, y) in enumerate(zip(far[:MOST_MEMBERS], earned[:MOST_MEMBERS], strict=True)):

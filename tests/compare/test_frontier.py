@@ -9,6 +9,7 @@ import pytest
 
 from rlnet.compare.frontier import (
     best_of_n,
+    best_of_n_law,
     best_reward,
     estimated_pass_at_k,
     frontier,
@@ -190,3 +191,30 @@ def test_pass_at_k_is_exact_and_its_estimate_unbiased():
     for wrong in ((1, 2, 3), (3, 2, 1), (-1, 2, 1), (1, 2, 0)):
         with pytest.raises(ValueError, match="samples"):
             estimated_pass_at_k(*wrong)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 300])
+def test_the_law_of_the_best_of_n_by_enumeration_of_completions(n):
+    """F(r)ⁿ − F(r−)ⁿ, shared out among ties in proportion to π_ref; its reward and divergence are those of classes."""
+    generator = np.random.default_rng(n)
+    reward = generator.integers(4, size=60).astype(float)
+    p = generator.dirichlet(np.full(60, 0.3))
+    law = best_of_n_law(reward, p, n)
+    by_hand = [
+        p[y] / p[reward == reward[y]].sum() * (p[reward <= reward[y]].sum() ** n - p[reward < reward[y]].sum() ** n)
+        for y in range(60)
+    ]
+    np.testing.assert_allclose(law, by_hand, atol=1e-12)
+    assert law.sum() == pytest.approx(1.0)
+    found = best_of_n(reward[None], p[None], np.ones(1), n)
+    assert found.reward == pytest.approx(law @ reward)
+    some = law > 0
+    kl = float(law[some] @ np.log(law[some] / p[some]))
+    assert found.kl == pytest.approx(kl, abs=1e-10)
+    assert kl <= found.bound + 1e-12
+    assert best_reward(reward[None], p[None], np.ones(1), kl)[0] >= law @ reward - 1e-9
+
+
+def test_a_completion_that_the_reference_never_writes_is_never_the_best():
+    law = best_of_n_law(np.array([0.0, 5.0, 1.0]), np.array([0.5, 0.0, 0.5]), 2)
+    np.testing.assert_allclose(law, [0.25, 0.0, 0.75])
