@@ -47,6 +47,10 @@ RLOO_RUN = on("tokens_nano", "rloo", 20_000, "algo.hyper.beta=0.3", "optimizer=a
 ESTIMATORS = checked_by("tests/diagnosis/test_estimator.py", "rloo_is_the_gradient and tabular")
 BEHIND = checked_by("tests/diagnosis/test_estimator.py", "behind_the_end")
 
+GAME_TESTS, SELF_PLAY, BOARDS = "tests/algos/test_games.py", "tests/learning/test_games.py", "rlnet/envs/boards/"
+SMALL = ("connect", "q_learning", 60_000, "env.rows=3", "env.columns=3", "env.k=3")
+WITHOUT_MODEL = on("tic_tac_toe", "ppo", 40_000, "env.max_states=10", network="mlp")
+
 MUTATIONS = (
     Mutation(
         "truncation taken for termination",
@@ -317,5 +321,36 @@ MUTATIONS = (
           "    log_prob = taken(context, (2 * context.policy(params, state)).log_softmax(-1), batch.action)"),),
         ESTIMATORS,
         RLOO_RUN,
+    ),
+    Mutation(
+        "the other player's value taken for one's own",
+        ((RETURNS, "discount if sign is None else discount * sign", "discount"),),
+        checked_by(GAME_TESTS, "targets_are_those", "expected_steps", "every_algorithm"),
+        on(*SMALL),
+    ),
+    Mutation(
+        "traces that do not change their sign with the player",
+        ((LEARNER, "traces.turn(torch.where(weight > 0, batch.sign[0], 1.0))", "pass"),),
+        checked_by(GAME_TESTS, "traces_reach_back"),
+        on("connect", "watkins_q_lambda", *SMALL[2:]),
+    ),
+    Mutation(
+        "the reward of the other seat",
+        ((f"{BOARDS}simulation.py", "Step(final, reward.reshape(grid)", "Step(final, -reward.reshape(grid)"),),
+        checked_by(SELF_PLAY, "a_game_without_a_model"),
+        WITHOUT_MODEL,
+    ),
+    Mutation(
+        "a draw taken for a loss",
+        ((f"{BOARDS}compiled/kernels.py", "1.0 if won else 0.0", "1.0 if won else (-1.0 if empty == 1 else 0.0)"),),
+        checked_by("tests/envs/boards/test_rules.py", "moves_agree", "draw"),
+        WITHOUT_MODEL,
+    ),
+    Mutation(
+        "a game that goes on after its time limit",
+        ((f"{BOARDS}simulation.py", "np.where(over[:, None], self._start, cells)",
+          "np.where(ended[:, None], self._start, cells)"),),
+        checked_by(SELF_PLAY, "a_game_without_a_model"),
+        ("env.max_episode_steps=6", *WITHOUT_MODEL),
     ),
 )  # fmt: skip

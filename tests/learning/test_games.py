@@ -8,7 +8,7 @@ import torch
 from support import make_run, trained, update
 
 from rlnet.config import ConfigError
-from rlnet.envs import make, preset
+from rlnet.envs import TabularSimulation, make, preset
 from rlnet.mdp import FiniteMDP, game_value, nash_conv, solve
 
 NIM = f"env.rules={__name__}:takes_from_three_heaps"
@@ -109,6 +109,38 @@ def test_returns_are_those_of_the_first_player(env):
 def network(env):
     """What each game, with or without a model, is learned by."""
     return ("network=mlp", "network.hidden=[8]") if PLANES in env else ("network=tabular",)
+
+
+@pytest.mark.parametrize("algo", ["q_learning", "sarsa_lambda", "dqn", "ppo"])
+@pytest.mark.parametrize("more", [(), (PLANES,)], ids=("model", "rules"))
+def test_self_play_goes_on_with_the_same_bits(algo, more, tmp_path):
+    base = ["env=tic_tac_toe", f"algo={algo}", "steps=4000", "seeds=2", "algo.envs=3", "algo.rollout=7", *more]
+    base += ["algo.capacity=500", "algo.learning_starts=50", "algo.batch=16"] if algo == "dqn" else []
+    base += [*network(more), *(["optimizer=sgd"] if algo == "sarsa_lambda" else [])]
+    whole, half, resumed = (make_run(*base) for _ in range(3))
+    update(half, 9)
+    torch.save(half.state_dict(), tmp_path / "checkpoint.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    update(resumed, 9)
+    update(whole, 18)
+    assert torch.equal(resumed.learner.theta, whole.learner.theta)
+    ours, theirs = resumed.collector.episodes(), whole.collector.episodes()
+    assert all(torch.equal(ours[name].nan_to_num(), theirs[name].nan_to_num()) for name in ours)
+
+
+def test_games_in_tensors_are_those_in_arrays():
+    mdp = make(preset("game", rules=f"{__name__}:takes_from_three_heaps")).mdp
+    arrays, tensors = TabularSimulation(mdp, [1, 2], 3), TabularSimulation(mdp, [1, 2], 3, device="cpu")
+    board = make(preset("tic_tac_toe", max_states=10))
+    pairs = [(arrays, tensors), (board.simulate([1, 2], 3), board.simulate([1, 2], 3, "cpu"))]
+    rng = np.random.default_rng(0)
+    for one, two in pairs:
+        np.testing.assert_array_equal(one.reset(), two.reset().numpy())
+        for _ in range(40):
+            action = (rng.random(one.mask.shape) * one.mask).argmax(-1)
+            for a, b in zip(one.step(action), two.step(torch.from_numpy(action)), strict=True):
+                np.testing.assert_array_equal(a, b.numpy())
+                assert np.asarray(a).dtype == b.numpy().dtype
 
 
 @pytest.mark.parametrize("algo", ["q_learning", "dqn", "ppo", "reinforce"])
