@@ -2,8 +2,7 @@
 
 The YAML files of `configs/` are merged into these dataclasses by Hydra, which checks keys and types. The ranges are
 checked by `rlnet.config.validation`, which returns objects whose attributes can be set only once.
-A number that decides no shape is marked
-`PER_MEMBER`: it travels as a tensor [M, 1], one number for each member of a population.
+A number that decides no shape is marked `PER_MEMBER`: it is a tensor [M, 1], one number for each member.
 """
 
 from rlnet.config.environments import (

@@ -15,7 +15,7 @@ from rlnet.policies.distributions import Distribution
 class Simulation(Protocol):
     """Interface of a simulation: M × N environments that step together (fields of a step: see `rlnet.envs`).
 
-    It works either with arrays of numpy or with the tensors of a device, and the collector with the same.
+    Arrays are those of numpy, or tensors of a device; the collector works with the same.
     """
 
     @property
@@ -335,9 +335,8 @@ class Collector:
 
         Args:
             state: what it gave.
-            trust: whether environments may be unpickled, which runs what code the state names. Otherwise, and where
-                they could not be saved, they begin new episodes, and the running ones count as cut off (truncated)
-                after their last step.
+            trust: whether environments may be unpickled, which can run any code. Otherwise, and where they could not
+                be saved, they begin new episodes, and the running ones count as truncated after their last step.
 
         Returns:
             Whether everything goes on where it was.

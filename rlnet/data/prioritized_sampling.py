@@ -19,8 +19,8 @@ class Priorities:
     """Masses [M, R] to sample from, one set for each member.
 
     Args:
-        mass: the first ones, not negative, float64.
-        batch: B, how many are drawn at a time; decides nothing but speed and rounding.
+        mass: initial masses, float64, at least 0.
+        batch: B, how many are drawn at a time; affects speed and rounding alone.
         library: numpy or torch, whose arrays come in and out.
     """
 

@@ -28,9 +28,9 @@ def shown(value: Any) -> str:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Without Gymnasium's own account of what a process of `AsyncVectorEnv` raised, which is raised again here.
+    """Context manager: suppress Gymnasium's report of an exception in a process of `AsyncVectorEnv`.
 
-    It would print a traceback, and fail where that holds a percent sign.
+    It would print a traceback, and fail where that holds a percent sign; the exception itself is raised again here.
     """
     before = gymnasium.logger.min_level
     gymnasium.logger.min_level = gymnasium.logger.ERROR + 1

@@ -85,7 +85,7 @@ def _adam_step(theta: Tensor, grad: Tensor, rate: Tensor, state: State) -> None:
 
 
 def _adam_on_cpu(tensors: Sequence[Tensor], rate: float, steps: Tensor, whole: bool) -> None:
-    """One rate for all of (theta, gradient, mean, square), [m, P] each: the whole tensors, or parts of them.
+    """Adam step of one rate for (theta, gradient, mean, square), [m, P] each: the whole tensors, or parts of them.
 
     The last numbers of a row that do not fill a vector of the processor are rounded in another way than the others,
     and which ones these are depends on how many members there are: hence the room behind them.

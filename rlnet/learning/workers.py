@@ -2,7 +2,8 @@
 
 Members depend on nothing but themselves, so a share of them may learn anywhere. Each share is a population of its own,
 a whole `TrainingState`, in a process that is forked once the problem is built and solved. All shares take the same
-number of updates between two looks: what comes together from them is what one process would have, counters included.
+number of updates between two answers, and rollouts of whole episodes have as many rows in all of them: together they
+hold what one process would have, bit for bit, counters included.
 """
 
 import multiprocessing

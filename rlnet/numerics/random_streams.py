@@ -111,7 +111,7 @@ class BlockUniform:
     Args:
         streams: of the members, on the CPU where `library` is numpy.
         shape: of what each member gets at once.
-        block: how many of those are drawn together; decides nothing but speed.
+        block: how many of those are drawn together; affects speed alone.
         library: numpy or torch, whose arrays come out.
     """
 

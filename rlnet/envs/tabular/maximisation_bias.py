@@ -34,7 +34,7 @@ class MaximisationBiasConfig(EnvConfig):
 
 
 def build_maximisation_bias(config: MaximisationBiasConfig) -> FiniteMDP:
-    """States A (the start) and B. From A, left leads to B and right to the end, both for a reward of 0.
+    """Build the model of S&B Example 6.7: from A (the start), left leads to B and right to the end, both for 0.
 
     Each of the `actions` of B ends the episode with a reward of the same normal distribution. A finite model has
     finitely many rewards: the distribution is that of its 101 mid-quantiles, moved and stretched so that mean and
