@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.data.episodes import EpisodeCounts, later
 from rlnet.data.rollout import OPTIONAL, Rollout
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array, derive_seed
 from rlnet.policies.distributions import Distribution
@@ -95,12 +96,7 @@ class Collector:
         shape, streams = (rollout, envs, *actions.shape), Streams(seeds, "behaviour", device)
         self._uniforms = BlockUniform(streams, shape, max(1, 64 // rollout), self._library)
         grid = len(seeds), envs
-        # What is counted lives on the CPU, in numpy.
-        self._age = np.zeros(grid, np.int64)  # steps of the running episodes
-        self._sums = np.zeros((3, *grid))  # return, discounted return, length so far
-        self._finished = np.zeros((4, len(seeds)))  # the same over finished episodes, and their number
-        self._side = np.ones(grid) if game else None  # of games: 1 where the first player moves, else −1
-        self.episode_count = np.zeros(len(seeds), np.int64)  # finished since the beginning
+        self._episodes = EpisodeCounts(grid, self._gamma, rollout, game)
         seen = torch.as_tensor(self._obs)
         kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = dict.fromkeys(
             ("obs", "next_obs"), (seen.shape[2:], seen.dtype)
@@ -129,7 +125,6 @@ class Collector:
         weight = torch.from_numpy(self._weight)
         fields: dict[str, Any] = self._tensors | {"weight": weight.to(device)}
         self._all = Rollout(**fields)  # of all rows, as they are at any time
-        self._time = np.arange(rollout).reshape(-1, 1, 1)
         self._share = np.float32(1) / np.float32(envs * (1 if whole_episodes else rollout))
         self.new_steps = np.zeros(len(seeds), np.int64)  # transitions that the last rollout added, per member
         # Of whole episodes: how many steps a rollout shows, from how many it took here. Sums over rows depend on their
@@ -198,7 +193,7 @@ class Collector:
         seen = [(first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid]
         if first_mask is not None:
             seen += [(first_mask, *mask[:-1]), next_mask]
-        if self._side is not None:
+        if sign[0] is not None:
             seen += [sign]
         if self._searches:
             seen += [[own.policy for own in found], [own.value for own in found]]
@@ -219,18 +214,19 @@ class Collector:
         )
         weight, count = self._weight[:total], np.count_nonzero
         gain = reward[keep:]
-        if self._side is not None:
-            gain = self._of_first_player(gain, (terminated | truncated | ~valid)[keep:], self._side, total)
+        if "sign" in self._tensors:
+            sign = self._tensors["sign"][keep:total].cpu().numpy()
+            gain = self._episodes.of_first_player(gain, sign, (terminated | truncated | ~valid)[keep:])
         self.ended = count(valid) != valid.size or bool(count(terminated) or count(truncated))
         if not self.ended:
-            discount = self._go_on(gain)
+            discount = self._episodes.go_on(gain)
             weight[: total - keep] = self._share
             if keep:
                 weight[total - keep :] = 0.0
             self.new_steps.fill((total - keep) * valid.shape[-1])
         else:
             ended = (terminated | truncated) & valid
-            discount = self._book(gain, ended[keep:], valid[keep:])
+            discount = self._episodes.book(gain, ended[keep:], valid[keep:])
             np.multiply(valid if self._whole else self._due(ended, valid), self._share, out=weight)
             self.new_steps = valid[keep:].sum((0, 2))
         self._rows["start_discount"][keep:total] = discount if arrays else torch.from_numpy(discount)
@@ -251,78 +247,32 @@ class Collector:
         self._seeds, self._obs = seeds, self._simulation.reset(seeds)
         self._mask = self._simulation.mask
 
-    def _of_first_player(self, reward: np.ndarray, begins: np.ndarray, side: np.ndarray, total: int) -> np.ndarray:
-        """Rewards [T, M, N] of new steps of a game as the first player's; `begins`: a new episode follows the row."""
-        sign = self._tensors["sign"][self.lookback : total].cpu().numpy()
-        gain = np.empty(reward.shape, reward.dtype)
-        for t in range(len(reward)):
-            gain[t] = side * reward[t]
-            side[:] = np.where(begins[t], 1.0, side * sign[t])
-        return gain
-
-    def _go_on(self, reward: np.ndarray) -> np.ndarray:
-        """`_book` of new steps among which no episode ends."""
-        age = self._age + self._time[: len(reward)]
-        self._age = age[-1] + 1
-        discount = np.power(self._gamma, age.astype(np.float32))
-        self._sums[:2] += np.array((reward, reward * discount), float).sum(1)
-        self._sums[2] += len(reward)
-        return discount
-
-    def _book(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Add new steps [T, M, N] to the running episodes and to those that ended; γ^t of each step, float32."""
-        time = self._time[: len(reward)]
-        begins = ended | ~valid  # the next row begins an episode: an invalid row is a reset
-        # The row in which the episode of row t began; −age for the one that was running before.
-        first = np.where(begins[:-1], time[1:], -self._age)
-        age = self._age + time
-        age[1:] = time[1:] - np.maximum.accumulate(first)
-        self._age = (age[-1] + 1) * ~begins[-1]
-        discount = np.power(self._gamma, age.astype(np.float32))
-
-        gains = np.array((reward * valid, reward * valid * discount, valid), float)  # [3, T, M, N]
-        # Of each environment all steps until its last end are of finished episodes, the others of the running one.
-        done = _later(ended)
-        whole = (gains * done).sum(1) + self._sums * done[0]
-        self._sums += gains.sum(1) - whole
-        count = ended.sum((0, 2))
-        self._finished[:3] += whole.sum(-1)
-        self._finished[3] += count
-        self.episode_count += count
-        return discount
-
     def _due(self, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """The rows whose target is known now and was not before: bool [T, M, N]."""
         keep = self.lookback
         if keep == 0:
             return valid
-        known = _later(ended)
+        known = later(ended)
         known[: len(known) - keep] = True
-        known[:keep] &= ~_later(ended[:keep])
+        known[:keep] &= ~later(ended[:keep])
         return known & valid
 
+    @property
+    def episode_count(self) -> np.ndarray:
+        """int64 [M]: the episodes that each member has finished since the beginning."""
+        return self._episodes.count
+
     def episodes(self) -> dict[str, Tensor]:
-        """Means over the episodes that ended since the last call, [M]; NaN for a member without any."""
-        names = ("return/mean", "return/discounted", "episode/length")
-        sums = torch.from_numpy(self._finished)
-        means = dict(zip(names, sums[:3] / sums[3], strict=True))
-        means["episode/count"] = sums[3].clone()
-        self._finished[:] = 0
-        return means
+        """See `EpisodeCounts.means`."""
+        return self._episodes.means()
 
     def close(self) -> None:
         """Close the environments."""
         self._simulation.close()
 
-    def _counted(self) -> dict[str, np.ndarray]:
-        """What is counted: views [M, ...]."""
-        counted = {"age": self._age, "sums": self._sums.swapaxes(0, 1), "finished": self._finished.T}
-        counted |= {"episode_count": self.episode_count}
-        return counted if self._side is None else counted | {"side": self._side}
-
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint, exact to the next rollout; all tensors with the members in front."""
-        tensors = {name: torch.as_tensor(array + 0) for name, array in self._counted().items()}
+        tensors = {name: torch.as_tensor(array + 0) for name, array in self._episodes.counted().items()}
         rows = {name: tensor.transpose(0, 1) for name, tensor in self._tensors.items()}
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
         simulation = self._simulation.state_dict()
@@ -343,7 +293,7 @@ class Collector:
         """
         self._obs = as_array(state["obs"], self._library)
         self._mask = as_array(state["mask"], self._library) if "mask" in state else None
-        for name, own in self._counted().items():
+        for name, own in self._episodes.counted().items():
             own[:] = state[name].cpu().numpy()
         for name, tensor in self._tensors.items():
             tensor.copy_(state["rows"][name].transpose(0, 1))
@@ -353,15 +303,8 @@ class Collector:
         if "environments" in simulation and (not trust or simulation["environments"] is None):
             last = {name: self._tensors[name][-1] for name in ("valid", "terminated", "truncated")}
             last["truncated"] |= last["valid"] & ~last["terminated"]
-            self._age[:], self._sums[:] = 0, 0.0
-            if self._side is not None:
-                self._side[:] = 1.0
+            self._episodes.begin()
             self._restart()
             return False
         self._simulation.load_state_dict(simulation)
         return True
-
-
-def _later(ended: np.ndarray) -> np.ndarray:
-    """Whether an episode ends at row t or a later one: bool [T, M, N]."""
-    return np.logical_or.accumulate(ended[::-1])[::-1]

@@ -172,9 +172,10 @@ def test_pickled_environments_stay_pickled_without_trust(monkeypatch, caplog):
     monkeypatch.setattr(GymnasiumSimulation, "load_state_dict", lambda *_: pytest.fail("was unpickled"))
     second.load_state_dict(first.state_dict(), trust=False)
     assert "trust=true" in caplog.text
-    newest = second.replay._ring[(second.replay._added - 1) % second.replay.slots]
-    assert (newest["truncated"] | newest["terminated"]).all(), "what comes next is another episode"
-    assert (second.collector._age == 0).all()
+    newest = (second.replay._added - 1) % second.replay.slots
+    truncated, terminated = (second.replay._ring.field(name)[newest] for name in ("truncated", "terminated"))
+    assert (truncated | terminated).all(), "what comes next is another episode"
+    assert (second.collector._episodes.age == 0).all()
     second.collect()
 
 

@@ -117,7 +117,7 @@ def test_actions_are_drawn_also_where_the_values_are_no_numbers(few, monkeypatch
 def test_what_has_no_twin_in_numpy_takes_the_plain_path(options):
     run = make_run(*options)
     assert twin_of(run.problem.algorithm, run.problem.context) is None
-    shape = (*run.collector._age.shape, *run.problem.context.actions.shape)
+    shape = (*run.collector._episodes.age.shape, *run.problem.context.actions.shape)
     choose = actor(run.problem.algorithm, run.problem.context, run.learner.params)(run.hyper())
     with torch.no_grad():
         assert choose(run.collector._obs, run.collector._mask, np.full(shape, 0.5)).shape == shape
