@@ -1,5 +1,5 @@
 """The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, table, audit, watch,
-play, frontier."""
+export, play, frontier."""
 
 import difflib
 import sys
@@ -13,6 +13,7 @@ COMMANDS = {
     "table": "write the final numbers of several runs into one table",
     "audit": "test the simulators of an environment against its model",
     "watch": "watch a learned policy, in the terminal or as a film",
+    "export": "write a learned policy as torch.export and ONNX",
     "play": "play a game against a run, in the terminal",
     "frontier": "how far measured pass rates are from the best at their divergence",
 }
