@@ -25,6 +25,20 @@ CONFIGS = ROOT / "configs"
 FULL = os.environ.get("RLNET_FULL") == "1"  # slow tests take all of their cases, not some
 
 
+EXTRAS = {
+    **dict.fromkeys(("lunar_lander", "bipedal_walker"), ("Box2D",)),
+    **dict.fromkeys(("half_cheetah", "hopper"), ("mujoco", "imageio")),
+    **dict.fromkeys(("pong", "breakout"), ("ale_py", "cv2")),
+    "minigrid": ("minigrid",),
+}  # preset → the packages that it needs
+
+
+def skip_without_extras(preset: str) -> None:
+    """Skip a test of a preset whose packages are not installed."""
+    for package in EXTRAS.get(preset, ()):
+        pytest.importorskip(package)
+
+
 def quick(values: Iterable[Any], keep: Collection[Any]) -> list[Any]:
     """Parameters of a test: those to `keep` are part of every run, the others only of `pytest -m slow`."""
     return [value if value in keep else pytest.param(value, marks=pytest.mark.slow) for value in values]

@@ -31,6 +31,9 @@ from rlnet.mdp import NoModelError
 if TYPE_CHECKING:
     from rlnet.mdp.belief.from_gymnasium import Believed
 
+# Packages that presets import for their environments, and what comes with Gymnasium but for a package: the extras.
+PACKAGES = {"ale_py": "atari", "minigrid": "minigrid"}
+EXTRAS = {"gymnasium.envs.box2d": "box2d", "gymnasium.envs.mujoco": "mujoco", **PACKAGES}
 STEPPING = ("auto", "batched", "vector", "sync", "async")
 # What the code of others may raise when it is made.
 REFUSALS = (
@@ -88,14 +91,16 @@ class GymnasiumConfig(EnvConfig):
         return {"kind": self.kind, "code": _code(spec.entry_point), **made, "max_episode_steps": limit}
 
     def foreign_code(self) -> str | None:
-        """The id, unless it belongs to Gymnasium or rlnet."""
-        if ":" in self.id:  # imports what stands before it
+        """The id, unless it belongs to Gymnasium or rlnet, or to a package of which a preset is made."""
+        package, colon, _ = self.id.partition(":")
+        if colon and package not in PACKAGES:  # imports what stands before it
             return f"env.id={self.id}"
         try:
-            entry = gymnasium.spec(self.id).entry_point
+            entry = gymnasium.spec(self.id).entry_point if not colon else f"{package}."
         except gymnasium.error.Error:
             return None
-        known = isinstance(entry, str) and entry.startswith(("gymnasium.envs.", "rlnet.envs."))
+        ours = ("gymnasium.envs.", "rlnet.envs.", *(f"{name}." for name in PACKAGES))
+        known = isinstance(entry, str) and entry.startswith(ours)
         return None if known else f"env.id={self.id}"
 
     def foreign_settings(self) -> list[str]:
@@ -230,7 +235,7 @@ def _made(config: GymnasiumConfig) -> gymnasium.Env:
     try:
         env = gymnasium.make(config.id, **made_with(config))
     except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(f"env.id={config.id}: {_sentence(error)}") from error
+        raise ConfigError(f"env.id={config.id}: {_missing(config, error) or _sentence(error)}") from error
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         if not config.kwargs:
             raise
@@ -244,6 +249,18 @@ def made_with(config: GymnasiumConfig) -> dict[str, Any]:
     """The keyword arguments of `gymnasium.make`."""
     limit = config.max_episode_steps
     return dict(config.kwargs) | ({} if limit is None else {"max_episode_steps": limit})
+
+
+def _missing(config: GymnasiumConfig, error: Exception) -> str:
+    """What to install where an error is due to a package of a known extra; else empty."""
+    if not isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled):
+        return ""
+    package, colon, _ = config.id.partition(":")
+    spec = gymnasium.registry.get(config.id)
+    place = package if colon else str(spec.entry_point) if spec is not None else ""
+    extra = next((extra for name, extra in EXTRAS.items() if place.startswith(name)), None)
+    said = _sentence(error).partition(",")[0].partition(". ")[0]
+    return "" if extra is None else f"a package is missing ({said}): pip install 'rlnet[{extra}]'"
 
 
 def _sentence(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """From configs to environments: the presets, Gymnasium's own environments, and what is refused."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from support import skip_without_extras
 
 from rlnet.config import VERSION_BASE, ConfigError, EnvConfig, register
 from rlnet.envs import GymnasiumConfig, GymnasiumSimulation, TabularSimulation, make, preset, preset_names
@@ -23,6 +25,7 @@ def gymnasium_config(name, **options):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_composes_in_hydra_and_steps(name):
+    skip_without_extras(name)
     register()
     with initialize_config_dir(str(CONFIGS), **VERSION_BASE):
         composed = OmegaConf.to_object(compose(overrides=[f"+env={name}"]).env)
@@ -45,7 +48,7 @@ def test_every_preset_composes_in_hydra_and_steps(name):
         assert isinstance(simulation, TabularSimulation)
         assert environment.n_states == environment.mdp.n_states
         assert environment.n_actions == environment.mdp.n_actions
-        assert (environment.features is None) == (name == "taxi")  # its states lie on no grid
+        assert (environment.features is None) == (name in ("taxi", "taxi_rainy"))  # its states lie on no grid
         if environment.features is not None:
             assert len(environment.features) == environment.n_states
             assert environment.features.dtype == np.float32
@@ -129,3 +132,16 @@ def test_refused(name, options, message):
 def test_a_config_of_no_known_kind_is_refused():
     with pytest.raises(TypeError, match="no environment is made from a EnvConfig"):
         make(EnvConfig(name="test", gamma=0.9))
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"), [("lunar_lander", "box2d"), ("hopper", "mujoco"), ("minigrid", "minigrid"), ("pong", "atari")]
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(name, extra, monkeypatch):
+    for package in ("Box2D", "mujoco", "minigrid", "ale_py"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for module in [m for m in sys.modules if m.startswith(("gymnasium.envs.box2d", "gymnasium.envs.mujoco"))]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(ConfigError, match=rf"^env.id=.*: a package is missing .*: pip install 'rlnet\[{extra}\]'$"):
+        make(preset(name))
+    assert preset(name).foreign_settings() == []
