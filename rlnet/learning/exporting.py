@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from io import BytesIO
@@ -49,7 +50,7 @@ class Exported(nn.Module):
 
     def forward(self, obs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """obs int64 [B], float32 [B, F] or uint8 [B, F], mask bool [B, A] → action, value [B] and q [B, A]."""
-        trained = self._trained
+        trained = replace(self._trained)  # a copy, whose parameters are those of the module
         params = {
             role: {name: self.get_buffer(_buffer(role, name)) for name in own} for role, own in self._roles.items()
         }
