@@ -38,10 +38,10 @@ def varied(config: Config) -> dict[str, list[float]]:
     Raises:
         ConfigError: a key that is no setting, or one that all members must share, or values that are no numbers.
     """
-    known = {path: mine for path, _, mine in numbers(replace(config, vary={}))}
+    known = {path: mine for path, _, mine in numbers(replace(config, vary={}, search=None))}
     found: dict[str, list[float]] = {}
     for key, values in leaves(config.vary).items():
-        path = _path(key, known)
+        path = _path(key, known, "vary")
         require(path not in found, f"vary.{key}", values, f"{path} is varied already")
         good = isinstance(values, list) and len(values) > 0
         good = good and all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
@@ -52,21 +52,35 @@ def varied(config: Config) -> dict[str, list[float]]:
     return found
 
 
-def _path(key: str, known: dict[str, bool]) -> str:
+def path_of(key: str, config: Config, group: str) -> str:
+    """The full path of a PER_MEMBER number: of a path, or of the end of one where only one setting ends like that.
+
+    Args:
+        key: either of them.
+        config: whose settings are meant.
+        group: in which the key stands, for messages.
+
+    Raises:
+        ConfigError: it is no setting, or one that decides shapes or the course of the program.
+    """
+    return _path(key, {path: mine for path, _, mine in numbers(replace(config, vary={}, search=None))}, group)
+
+
+def _path(key: str, known: dict[str, bool], group: str) -> str:
     matches = [path for path in known if path == key] or [path for path in known if path.endswith(f".{key}")]
     allowed = [path for path, mine in known.items() if mine]
     if not matches:
         close = difflib.get_close_matches(key, [*allowed, *(path.rpartition(".")[2] for path in allowed)], n=1)
-        hint = f"did you mean vary.{close[0]}?" if close else f"what can vary is {', '.join(allowed)}"
-        raise ConfigError(f"vary.{key}: there is no such setting; {hint}")
+        hint = f"did you mean {group}.{close[0]}?" if close else f"what can vary is {', '.join(allowed)}"
+        raise ConfigError(f"{group}.{key}: there is no such setting; {hint}")
     mine = [path for path in matches if known[path]]
     if not mine:
         raise ConfigError(
-            f"vary.{key}: members of a population share it, because it decides shapes or the course of the program; "
+            f"{group}.{key}: members of a population share it, because it decides shapes or the course of the program; "
             f"run one after the other instead: train with -m {matches[0]}=...,..."
         )
     if len(mine) > 1:
-        raise ConfigError(f"vary.{key}: could be {' or '.join(mine)}; write the whole path")
+        raise ConfigError(f"{group}.{key}: could be {' or '.join(mine)}; write the whole path")
     return mine[0]
 
 
@@ -84,22 +98,22 @@ def member_settings(config: Config) -> list[dict[str, float]]:
 def alone(config: Config, member: int) -> Config:
     """The config of a run with this member alone."""
     setting, seed = settings(config)[member // config.seeds], config.member_seeds[member]
-    return _with(replace(config, vary={}, seeds=1, seed=seed), setting)
+    return with_setting(replace(config, vary={}, seeds=1, seed=seed), setting)
 
 
 def each_setting(config: Config) -> list[Config]:
     """The config of a single run for each varied setting (that of its first member)."""
     shared = replace(config, vary={}, seeds=1)
-    return [_with(shared, setting) for setting in settings(config)]
+    return [with_setting(shared, setting) for setting in settings(config)]
 
 
-def _with(node: Any, setting: dict[str, float]) -> Any:
+def with_setting(node: Any, setting: Mapping[str, float]) -> Any:
     """A copy of a config, or of a dict in it, with some numbers replaced."""
     changed: dict[str, Any] = {}
     for path, value in setting.items():
         name, _, rest = path.partition(".")
         inner = node[name] if isinstance(node, dict) else getattr(node, name)
-        changed[name] = _with(changed.get(name, inner), {rest: value}) if rest else value
+        changed[name] = with_setting(changed.get(name, inner), {rest: value}) if rest else value
     return node | changed if isinstance(node, dict) else replace(node, **changed)
 
 

@@ -18,7 +18,7 @@ HINT = "add trust=true if you trust this folder"
 KEY = re.compile(r"(?:\+{0,2}|~)(\w[\w-]*(?:[./@]\w[\w-]*)*)")  # of an override; ~ takes a key away
 OPTION = re.compile(r"\w*")  # of a group: a file of that name in its folder
 GROUPS = ("env", "algo", "network", "exploration", "schedule", "optimizer", "tuned")
-OF_THE_RUN = ("hydra", "resume", "trust")  # never taken over from a folder
+OF_THE_RUN = ("hydra", "resume", "trust", "search")  # never taken over from a folder
 
 
 def check_trusted(config: Config, source: str, given: Collection[str] = frozenset()) -> None:

@@ -31,6 +31,7 @@ from rlnet.config import (
 from rlnet.config.memory import require_memory
 from rlnet.config.optional import chosen
 from rlnet.config.population import each_setting
+from rlnet.config.search import check_search
 from rlnet.mdp.solving import ITERATIVE, METHODS
 
 # What a schedule gives to an exploration: its range, and what it is.
@@ -239,6 +240,8 @@ def check(config: Any) -> Any:
         for one in each_setting(config):
             _check_gamma_and_env(one)
             _check_train(one)
+        if config.search is not None:
+            check_search(config)
     else:
         _check_gamma_and_env(config)
         require_memory(_memory(config))

@@ -22,7 +22,8 @@ except ImportError:  # not a POSIX system: nothing there guards a folder
 
 RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
 STORED = ".hydra"
-OPEN = ("vary.", "env.kwargs.", "env.targets.", "network.kwargs.")  # groups that may get keys which no config lists
+# Groups that may get keys which no config lists.
+OPEN = ("vary.", "env.kwargs.", "env.targets.", "network.kwargs.", "search.space.")
 _held: set[Path] = set()  # locks of a process do not keep out the process itself
 
 

@@ -19,6 +19,7 @@ from rlnet.experiment.run_folder import STORED, as_typed
 RECORDS = ".sweep"
 PLAN = "sweep.json"
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"  # of a job; "running" too where its process was killed
+PRUNED = "pruned"  # of a trial of a search
 # Settings in which a run may differ from one in the same folder and still be the same.
 FREE = ("resume", "trust", "threads", "processes", "logger")
 
@@ -107,7 +108,8 @@ def told_apart(jobs: Sequence[JobRecord]) -> list[JobRecord]:
 
 def became(one: JobRecord) -> str:
     """What became of a job."""
-    return {FINISHED: "finished", FAILED: f"failed: {one.sentence}"}.get(one.state, "is not finished")
+    said = {FINISHED: "finished", FAILED: f"failed: {one.sentence}", PRUNED: f"pruned: {one.sentence}"}
+    return said.get(one.state, "is not finished")
 
 
 def check_same(folder: Path, config: Any, key: str) -> bool:

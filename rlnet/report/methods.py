@@ -17,7 +17,20 @@ from rlnet.report.sampled import at_the_end
 LONGEST = 60  # characters of a value in a name
 # Settings in which repetitions may differ, or that belong to the problem.
 NOT_A_METHOD = (
-    *("env", "gamma", "seed", "seeds", "vary", "resume", "trust", "plugins", "device", "threads", "processes"),
+    *(
+        "env",
+        "gamma",
+        "seed",
+        "seeds",
+        "vary",
+        "search",
+        "resume",
+        "trust",
+        "plugins",
+        "device",
+        "threads",
+        "processes",
+    ),
     *("compile", "logger", "log_every", "compare_every", "compare_share", "checkpoint_every"),
 )
 GROUPS = ("algo.name", "network.name", "exploration.name", "schedule.name", "optimizer.name")  # decide many settings
