@@ -72,10 +72,10 @@ class Killed(BaseException):
     ("place", "times"),
     [
         ((training_loop, "write_checkpoint"), 1),  # before the first checkpoint
-        ((training_loop, "write_checkpoint"), 3),
+        pytest.param((training_loop, "write_checkpoint"), 3, marks=pytest.mark.slow),
         ((training_loop.Loop, "_row"), 4),
         ((final_files, "write_json"), 1),  # after the last step, before the last files
-        ((final_files, "write_arrays"), 1),
+        pytest.param((final_files, "write_arrays"), 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, times, finished, tmp_path, monkeypatch):
@@ -326,7 +326,14 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_goes_on(name, finished,
     assert_equal_runs(tmp_path / "run", finished)
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGUSR1", 138)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("SIGTERM", 143),
+        pytest.param("SIGHUP", 129, marks=pytest.mark.slow),
+        pytest.param("SIGUSR1", 138, marks=pytest.mark.slow),
+    ],
+)
 def test_the_exit_code_says_which_signal(name, code, tmp_path):
     options = ["env=random_walk", "gamma=0.9", "seeds=4", "steps=100000000", "log_every=400", "processes=2"]
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *options, "hydra.run.dir=run"]
