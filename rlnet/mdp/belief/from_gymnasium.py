@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rlnet.mdp.belief.blackjack import blackjack, is_blackjack
 from rlnet.mdp.belief.claims import is_table, readings, sampled_start, stated_start
 from rlnet.mdp.belief.exploring import Numbering, explored
 from rlnet.mdp.belief.hidden import Hidden
@@ -38,8 +39,9 @@ def from_env(env: Any, max_states: int = 100_000) -> FiniteMDP:
 
     State s is the observation s of a Discrete space, counted from 0; the states of other spaces are numbered as they
     are discovered, and `observations` holds what the environment shows in each. States that are never reached have no
-    action. Exploring needs Discrete actions, an environment that can be copied, reset and stepped without chance, and
-    observations that tell states apart. A time limit (TimeLimit, or `truncated`) is no part of the model.
+    action. Gymnasium's Blackjack has the model of its rules, tried by play. Exploring needs Discrete actions, an
+    environment that can be copied, reset and stepped without chance, and observations that tell states apart. A time
+    limit (TimeLimit, or `truncated`) is no part of the model.
 
     A table `P`, and what was explored, are tried on copies of `env` before they are believed.
 
@@ -63,6 +65,8 @@ def believe(env: Any, max_states: int = 100_000) -> Believed:
     if table is not None and is_table(table):
         _refuse_changes(env)
         return _from_table(env, table)
+    if is_blackjack(env) and all(is_harmless(layer) for layer in layers(env)[:-1]):
+        return Believed(blackjack(env))
     return _from_exploring(env, max_states, "" if table is None else ", its `P` is no table of outcomes,")
 
 
