@@ -50,6 +50,11 @@ BEHIND = checked_by("tests/diagnosis/test_estimator.py", "behind_the_end")
 GAME_TESTS, SELF_PLAY, BOARDS = "tests/algos/test_games.py", "tests/learning/test_games.py", "rlnet/envs/boards/"
 SMALL = ("connect", "q_learning", 60_000, "env.rows=3", "env.columns=3", "env.k=3")
 WITHOUT_MODEL = on("tic_tac_toe", "ppo", 40_000, "env.max_states=10", network="mlp")
+# What a learner earns by self-play says nothing of how well it plays: these have no return curve.
+DYNAMICS, TREES = "rlnet/planning/dynamics.py", "rlnet/planning/kernels.py"
+SEARCH, ALPHAZERO = "rlnet/planning/tree_search.py", "rlnet/algos/alphazero.py"
+EXPLOITED = checked_by("tests/algos/test_alphazero.py", "search_is_scored_exactly")
+OUTCOMES = checked_by("tests/algos/test_alphazero.py", "every_row_gets_the_outcome")
 
 MUTATIONS = (
     Mutation(
@@ -352,5 +357,47 @@ MUTATIONS = (
           "np.where(ended[:, None], self._start, cells)"),),
         checked_by(SELF_PLAY, "a_game_without_a_model"),
         ("env.max_episode_steps=6", *WITHOUT_MODEL),
+    ),
+    Mutation(
+        "search: the value of the wrong player",
+        ((DYNAMICS, "np.where(mdp.terminated[outcome], 0.0, sign[outcome])",
+          "np.where(mdp.terminated[outcome], 0.0, abs(sign[outcome]))"),),
+        EXPLOITED,
+        (),
+    ),
+    Mutation(
+        "search: the sign of a leaf",
+        ((TREES, "t.value[b, node] = value if discount != 0.0", "t.value[b, node] = -value if discount != 0.0"),),
+        EXPLOITED,
+        (),
+    ),
+    Mutation(
+        "search: the reward of the other seat",
+        ((DYNAMICS, "np.ascontiguousarray(mdp.reward[outcome])", "np.ascontiguousarray(-mdp.reward[outcome])"),),
+        EXPLOITED,
+        (),
+    ),
+    Mutation(
+        "search: moves that are not legal",
+        ((SEARCH, "scores = np.where(legal, preferences, -np.inf)", "scores = np.asarray(preferences, float)"),
+         (SEARCH, "return np.where(legal, weight / np.where(total > 0, total, 1.0), -1.0).astype(np.float32)",
+          "return (weight / np.where(total > 0, total, 1.0)).astype(np.float32)")),
+        checked_by("tests/planning/test_tree_search.py", "none_is_of_a_masked_move"),
+        (),
+    ),
+    Mutation(
+        "self-play: a draw taken for a loss",
+        ((ALPHAZERO, "lambda_return(batch.reward, discount",
+          "lambda_return(batch.reward - ((batch.reward == 0) & batch.terminated).float(), discount"),),
+        OUTCOMES,
+        (),
+    ),
+    Mutation(
+        "self-play: a reset that keeps the terminal flag",
+        ((COLLECT, "running = self._library.ones_like(", "running = self.__dict__.setdefault('_kept', "
+          "self._library.ones_like("),
+         (COLLECT, "self._obs, dtype=bool)\n", "self._obs, dtype=bool))\n")),
+        OUTCOMES,
+        (),
     ),
 )  # fmt: skip

@@ -5,7 +5,7 @@ environments anew and seeds them by the member's seed and the number of the eval
 what it learns without, and one that goes on after an interruption evaluates as if there had been none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from rlnet.compare.episodes import predicted_beside_obtained
 from rlnet.config import Config, RunFailed, require
 from rlnet.data.rollout import Observation
 from rlnet.envs import Environment
+from rlnet.envs.simulate import Step
 from rlnet.experiment.evaluation_files import valued_policy
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
@@ -83,7 +84,8 @@ def play(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
     """One episode in each of E environments of each member, by one policy.
 
-    An episode counts from its beginning to its end, however long others are: no short ones are preferred.
+    An episode counts from its beginning to its end, however long others are: no short ones are preferred. In a game of
+    two players the other one moves at random, and the policy moves first in every second episode; the returns are its.
 
     Args:
         trained, number, episodes: see `evaluate`.
@@ -100,21 +102,22 @@ def play(
     most = environment.max_steps or config.evaluation.max_steps
     grid = len(seeds), episodes
     uniforms = BlockUniform(Streams(seeds, "behaviour", device), (episodes, *trained.context.actions.shape))
-    running, discount = np.ones(grid, bool), np.ones(grid)
+    running, discount, turn = np.ones(grid, bool), np.ones(grid), _Turns(seeds, episodes) if environment.game else None
     names = ("return", "discounted", "length", "terminated")
     found = {name: np.zeros(grid, bool if name == "terminated" else np.float64) for name in names}
     rest, rows = np.zeros(grid), []
-    if with_values and most * len(seeds) * episodes > KEPT:
+    if turn is not None or most * len(seeds) * episodes > KEPT:
         with_values = False
     try:
         obs, mask = simulation.reset(), simulation.mask
         for _ in range(most):
             seen = _observation(obs, mask, device)
-            step = simulation.step(choose(seen, uniforms.next()).cpu().numpy())
+            action = choose(seen, uniforms.next()).cpu().numpy()
+            step = simulation.step(action if turn is None else turn.action(action, mask))
             now = running & step.valid
             if with_values:
                 rows.append((_value(trained, seen), step.reward, now))
-            reward = np.where(now, step.reward, 0.0)
+            reward = np.where(now, step.reward if turn is None else turn.reward(step), 0.0)
             found["return"] += reward
             found["discounted"] += discount * reward
             found["length"] += now
@@ -139,6 +142,34 @@ def play(
     return found, predicted_beside_obtained(value, reward, taken, found["terminated"], rest, gamma)
 
 
+class _Turns:
+    """Whose turn it is in games against a player who moves at random.
+
+    Args:
+        seeds: of M members.
+        episodes: E.
+    """
+
+    def __init__(self, seeds: Sequence[int], episodes: int) -> None:
+        self._seeds, self._episodes = seeds, episodes
+        self._side = np.where(np.arange(episodes) % 2 == 0, 1.0, -1.0) + np.zeros((len(seeds), 1))  # 1: the policy's
+        self._uniforms: BlockUniform | None = None
+
+    def action(self, action: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The policy's action [M, E], or where it is the other player's turn a random one among mask [M, E, A]."""
+        if self._uniforms is None:
+            shape = self._episodes, mask.shape[-1]
+            self._uniforms = BlockUniform(Streams(self._seeds, "search"), shape, library=np)
+        drawn = np.where(mask, self._uniforms.next(), -1.0).argmax(-1)
+        return np.where(self._side > 0, action, drawn)
+
+    def reward(self, step: Step) -> np.ndarray:
+        """The rewards of the policy [M, E]; then it is the next player's turn."""
+        reward = self._side * step.reward
+        self._side = self._side * step.sign
+        return reward
+
+
 def member_seeds(trained: Trained) -> list[int]:
     """The seeds of the members."""
     seeds = trained.config.member_seeds
@@ -146,7 +177,15 @@ def member_seeds(trained: Trained) -> list[int]:
 
 
 def _chooser(trained: Trained, policy: str) -> Choose:
-    sample = trained.context.actions.sample
+    sample, plans = trained.context.actions.sample, trained.algorithm.acting.planner
+    if plans is not None and policy == "greedy":
+        planner = plans(trained.context, trained.params, trained.hyper)
+
+        def searching(seen: Observation, uniform: Tensor) -> Tensor:
+            found = planner(seen.obs.cpu().numpy(), 0, None).policy
+            return sample(torch.from_numpy(found).to(uniform.device), uniform)
+
+        return searching
     if policy == "behaviour":
         return lambda seen, uniform: sample(trained.acting(seen), uniform)
     if policy == "given":

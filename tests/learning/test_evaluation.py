@@ -234,3 +234,24 @@ def test_episodes_without_end_are_cut_and_counted():
     assert episodes["cut"].all()
     assert episodes["return"].tolist() == [[7.0] * 3]
     np.testing.assert_allclose(episodes["discounted"], 2 * (1 - 0.5**7))
+
+
+@pytest.mark.parametrize("algo", ["reinforce", "alphazero"])
+def test_games_beyond_enumeration_are_played_against_a_player_who_moves_at_random(algo):
+    """A uniform policy gets in each seat what exact self-play of uniform players gives; a search gets far more."""
+    options = ("env=tic_tac_toe", "env.max_states=10", "network=linear", "evaluation.every=1000", "algo.rollout=9")
+    run = make_run(f"algo={algo}", *options, "seeds=2", "algo.envs=4")
+    games, value = 4000, 0.2968253968  # of the first player, when both move at random (OpenSpiel's rules)
+    if algo == "alphazero":
+        games = 100
+    policy = "greedy" if algo == "alphazero" else "behaviour"
+    found, calibration = play(run.trained(), policy, 1, games, with_values=True)
+    assert calibration is None
+    assert not found["cut"].any()
+    first, second = found["return"][:, ::2].mean(1), found["return"][:, 1::2].mean(1)
+    if algo == "alphazero":
+        assert (first > 0.8).all()
+        assert (second > 0.3).all()
+    else:
+        assert np.abs(first - value).max() < 4 / np.sqrt(games / 2)
+        assert np.abs(second + value).max() < 4 / np.sqrt(games / 2)
