@@ -4,6 +4,7 @@ from rlnet.nets.build import Inputs, lookup, make_network, number
 from rlnet.nets.causal_lm import TokenInputs
 from rlnet.nets.conv import ConvNet
 from rlnet.nets.network import Network, ParameterLayout, ParameterView, with_noise
+from rlnet.nets.residual import ResidualNet
 
 __all__ = [
     "ConvNet",
@@ -11,6 +12,7 @@ __all__ = [
     "Network",
     "ParameterLayout",
     "ParameterView",
+    "ResidualNet",
     "TokenInputs",
     "lookup",
     "make_network",

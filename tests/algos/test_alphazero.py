@@ -180,10 +180,22 @@ def test_images_of_positions_are_the_same_game(rules):
     "options",
     [
         ("env=connect", "env.rows=6", "env.columns=7", "env.max_states=100", "network=mlp", "algo.rollout=42"),
+        (
+            "env=connect",
+            "env.rows=3",
+            "env.k=3",
+            "network=module",
+            "network.target=rlnet.nets.ResidualNet",
+            "network.kwargs.channels=4",
+            "network.kwargs.blocks=1",
+            "network.shape=[2,3,4]",
+            "network.input=features",
+            "optimizer=adam",
+        ),
         ("env=random_walk", "gamma=0.9", "algo.rollout=30"),
         ("env=windy", "gamma=0.9", "algo.rollout=30", "algo.options.search=gumbel"),
     ],
-    ids=["beyond enumeration", "random walk", "windy"],
+    ids=["beyond enumeration", "residual network", "random walk", "windy"],
 )
 def test_it_trains_wherever_there_is_a_deterministic_model(options):
     run = make_run(*SMALL, "seeds=2", *options)
