@@ -166,7 +166,7 @@ class _Turns:
     def reward(self, step: Step) -> np.ndarray:
         """The rewards of the policy [M, E]; then it is the next player's turn."""
         reward = self._side * step.reward
-        self._side = self._side * step.sign
+        self._side = self._side * np.asarray(step.sign)
         return reward
 
 

@@ -183,7 +183,11 @@ def _leaf_by_leaf(dynamics, evaluate, root, gamma, simulations, trees, numbers, 
         moved = dynamics.step(state[rows, node], action)
         prior, value = _evaluated(evaluate, moved.state, dynamics.available(moved.state))
         edge = node, action, moved.reward, gamma * moved.sign, prior, value, into
-        _by_threads(lambda lo, hi, edge=edge: kernels.extend(trees, lo, hi, *edge), count, threads)
+
+        def extended(lo: int, hi: int, edge: tuple = edge) -> None:
+            kernels.extend(trees, lo, hi, *edge)
+
+        _by_threads(extended, count, threads)
         state[rows, into] = moved.state
 
 
