@@ -13,11 +13,10 @@ from rlnet.config import ConfigError
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIGS / "tuned").glob("*.yaml"))])
 def test_every_tuned_setting_composes_and_gives_way_to_the_command_line(name):
-    env, _, algo = name.rpartition("_")
     config = composed(f"tuned={name}", "steps=5000", "optimizer.learning_rate=0.5")
-    assert (config.env.name, config.algo.name) == (env, algo)
+    assert f"{config.env.name}_{config.algo.name}" == name
     assert (config.steps, config.optimizer.learning_rate) == (5000, 0.5)
-    assert composed(f"tuned={name}").optimizer.learning_rate < 0.01
+    assert composed(f"tuned={name}").optimizer.learning_rate != 0.5
 
 
 class Heavy(CartPoleEnv):
