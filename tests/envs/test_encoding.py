@@ -213,3 +213,26 @@ def test_a_policy_takes_observations_as_the_environment_gives_them():
     assert policy(ones[0]).shape == ()
     with pytest.raises(ValueError, match="its space is a Dict of"):
         policy({"b": 1})
+
+
+def test_rows_in_bytes_are_replayed_and_a_resumed_run_goes_on_with_the_same_bits():
+    own = (
+        "env=gymnasium",
+        "env.id=Showing-v0",
+        "+env.kwargs.space=nested",
+        "network=cnn",
+        "network.hidden=[8]",
+        "seeds=2",
+    )
+    replayed = ("algo=dqn", "algo.envs=2", "algo.rollout=8", "algo.learning_starts=32", "algo.batch=8")
+    run, other = (make_run(*own, *replayed) for _ in range(2))
+    update(run, 4)
+    batch = run.replay.sample()
+    assert batch.obs.dtype == batch.next_obs.dtype == torch.uint8
+    other.load_state_dict(run.state_dict())
+    run_again = make_run(*own, *replayed)
+    run_again.load_state_dict(run.state_dict())
+    update(run_again, 3)
+    update(other, 3)
+    assert torch.equal(run_again.learner.theta, other.learner.theta)
+    assert not torch.equal(run.learner.theta, other.learner.theta)

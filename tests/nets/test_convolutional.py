@@ -115,21 +115,14 @@ gymnasium.register("Spot-v0", Spot)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algo", ["ppo", "dqn"])
-def test_an_image_and_a_number_beside_it_are_both_seen(algo):
+def test_an_image_and_a_number_beside_it_are_both_seen():
     """The best return is 1; from the image alone, or the number alone, nobody gets more than 1/2."""
     own = ("env=gymnasium", "env.id=Spot-v0", "network=cnn", "network.hidden=[32]", "optimizer.learning_rate=0.003")
-    replayed = (
-        ("algo.learning_starts=256", "algo.updates=4", "schedule=constant", "schedule.value=0.05")
-        if algo == "dqn"
-        else ()
-    )
-    run = trained(*own, "algo.envs=8", f"algo={algo}", *replayed, "steps=10000")
+    run = trained(*own, "algo.envs=8", "algo=ppo", "steps=10000")
     rollout = update(run)
     assert rollout.obs.dtype == torch.uint8
     assert rollout.obs.shape[-1] == 36 + 8
-    mean = torch.cat([update(run).reward.flatten() for _ in range(100 if algo == "dqn" else 8)]).mean()
-    assert mean > 0.9
+    assert torch.cat([update(run).reward.flatten() for _ in range(8)]).mean() > 0.9
 
 
 def test_real_actions_beside_images():
