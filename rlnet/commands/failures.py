@@ -86,7 +86,9 @@ def explain(error: Exception, argv: list[str]) -> str:
         return f"{error.override}: cannot be read as KEY=VALUE; {advice}"
     if found := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
         return found.group(1)
-    if found := re.search(r"Could not find 'hydra/launcher/(\w+)'|target 'hydra_plugins.hydra_(\w+)_launcher", text):
+    if found := re.search(
+        r"Could not (?:find|load) 'hydra/launcher/(\w+)'|target 'hydra_plugins.hydra_(\w+)_launcher", text
+    ):
         name = found.group(1) or found.group(2)
         if name in LAUNCHERS:
             return (

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands.test_command_line import FAST, script
+from hydra.errors import HydraException
 from support import ROOT
 
+from rlnet.commands.failures import explain
 from rlnet.config import ConfigError
 from rlnet.experiment import sweeps
 from rlnet.experiment.sweeps import FAILED, FINISHED, RUNNING, JobRecord
@@ -165,3 +167,16 @@ def test_a_record_that_no_sweep_wrote_is_named(content, tmp_path):
     (tmp_path / ".sweep" / "0-deadbeef.json").write_text(content)
     with pytest.raises(ConfigError, match=r"0-deadbeef\.json: "):
         sweeps.planned(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "extra"),
+    [
+        ("In 'hydra/config': Could not find 'hydra/launcher/joblib'\n\nAvailable options", "joblib", "sweep"),
+        ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.", "submitit_slurm", "slurm"),
+        ("Error locating target 'hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher'", "ray", "ray"),
+    ],
+)
+def test_a_launcher_whose_package_is_missing_is_named_with_what_installs_it(text, name, extra):
+    said = explain(HydraException(text), [])
+    assert said == f"hydra/launcher={name}: needs a package that is not installed: pip install 'rlnet[{extra}]'"
