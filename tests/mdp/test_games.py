@@ -219,6 +219,14 @@ def test_wrong_signs_are_named(sign, message):
         FiniteMDP.from_coo(*map(np.array, arrays), sign=np.array(sign))
 
 
+def test_the_opponents_states_of_a_best_response_are_named():
+    arrays = [[0, 1], [0, 0], [1, 1], [1.0, 1.0], [1.0, 2.0], [False, True]]
+    game = FiniteMDP.from_coo(*map(np.array, arrays), sign=np.array([-1, 1]), labels=("a", "b"))
+    model = best_response(game, np.zeros(2, int), 1)
+    assert list(model.labels) == ["a", "b", "a, the opponent moves", "b, the opponent moves"]
+    assert model.labels[-1] == model.labels[2:][1] == "b, the opponent moves"
+
+
 def test_options_that_a_game_has_no_use_for_are_refused():
     game = tic_tac_toe()
     for options in ({"temperature": 0.1}, {"method": "policy_iteration"}, {"verify": True}):

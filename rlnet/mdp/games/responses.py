@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import overload
+
 import numpy as np
 
 from rlnet.mdp.errors import InvalidMDPError
@@ -105,18 +108,36 @@ def _one_player(game: FiniteMDP, matrix: np.ndarray) -> FiniteMDP:
         (game.reward, -game.reward[met]),
         (game.terminated, game.terminated[met]),
     ]
-    labels = None
-    if game.labels is not None:
-        labels = (*game.labels, *(f"{name}, the opponent moves" for name in game.labels))
     return FiniteMDP.from_coo(
         *(np.concatenate(column) for column in columns),
         n_states=2 * n,
         n_actions=game.n_actions,
         terminal=np.tile(game.terminal, 2),
         start=np.concatenate([game.start, np.zeros(n)]),
-        labels=labels,
+        labels=None if game.labels is None else _Seats(game.labels),
         action_labels=game.action_labels,
     )
+
+
+class _Seats(Sequence[str]):
+    """The labels of both halves of `best_response`, made when they are read: a game may have millions."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return 2 * len(self._labels)
+
+    @overload
+    def __getitem__(self, k: int) -> str: ...
+    @overload
+    def __getitem__(self, k: slice) -> Sequence[str]: ...
+    def __getitem__(self, k: int | slice) -> str | Sequence[str]:
+        if isinstance(k, slice):
+            return [self[i] for i in range(*k.indices(len(self)))]
+        own = range(len(self))[k]
+        theirs = own >= len(self._labels)
+        return f"{self._labels[own % len(self._labels)]}{', the opponent moves' if theirs else ''}"
 
 
 def _require_game(game: FiniteMDP) -> None:
