@@ -29,17 +29,19 @@ def job(config: AuditConfig, folder: Path) -> None:
 
 
 def estimator_job(config: Config, folder: Path) -> None:
-    """Set the expected update of an algorithm beside exact gradients, write estimator.json."""
+    """Set the expected update of an algorithm beside exact gradients, write estimator.json and a page."""
     from rich.console import Console
 
     from rlnet.diagnosis.estimator import audit_estimator
+    from rlnet.diagnosis.estimator_page import write_estimator
     from rlnet.diagnosis.estimator_table import show_estimator
     from rlnet.experiment.run_files import write_json
 
     audit, file = audit_estimator(config), folder / "estimator.json"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, {"env": config.env.name, "network": config.network.name, "seed": config.seed, **asdict(audit)})
-    show_estimator(Console(), audit, f"the expected update of {config.algo.name} on {config.env.label}", file)
+    page = write_estimator(folder, audit, config.env.label)
+    show_estimator(Console(), audit, f"the expected update of {config.algo.name} on {config.env.label}", [file, page])
 
 
 def main() -> int:

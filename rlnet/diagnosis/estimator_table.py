@@ -19,7 +19,7 @@ MOST_PROMPTS = 8
 SAME = 1e-9  # how near to 1 a cosine is called exact
 
 
-def show_estimator(console: Console, audit: EstimatorAudit, title: str, file: Path) -> None:
+def show_estimator(console: Console, audit: EstimatorAudit, title: str, files: list[Path]) -> None:
     """Print the expected update beside exact gradients, and what it says in a sentence."""
     from rich import box
     from rich.table import Table
@@ -35,14 +35,25 @@ def show_estimator(console: Console, audit: EstimatorAudit, title: str, file: Pa
             table.add_row(Text(name + what), f"{match.cosine:.6f}{error}", f"{match.scale:.6g}")
     console.print(table)
     options = ", ".join(f"{name}={value}" for name, value in audit.options.items())
-    how = "all groups enumerated" if audit.exact else "each completion enumerated, its partners sampled"
-    say(console, audit.batch)
-    say(console, f"{options or 'no options'}; β = {audit.beta:g}; {how} ({audit.groups:,}).")
-    say(console, f"One group's update deviates from the mean by {audit.noise:.2g} times its length along it.")
+    say(console, f"{audit.batch} {how_many(audit)}")
+    say(console, f"{options or 'no options'}; β = {audit.beta:g}.")
+    say(console, noise(audit))
     for sentence in resampling(audit):
         say(console, sentence)
     say(console, verdict(audit))
-    show_files(console, [file])
+    show_files(console, files)
+
+
+def how_many(audit: EstimatorAudit) -> str:
+    """How many groups were looked at, and whether that is all of them."""
+    if audit.exact:
+        return f"All {audit.groups:,} groups were enumerated."
+    return f"Each completion was enumerated, its partners were sampled: {audit.groups:,} groups."
+
+
+def noise(audit: EstimatorAudit) -> str:
+    """How much the update of one group varies."""
+    return f"One group's update deviates from the mean by {audit.noise:.2g} times its length along it."
 
 
 def verdict(audit: EstimatorAudit) -> str:

@@ -20,7 +20,12 @@ try:
 except ImportError:  # not a POSIX system: nothing there guards a folder
     fcntl = None  # type: ignore[assignment]
 
-RESULTS = ("metrics.csv", "solution.npz", "audit.json")  # a folder that holds one of them must not be written into
+RESULTS = (
+    "metrics.csv",
+    "solution.npz",
+    "audit.json",
+    "estimator.json",
+)  # a folder that holds one of them must not be written into
 STORED = ".hydra"
 # Groups that may get keys which no config lists.
 OPEN = ("vary.", "env.kwargs.", "env.targets.", "network.kwargs.", "search.space.")

@@ -65,6 +65,8 @@ FILES = {
     "reference.pt": "the reference policy",
     "diagnosis.json": "where the error comes from, and the regret",
     "audit.json": "what was tested, and every difference found",
+    "estimator.json": "the expected update beside exact gradients",
+    "estimator.html": "the same in words and with a picture, on one page",
     "report.html": "the whole run on one page",
     "values.png": "values against the exact ones, as a picture",
     "curves.png": "learning curves",
