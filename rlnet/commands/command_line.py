@@ -1,25 +1,26 @@
 """The command line: composing configs with Hydra, and doing their jobs."""
 
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from decimal import Decimal
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
-from rlnet.commands.failures import EXPECTED, failed
-from rlnet.commands.jobs import Jobs, loading
-from rlnet.commands.sweeps import call
-from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, SCHEMAS, ConfigError, import_named, register
-from rlnet.config.files import check_folder, read_yaml
+from rlnet.commands.arguments import given_keys, loading, prepared
+from rlnet.commands.failures import EXPECTED, failed, told
+from rlnet.commands.sweeps import short, told_at_the_end
+from rlnet.config import ALGORITHMS, CONFIGS, ENVIRONMENTS, Config, import_named, register
 from rlnet.config.hydra_versions import OF_MAIN
-from rlnet.experiment.run_folder import opened
-from rlnet.experiment.run_folder import override_key as _key
+from rlnet.experiment import sweeps
+from rlnet.experiment.run_folder import as_typed, claimed, keep_settings
+from rlnet.experiment.sweeps import FAILED, FINISHED, JobRecord
 from rlnet.learning.interrupts import raise_at_once
 
 
@@ -44,106 +45,110 @@ def launch(
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach this function instead of being printed by Hydra
     raise_at_once()
-    jobs = Jobs(job, claim, _given(sys.argv[1:]))
+    jobs = Jobs(job, claim, given_keys(sys.argv[1:]))
     try:
-        sys.argv[1:] = _for_ray(_named_safely(opened(_with_stored_overrides(_readable(sys.argv[1:])))))
+        sys.argv[1:] = prepared(sys.argv[1:])
         if {"--help", "-h"} & set(sys.argv):  # which lists what can be named
             ENVIRONMENTS.complete()
             ALGORITHMS.complete()
         import_named(sys.argv[1:])
         main = hydra.main(config_path=str(CONFIGS.resolve()), config_name=name, **OF_MAIN)
-        code = call(main(jobs.call), finish)
+        with told_at_the_end(finish) as outcome:
+            main(jobs.call)()
     except (*EXPECTED, KeyboardInterrupt) as error:
         return failed(error)
-    return code if jobs.failure is None else failed(jobs.failure)
+    return outcome.code if jobs.failure is None else failed(jobs.failure)
 
 
-def _with_stored_overrides(argv: list[str]) -> list[str]:
-    """Expand `resume=DIR` to the overrides that DIR was started with, and to DIR as the output folder."""
-    for argument in argv:
-        if argument.startswith("resume=") and argument != "resume=null":
-            folder = Path(argument.removeprefix("resume=").strip("'\""))
-            path = folder / ".hydra" / "overrides.yaml"
-            if not path.is_file():
-                raise ConfigError(f"{argument}: must be the folder of a run; it holds no .hydra/overrides.yaml")
-            check_folder(folder)
-            trust, given = _trusted(argv), _given(argv)
-            with loading():
-                from rlnet.config.trust import own_overrides
-            written = cast(list[Any], OmegaConf.to_container(read_yaml(path, computed=True)))
-            if "plugins" in given:
-                written = [item for item in written if _key(str(item)) != "plugins"]
-            stored = own_overrides(written, path, trust)
-            text = str(folder).replace("\\", "\\\\").replace("'", "\\'")  # as Hydra quotes
-            quoted = [f"resume='{text}'" if item is argument else item for item in argv]
-            here = [] if {"hydra.run.dir", "hydra.sweep.dir"} & given else [f"hydra.run.dir='{text}'"]
-            return [*(item for item in stored if _key(item) not in given), *quoted, *here]
-    return argv
+class Jobs:
+    """What Hydra calls for each job. A launcher of sweeps may pickle it and call it in another process.
 
+    A single job that fails leaves its error in `failure`. A job of a sweep notes in the folder of the sweep what became
+    of it, and the others go on; started again it does nothing where it is finished, and goes on where it had begun.
 
-def _given(argv: Sequence[str]) -> set[str]:
-    """The keys of the command line."""
-    return {_key(item) for item in argv}
-
-
-def _trusted(argv: Sequence[str]) -> bool:
-    """Whether the command line, and not a folder, says trust=true."""
-    return any(_key(item) == "trust" and item.partition("=")[2].lower() == "true" for item in argv)
-
-
-def _named_safely(argv: Sequence[str]) -> list[str]:
-    """The arguments, with names of settings in those of folders checked where they are resolved: Hydra makes the output
-    folder before anything else is checked.
+    Args:
+        job, claim: as of `rlnet.commands.command_line.launch`.
+        given: the keys of the command line.
     """
-    safe = re.compile(r"\$\{(env\.name|algo\.name)\}")
-    return [safe.sub(r"${file_name:\1}", item) if _key(item).startswith("hydra.") else item for item in argv]
 
+    def __init__(self, job: Callable[[Any, Path], None], claim: bool, given: set[str]) -> None:
+        with loading():
+            from rlnet.config import stored, trust, validation  # noqa: F401 (so that they are there when they are needed)
+        self._job, self._claim, self._given = job, claim, given
+        self.failure: Exception | None = None  # kept, so that Hydra does not print its own account
 
-def _for_ray(argv: list[str]) -> list[str]:
-    """The arguments, with no size of Ray's object store: Hydra's launcher sets one, which a running cluster refuses."""
-    key = "hydra.launcher.ray.init.object_store_memory"
-    given = "hydra/launcher=ray" in argv and key not in _given(argv)
-    return [*argv, f"+{key}=null"] if given else argv
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"failure": None, "_caller": (list(sys.argv), list(sys.orig_argv), os.getcwd())}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process: as the process was that started the sweep."""
+        argv, typed, cwd = state.pop("_caller")
+        vars(self).update(state)
+        sys.argv[:], sys.orig_argv[:] = argv, typed
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        if os.getcwd() != cwd:
+            os.chdir(cwd)
+        register()
+        import_named(argv[1:])
 
-def _readable(argv: list[str]) -> list[str]:
-    """Normalise arguments: whole numbers like 1e5 become integers.
+    def call(self, composed: DictConfig) -> None:
+        """Check a composed config and do its job."""
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            self._call_in_sweep(composed)
+            return
+        try:
+            self._do(*self._checked(composed))
+        except EXPECTED as error:
+            self.failure = error
 
-    Raises:
-        ConfigError: an argument that is neither KEY=VALUE nor an option.
-    """
-    whole = _whole_numbers()
-    found: list[str] = []
-    for item in argv:
-        key, equals, value = item.partition("=")
-        if not equals and re.fullmatch(r"[A-Za-z_][\w./@]*", item) and not (found and found[-1] in VALUED):
-            raise ConfigError(f"{item}: must be KEY=VALUE, as in env=gridworld steps=20000")
-        if key.rpartition(".")[2] in whole:
-            value = ",".join(_whole(part, item) for part in value.split(","))  # of a sweep: several
-        found.append(f"{key}={value}" if equals else item)
-    return found
+    def _call_in_sweep(self, composed: DictConfig) -> None:
+        """`call`, with what became of the job in the record that the sweep keeps of it."""
+        settings = HydraConfig.get()
+        sweep, number = Path(settings.sweep.dir), int(settings.job.num)
+        overrides, folder = as_typed(settings.overrides.task), settings.runtime.output_dir
+        before = sweeps.known(sweep, number, overrides)
+        record = JobRecord(number, overrides, os.path.relpath(folder, sweep))
+        try:
+            config, place = self._checked(composed)
+            begun = sweeps.check_same(place, config, f"hydra.sweep.dir={settings.sweep.dir}")
+            if begun and before is not None and before.state == FINISHED:
+                print(f"{record.name}: is finished already, in {place}")
+                return
+            sweeps.note(sweep, record)
+            if begun and isinstance(config, Config):
+                config = replace(config, resume=str(place))
+            self._do(config, place, going_on=begun)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:  # noqa: BLE001 (of a job; the others go on, and it is told at the end)
+            said = told(error)
+            if said is None:
+                traceback.print_exc()
+                said = f"{type(error).__name__}: {error}", 1
+            sweeps.note(sweep, replace(record, state=FAILED, sentence=said[0], code=said[1]))
+        else:
+            sweeps.note(sweep, replace(record, state=FINISHED))
 
+    def _do(self, config: Any, folder: Path, going_on: bool = False) -> None:
+        if not self._claim:
+            self._job(config, folder)
+            return
+        with claimed(folder, going_on=going_on):
+            keep_settings(folder, asdict(config))
+            self._job(config, folder)
 
-def _whole(value: str, item: str) -> str:
-    """A whole number typed as 1e5 with its digits, anything else as it is."""
-    if not REAL.fullmatch(value):
-        return value
-    number = Decimal(value.replace("_", ""))
-    if abs(number) >= 10**18 or number != number.to_integral_value():
-        raise ConfigError(f"{item}: must be a whole number")
-    return str(int(number))
+    def _checked(self, composed: DictConfig) -> tuple[Any, Path]:
+        """The checked config of a job, and its output folder."""
+        from rlnet.config.trust import check_trusted
+        from rlnet.config.validation import from_hydra
 
+        config, settings = from_hydra(composed), HydraConfig.get()
+        if getattr(config, "resume", None) is not None and not config.trust:
+            check_trusted(config, f"resume={config.resume}", self._given)
+        tuned = settings.runtime.choices.get("tuned")
+        if tuned not in (None, "null"):
+            from rlnet.experiment.tuned import check_tuned
 
-def _whole_numbers() -> frozenset[str]:
-    """The keys of all schemas that hold an integer, by their last name."""
-    whole: set[str] = set()
-    others: set[str] = set()
-    for schema in [*SCHEMAS.values(), *(ENVIRONMENTS[kind] for kind in ENVIRONMENTS.known())]:
-        for item in fields(schema):
-            (whole if item.type in (int, int | None) else others).add(item.name)
-    return frozenset(whole - others)
-
-
-# Options of Hydra that are followed by a word.
-VALUED = ("-cn", "-cp", "-cd", "-p", "-i", "--config-name", "--config-path", "--config-dir", "--package", "--info")
-REAL = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)[eE][+-]?\d+")  # 1e5, 1.5e-3
+            check_tuned(config, tuned)
+        typed = str(settings.sweep.dir if settings.mode == RunMode.MULTIRUN else settings.run.dir)
+        return config, short(Path(settings.runtime.output_dir), typed)

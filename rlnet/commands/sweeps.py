@@ -1,7 +1,10 @@
 """The beginning and the end of a sweep: what it is to do, and what is told of the jobs that did not do it."""
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +13,6 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from rlnet.commands.failures import EXPECTED, failed, say, told
-from rlnet.commands.jobs import short
 from rlnet.experiment import sweeps
 from rlnet.experiment.sweeps import FAILED, FINISHED
 from rlnet.learning.interrupts import exit_code
@@ -44,33 +46,42 @@ def _jobs(config: DictConfig) -> list[list[str]] | None:
     return [list(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
 
 
-def call(jobs: Callable[[], Any], finish: Callable[[Path], None] | None) -> int:
-    """Have Hydra call a job, or all those of a sweep; tell what became of a sweep.
+@dataclass
+class Outcome:
+    """What became of a command."""
+
+    code: int = 0  # the exit code
+
+
+@contextmanager
+def told_at_the_end(finish: Callable[[Path], None] | None) -> Iterator[Outcome]:
+    """Context manager for the jobs of a command: at their end it tells what became of a sweep.
 
     Args:
-        jobs: calls them.
         finish: called with the folder of a sweep in which something was done.
 
-    Returns:
-        The exit code: of a sweep 1 where a job failed or did not come to its end, else 2 where the input of one cannot
-        be used.
+    Yields:
+        Its exit code, once it has ended: of a sweep 1 where a job failed or did not come to its end, else 2 where the
+        input of one cannot be used.
     """
     SweepCallback.begun.clear()
     stop: Exception | None = None
+    outcome = Outcome()
     try:
-        jobs()
+        yield outcome
     except KeyboardInterrupt as error:
         if not SweepCallback.begun:
             raise
         typed = SweepCallback.begun[-1][1]
         said = f"{error or 'interrupted'}; the same sweep goes on where it was with hydra.sweep.dir={typed}"
-        return say(said, exit_code(error))
+        outcome.code = say(said, exit_code(error))
+        return
     except Exception as error:
         if not SweepCallback.begun:
             raise
         stop = error
     codes = [_ended(folder, typed, finish, stop) for folder, typed in SweepCallback.begun]
-    return max(codes, key=(0, 2, 1).index, default=0)
+    outcome.code = max(codes, key=(0, 2, 1).index, default=0)
 
 
 def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop: Exception | None) -> int:
@@ -99,3 +110,10 @@ def _stopped(error: Exception, done: bool) -> int:
         return failed(error)
     said = " ".join(str(error).split())[:300]
     return say(f"the launcher broke off: {type(error).__name__}: {said}", 1 if done else 2)
+
+
+def short(folder: Path, typed: str) -> Path:
+    """The folder as seen from here, where it lies below or was typed like that: shorter to read and to type."""
+    if folder.is_relative_to(Path.cwd()):
+        return folder.relative_to(Path.cwd())
+    return folder if Path(typed).is_absolute() else Path(os.path.relpath(folder))

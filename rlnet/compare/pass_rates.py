@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, gammaln
 
+from rlnet.numerics.statistics import wilson
+
 DRAWS = 1000
 MOST_NUMBERS = 5_000_000  # draws × prompts; of more prompts there are fewer draws, at least FEWEST
 FEWEST = 200
@@ -61,21 +63,6 @@ class Distance:
     def above(self) -> bool:
         """Whether the tuned policy lies above the frontier, which cannot be, beyond the interval."""
         return self.gap.high < -1e-9
-
-
-def wilson(passes: np.ndarray | float, samples: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's 95 % score interval of a binomial probability: (low, high).
-
-    Args:
-        passes, samples: samples above 0; not necessarily whole, as with a weighted mean.
-    """
-    from scipy.special import ndtri
-
-    z2 = float(ndtri(0.5 + LEVEL / 2)) ** 2
-    n, p = np.asarray(samples, dtype=np.float64), np.asarray(passes, dtype=np.float64) / samples
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2))) / (1 + z2 / n)
-    return np.where(p == 0, 0.0, middle - half), np.where(p == 1, 1.0, middle + half)
 
 
 def mean_rate(rates: Rates, weight: np.ndarray) -> Estimate:

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnet.compare.pass_rates import wilson
 from rlnet.mdp import FiniteMDP, Solution, evaluate, event_model, event_probability, solve
 from rlnet.mdp.limited import limited_values
+from rlnet.numerics.statistics import wilson
 
 PENALTIES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of an event, in the size of the largest |V*|
 

@@ -227,3 +227,18 @@ def profile(samples: Sequence[np.ndarray], thresholds: np.ndarray) -> tuple[np.n
     """
     above = [(np.asarray(sample)[None, :] > thresholds[:, None]).astype(np.float64) for sample in samples]
     return mean(*above), *interval(above, mean)
+
+
+def wilson(passes: np.ndarray | float, samples: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's 95 % score interval of a binomial probability: (low, high).
+
+    Args:
+        passes, samples: samples above 0; not necessarily whole, as with a weighted mean.
+    """
+    from scipy.special import ndtri
+
+    z2 = float(ndtri(0.975)) ** 2
+    n, p = np.asarray(samples, dtype=np.float64), np.asarray(passes, dtype=np.float64) / samples
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return np.where(p == 0, 0.0, middle - half), np.where(p == 1, 1.0, middle + half)

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import gammaincinv
+import scipy  # its parts are loaded when they are first used
 
 from rlnet.mdp.solvers.compiled.threading import in_parts
 from rlnet.planning.dynamics import Dynamics, TableDynamics
@@ -260,7 +260,7 @@ def root_noise(uniform: np.ndarray, legal: np.ndarray, concentration: np.ndarray
         legal: bool [B, A].
         concentration: α > 0, broadcastable to [B, A].
     """
-    gamma = np.where(legal, np.maximum(gammaincinv(concentration, uniform), 1e-300), 0.0)
+    gamma = np.where(legal, np.maximum(scipy.special.gammaincinv(concentration, uniform), 1e-300), 0.0)
     return gamma / gamma.sum(-1, keepdims=True)
 
 

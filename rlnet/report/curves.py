@@ -65,7 +65,7 @@ def curves_figure(rows: Iterable[Mapping[str, object]], pictures: Pictures = PIC
     curves = {name: by_member(rows, name) for _, names in pictures for name in names}
     halves = {name: by_member(rows, name + HALF_INTERVAL) for name in curves}
     drawn = [(title, [name for name in names if np.isfinite(curves[name][1]).any()]) for title, names in pictures]
-    drawn = [(title, names) for title, names in drawn if names]
+    drawn = list({tuple(names): (title, names) for title, names in drawn if names}.values())  # each once
     if not drawn:
         raise ValueError(f"no numbers in any of {', '.join(curves)}")
     figure = Figure(figsize=(4.6 * len(drawn), 3.4), dpi=100, layout="constrained")

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rlnet.compare.frontier import frontier
-from rlnet.compare.pass_rates import Distance, Estimate, wilson
+from rlnet.compare.pass_rates import Distance, Estimate
+from rlnet.numerics.statistics import wilson
 from rlnet.report.terminal import show_files
 from rlnet.report.text import say
 

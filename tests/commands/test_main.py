@@ -70,7 +70,7 @@ def test_training_from_python_leaves_a_folder_only_where_it_is_asked_for(tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("env=gridwrld",), "allowed are baird"),
+        (("env=gridwrld",), "allowed are acrobot"),
         (("step=3",), "did you mean steps"),
         (("gridworld",), "must be KEY=VALUE"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 from commands.test_command_line import script
 
-from rlnet.commands.command_line import _readable
+from rlnet.commands.arguments import _readable
 from rlnet.config import ConfigError
 
 

@@ -37,7 +37,10 @@ def test_every_preset_composes_in_hydra_and_steps(name):
     obs = simulation.reset()
     assert obs.shape == (2, 3, *environment.observation_shape)
     size = () if environment.action_bounds is None else environment.action_bounds[0].shape
-    step = simulation.step(np.zeros((2, 3, *size), np.float32 if size else np.int64))
+    action = np.zeros((2, 3, *size), np.float32) if size else np.zeros((2, 3), np.int64)
+    if simulation.mask is not None and not size:
+        action = simulation.mask.argmax(-1)
+    step = simulation.step(action)
     for field, dtype in (("reward", np.float32), ("valid", bool), ("terminated", bool)):
         assert getattr(step, field).shape == (2, 3)
         assert getattr(step, field).dtype == dtype
@@ -56,7 +59,7 @@ def test_every_preset_composes_in_hydra_and_steps(name):
     simulation.close()
     there = environment.simulate([0, 1], 3, "cpu")  # the same as tensors
     assert torch.equal(there.reset(), torch.from_numpy(obs))
-    after = there.step(torch.zeros(2, 3, *size, dtype=torch.float32 if size else torch.int64))
+    after = there.step(torch.from_numpy(action))
     assert all(torch.equal(a, torch.from_numpy(b)) for a, b in zip(after[:6], step[:6], strict=True))
     assert (after.mask is None) == (step.mask is None)
     there.close()

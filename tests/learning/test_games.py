@@ -96,7 +96,7 @@ def test_returns_are_those_of_the_first_player(env):
                 running[m, n], side[m, n] = 0, 1
         if number == 25:
             saved = copy.deepcopy(run.collector.state_dict())
-            run.collector._side[:] = 7.0
+            run.collector._episodes.side[:] = 7.0
             run.collector.load_state_dict(saved)
     stats = run.collector.episodes()
     for m in range(2):

@@ -92,7 +92,7 @@ def reached(*overrides: str, scores: dict[str, list[float]], steps: int | None =
         for step in (0, end)
         for m in range(count)
     ]
-    return Finished(Path(f"{overrides[-1]}"), config, list(overrides), rows, document, {}, None)
+    return Finished(Path(f"{overrides[-1]}"), config, list(overrides), rows, document, {}, None, None)
 
 
 def control(*overrides: str, values: list[float]) -> Finished:

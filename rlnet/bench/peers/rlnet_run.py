@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from rlnet.commands.command_line import loading
+from rlnet.commands.arguments import loading
 from rlnet.config import VERSION_BASE, Config, register
 
 with loading():  # as scripts/train.py does it
