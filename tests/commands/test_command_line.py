@@ -21,7 +21,7 @@ WRONG = [
     ("train", ["gamma=abc"], "gamma=abc: Value 'abc' of type 'str' could not be converted to Float"),
     ("train", ["gama=0.9"], "gama=0.9: there is no such key; did you mean gamma?"),
     ("train", ["schedule.start=-0.1"], "schedule.start=-0.1: ε of exploration=epsilon_greedy must be in [0, 1]"),
-    ("train", ["env=chess"], "env=chess: allowed are baird, cartpole, cliff, "),
+    ("train", ["env=chess"], "env=chess: allowed are acrobot, baird, "),
     ("train", ["algo=dqm"], "algo=dqm: allowed are a2c, actor_critic, "),
     ("train", ["env=sutton5x5", "gamma=1"], "gamma=1.0: env=sutton5x5 has no finite values without discount"),
     (
