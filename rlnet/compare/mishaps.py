@@ -32,11 +32,15 @@ def largest_value(truth: Truth) -> tuple[float, str]:
     """The largest possible |v(s)| in a reachable state, and what it is in words.
 
     Between the values of the best policy and those of the worst, which are those of the best one for -r. At γ = 1 the
-    worst may be −∞; what a walk through all states can collect stands for it then.
+    worst may be −∞; what a walk through all states can collect stands for it then. In a game, whoever gains: the most
+    that a play can add up.
     """
     mdp, optimal = truth.mdp, truth.optimal
     states = truth.reach & ~mdp.terminal
     size = float(np.abs(optimal.v[states]).max(initial=0.0))
+    if mdp.sign is not None:
+        most = solve(replace(mdp, reward=np.abs(mdp.reward), sign=None), optimal.gamma).v
+        return max(size, float(most[states].max(initial=0.0))), "no play adds up to more than"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ToleranceWarning)

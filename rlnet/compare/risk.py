@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnet.mdp import FiniteMDP, Solution, evaluate, event_model, event_probability, solve
+from rlnet.mdp import FiniteMDP, Solution, evaluate, event_model, solve
+from rlnet.mdp.events import paid_probability
 from rlnet.mdp.limited import limited_values
 from rlnet.numerics.statistics import wilson
 
@@ -24,7 +25,7 @@ class Risk:
 
     def of(self, policy: np.ndarray) -> float:
         """Its probability in an episode under a policy [S, A]."""
-        return float(self.mdp.start @ event_probability(self._model, policy, self.event, horizon=self.horizon))
+        return float(self.mdp.start @ paid_probability(self._model, policy, self.horizon))
 
     @cached_property
     def _model(self) -> FiniteMDP:
@@ -58,15 +59,16 @@ class Point:
     """A policy by its return and its risk."""
 
     penalty: float  # what the event costs where this policy is optimal; NaN: it is another one
-    ret: float  # expected discounted return from the start, what the event itself pays or costs left out
+    ret: float  # expected discounted return from the start, without what an event pays or costs that ends the episode
     probability: float  # of the event in an episode
 
 
 def risk_frontier(risk: Risk, penalties: Sequence[float] = PENALTIES) -> list[Point]:
     """The optimal policies as the event costs more and more: the best return at each risk.
 
-    Every point is the exact optimum of R − penalty·1[event], the Lagrangian of a constraint on the discounted risk: no
-    policy has more return at the same discounted risk. Between neighbouring points lie mixtures of the two.
+    Every point is the exact optimum of R − penalty·1[event], the Lagrangian of a constraint on the discounted number of
+    events: no policy has more return at the same number. Between neighbouring points lie mixtures of the two. What the
+    event pays by itself where it ends the episode is no part of R: there the penalty takes its place.
 
     Args:
         risk: the event.
@@ -75,7 +77,7 @@ def risk_frontier(risk: Risk, penalties: Sequence[float] = PENALTIES) -> list[Po
     unit = max(float(np.abs(risk.optimal.v).max(initial=0.0)), 1e-12)
     found = []
     for penalty in penalties:
-        model = _paying(risk, -penalty * unit)
+        model = _penalised(risk, penalty * unit)
         policy = solve(model, risk.optimal.gamma).policy
         found.append(replace(point_of(risk, policy), penalty=penalty * unit))
     return found
@@ -83,13 +85,14 @@ def risk_frontier(risk: Risk, penalties: Sequence[float] = PENALTIES) -> list[Po
 
 def point_of(risk: Risk, policy: np.ndarray) -> Point:
     """A policy's place beside the frontier."""
-    ret = float(risk.mdp.start @ evaluate(_paying(risk, 0.0), policy, risk.optimal.gamma).v)
+    ret = float(risk.mdp.start @ evaluate(_penalised(risk, 0.0), policy, risk.optimal.gamma).v)
     return Point(float("nan"), ret, risk.of(policy))
 
 
-def _paying(risk: Risk, reward: float) -> FiniteMDP:
-    events = risk.mdp.events or {}
-    return replace(risk.mdp, reward=np.where(events[risk.event], reward, risk.mdp.reward), entry=None)
+def _penalised(risk: Risk, penalty: float) -> FiniteMDP:
+    mdp, event = risk.mdp, (risk.mdp.events or {})[risk.event]
+    own = np.where(event & mdp.terminated, 0.0, mdp.reward)  # where play goes on, its own reward stays: steps cost
+    return replace(mdp, reward=own - penalty * event, entry=None)
 
 
 def seen_in(probability: float, trials: int) -> tuple[float, float]:

@@ -38,8 +38,6 @@ def event_model(mdp: FiniteMDP, event: str | np.ndarray) -> FiniteMDP:
     if event.shape != (mdp.n_outcomes,) or event.dtype != bool:
         raise InvalidMDPError(f"an event is bool [K] = [{mdp.n_outcomes}], not {event.dtype} {list(event.shape)}")
     reward = event.astype(np.float64)
-    if mdp.sign is None and np.array_equal(mdp.reward, reward) and mdp.terminated[event].all():
-        return mdp  # it is one
     return replace(mdp, reward=reward, terminated=mdp.terminated | event, sign=None, entry=None)
 
 
@@ -57,7 +55,11 @@ def event_probability(
         InvalidMDPError: the model has no such event.
         ValueError: the policy is none, or the horizon no whole number ≥ 0.
     """
-    model = event_model(mdp, event)
+    return paid_probability(event_model(mdp, event), policy, horizon)
+
+
+def paid_probability(model: FiniteMDP, policy: np.ndarray, horizon: int | None) -> np.ndarray:
+    """`event_probability` in what `event_model` gave, for many policies."""
     if horizon is None:
         return evaluate(model, policy, 1.0).v
-    return limited_values(model, 1.0, check_count("horizon", horizon, 0), policy_matrix(mdp, policy))
+    return limited_values(model, 1.0, check_count("horizon", horizon, 0), policy_matrix(model, policy))

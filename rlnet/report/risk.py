@@ -79,7 +79,7 @@ def frontier_figure(found: Mapping[str, Any]) -> Figure:
     if both[both > 0].size and both.max() > 100 * both[both > 0].min():
         axes.set_xscale("symlog", linthresh=float(both[both > 0].min()))
     axes.set_xlabel(f"probability of {found['event']}")
-    axes.set_ylabel(f"expected return, {found['event']} itself left out")
+    axes.set_ylabel("expected return, without the price of the event")
     axes.set_title("return against risk", fontsize=10)
     axes.grid(color="#e0e0e0", linewidth=0.6)
     axes.legend(fontsize=8, frameon=False, loc="best")

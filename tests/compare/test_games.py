@@ -6,6 +6,8 @@ from mdp.test_games import random_game, tic_tac_toe, uniform
 
 from rlnet.compare import score
 from rlnet.compare.judge import limited_values
+from rlnet.compare.mishaps import out_of_range
+from rlnet.compare.scores import Truth
 from rlnet.mdp import evaluate, solve
 
 
@@ -43,3 +45,9 @@ def test_a_time_limit_counts_moves_of_both_players(cyclic):
         own = limited_values(game, 0.9, steps, policy)
         np.testing.assert_allclose(own, evaluate(game, policy, 0.9, horizon=steps).v[0], atol=1e-12)
         np.testing.assert_allclose(limited_values(game, 0.9, steps), solve(game, 0.9, horizon=steps).v[0], atol=1e-12)
+
+
+def test_values_that_no_play_can_reach_are_told():
+    truth = Truth(tic_tac_toe(), solve(tic_tac_toe(), 1.0))
+    assert out_of_range(truth, np.full(4520, -1.0), None) == ""
+    assert "no play adds up to more than 1" in out_of_range(truth, np.full(4520, 50.0), None)

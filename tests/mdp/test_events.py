@@ -44,6 +44,20 @@ def test_a_win_of_either_player_is_an_event_of_a_game():
     assert game.start @ solve(event_model(game, "win"), 1.0).v == pytest.approx(1.0)
 
 
+def test_events_stay_with_a_model_whose_rewards_are_of_many_sizes():
+    # It is solved in parts, which have other outcomes.
+    arrays = [
+        [0, 0, 1, 1],
+        [0, 1, 0, 1],
+        [1, 0, 0, 0],
+        [1.0] * 4,
+        [-1.0, -1e12, -1.0, -1e12],
+        [False, True, True, True],
+    ]
+    mdp = FiniteMDP.from_coo(*map(np.array, arrays))
+    assert solve(replace(mdp, events={"end": mdp.terminated}), 1.0).v.tolist() == [-2.0, -1.0]
+
+
 def test_wrong_events_are_named():
     mdp = gambler(0.5, 4)
     with pytest.raises(InvalidMDPError, match="events: 'x' must be bool"):

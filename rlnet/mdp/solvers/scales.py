@@ -89,6 +89,7 @@ def _part(mdp: FiniteMDP, use: np.ndarray, **columns: np.ndarray) -> FiniteMDP:
         pair_ptr=np.append(0, np.cumsum(np.bincount(mdp.pair_state[use], minlength=mdp.n_states))),
         pair_action=mdp.pair_action[use],
         outcome_ptr=np.append(0, np.cumsum(counts[use])),
+        events=None,  # sets of the outcomes of all pairs
         **{name: columns.get(name, getattr(mdp, name))[kept] for name in names},
     )
 
