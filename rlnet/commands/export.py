@@ -4,14 +4,11 @@ Writes RUN_DIR/export/policy.pt2 (torch.export), policy.onnx and policy.json (in
 best action, the value and Q out. Both are checked on 1,000 observations to act as the original. out=DIR: elsewhere.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from rlnet.commands.failures import answer
-from rlnet.commands.key_values import one_of, read_settings, truth, whole
+from rlnet.commands.key_values import on_folder, one_of, truth, whole
 from rlnet.config import ConfigError
-from rlnet.experiment.run_folder import program
 
 READERS = {"format": one_of("both", "torch", "onnx"), "member": whole(0), "out": Path, "trust": truth}
 DEFAULTS = {"format": "both", "member": 0, "out": None, "trust": False}
@@ -19,13 +16,7 @@ DEFAULTS = {"format": "both", "member": 0, "out": None, "trust": False}
 
 def main() -> int:
     """Run `rlnet export`: exit code 0 where it was written and acts as the original, 2 for what cannot be exported."""
-    parser = argparse.ArgumentParser(
-        prog=program("export"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="the folder of a run")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=f"{'=, '.join(READERS)}=")
-    options = parser.parse_args()
-    return answer(lambda: _export(options.folder, read_settings(options.settings, READERS, DEFAULTS)))
+    return on_folder("export", __doc__, READERS, DEFAULTS, _export)
 
 
 def _export(folder: Path, chosen: dict[str, Any]) -> int:

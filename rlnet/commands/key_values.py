@@ -1,9 +1,13 @@
-"""Settings KEY=VALUE of commands that need no config: checked, each error in one sentence."""
+"""Commands on a finished run, with settings KEY=VALUE: checked, each error in one sentence."""
 
+import argparse
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from rlnet.commands.failures import answer
 from rlnet.config import ConfigError
+from rlnet.experiment.run_folder import program
 
 Reader = Callable[[str], Any]  # text → value; ValueError with what is allowed
 
@@ -64,3 +68,26 @@ def read_settings(given: Sequence[str], readers: Mapping[str, Reader], defaults:
         except ValueError as error:
             raise ConfigError(f"{item}: {error}") from error
     return {**defaults, **found}
+
+
+def on_folder(
+    name: str,
+    description: str | None,
+    readers: Mapping[str, Reader],
+    defaults: Mapping[str, Any],
+    job: Callable[[Path, dict[str, Any]], int],
+) -> int:
+    """Do what `rlnet NAME FOLDER [KEY=VALUE ...]` asks for; the exit code, 2 for what cannot be used.
+
+    Args:
+        name, description: of the command.
+        readers, defaults: as for `read_settings`.
+        job: called with the folder and the settings; gives the exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog=program(name), description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="the folder of a run")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=f"{'=, '.join(readers)}=")
+    options = parser.parse_args()
+    return answer(lambda: job(options.folder, read_settings(options.settings, readers, defaults)))

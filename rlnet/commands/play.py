@@ -3,16 +3,14 @@
 The run moves by its greedy or most likely action; with sample=true by what it draws. Moves are typed by name; q ends.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlnet.commands.failures import answer
+from rlnet.commands.key_values import on_folder, one_of, truth, whole
 from rlnet.config import ConfigError
-from rlnet.experiment.run_folder import program
 
 if TYPE_CHECKING:
     from rlnet.envs.boards.match import Match
@@ -20,55 +18,31 @@ if TYPE_CHECKING:
     from rlnet.mdp import Solution
 
 SEATS = {"first": 0, "second": 1}
-CHOICES = {"seat": tuple(SEATS), "sample": ("true", "false"), "trust": ("true", "false")}
+READERS = {"seat": one_of(*SEATS), "member": whole(0), "sample": truth, "trust": truth}
+DEFAULTS = {"seat": None, "member": 0, "sample": False, "trust": False}
 LEAVE = ("q", "quit", "exit")
 
 
 def main() -> int:
     """Run `rlnet play`: exit code 0 at the end, 2 for a folder that is no run of a game."""
-    parser = argparse.ArgumentParser(
-        prog=program("play"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="the folder of a run")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="seat=, member=, sample=, trust=")
-    options = parser.parse_args()
-    return answer(lambda: _play(options.folder, _settings(options.settings)))
+    return on_folder("play", __doc__, READERS, DEFAULTS, _play)
 
 
-def _settings(given: list[str]) -> dict[str, str]:
-    """The settings KEY=VALUE, checked.
-
-    Raises:
-        ConfigError: an unknown key or value.
-    """
-    found = {}
-    for item in given:
-        key, equals, value = item.partition("=")
-        if not equals or key not in (*CHOICES, "member"):
-            raise ConfigError(f"{item}: must be KEY=VALUE with one of the keys {', '.join((*CHOICES, 'member'))}")
-        if key in CHOICES and value not in CHOICES[key]:
-            raise ConfigError(f"{item}: allowed are {', '.join(CHOICES[key])}")
-        if key == "member" and not value.isdecimal():
-            raise ConfigError(f"{item}: must be the number of a member, from 0")
-        found[key] = value
-    return found
-
-
-def _play(folder: Path, settings: dict[str, str]) -> int:
+def _play(folder: Path, chosen: dict[str, Any]) -> int:
     from rlnet.commands.api import load
     from rlnet.envs.boards.match import Match
     from rlnet.mdp import solve
 
-    policy = load(folder, int(settings.get("member", 0)), trust=settings.get("trust") == "true")
+    policy = load(folder, chosen["member"], trust=chosen["trust"])
     problem = policy.trained.problem
     if not problem.environment.game:
         raise ConfigError(f"{folder}: {policy.trained.config.env.title()} is no game of two players")
     mdp, gamma = problem.environment.mdp, policy.trained.config.gamma
     best = None if mdp is None else solve(mdp, gamma)
     try:
-        seat = SEATS[settings["seat"]] if "seat" in settings else _asked_seat()
+        seat = _asked_seat() if chosen["seat"] is None else SEATS[chosen["seat"]]
         match = Match(problem.environment, seed=policy.trained.config.seed)
-        _played(match, policy, seat, best, settings.get("sample") == "true")
+        _played(match, policy, seat, best, chosen["sample"])
     except (EOFError, _Left):
         print("\nThe game was left.")
     return 0

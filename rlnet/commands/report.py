@@ -3,12 +3,9 @@
 clip=true plays the policy of a run and puts a short film of it on the page (DIR/clip.gif, at most 2 MB).
 """
 
-import argparse
 from pathlib import Path
 
-from rlnet.commands.failures import answer
-from rlnet.commands.key_values import read_settings, truth
-from rlnet.experiment.run_folder import program
+from rlnet.commands.key_values import on_folder, truth
 
 READERS = {"clip": truth, "trust": truth}
 DEFAULTS = {"clip": False, "trust": False}
@@ -16,13 +13,7 @@ DEFAULTS = {"clip": False, "trust": False}
 
 def main() -> int:
     """Run `rlnet report`: exit code 0 where the page was written, 2 for a folder that is no run or sweep."""
-    parser = argparse.ArgumentParser(
-        prog=program("report"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="the folder of a run or of a sweep")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="clip=true; trust=true: see the README")
-    options = parser.parse_args()
-    return answer(lambda: _report(options.folder, **read_settings(options.settings, READERS, DEFAULTS)))
+    return on_folder("report", __doc__, READERS, DEFAULTS, lambda folder, chosen: _report(folder, **chosen))
 
 
 def _report(folder: Path, trust: bool, clip: bool) -> int:

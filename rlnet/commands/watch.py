@@ -5,7 +5,6 @@ write a file, by default RUN_DIR/clip.gif or clip.mp4; out=PATH another one. sam
 exploration included; steps=N ends an episode after so many; fps=N is the speed; trust=true: see the README.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -13,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlnet.commands.failures import answer
-from rlnet.commands.key_values import one_of, positive, read_settings, truth, whole
+from rlnet.commands.key_values import on_folder, one_of, positive, truth, whole
 from rlnet.config import ConfigError
-from rlnet.experiment.run_folder import program
 
 if TYPE_CHECKING:
     from rlnet.learning.policy import Policy
@@ -39,13 +36,7 @@ DEFAULTS |= {"fps": None, "out": None, "trust": False}
 
 def main() -> int:
     """Run `rlnet watch`: exit code 0 at the end, 2 for a folder or settings that cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog=program("watch"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="the folder of a run")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=f"{'=, '.join(READERS)}=")
-    options = parser.parse_args()
-    return answer(lambda: _watch(options.folder, read_settings(options.settings, READERS, DEFAULTS)))
+    return on_folder("watch", __doc__, READERS, DEFAULTS, _watch)
 
 
 def _watch(folder: Path, chosen: dict[str, Any]) -> int:

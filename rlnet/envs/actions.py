@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from rlnet.envs.encoding import leaves
 from rlnet.envs.faults import shown
-from rlnet.envs.simulate import Step
+from rlnet.envs.simulate import Around, Step
 
 MOST = 4096  # actions that a product is multiplied out to, where an algorithm needs one value for each
 SUPPORTED = (
@@ -69,7 +70,7 @@ class Actions:
     @cached_property
     def _leaves(self) -> list[tuple[Any, np.ndarray, np.ndarray]]:
         """(space, numbers of choices, first of them) of each part of a product."""
-        return [(space, *_choices(space, path, self.space)) for path, space in _parts(self.space, "")]
+        return [(space, *_choices(space, path, self.space)) for path, space in leaves(self.space)]
 
     def decode(self, action: np.ndarray) -> Any:
         """Actions [B, ...] in the form that a vector environment of B takes; `of_one` for a single one."""
@@ -89,17 +90,6 @@ class Actions:
     def of_one(self, action: Any) -> Any:
         """One action as a single environment takes it."""
         return _first_of(self.space, self.decode(np.asarray(action)[None]))
-
-
-def _parts(space: spaces.Space, path: str) -> Iterator[tuple[str, spaces.Space]]:
-    if isinstance(space, spaces.Dict):
-        for key, own in space.spaces.items():
-            yield from _parts(own, f"{path}[{key!r}]")
-    elif isinstance(space, spaces.Tuple):
-        for k, own in enumerate(space.spaces):
-            yield from _parts(own, f"{path}[{k}]")
-    else:
-        yield path, space
 
 
 def _choices(space: Any, path: str, whole: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +132,7 @@ def _first_of(space: spaces.Space, batch: Any) -> Any:
     return batch[0]
 
 
-class JointActions:
+class JointActions(Around):
     """A simulation whose products of finite choices are multiplied out to single actions, the last factor fastest.
 
     Args:
@@ -151,7 +141,8 @@ class JointActions:
     """
 
     def __init__(self, simulation: Any, factors: Sequence[int]) -> None:
-        self.simulation, self.factors = simulation, tuple(factors)
+        super().__init__(simulation)
+        self.factors = tuple(factors)
 
     @property
     def mask(self) -> np.ndarray | None:
@@ -169,18 +160,6 @@ class JointActions:
 
     def _joint(self, mask: np.ndarray | None) -> np.ndarray | None:
         return None if mask is None else joint_mask(mask, self.factors)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See the wrapped simulation."""
-        return self.simulation.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See the wrapped simulation."""
-        self.simulation.load_state_dict(state)
-
-    def close(self) -> None:
-        """See the wrapped simulation."""
-        self.simulation.close()
 
 
 def joint_mask(mask: np.ndarray, factors: Sequence[int]) -> np.ndarray:

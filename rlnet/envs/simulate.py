@@ -29,11 +29,31 @@ class Step(NamedTuple):
     sign: Array | None = None  # [M, N] float32, −1 where the other player of a game moves in `next_obs`; None: no game
 
 
-class OnDevice:
+class Around:
+    """What a simulation that is put around another one leaves to it."""
+
+    def __init__(self, simulation: Any) -> None:
+        self.simulation = simulation
+
+    def state_dict(self) -> dict[str, Any]:
+        """See the wrapped simulation."""
+        return self.simulation.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See the wrapped simulation."""
+        self.simulation.load_state_dict(state)
+
+    def close(self) -> None:
+        """See the wrapped simulation."""
+        self.simulation.close()
+
+
+class OnDevice(Around):
     """Wrapper of a CPU simulation that exchanges tensors of a device."""
 
     def __init__(self, simulation: Any, device: torch.device | str) -> None:
-        self.simulation, self.device = simulation, torch.device(device)
+        super().__init__(simulation)
+        self.device = torch.device(device)
 
     def reset(self, seeds: Sequence[int] | None = None) -> Tensor:
         """See the wrapped simulation."""
@@ -49,18 +69,6 @@ class OnDevice:
         """See the wrapped simulation."""
         mask = self.simulation.mask
         return None if mask is None else torch.from_numpy(mask).to(self.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See the wrapped simulation."""
-        return self.simulation.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See the wrapped simulation."""
-        self.simulation.load_state_dict(state)
-
-    def close(self) -> None:
-        """See the wrapped simulation."""
-        self.simulation.close()
 
 
 class TabularSimulation:
