@@ -8,6 +8,7 @@ from rich.console import Console
 
 from rlnet.compare import AGAINST_OPTIMAL
 from rlnet.compare.names import LOSSES, is_of_event
+from rlnet.compare.risk import risks_of
 from rlnet.config import Config
 from rlnet.config.files import printable, read_rows
 from rlnet.config.population import settings
@@ -98,6 +99,12 @@ def show_solution(solved: Solved) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if config.horizon is None:
+        for risk in risks_of(solved.mdp, solution, config.env.max_episode_steps):
+            where = "ever" if risk.horizon is None else f"within {risk.horizon} steps"
+            least = f"{risk.least:.4g} at the least"
+            said = f"P({risk.event} {where}) = {risk.of_optimal:.4g} under the optimal policy, {least}."
+            console.print(said, soft_wrap=True, highlight=False, markup=False)
     if not solution.converged:
         why = "Interrupted: these are the best values so far" if solution.interrupted else "The tolerance was not met"
         console.print(f"{why} (tol={config.tol:g} was asked for).", soft_wrap=True, highlight=False)
