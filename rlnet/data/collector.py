@@ -97,20 +97,8 @@ class Collector:
         self._uniforms = BlockUniform(streams, shape, max(1, 64 // rollout), self._library)
         grid = len(seeds), envs
         self._episodes = EpisodeCounts(grid, self._gamma, rollout, game)
-        seen = torch.as_tensor(self._obs)
-        kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = dict.fromkeys(
-            ("obs", "next_obs"), (seen.shape[2:], seen.dtype)
-        )
-        kinds["action"] = (actions.shape, actions.dtype)
-        kinds |= dict.fromkeys(("reward", "start_discount"), ((), torch.float32))
-        kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
-        if self._mask is not None:
-            kinds |= dict.fromkeys(("mask", "next_mask"), (tuple(self._mask.shape[2:]), torch.bool))
-        if game:
-            kinds["sign"] = (), torch.float32
         self._searches, self._full = searched is not None, full
-        if searched is not None:
-            kinds |= {"search_policy": ((searched,), torch.float32), "search_value": ((), torch.float32)}
+        kinds = _fields(torch.as_tensor(self._obs), self._mask, actions, game, searched)
         self._tensors = {
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
@@ -308,3 +296,20 @@ class Collector:
             return False
         self._simulation.load_state_dict(simulation)
         return True
+
+
+def _fields(
+    obs: Tensor, mask: Array | None, actions: Distribution, game: bool, searched: int | None
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """The fields of a row but for its weight: name → (shape, type)."""
+    kinds = dict.fromkeys(("obs", "next_obs"), (tuple(obs.shape[2:]), obs.dtype))
+    kinds["action"] = (actions.shape, actions.dtype)
+    kinds |= dict.fromkeys(("reward", "start_discount"), ((), torch.float32))
+    kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
+    if mask is not None:
+        kinds |= dict.fromkeys(("mask", "next_mask"), (tuple(mask.shape[2:]), torch.bool))
+    if game:
+        kinds["sign"] = (), torch.float32
+    if searched is not None:
+        kinds |= {"search_policy": ((searched,), torch.float32), "search_value": ((), torch.float32)}
+    return kinds
