@@ -206,6 +206,8 @@ class Data:
     complete_returns: bool = False  # only rows whose return was sampled to its end
     lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
     off_policy: bool = False  # prediction that corrects for acting by another policy than the given one
+    # Of whole episodes, those [M, N] (bool) that are to be drawn again, after so many draws; None: no more draws.
+    drawn_again: Callable[[Options, Rollout, int], Tensor | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ def equal_groups(batch: Rollout, group: int) -> Tensor:
     return (own == own[..., :1]).all(-1, keepdim=True).expand_as(own).flatten(-2)
 
 
+def drawn_again(options: Options, batch: Rollout, draws: int) -> Tensor | None:
+    """Episodes of groups without a difference to learn from, at most `resample` times (Yu et al. 2025, section 3.2)."""
+    return equal_groups(batch, options["group"]) if draws < options.get("resample", 0) else None
+
+
 def compared(ret: Tensor, group: int, how: str) -> Tensor:
     """Advantages [M, N] of returns [M, N], N groups of `group` in a row; `how` as the option `advantage`."""
     own = ret.unflatten(-1, (-1, group))
@@ -168,7 +173,7 @@ ALGORITHM = Algorithm(
     roles=(PI,),
     acting=Acting(by_policy),
     objective=LossGradient(loss),
-    data=Data(whole_episodes=True),
+    data=Data(whole_episodes=True, drawn_again=drawn_again),
     update=Update(prepare=prepare),
     judged=Judged.BEHAVIOUR,
     hyper=NUMBERS,

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from rlnet.algos.algorithm import Judged, by_policy
 from rlnet.algos.context import PI, Q, V
-from rlnet.algos.grpo import equal_groups
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ConfigError, ReplayConfig, require
 from rlnet.config.population import column, columns
@@ -92,7 +91,6 @@ class TrainingState:
         self._acting_by = partial(actor, algorithm, problem.context, device=device)
         self._act = self._acting_by(self.learner.params)
         self._choose: Choose | None = None  # how actions are chosen now; None: to be prepared
-        self.resample = config.algo.options.get("resample", 0)
         self._drawn: list[tuple[Rollout, np.ndarray]] = []  # all that was played for an update, and its steps [M]
         self.replay: Replay | None = None
         self.shuffle = Streams(seeds, "replay", device)  # the order of minibatches
@@ -155,8 +153,8 @@ class TrainingState:
             if self._choose is None:
                 self._choose = self._act(self.hyper())
             rollout = self.collector.collect(self._choose)
-        if self.resample:
-            rollout = self._with_distinct_groups(rollout)
+        if self.problem.algorithm.data.drawn_again is not None:
+            rollout = self._drawn_again(rollout)
         if self.collector.ended:
             self.follow()
         if self.normalization is not None:
@@ -164,18 +162,24 @@ class TrainingState:
             self.learner.target_changed()
         return rollout
 
-    def _with_distinct_groups(self, rollout: Rollout) -> Rollout:
-        """The rollout, with groups whose returns are all equal drawn again, `resample` times at most."""
+    def _drawn_again(self, rollout: Rollout) -> Rollout:
+        """The rollout, with other episodes in place of those that the algorithm wants drawn again."""
+        which = self._unwanted(rollout, 0)
+        if which is None or not which.any():
+            return rollout
         kept = copied(rollout)
         self._drawn = [(kept, self.collector.new_steps)]
-        for number in range(self.resample):
-            which = equal_groups(kept, self.config.algo.options["group"])
-            if not which.any():
-                break
-            again = copied(self.collector.collect_again(cast(Choose, self._choose), which, number))
+        while which is not None and which.any():
+            draws = len(self._drawn)
+            again = copied(self.collector.collect_again(cast(Choose, self._choose), which, draws - 1))
             self._drawn.append((again, self.collector.new_steps))
             kept = with_environments(kept, again, which)
+            which = self._unwanted(kept, draws)
         return kept
+
+    def _unwanted(self, rollout: Rollout, draws: int) -> Tensor | None:
+        unwanted = self.problem.algorithm.data.drawn_again
+        return None if unwanted is None else unwanted(self.config.algo.options, rollout, draws)
 
     def hyper(self) -> dict[str, Tensor]:
         """Current hyperparameters of acting and losses, [M, 1] each; visits [M, S, A] for count-based exploration."""
