@@ -19,7 +19,7 @@ from rlnet.experiment.run_folder import override_key as _key
 
 def prepared(argv: list[str]) -> list[str]:
     """The arguments as Hydra is to see them: numbers whole, `resume=` expanded, names in folders checked."""
-    return _for_ray(_named_safely(opened(_with_stored_overrides(_readable(argv)))))
+    return _for_ray(_for_each_job(_named_safely(opened(_with_stored_overrides(_readable(argv))))))
 
 
 def given_keys(argv: Sequence[str]) -> set[str]:
@@ -72,6 +72,32 @@ def _named_safely(argv: Sequence[str]) -> list[str]:
     """
     safe = re.compile(r"\$\{(env\.name|algo\.name)\}")
     return [safe.sub(r"${file_name:\1}", item) if _key(item).startswith("hydra.") else item for item in argv]
+
+
+def _for_each_job(argv: list[str]) -> list[str]:
+    """The arguments, with the settings of a group that a sweep chooses from given to each job, and not to the default
+    choice of the group, by which Hydra composes the sweep itself and which may have no such setting.
+    """
+    if not {"-m", "--multirun"} & set(argv):
+        return argv
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    def swept(item: str) -> bool:
+        try:
+            return OverridesParser.create().parse_override(item).is_sweep_override()
+        except OverrideParseException:  # Hydra will complain of it
+            return False
+
+    several = {item for item in argv if "=" in item and item[0] != "-" and swept(item)}
+    groups = {item.partition("=")[0].rpartition("@")[2] for item in several}
+    found = []
+    for item in argv:
+        key, _, value = item.partition("=")
+        theirs = "tuned" in groups or any(key.startswith(f"{group}.") for group in groups)
+        one = theirs and "." in key and value and item not in several and not key.startswith(("hydra.", "-", "~"))
+        found.append(f"{key}=choice({value})" if one else item)
+    return found
 
 
 def _for_ray(argv: list[str]) -> list[str]:

@@ -107,6 +107,13 @@ def explain(error: Exception, argv: list[str]) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found.group(1)
         given = next((item for item in argv if item.lstrip("+~").startswith(key)), key)
+        of_one = re.fullmatch(
+            r"([^=]+=)choice\((.*)\)", given
+        )  # of a sweep, in which each job has a choice of the group
+        several = next((item for item in argv if item.startswith(key.partition(".")[0] + "=") and "," in item), None)
+        if of_one and several:
+            given = of_one.group(1) + of_one.group(2)
+            return f"{given}: not every choice of {several} has such a key; {_alternatives(key, cause)} in one of them"
         return f"{given}: there is no such key; {_alternatives(key, cause)}"
     if found := re.search(r"Error merging override (\S+)", text):
         reason = str(cause).splitlines()[0]

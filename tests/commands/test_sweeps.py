@@ -17,6 +17,7 @@ from commands.test_command_line import FAST, script
 from hydra.errors import HydraException
 from support import ROOT
 
+from rlnet.commands.arguments import prepared
 from rlnet.commands.failures import explain
 from rlnet.config import ConfigError
 from rlnet.experiment import sweeps
@@ -44,6 +45,35 @@ def same_results(one: Path, other: Path) -> None:
     arrays, others = np.load(one / "values.npz"), np.load(other / "values.npz")
     for name in arrays.files:
         np.testing.assert_array_equal(arrays[name], others[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "composed"),
+    [
+        (["-m", "algo=dqn,qr_dqn", "algo.n_step=3"], "algo.n_step=choice(3)"),
+        (["--multirun", "algo=td0,mc", "algo.policy=a/b.npz"], "algo.policy=choice(a/b.npz)"),
+        (["-m", "env=choice(cliff,maze)", "env.name='a b'"], "env.name=choice('a b')"),
+        (
+            ["-m", "schedule@optimizer.schedule=none,linear", "optimizer.schedule.end=0"],
+            "optimizer.schedule.end=choice(0)",
+        ),
+        (["-m", "tuned=cartpole_ppo,cartpole_dqn", "algo.rollout=8"], "algo.rollout=choice(8)"),
+        (["-m", "algo=dqn", "gamma=0.9,1", "algo.n_step=3"], "algo.n_step=3"),
+        (["-m", "algo=dqn,qr_dqn", "algo.n_step=1,3"], "algo.n_step=1,3"),
+        (["-m", "algo=dqn,qr_dqn", "env.slip=0.1"], "env.slip=0.1"),
+        (["algo=dqn", "algo.n_step=3"], "algo.n_step=3"),
+    ],
+)
+def test_settings_of_a_group_that_is_swept_are_those_of_each_job(typed, composed):
+    """Hydra composes a sweep itself by the default of each group, which may have no such setting."""
+    assert prepared(typed) == [*typed[:-1], composed]
+
+
+def test_a_sweep_over_algorithms_with_a_setting_that_the_default_does_not_have(tmp_path):
+    done = swept("algo=dqn,q_learning", "algo.n_step=3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "algo.n_step=3: not every choice of algo=dqn,q_learning has such a key" in done.stderr
+    assert not (tmp_path / "sweep" / "0").exists()
 
 
 def test_jobs_go_on_when_one_fails_and_what_is_finished_is_not_done_again(tmp_path):
