@@ -1,6 +1,9 @@
 """What several tests need: composed configs, runs without files, and two small models with everything in them."""
 
+import copy
+import functools
 import os
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,10 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config import VERSION_BASE, Config, register
 from rlnet.config.validation import from_hydra
@@ -49,11 +56,40 @@ def share(cases: int) -> int:
     return cases if FULL else cases // 5
 
 
+PLAIN = re.compile(r"(?!hydra\.)\w+(\.\w+)*=")  # a number, or a choice
+
+
 def composed(*overrides: str, name: str = "train") -> Config:
-    """The checked config that these overrides give."""
+    """The checked config that these overrides give.
+
+    Hydra takes a fifth of a second for each; the choices (`env=`, `algo=`, ...) are composed once, and numbers set in a
+    copy as Hydra sets them. Whatever is not plain, or wrong, is left to Hydra; see `test_layers`.
+    """
+    given = opened(overrides)
+    keys = [PLAIN.match(item) and item.partition("=")[0] for item in given]
+    choices = [item for item, key in zip(given, keys, strict=True) if key and (CONFIGS / key).is_dir()]
+    files = all((CONFIGS / f"{item.replace('=', '/')}.yaml").is_file() for item in choices)
+    if all(keys) and files:
+        config = copy.deepcopy(_chosen(*choices, name=name))
+        numbers = [item for item in given if item not in choices]
+        try:
+            for override in OverridesParser.create().parse_overrides(numbers):
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        except (HydraException, OmegaConfBaseException):
+            pass  # which Hydra says below
+        else:
+            return from_hydra(config)
+    return from_hydra(by_hydra(*given, name=name))
+
+
+def by_hydra(*overrides: str, name: str = "train") -> DictConfig:
+    """What Hydra composes."""
     register()
     with initialize_config_dir(str(CONFIGS), **VERSION_BASE):
-        return from_hydra(compose(name, overrides=opened(overrides)))
+        return compose(name, overrides=list(overrides))
+
+
+_chosen = functools.cache(by_hydra)
 
 
 def make_run(*overrides: str) -> TrainingState:

@@ -1,11 +1,17 @@
 """The shape of the house: imports point downwards, and every config composes."""
 
 import ast
+from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from support import CONFIGS, ROOT, composed
+from hydra.errors import HydraException
+from support import CONFIGS, ROOT, by_hydra, composed
+
+from rlnet.config import Config
+from rlnet.config.validation import from_hydra
+from rlnet.experiment.run_folder import opened
 
 # The rooms of the house, from the top floor down: a module may import from the floors below it, and from its own room.
 FLOORS = (
@@ -112,3 +118,34 @@ def test_every_config_composes_and_is_in_range(group, name):
     extra = options.get(group, {}).get(name, ())
     config = composed(f"{group}={name}", *extra)
     assert getattr(config, group).name == SAME.get(name, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("train", "env=cliff algo=dqn gamma=1 algo.batch=7 algo.correction.start=.3 network.hidden=[8,9]"),
+        ("train", "algo.batch=9 algo=double_dqn seeds=3 optimizer=sgd optimizer.lr=1e-2 algo.target_every=null"),
+        ("train", "tuned=cartpole_ppo algo.envs=3 vary.gamma=[.9,.99] network.hidden=[4]"),
+        ("train", "env=random_walk algo=td0 schedule=none exploration=greedy steps=5 network=tabular"),
+        ("train", "env=lqr algo=sac steps=5 steps=7 network@algo.unknown=mlp"),
+        ("train", "algo=sarsa algo.batch=7"),
+        ("train", "algo=sarsa steps=many"),
+        ("train", "algo=sarsa steps=1,2"),
+        ("train", "env=nowhere steps=3"),
+        ("solve", "env=gridworld gamma=.5 method=value_iteration env.slip=.25"),
+        ("audit", "algo=sarsa env.slip=.3 gamma=.7"),
+    ],
+)
+def test_what_tests_compose_is_what_hydra_composes(name, line):
+    """`composed` sets numbers in a copy: the same settings and the same errors, whatever was composed earlier."""
+    given = line.split()
+
+    def outcome(compose: Callable[[], Config]) -> object:
+        try:
+            return compose()
+        except HydraException as error:
+            return type(error), str(error)
+
+    wanted = outcome(lambda: from_hydra(by_hydra(*opened(given), name=name)))
+    for _ in range(2):
+        assert outcome(lambda: composed(*given, name=name)) == wanted
