@@ -55,6 +55,7 @@ DYNAMICS, TREES = "rlnet/planning/dynamics.py", "rlnet/planning/kernels.py"
 SEARCH, ALPHAZERO = "rlnet/planning/tree_search.py", "rlnet/algos/alphazero.py"
 EXPLOITED = checked_by("tests/algos/test_alphazero.py", "search_is_scored_exactly")
 OUTCOMES = checked_by("tests/algos/test_alphazero.py", "every_row_gets_the_outcome")
+CONSTRAINT, CONSTRAINT_TESTS = "rlnet/learning/constraint.py", "tests/learning/test_constraint.py"
 
 MUTATIONS = (
     Mutation(
@@ -398,6 +399,18 @@ MUTATIONS = (
           "self._library.ones_like("),
          (COLLECT, "self._obs, dtype=bool)\n", "self._obs, dtype=bool))\n")),
         OUTCOMES,
+        (),
+    ),
+    Mutation(
+        "a constraint that pays for its event",
+        ((CONSTRAINT, "rollout.reward - self.multiplier.float()", "rollout.reward + self.multiplier.float()"),),
+        checked_by(CONSTRAINT_TESTS, "on_the_frontier"),
+        (),
+    ),
+    Mutation(
+        "a multiplier that falls with the risk",
+        ((CONSTRAINT, "(with_event - self._limit * ended)", "(self._limit * ended - with_event)"),),
+        checked_by(CONSTRAINT_TESTS, "at_the_rate_of_the_limit"),
         (),
     ),
 )  # fmt: skip

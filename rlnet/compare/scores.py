@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from rlnet.compare.certificates import action_values, certify, state_values
+from rlnet.compare.constraint import Constrained
 from rlnet.compare.errors import normalised, q_errors, v_errors
 from rlnet.compare.judge import (
     Judged,
@@ -64,6 +65,8 @@ class Truth:
     mdp: FiniteMDP
     optimal: Solution  # V*, Q* at the γ and temperature that everything is judged at
     limit: TimeLimit | None = None  # the optimum under the environment's time limit, where it has one
+    # Of a run with a chance constraint the optimum under it: `mdp` then charges the event λ*.
+    constrained: Constrained | None = None
 
     @property
     def gamma(self) -> float:
@@ -77,7 +80,8 @@ class Truth:
     @cached_property
     def risks(self) -> list[Risk]:
         """The events that the model names, in an episode under the time limit."""
-        return risks_of(self.mdp, self.optimal, None if self.limit is None else self.limit.steps)
+        mdp = self.mdp if self.constrained is None else self.constrained.risk.mdp
+        return risks_of(mdp, self.optimal, None if self.limit is None else self.limit.steps)
 
     @cached_property
     def random_value(self) -> float:
@@ -132,6 +136,8 @@ def score_member(
     scalars |= _policy_scores(truth, judged, policy)
     for risk in truth.risks:
         scalars |= risk.scores(judged.policy)
+    if truth.constrained is not None:
+        scalars |= truth.constrained.scores(judged.policy)
     v_limited = None
     if truth.limit is not None:
         limited, v_limited = _under_limit(truth, truth.limit, judged, use_optimal)

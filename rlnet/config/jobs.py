@@ -15,6 +15,7 @@ from rlnet.config.schemas import (
     AlgoConfig,
     CausalLMConfig,
     CnnConfig,
+    ConstraintConfig,
     EvaluationConfig,
     ExplorationConfig,
     LinearConfig,
@@ -64,6 +65,7 @@ class Config(Settings):
     compare_share: float = 0.1  # of the run's time that comparing may take; beyond, it is done less often; 1: no limit
     checkpoint_every: int = MISSING  # steps between checkpoints
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
     resume: str | None = None  # the folder of a run to go on with
     # Whether that folder may have code run: modules that its config names, computed values, pickled environments.
     trust: bool = False

@@ -90,6 +90,11 @@ def settings(config: Config) -> list[dict[str, float]]:
     return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
 
 
+def constrained(config: Config) -> bool:
+    """Whether a run has a chance constraint."""
+    return config.constraint.limit is not None or "constraint.limit" in varied(config)
+
+
 def member_settings(config: Config) -> list[dict[str, float]]:
     """The varied settings of each of the M members."""
     return [setting for setting in settings(config) for _ in range(config.seeds)]

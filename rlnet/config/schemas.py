@@ -189,6 +189,16 @@ class EvaluationConfig(Settings):
 
 
 @dataclass
+class ConstraintConfig(Settings):
+    """A chance constraint: an event happens with a probability of at most `limit` in an episode."""
+
+    limit: float | None = field(default=None, metadata=PER_MEMBER)  # null: no constraint
+    event: str | None = None  # of those that the environment names; null: the only one
+    multiplier: float = field(default=0.0, metadata=PER_MEMBER)  # λ at the beginning, what an event costs
+    rate: float = field(default=0.1, metadata=PER_MEMBER)  # by which an episode changes it: rate·(1[event] − limit)
+
+
+@dataclass
 class ExplorationConfig(Settings):
     """Exploration: how actions are chosen from action values; `none` where the algorithm has a policy of its own."""
 

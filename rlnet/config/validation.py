@@ -14,6 +14,7 @@ from rlnet.config import (
     CnnConfig,
     Config,
     ConfigError,
+    ConstraintConfig,
     EpochsConfig,
     EvaluationConfig,
     MlpConfig,
@@ -112,6 +113,16 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
     require(evaluation.max_steps >= 1, "evaluation.max_steps", evaluation.max_steps, "must be at least 1")
 
 
+def _check_constraint(constraint: ConstraintConfig) -> None:
+    limit, event = constraint.limit, constraint.event
+    allowed = "must be a probability in [0, 1), or null for no constraint"
+    require(limit is None or 0 <= limit < 1, "constraint.limit", limit, allowed)
+    require(event is None or limit is not None, "constraint.event", event, "needs a constraint.limit, like 0.05")
+    for key, above in (("multiplier", False), ("rate", True)):
+        value, allowed = getattr(constraint, key), "must be above 0" if above else "must be at least 0"
+        require(0 <= value < float("inf") and not (above and value == 0), f"constraint.{key}", value, allowed)
+
+
 def _check_train(config: Config) -> None:
     for key in ("steps", "log_every", "compare_every", "checkpoint_every"):
         require(getattr(config, key) >= 1, key, getattr(config, key), "must be at least 1")
@@ -123,6 +134,7 @@ def _check_train(config: Config) -> None:
     require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
     _check_evaluation(config.evaluation)
+    _check_constraint(config.constraint)
     chosen(config.logger)
     for key in ("envs", "rollout"):
         require(getattr(config.algo, key) >= 1, f"algo.{key}", getattr(config.algo, key), "must be at least 1")

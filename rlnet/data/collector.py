@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlnet.data.episodes import EpisodeCounts, later
-from rlnet.data.rollout import OPTIONAL, Rollout
+from rlnet.data.rollout import EVENTS, OPTIONAL, Rollout
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array, derive_seed
 from rlnet.policies.distributions import Distribution
 
@@ -67,6 +67,7 @@ class Collector:
             `search_value`; None: they are not.
         full: rollouts of whole episodes have all their rows, also where all episodes ended before: what a replay draws
             for a member must not depend on how long the episodes of others were.
+        watched: whether the simulation watches an event, which is then a field of the rollouts.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Collector:
         game: bool = False,
         searched: int | None = None,
         full: bool = False,
+        watched: bool = False,
     ) -> None:
         device = self._device = gamma.device
         self._simulation, self._gamma = simulation, gamma.cpu().numpy()
@@ -99,6 +101,8 @@ class Collector:
         self._episodes = EpisodeCounts(grid, self._gamma, rollout, game)
         self._searches, self._full = searched is not None, full
         kinds = _fields(torch.as_tensor(self._obs), self._mask, actions, game, searched)
+        if watched:
+            kinds["event"] = (), torch.bool
         self._tensors = {
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
@@ -177,12 +181,14 @@ class Collector:
                 running &= ~(step.terminated | step.truncated)
                 if not running.any() and not self._full:
                     break
-        next_obs, reward, terminated, truncated, valid, obs, next_mask, mask, sign = zip(*steps, strict=True)
+        next_obs, reward, terminated, truncated, valid, obs, next_mask, mask, sign, event = zip(*steps, strict=True)
         seen = [(first, *obs[:-1]), actions, next_obs, reward, terminated, truncated, valid]
         if first_mask is not None:
             seen += [(first_mask, *mask[:-1]), next_mask]
         if sign[0] is not None:
             seen += [sign]
+        if event[0] is not None:
+            seen += [event]
         if self._searches:
             seen += [[own.policy for own in found], [own.value for own in found]]
         for into, values in zip(self._new.values(), seen, strict=True):
@@ -190,7 +196,7 @@ class Collector:
         count = len(steps)
         if self.shown is not None:
             count = self.shown(count)
-            for name in BOOKED:
+            for name in {*BOOKED, *EVENTS} & set(self._rows):
                 self._rows[name][keep + len(steps) : keep + count] = 0
         return self._finish(keep + count)
 

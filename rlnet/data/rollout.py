@@ -16,8 +16,9 @@ from rlnet.numerics.random_streams import Array, as_array
 FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid", "start_discount", "weight")
 MASKS = ("mask", "next_mask")  # fields that only environments with masks of actions have
 GAMES = ("sign",)  # that only games of two players have
+EVENTS = ("event",)  # that only those have whose simulation watches an event
 SEARCHED = ("search_policy", "search_value")  # that only those who act by search have
-OPTIONAL = (*MASKS, *GAMES, *SEARCHED)
+OPTIONAL = (*MASKS, *GAMES, *EVENTS, *SEARCHED)
 
 
 class Observation(NamedTuple):
@@ -41,7 +42,8 @@ class Rollout:
     Args:
         extra: what an algorithm prepared before its steps, name → [T, M, N].
         fields: the fields below; `mask` and `next_mask` only where the environment masks actions, `sign` only of games,
-            `search_policy` [T, M, N, A] and `search_value` only where a search acted.
+            `event` only where one is watched, `search_policy` [T, M, N, A] and `search_value` only where a search
+            acted.
     """
 
     __slots__ = ("_arrays", "_make", "_tensors", "extra", "names")
@@ -158,6 +160,11 @@ class Rollout:
     def sign(self) -> Tensor | None:
         """[T, M, N] float32: −1 where the other player of a zero-sum game moves next, else +1; None: no game."""
         return self.tensor("sign") if "sign" in self.names else None
+
+    @property
+    def event(self) -> Tensor:
+        """[T, M, N] bool: whether the event that is watched happened."""
+        return self.tensor("event")
 
     @property
     def weight(self) -> Tensor:

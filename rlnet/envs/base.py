@@ -61,6 +61,11 @@ class Environment:
     actions: Actions | None = field(default=None, repr=False)  # as the environment takes them; None: as they are
 
     @property
+    def events(self) -> tuple[str, ...]:
+        """The events that can be watched."""
+        return () if self.mdp is None else tuple(self.mdp.events or ())
+
+    @property
     def factors(self) -> tuple[int, ...] | None:
         """The numbers of choices where an action is a product of finite choices."""
         return None if self.actions is None or self.joined is not None else self.actions.factors

@@ -41,7 +41,7 @@ class Sampler:
             raise ValueError(f"start: state {bad[0]}{name} is terminal, an episode cannot begin there")
         self.n_actions = mdp.n_actions
         # Outcomes of probability 0 go: the clamp to a pair's last outcome must find one that can happen.
-        kept = np.flatnonzero(mdp.probability > 0)
+        self._kept = kept = np.flatnonzero(mdp.probability > 0)
         ptr = np.searchsorted(kept, mdp.outcome_ptr)
         keys = _cumulative(mdp.probability[kept], ptr) + np.repeat(np.arange(mdp.n_pairs), np.diff(ptr))
         begin = np.flatnonzero(mdp.start > 0)
@@ -70,6 +70,11 @@ class Sampler:
         self.deterministic = len(kept) == mdp.n_pairs
         if device is None:  # which give numbers of Python
             self._views = memoryview(self.pairs), memoryview(self.keys), memoryview(self.last)
+
+    def of_outcomes(self, values: np.ndarray) -> Array:
+        """Numbers of the model's outcomes [K] as numbers of the outcomes that are sampled."""
+        own = np.ascontiguousarray(values[self._kept])
+        return own if self._library is np else torch.from_numpy(own).to(self.keys.device)
 
     def pair(self, state: Array, action: Array) -> Array:
         """The pair of each (state, action), int64 like both; −1 where the action is not available.

@@ -27,6 +27,7 @@ class Step(NamedTuple):
     next_mask: Array | None = None  # bool [M, N, A], the actions available in `next_obs`; None: all, always
     mask: Array | None = None  # the same of `obs`
     sign: Array | None = None  # [M, N] float32, −1 where the other player of a game moves in `next_obs`; None: no game
+    event: Array | None = None  # bool [M, N], whether the event that is watched happened; None: none is
 
 
 class Around:
@@ -42,6 +43,10 @@ class Around:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See the wrapped simulation."""
         self.simulation.load_state_dict(state)
+
+    def watch(self, event: str) -> None:
+        """See the wrapped simulation."""
+        self.simulation.watch(event)
 
     def close(self) -> None:
         """See the wrapped simulation."""
@@ -108,6 +113,7 @@ class TabularSimulation:
         made: dict[str, Any] = {} if device is None else {"device": device}
         shape, library = (self.members, envs), self._library
         self._none, self._all = library.zeros(shape, dtype=bool, **made), library.ones(shape, dtype=bool, **made)
+        self._event: Array | None = None  # bool [K], of the event that is watched
         self.state: Array = None  # [M, N] int64, the observation to act on; None before the first reset
         # [S, A], None where every state has every action. Terminal states, in which nobody acts, mask nothing.
         available = mdp.available | mdp.terminal[:, None]
@@ -121,6 +127,10 @@ class TabularSimulation:
             self._signs = None if self.sampler.sign is None else self.sampler.sign.reshape(-1, 1, 1)
             for table in self._tables:  # steps show them
                 table.flags.writeable = False
+
+    def watch(self, event: str) -> None:
+        """Have steps tell whether an event of the model happens in them."""
+        self._event = self.sampler.of_outcomes((self.mdp.events or {})[event])
 
     @property
     def mask(self) -> Array | None:
@@ -187,7 +197,8 @@ class TabularSimulation:
             self.age = where(ended, 0, age)
         self.state = where(ended, sampler.first_state(uniform[:, 1]), next_state)
         sign = None if sampler.sign is None else sampler.sign.take(outcome)
-        step = Step(next_state, reward, terminated, truncated, valid, self.state, sign=sign)
+        event = None if self._event is None else self._event.take(outcome) & valid
+        step = Step(next_state, reward, terminated, truncated, valid, self.state, sign=sign, event=event)
         return step if self._available is None else step._replace(next_mask=self._available[next_state], mask=self.mask)
 
     def _step_alone(self, action: int) -> Step:
@@ -203,7 +214,8 @@ class TabularSimulation:
             self.age.fill(0 if ended else age)
         self.state = sampler.first_state(uniform[:, 1]).reshape(1, 1) if ended else next_state
         sign = None if self._signs is None else self._signs[k]
-        return Step(next_state, rewards[k], terminated, truncated, self._all, self.state, sign=sign)
+        event = None if self._event is None else self._event[k].reshape(1, 1)
+        return Step(next_state, rewards[k], terminated, truncated, self._all, self.state, sign=sign, event=event)
 
     def _check(self, pair: Array, action: Array, hold: Array | None) -> None:
         bad = pair < 0 if hold is None else (pair < 0) & ~hold

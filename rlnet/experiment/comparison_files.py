@@ -10,7 +10,7 @@ import numpy as np
 from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables
 from rlnet.compare.mishaps import Mishap, out_of_range
 from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
-from rlnet.compare.risk import point_of, risk_frontier
+from rlnet.compare.risk import Risk, point_of, risk_frontier
 from rlnet.config import Config, ConfigError, LinearConfig, OptimisticConfig
 from rlnet.config.files import check_values, read_json, read_values, reading
 from rlnet.config.population import each_setting, member_settings, settings, varied
@@ -154,9 +154,21 @@ def _events(problem: Problem, tables: Tables) -> list[dict[str, Any]]:
                 "least": risk.least,
                 "frontier": [{"penalty": p.penalty, "return": p.ret, "probability": p.probability} for p in frontier],
                 "members": [{"return": p.ret, "probability": p.probability} for p in places],
+                **_constraint(problem, risk),
             }
         )
     return found
+
+
+def _constraint(problem: Problem, risk: Risk) -> dict[str, Any]:
+    """The exact optimum under the chance constraint of the first setting, if it is one of this event."""
+    if problem.constrained is None or problem.watched != risk.event:
+        return {}
+    under = problem.constrained[0]
+    safer, bolder = (point_of(risk, place.policy).ret for place in (under.safer, under.bolder))
+    ret = under.share * bolder + (1 - under.share) * safer
+    numbers = {"limit": under.limit, "multiplier": under.multiplier, "share": under.share}
+    return {"constraint": {**numbers, "return": ret, "probability": under.probability}}
 
 
 def _population(config: Config, problem: Problem, scalars: Scalars, what: list[Mishap]) -> Population:
@@ -201,6 +213,9 @@ def objective(problem: Problem) -> str:
     weights = ", ".join(f"{tau:g}" for tau in dict.fromkeys(solution.temperature for solution in problem.exact))
     what = "entropy of the policy" if problem.algorithm.regularisation is None else "KL(π ‖ π_ref)"
     sign = "+" if problem.algorithm.regularisation is None else "−"
+    if problem.constrained is not None:
+        prices = ", ".join(f"{price:.4g}" for price in dict.fromkeys(c.multiplier for c in problem.constrained))
+        return f"reward − {prices}·1[{problem.watched}], the exact multiplier of the constraint"
     return "reward" if weights == "0" else f"reward {sign} {weights}·{what}"
 
 

@@ -24,6 +24,7 @@ from rlnet.compare import (
     time_limit,
 )
 from rlnet.compare.completions import Completions
+from rlnet.compare.constraint import Constrained
 from rlnet.compare.names import OF_CONTROL
 from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, TabularConfig, require
 from rlnet.config.population import each_setting
@@ -39,6 +40,7 @@ from rlnet.experiment.compatibility import (
     check_texts,
     single_actions,
 )
+from rlnet.experiment.constrained import constrained_optima, solved_under, watched_event
 from rlnet.experiment.fixed_policies import given_policies
 from rlnet.experiment.reference import reference_policy
 from rlnet.experiment.searched_model import dynamics_of, symmetries_of
@@ -64,6 +66,8 @@ class Problem:
     models: list[FiniteMDP] | None = None
     completions: Completions | None = None
     log_reference: np.ndarray | None = None  # [S, A] of the reference policy
+    watched: str = ""  # the event of the chance constraint; empty without one
+    constrained: list[Constrained] | None = None  # [M], the exact optima under it, where there is a finite model
 
     @property
     def mdp(self) -> FiniteMDP:
@@ -85,10 +89,11 @@ class Problem:
         steps = self.environment.max_steps
         known: dict[int, Truth] = {}
         models = self.models or [self.mdp] * len(self.exact)
-        for mdp, solution in zip(models, self.exact, strict=True):
+        constrained: Sequence[Constrained | None] = self.constrained or [None] * len(self.exact)
+        for mdp, solution, under in zip(models, self.exact, constrained, strict=True):
             if id(solution) not in known:
                 limit = None if steps is None else time_limit(mdp, solution.gamma, steps, solution.temperature)
-                known[id(solution)] = Truth(mdp, solution, limit)
+                known[id(solution)] = Truth(mdp, solution, limit, under)
         return [known[id(solution)] for solution in self.exact]
 
     def score(self, tables: Tables, visits: np.ndarray) -> Comparison:
@@ -108,7 +113,9 @@ class Problem:
             return replace(self, context=replace(self.context, **own))
         models = None if self.models is None else [self.models[m] for m in members]
         solutions = [self.solutions[m] for m in members]
-        part = replace(self, context=replace(self.context, **own), solutions=solutions, models=models)
+        under = None if self.constrained is None else [self.constrained[m] for m in members]
+        exact: dict[str, Any] = {"solutions": solutions, "models": models, "constrained": under}
+        part = replace(self, context=replace(self.context, **own), **exact)
         vars(part)["truths"] = [self.truths[m] for m in members]  # what is known need not be found again
         return part
 
@@ -170,6 +177,10 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         each = [_regularised(mdp, log_reference, _beta(one, algorithm)) for one in alone]
         solutions = [found for found in _solutions(each, alone, algorithm) for _ in range(config.seeds)]
         models = [model for model in each for _ in range(config.seeds)] if log_reference is not None else None
+    watched, under = watched_event(config, algorithm, environment), None
+    if watched and solutions is not None and mdp is not None:
+        under = constrained_optima(config, mdp, watched, solutions, environment.max_steps)
+        models, solutions = [own.model for own in under], solved_under(under, config)
     if algorithm.judged is Judged.GIVEN:
         given, acting = given_policies(config, alone, mdp, solutions, algorithm.data.off_policy)
     for one in alone:
@@ -194,7 +205,8 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
     completions = None
     if environment.tokens is not None and mdp is not None:
         completions = Completions(mdp, environment.tokens.shape, log_reference, environment.true_reward)
-    return Problem(environment, algorithm, context, solutions, against, available, models, completions, log_reference)
+    exact_parts = models, completions, log_reference, watched, under
+    return Problem(environment, algorithm, context, solutions, against, available, *exact_parts)
 
 
 def _check_size(config: Config, alone: list[Config], environment: Environment) -> None:

@@ -17,7 +17,7 @@ from rlnet.algos.algorithm import Judged, by_policy
 from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ConfigError, ReplayConfig, require
-from rlnet.config.population import column, columns
+from rlnet.config.population import column, columns, constrained
 from rlnet.data.collector import Choose, Collector
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Observation, Rollout, copied, with_environments
@@ -25,6 +25,7 @@ from rlnet.data.visits import count_visits
 from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
+from rlnet.learning.constraint import Constraint
 from rlnet.learning.learner import Learner
 from rlnet.learning.normalization import Normalization
 from rlnet.learning.scheduled import Scheduled, Schedules
@@ -68,6 +69,10 @@ class TrainingState:
         statistics = Normalization(problem.context, self.learner.layout, *sizes)
         self.normalization = statistics if statistics.is_active else None  # None: nothing is normalised
         simulation = problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device)
+        self.constraint: Constraint | None = None  # None: there is none
+        if constrained(config):
+            cast(Any, simulation).watch(problem.watched)
+            self.constraint = Constraint(columns(config, "constraint", device), config.algo.envs)
         self.collector = Collector(
             simulation,
             seeds,
@@ -79,6 +84,7 @@ class TrainingState:
             whole_episodes=algorithm.data.whole_episodes,
             game=problem.environment.game,
             full=algorithm.data.replay,
+            watched=self.constraint is not None,
             searched=None if algorithm.acting.planner is None else problem.context.actions.outputs,
         )
         _begin_together(simulation, config.algo)
@@ -157,10 +163,17 @@ class TrainingState:
             rollout = self._drawn_again(rollout)
         if self.collector.ended:
             self.follow()
+        if self.constraint is not None:
+            self.constraint.observe(rollout, self.collector.lookback, self.steps < self.config.steps)
         if self.normalization is not None:
-            self.normalization.observe(rollout, self.collector.lookback, self.learner.theta, self.learner.target)
+            thetas = self.learner.theta, self.learner.target
+            self.normalization.observe(self.charged(rollout), self.collector.lookback, *thetas)
             self.learner.target_changed()
         return rollout
+
+    def charged(self, rollout: Rollout) -> Rollout:
+        """A rollout, or a batch of the replay, with the reward that is learned from: less what a constraint charges."""
+        return rollout if self.constraint is None else self.constraint.charged(rollout)
 
     def _drawn_again(self, rollout: Rollout) -> Rollout:
         """The rollout, with other episodes in place of those that the algorithm wants drawn again."""
@@ -250,6 +263,8 @@ class TrainingState:
             parts["self_play"] = self.self_play.state_dict()
         if self.normalization is not None:
             parts["normalization"] = self.normalization.state_dict()
+        if self.constraint is not None:
+            parts["constraint"] = self.constraint.state_dict()
         parts["shuffle"] = self.shuffle.state_dict()
         counters = {"steps": self.steps, "diverged": self.diverged, "visits": self.visits, "updates": self.updates}
         return {**parts, **counters, "config": asdict(self.config)}
@@ -281,10 +296,14 @@ class TrainingState:
             self.self_play.load_state_dict(state["self_play"])
         if self.normalization is not None:
             self.normalization.load_state_dict(state["normalization"])
+        if self.constraint is not None:
+            self.constraint.load_state_dict(state["constraint"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
         self.follow()
         if not exact:
+            if self.constraint is not None:
+                self.constraint.begin()
             if self.replay is not None:
                 self.replay.cut()
             if self.learner.traces is not None:

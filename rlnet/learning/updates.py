@@ -31,7 +31,7 @@ def learn(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tens
     """
     if state.replay is not None:
         return _learn_from_replay(state, rollout)
-    metrics = _learn_from_rollout(state, _prepared(state, rollout), state.hyper())
+    metrics = _learn_from_rollout(state, _prepared(state, state.charged(rollout)), state.hyper())
     state.count(rollout)
     return metrics
 
@@ -89,7 +89,7 @@ def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], d
         state.count(rollout)
     hyper, rate, more = state.hyper(), state.learning_rate, {}
     for _ in range(algo.updates):
-        batch = replay.sample(state.correction) if replay.prioritised else replay.sample()
+        batch = state.charged(replay.sample(state.correction) if replay.prioritised else replay.sample())
         step = learner.step(batch, hyper, rate)
         if replay.prioritised:
             allowed = f"prioritised replay is not supported with algo={algo.name}, which gives no errors of rows; use 0"
@@ -129,5 +129,7 @@ def logged(state: TrainingState, metrics: Mapping[str, Tensor]) -> dict[str, np.
         tensors[SCHEDULED_AS[state.config.exploration.name]] = state.explore.squeeze(-1)
     if state.learner.layout.noisy:
         tensors["explore/sigma"] = state.learner.layout.deviations(state.learner.theta).abs().mean(1)
+    if state.constraint is not None:
+        tensors |= state.constraint.logged()
     tensors["optimizer/learning_rate"] = state.learning_rate.squeeze(-1)
     return {name: tensor.double().cpu().numpy() for name, tensor in tensors.items()}

@@ -34,6 +34,10 @@ def _event(found: Mapping[str, Any]) -> dict[str, Any]:
         ["of the optimal policy", _short(found["optimal"])],
         ["the least that any policy attains", _short(found["least"])],
     ]
+    if "constraint" in found:
+        under = found["constraint"]
+        what = f"of the best policy under the constraint (an event costs λ* = {_short(under['multiplier'])})"
+        rows.append([what, _short(under["probability"])])
     tests = [[f"{n:,}", _count(probability * n), _interval(probability, n)] for n in TRIALS]
     needed = trials_to_tell(probability, found["optimal"])
     told = "they are equally likely to end in one." if not np.isfinite(needed) else f"{needed:,.0f} episodes of each."
@@ -75,6 +79,10 @@ def frontier_figure(found: Mapping[str, Any]) -> Figure:
     axes.plot(risk, ret, ".-", color="#303030", linewidth=1.8, label=f"optimal as {found['event']} costs more")
     x, y = (np.array([point[key] for point in found["members"]]) for key in ("probability", "return"))
     axes.plot(x, y, "o", color=STYLES[1][0], label="learned")
+    if "constraint" in found:
+        under = found["constraint"]
+        axes.axvline(under["limit"], color="#808080", linestyle="--", linewidth=1.0, label="limit of the constraint")
+        axes.plot(under["probability"], under["return"], "*", color="#303030", markersize=12, label="best under it")
     both = np.concatenate([risk, x])
     if both[both > 0].size and both.max() > 100 * both[both > 0].min():
         axes.set_xscale("symlog", linthresh=float(both[both > 0].min()))
