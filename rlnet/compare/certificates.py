@@ -27,7 +27,7 @@ from rlnet.mdp import FiniteMDP, ImproperPolicyError
 from rlnet.mdp.model.graph import end_components
 from rlnet.mdp.operators.bellman import EPS, ROW_SUM, system_of
 from rlnet.mdp.operators.entropy import entropy, soft_maximum
-from rlnet.mdp.operators.markov_chain import chain_of, chain_values
+from rlnet.mdp.operators.markov_chain import chain_of, chain_values, reachable
 
 SLACK = 1e-12  # relative: covers the rounding of the few operations that make a bound of a residual
 
@@ -81,8 +81,10 @@ class _Bounds:
 
     def steps(self, policy: np.ndarray) -> np.ndarray:
         """At least the expected steps until the end from each state of the closed set, 0 elsewhere; inf if unproved."""
+        chain = chain_of(self.mdp, policy)
+        if not reachable(chain.p, chain.ends | self.mdp.terminal, backward=True)[self.live].all():
+            return np.full(self.mdp.n_states, np.inf)
         try:
-            chain = chain_of(self.mdp, policy)
             ones = np.ones(self.mdp.n_states)
             steps, bound, _ = chain_values(ones, chain, 1.0, self.live, self.system.rounding)
         except ImproperPolicyError:

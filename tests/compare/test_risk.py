@@ -1,12 +1,14 @@
 """The frontier of return against risk, and what test episodes say of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rlnet.compare.judge import time_limit
 from rlnet.compare.risk import point_of, risk_frontier, risks_of, seen_in, trials_to_tell
 from rlnet.envs import make, preset
-from rlnet.mdp import event_probability, solve
+from rlnet.mdp import FiniteMDP, event_probability, solve
 
 
 def risk_in(name, limit, **changes):
@@ -56,3 +58,13 @@ def test_counting_takes_as_many_episodes_as_the_tables_say():
     low, high = seen_in(0.001, 1000)
     assert low < 0.001 < high
     assert seen_in(0.0, 100) == pytest.approx((0.0, 0.037), abs=5e-4)  # Wilson at 0 of 100
+
+
+def test_who_goes_on_for_ever_at_a_cost_has_a_risk_and_no_return():
+    # Stay at a cost of 1, or leave through a door behind which one of two waits for the event.
+    mdp = FiniteMDP.from_outcomes({0: {0: [(1.0, 0, -1.0, False)], 1: [(0.5, 0, -1.0, True), (0.5, 0, -3.0, True)]}})
+    mdp = replace(mdp, events={"fall": mdp.reward == -3.0})
+    (risk,) = risks_of(mdp, solve(mdp, 1.0), None)
+    for stays, ret, fall in ((1.0, -np.inf, 0.0), (0.0, -0.5, 0.5), (0.5, -1.5, 0.5)):
+        point = point_of(risk, np.array([[stays, 1.0 - stays]]))
+        assert (point.ret, point.probability) == (pytest.approx(ret), pytest.approx(fall))
