@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from rlnet.mdp.model.validation import check_count, check_gamma, check_temperatu
 from rlnet.mdp.operators.linear_systems import SingularChainError
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.solvers.methods import ITERATIVE, METHODS, SOLVERS
-from rlnet.mdp.solvers.protocol import Problem, Result, Solver
+from rlnet.mdp.solvers.protocol import Problem, Result
 from rlnet.mdp.solvers.scales import by_scale
 from rlnet.mdp.solvers.value_iteration import Progress
 from rlnet.mdp.solvers.variants import finite_horizon, soft_solution
@@ -68,14 +68,19 @@ def solve(
     if temperature > 0.0:
         return soft_solution(mdp, gamma, temperature, tol, began)
     progress = Progress(callback, began, max_sweeps)
-    found = by_scale(mdp, gamma, tol, lambda part: _result(Problem(part, device), gamma, tol, method, progress, verify))
+    found = by_scale(mdp, gamma, tol, lambda part: _answer(Problem(part, device), gamma, tol, method, progress, verify))
     return _solution(found, gamma, tol, progress)
 
 
-def _result(problem: Problem, gamma: float, tol: float, method: str, progress: Progress, verify: bool) -> Result:
+def _answer(problem: Problem, gamma: float, tol: float, method: str, progress: Progress, verify: bool) -> Result:
     """The answer of the first of the method's solvers that has one."""
     try:
-        result = _first_answer(SOLVERS[method], problem, gamma, tol, progress)
+        for solver in SOLVERS[method]:
+            result = solver.try_solve(problem, gamma, tol, progress)
+            if result is not None:
+                break
+        else:
+            raise AssertionError("the last solver of a method takes every model")
     except (ImproperPolicyError, UnboundedValueError) as error:
         raise _with_names(error, problem.mdp) from None
     if verify:
@@ -83,32 +88,12 @@ def _result(problem: Problem, gamma: float, tol: float, method: str, progress: P
     return result
 
 
-def _first_answer(solvers: Sequence[Solver], problem: Problem, gamma: float, tol: float, progress: Progress) -> Result:
-    for solver in solvers:
-        result = solver.try_solve(problem, gamma, tol, progress)
-        if result is not None:
-            return result
-    raise AssertionError("the last solver of a method takes every model")
-
-
 def _solution(found: Result, gamma: float, tol: float, progress: Progress) -> Solution:
-    bound, stopped = float(found.bound), progress.interrupted
+    v, q, policy, bound, done, bounds, loss = found
+    stopped, sweeps = progress.interrupted, progress.sweeps
     met = report_tolerance(bound, tol, stopped)
     seconds = time.perf_counter() - progress.began
-    return Solution(
-        found.v,
-        found.q,
-        found.policy,
-        bound,
-        progress.sweeps,
-        seconds,
-        found.done,
-        gamma,
-        met,
-        stopped,
-        bounds=found.bounds,
-        policy_loss=float(found.loss),
-    )
+    return Solution(v, q, policy, float(bound), sweeps, seconds, done, gamma, met, stopped, 0.0, bounds, float(loss))
 
 
 def _checked(

@@ -60,7 +60,7 @@ def test_nothing_is_solved_or_expanded_for_the_table_of_a_model(monkeypatch):
 
     mdp = chain(5)
     monkeypatch.setattr("rlnet.mdp.solving.solve", never)
-    monkeypatch.setattr("rlnet.mdp.solving._result", never)
+    monkeypatch.setattr("rlnet.mdp.solving._answer", never)
     before = set(vars(mdp))
     mdp._repr_html_()
     # Nothing with a size of pairs or of S × A is made and kept: `terminal`, bool [S], alone.

@@ -10,17 +10,21 @@ from mdp.test_agreement import discounted_truth, undiscounted_truth
 from mdp.test_methods import garnet, lake
 from mdp_problems import cliff, random_mdp
 
-from rlnet.mdp import solve
+from rlnet.mdp import FiniteMDP, solve
 from rlnet.mdp.solvers.methods import METHODS, SOLVERS
 from rlnet.mdp.solvers.protocol import Problem
+from rlnet.mdp.solvers.small.table_solvers import SMALL, TableSolver
 from rlnet.mdp.solvers.value_iteration import Progress
 
+# Every solver, and each method of the tables by itself.
 EVERY = tuple(dict.fromkeys(solver for method in METHODS for solver in SOLVERS[method]))
+EVERY += tuple(TableSolver((method,)) for method in SMALL.methods)
 LAST = [SOLVERS[method][-1] for method in METHODS]  # these must answer
 
 
 def name(solver):
-    return getattr(solver, "values", solver.__class__).__name__ + str(getattr(solver, "method", ""))
+    methods = getattr(solver, "methods", ((solver.__class__, ""),))
+    return "-".join(values.__name__ for values, _ in methods) + str(getattr(solver, "method", ""))
 
 
 @pytest.mark.parametrize("solver", EVERY, ids=name)
@@ -103,3 +107,24 @@ def test_one_model_can_be_solved_by_several_threads(kind):
                     assert np.array_equal(found.policy, expected.policy)
     finally:
         sys.setswitchinterval(before)
+
+
+MAKERS_WITHOUT_AN_END = {
+    "ring": lambda: FiniteMDP.from_arrays(np.eye(3)[[1, 2, 0]][:, None], np.ones((3, 1))),
+    "chain": lambda: FiniteMDP.from_arrays(np.full((3, 1, 3), 1 / 3), np.arange(3.0)[:, None]),
+}
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9])
+@pytest.mark.parametrize("kind", MAKERS | MAKERS_WITHOUT_AN_END)
+def test_writing_into_a_solution_changes_no_later_one(kind, gamma):
+    """What a model keeps between solves is nobody else's."""
+    mdp = (MAKERS | MAKERS_WITHOUT_AN_END)[kind]()
+    first = solve(mdp, gamma)
+    kept = [x.copy() for x in (first.v, first.q, first.policy)]
+    for x in (first.v, first.q, first.policy):
+        x[...] = 7.0
+    again = solve(mdp, gamma)
+    assert again.sweeps == first.sweeps
+    for x, expected in zip((again.v, again.q, again.policy), kept, strict=True):
+        np.testing.assert_array_equal(x, expected)

@@ -82,15 +82,15 @@ class FiniteMDP:
 
     # Sizes and masks.
 
-    @property
+    @cached_property
     def n_states(self) -> int:
         return len(self.pair_ptr) - 1
 
-    @property
+    @cached_property
     def n_pairs(self) -> int:
         return len(self.pair_action)
 
-    @property
+    @cached_property
     def n_outcomes(self) -> int:
         return len(self.next_state)
 
@@ -125,6 +125,11 @@ class FiniteMDP:
         return _frozen(
             np.add.reduceat(self.probability * self.reward, self.outcome_ptr[:-1]) if self.n_pairs else np.zeros(0)
         )
+
+    @cached_property
+    def largest_reward(self) -> float:
+        """max |r| of any outcome."""
+        return max(float(self.reward.max(initial=0.0)), -float(self.reward.min(initial=0.0)))
 
     @cached_property
     def transition(self) -> sp.sparse.csr_matrix:

@@ -26,8 +26,11 @@ def by_scale(mdp: FiniteMDP, gamma: float, tol: float, solve: Callable[[FiniteMD
     that was left out is not optimal if it is worth less than the value by more than both bounds, which is checked;
     where it is not, its state belongs to the rest. Then v* of both parts is v*, since v = Tv.
     """
-    huge = _huge(mdp, gamma, tol)
-    if huge is None:
+    if HIDES * EPS * mdp.largest_reward <= tol * max(1.0 - gamma, 1.0 / STEPS):
+        return solve(mdp)
+    magnitude = system_of(mdp).magnitude
+    huge = magnitude * APART > magnitude.max(initial=0.0)
+    if huge.all():
         return solve(mdp)
     earns = huge & (mdp.expected_reward > 0.0)
     every = np.ones(mdp.n_pairs, dtype=bool)
@@ -52,19 +55,6 @@ def by_scale(mdp: FiniteMDP, gamma: float, tol: float, solve: Callable[[FiniteMD
         if not doubtful.any():
             return found._replace(q=_action_values(mdp, found.v, gamma))
         rest[mdp.pair_state[doubtful]] = True
-
-
-def _huge(mdp: FiniteMDP, gamma: float, tol: float) -> np.ndarray | None:
-    """bool [P]: the pairs with huge rewards; None where rounding hides less than `tol`, or all are so."""
-    largest = mdp.__dict__.get("_largest_reward")
-    if largest is None:
-        largest = max(float(mdp.reward.max(initial=0.0)), -float(mdp.reward.min(initial=0.0)))
-        mdp.__dict__["_largest_reward"] = largest
-    if HIDES * EPS * largest <= tol * max(1.0 - gamma, 1.0 / STEPS):
-        return None
-    magnitude = system_of(mdp).magnitude
-    huge = magnitude * APART > magnitude.max(initial=0.0)
-    return None if huge.all() else huge
 
 
 def _stay_outside(mdp: FiniteMDP, rest: np.ndarray, huge: np.ndarray) -> np.ndarray:

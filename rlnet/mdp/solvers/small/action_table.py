@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import scipy as sp
 
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.graph import steps_to_end
@@ -15,6 +16,7 @@ from rlnet.mdp.solvers.small.deterministic import Paths
 
 DENSE_STATES = 150  # up to here policies are evaluated by a dense LU of the table's rows
 DENSE_ENTRIES = 100_000  # of the table's rows, at most
+ABSENT = np.array([-np.inf, 0.0])  # q and the share of an action that is not available
 WHOLE = 2.0**52  # whole numbers below are added exactly
 
 
@@ -22,13 +24,14 @@ class Table:
     """The pairs of the m non-terminal states as [A, m]; a state with fewer than A actions repeats its first.
 
     `moves`: every pair goes to one state or ends, so that backups need no product. `solves`: policies can be evaluated
-    by a dense LU. `small`: the rows are kept as a sparse matrix, for backups and band matrices. A table that can do
-    none of it is none: see `taken`.
+    by a dense LU. `small`: the rows are kept as a sparse matrix, for backups and band matrices. `useful`: it can do
+    something of that, and repeats no more pairs than there are; else it holds nothing more.
     """
 
     def __init__(self, mdp: FiniteMDP) -> None:
         self.system = system = system_of(mdp)
-        self.states, begin = system.first_pairs()
+        states, begin = system.first_pairs()
+        self.states = states.astype(np.intp)  # what numpy indexes with fastest
         self.counts = np.diff(np.append(begin, len(system.pair_state)))
         self.width, self.m = int(self.counts.max(initial=0)), len(begin)
         p = system.transition
@@ -37,33 +40,39 @@ class Table:
         entries = self.width * self.m
         self.small = 0 < self.m <= DIRECT_STATES
         self.solves = 0 < self.m <= DENSE_STATES and entries * self.m <= DENSE_ENTRIES
-        self.wasteful = entries > 2 * len(system.pair_state)
+        self.useful = (self.moves or self.small) and entries <= 2 * len(system.pair_state)
         if not self.useful:
             return
         number = np.arange(self.width)[:, None]
         pairs = (begin + np.where(number < self.counts, number, 0)).ravel()
-        ordinal = np.arange(len(system.pair_state)) - np.repeat(begin, self.counts)
-        place = ordinal * self.m + np.repeat(np.arange(self.m), self.counts)  # of each pair
-        self.source = np.full((mdp.n_states, mdp.n_actions), entries)  # in the flat table; else behind it
-        self.source[mdp.pair_state, mdp.pair_action] = place
-        self.ones, self.acts = np.ones(self.width), ~mdp.terminal
+        self.ones = np.ones(self.width)
         self.reward = system.reward[pairs]
         self.columns = np.arange(self.m)
         self.listed = number < self.counts
         self.full = bool(self.listed.all())
-        self.whole = self.full and self.source.shape == (self.m, self.width)
+        self.whole = self.full and (mdp.n_states, mdp.n_actions) == (self.m, self.width)
+        if not self.whole:
+            ordinal = np.arange(len(system.pair_state)) - np.repeat(begin, self.counts)
+            place = ordinal * self.m + np.repeat(np.arange(self.m), self.counts)  # of each pair
+            # Where q and the policy [2, S, A] lie in (q, policy, ABSENT), both flat.
+            source = np.full((2, mdp.n_states * mdp.n_actions), ((2 * entries,), (2 * entries + 1,)))
+            pair = mdp.pair_state.astype(np.intp) * mdp.n_actions + mdp.pair_action
+            source[0][pair], source[1][pair] = place, place + entries
+            self.source = source.reshape(2, mdp.n_states, mdp.n_actions)
         whole = bool((self.reward == np.rint(self.reward)).all()) and max_norm(self.reward) < WHOLE
         self.costs = self.moves and system.terms == 1 and whole and system.costs
+        number_of = np.full(system.n, self.m)  # where no value waits
+        number_of[self.states] = self.columns
         if self.moves:
-            number_of = np.full(system.n, self.m)  # where no value waits
-            number_of[self.states] = self.columns
             to = np.full(len(goes_on), self.m)
             to[goes_on > 0] = number_of[p.indices]
             every = np.ones(len(goes_on), dtype=bool)
             steps = np.append(steps_to_end(system.pair_state, p, goes_on == 0, every)[self.states], 0.0)
             self.paths = Paths(self.reward, to[pairs], steps)
         elif self.small:  # states that do not act are worth 0
-            self.sparse = p[pairs][:, self.states]
+            rows = p[pairs]
+            successors = number_of[rows.indices].astype(rows.indices.dtype)
+            self.sparse = sp.sparse.csr_matrix((rows.data, successors, rows.indptr), shape=(entries, self.m))
             self.bands = Bands(self.sparse, self.reward, self.width)
         if self.solves:
             self.rows, self.gamma = p.toarray()[pairs][:, self.states], -1.0
@@ -74,17 +83,13 @@ class Table:
         p, ends, every = self.system.transition, self.system.ends, np.ones(len(self.system.ends), dtype=bool)
         return bool(np.isfinite(steps_to_end(self.system.pair_state, p, ends, every)[self.states]).all())
 
-    @property
-    def useful(self) -> bool:
-        return (self.moves or self.small) and not self.wasteful
-
     def at(self, gamma: float) -> None:
-        """Prepare the matrices I − γP of all pairs, and of the policy that takes each as often, for this γ."""
+        """Prepare the rows of I − γP of all pairs, and the values `first` of the policy that takes each as often."""
         if gamma != self.gamma:
             self.gamma, self.weights = gamma, gamma * self.rows
             self.matrix = np.tile(np.eye(self.m), (self.width, 1)) - self.weights
-            self.mean_matrix = self.matrix.reshape(self.width, self.m, self.m).mean(axis=0)
-            self.mean_reward = self.reward.reshape(self.width, self.m).mean(axis=0)
+            mean = self.matrix.reshape(self.width, self.m, self.m).mean(axis=0)
+            self.first = sp.linalg.lapack.dgesv(mean, self.reward.reshape(self.width, self.m).mean(axis=0))[2]
 
     def laid_out(
         self, x: np.ndarray, q: np.ndarray, top: np.ndarray, bound: float
@@ -101,26 +106,16 @@ class Table:
         share /= self.ones.dot(share)
         if self.whole:
             return x, by_action.T, share.T
-        v = np.zeros(len(self.source))
-        np.place(v, self.acts, x)
-        return v, self._spread(q, -np.inf), self._spread(share.ravel(), 0.0)
-
-    def _spread(self, flat: np.ndarray, nothing: float) -> np.ndarray:
-        """[S, A] from the flat table [A m], `nothing` where an action is not available."""
-        filled = np.empty(len(flat) + 1)
-        filled[:-1], filled[-1] = flat, nothing
-        return filled.take(self.source)
+        v = np.zeros(self.source.shape[1])
+        v[self.states] = x
+        values, policy = np.concatenate((q, share.ravel(), ABSENT)).take(self.source)
+        return v, values, policy
 
 
-def taken(mdp: FiniteMDP) -> Table:
-    """The table of a model, which keeps it between solves; `put_back` returns it.
+def spare_tables(mdp: FiniteMDP) -> list[Table]:
+    """The tables of a model that no solve is using; a solver takes one out, or makes one, and puts it back.
 
     Solvers write into a table. Whoever has taken it is alone with it: another thread makes its own.
     """
-    kept = mdp.__dict__.pop("_table", None)
-    return Table(mdp) if kept is None else kept
-
-
-def put_back(mdp: FiniteMDP, table: Table) -> None:
-    """Keep a table with its model, for the next solve."""
-    mdp.__dict__["_table"] = table
+    kept = mdp.__dict__.get("_tables")
+    return mdp.__dict__.setdefault("_tables", []) if kept is None else kept

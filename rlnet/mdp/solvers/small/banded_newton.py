@@ -6,7 +6,7 @@ import numpy as np
 import scipy as sp
 
 from rlnet.mdp.operators.bellman import System, max_norm
-from rlnet.mdp.operators.products import csr_product, greedy_rows, summed
+from rlnet.mdp.operators.products import csr_product, greedy_rows
 from rlnet.mdp.solvers.value_iteration import Progress, reported
 
 LANES = {np.float32: 32, np.float64: 16}  # BLAS adds up columns in steps of so many entries, and any rest one by one
@@ -35,7 +35,7 @@ class Bands:
         """`rows` csr [width m, m] and `reward` [width m]: state s of choice a is row a m + s."""
         self.width, self.m = width, rows.shape[1]
         self.rows, self.reward, self.order = rows, reward, None
-        self.above, self.below = _reach(rows, np.arange(self.m))
+        self.above, self.below = _reach(rows)
         if max(self.above, self.below) > 2.0 * np.sqrt(self.m):  # some other order of the states may do better
             order, (above, below) = _close(rows, width)
             if above + below < self.above + self.below:
@@ -61,24 +61,24 @@ class Bands:
     def _lay_out(self) -> None:
         """Where the entries of each row lie in a flat band matrix, the diagonal first, and what they are at γ = 1."""
         counts = np.diff(self.rows.indptr)
-        size, longest = len(counts), int(counts.max())
-        state = np.tile(np.arange(self.m), self.width)
-        row = np.repeat(np.arange(size), counts)
-        column = 1 + np.arange(len(row)) - np.repeat(self.rows.indptr[:-1].astype(np.intp), counts)
-        step = self.rows.indices - state[row]
-        moves = step != 0
-        diagonal = self.above + self.below
-        self.place = np.repeat((self.depth * state)[:, None], longest + 1, axis=1)  # what is not used: never read
-        self.place[:, 0] += diagonal
-        self.place[row[moves], column[moves]] += diagonal + step[moves]
-        self.weight = np.zeros((size, longest + 1))
-        self.weight[row[moves], column[moves]] = -self.rows.data[moves]
-        self.weight[row[~moves], 0] = -self.rows.data[~moves]
+        size, columns = len(counts), int(counts.max()) + 1
+        state = np.arange(size) % self.m
+        own, step = np.repeat(state, counts), _steps(self.rows)
+        column = np.arange(1, len(own) + 1) - np.repeat(self.rows.indptr[:-1].astype(np.intp), counts)
+        column[step == 0] = 0
+        entry = np.repeat(columns * np.arange(size), counts) + column
+        place = np.repeat(self.depth * state, columns)  # what is not used: never read
+        place[::columns] += self.above + self.below
+        place[entry] = self.depth * own + (self.above + self.below) + step
+        weight = np.zeros(size * columns)
+        weight[entry] = -self.rows.data
+        self.place, self.weight = place.reshape(size, columns), weight.reshape(size, columns)
 
     def at(self, gamma: float) -> None:
         """Prepare the rows γP and the entries of I − γP for this γ."""
         if self.gamma < 0.0:
             self._lay_out()
+            self.buffer = np.zeros((self.m + 1) * self.depth, dtype=self.dtype)
             self.product, self.first = csr_product(), self._first()
         if gamma != self.gamma:
             p = self.rows
@@ -92,9 +92,11 @@ class Bands:
 
     def _first(self) -> np.ndarray | None:
         """The values of the policy that takes every choice as often, [m]; None where it has no factors."""
-        entries, reward = self._entries(FIRST_GAMMA) / self.width, np.add.reduce(self.reward.reshape(self.width, -1), 0)
-        mean = summed(self.place.ravel(), entries.ravel(), (self.m + 1) * self.depth)
-        factors, reward = Factors(self, mean.astype(self.dtype)), reward / self.width
+        factors = Factors(self)
+        entries = (self._entries(FIRST_GAMMA) / self.width).astype(self.dtype).reshape(self.width, self.m, -1)
+        for place, entry in zip(self.place.reshape(entries.shape), entries, strict=True):
+            factors.flat[place] += entry  # in one row no two entries share a place that is read
+        reward = np.add.reduce(self.reward.reshape(self.width, -1), 0) / self.width
         return factors.solve(reward, max_norm(reward)) if factors.found() else None
 
     def backup(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,12 +120,12 @@ class Bands:
 
 
 class Factors:
-    """The factors of I − γP of one policy after the other, in one buffer, or of the matrix that lies in `flat`."""
+    """The factors of I − γP of one policy after the other, in the buffer of `bands`."""
 
-    def __init__(self, bands: Bands, flat: np.ndarray | None = None) -> None:
+    def __init__(self, bands: Bands) -> None:
         above, below, m, depth = bands.above, bands.below, bands.m, bands.depth
         self.bands, self.double = bands, bands.dtype is np.float64
-        self.flat = np.zeros((m + 1) * depth, dtype=bands.dtype) if flat is None else flat
+        self.flat = bands.buffer
         matrix = lambda start: self.flat[start : start + m * depth].reshape(m, depth)  # noqa: E731
         self.matrix, self.used = matrix(0).T, matrix(0)[:, above:]  # Fortran's view, and the part that it reads
         self.upper, self.lower = matrix(above).T, matrix(above + below).T
@@ -212,8 +214,13 @@ def _close(rows: sp.sparse.csr_matrix, width: int) -> tuple[np.ndarray, tuple[in
     return order, _reach(rows, np.argsort(order))
 
 
-def _reach(rows: sp.sparse.csr_matrix, rank: np.ndarray) -> tuple[int, int]:
+def _reach(rows: sp.sparse.csr_matrix, rank: np.ndarray | None = None) -> tuple[int, int]:
     """How far `rows` reach above (at least 1) and below their own state, where state s has the place rank[s]."""
-    own = np.arange(rows.shape[0]) % len(rank)
-    step = rank[rows.indices] - np.repeat(rank[own], np.diff(rows.indptr))
+    step = _steps(rows, rank)
     return max(int(step.max(initial=0)), 1), int(-step.min(initial=0))
+
+
+def _steps(rows: sp.sparse.csr_matrix, rank: np.ndarray | None = None) -> np.ndarray:
+    """int [K]: how far each entry of `rows` lies from its row's own state, where state s has the place rank[s]."""
+    own = np.repeat(np.arange(rows.shape[0]) % rows.shape[1], np.diff(rows.indptr))
+    return rows.indices - own if rank is None else rank[rows.indices] - rank[own]

@@ -26,9 +26,9 @@ class Paths:
         nearest = steps[to].reshape(-1, m).argmin(0)
         self.way_reward, self.way = self._of(nearest * m + self.columns)
         longest = 0 if self.stuck else int(steps.max())
+        self.gamma = -1.0  # that `first` belongs to
         self.step_rewards = None  # [m + 1, steps], of the shortest ways
         if 0 < longest * (m + 1) <= KEPT_REWARDS:
-            self.powers = np.arange(longest, dtype=float)
             self.step_rewards, at = np.empty((m + 1, longest)), np.arange(m + 1)
             for k in range(longest):
                 self.step_rewards[:, k] = self.way_reward[at]
@@ -46,10 +46,9 @@ class Paths:
         """Policy iteration from the shortest ways to an end, until no backup changes a value by more than `goal` or
         what rounding explains: (v [m], q flat [A m], its maximum [m], the largest change)."""
         m = self.m
-        if self.step_rewards is None:
-            total = self._values(self.way_reward.copy(), self.way, gamma)
-        else:
-            total = self.step_rewards.dot(gamma**self.powers)
+        if gamma != self.gamma:
+            self.gamma, self.first = gamma, self._first(gamma)
+        total = self.first.copy()
         for _ in range(MAX_IMPROVEMENTS):
             progress.sweeps += 1
             x, q = total[:m], (gamma * total).take(self.to)
@@ -61,6 +60,12 @@ class Paths:
                 break
             total = self._values(*self._of(by_action.argmax(0) * m + self.columns), gamma)
         return x, q, top, change
+
+    def _first(self, gamma: float) -> np.ndarray:
+        """The values of the shortest ways to an end, [m + 1]."""
+        if self.step_rewards is None:
+            return self._values(self.way_reward.copy(), self.way, gamma)
+        return self.step_rewards.dot(gamma ** np.arange(self.step_rewards.shape[1], dtype=float))
 
     def _values(self, total: np.ndarray, to: np.ndarray, gamma: float) -> np.ndarray:
         """Discounted rewards along paths: to those of the first 2^k steps, every round adds the next 2^k."""

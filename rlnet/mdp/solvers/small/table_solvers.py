@@ -3,7 +3,7 @@ matrices or by dense rows, and value iteration where that mixes fast enough."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from rlnet.mdp.operators.bellman import ROW_SUM, max_norm
 from rlnet.mdp.solvers.optimal_actions import costly_loss, discounted_loss
 from rlnet.mdp.solvers.policy_iteration import MAX_IMPROVEMENTS
 from rlnet.mdp.solvers.protocol import Problem, Result
-from rlnet.mdp.solvers.small.action_table import WHOLE, Table, put_back, taken
+from rlnet.mdp.solvers.small.action_table import WHOLE, Table, spare_tables
 from rlnet.mdp.solvers.small.banded_newton import newton
 from rlnet.mdp.solvers.small.span_value_iteration import LIMIT, mixed
 from rlnet.mdp.solvers.value_iteration import Progress, reported
@@ -26,31 +26,41 @@ Values = tuple[np.ndarray, np.ndarray, np.ndarray, float]  # v [m], q flat [A m]
 
 @dataclass(frozen=True)
 class TableSolver:
-    """A solver of small models as a `Table`: `values(table, γ, tol, progress)` or None, described by `done`."""
+    """A solver of small models as a `Table`: the first of its methods that has an answer."""
 
-    values: Callable[[Table, float, float, Progress], Values | None]
-    done: str
+    methods: Sequence[tuple[Callable[[Table, float, float, Progress], Values | None], str]]  # and `Solution.method`
 
     def try_solve(self, problem: Problem, gamma: float, tol: float, progress: Progress) -> Result | None:
-        """v*; None for a large model, one that would waste a table, and where `values` finds no answer: at γ = 1
+        """v*; None for a large model, one that would waste a table, and where no method finds an answer: at γ = 1
         where going on may cost nothing."""
         if not problem.small or (gamma == 1.0 and not problem.system.costs):
             return None
-        table = taken(problem.mdp)
+        spare = spare_tables(problem.mdp)
         try:
-            found = self.values(table, gamma, tol, progress) if table.useful else None
-            if found is None:
+            table = spare.pop()
+        except IndexError:
+            table = Table(problem.mdp)
+        try:
+            if not table.useful:
                 return None
-            x, q, top, bound = found
-            slack = 2.0 * bound
-            if gamma < 1.0:
-                loss = discounted_loss(bound, slack, gamma)
-            else:
-                loss = costly_loss(bound, slack, table.system.cost, max_norm(x))
-            v, values, policy = table.laid_out(x, q, top, bound)
-            return Result(v, values, policy, bound, self.done, loss=loss)
+            for values, done in self.methods:
+                found = values(table, gamma, tol, progress)
+                if found is not None:
+                    return _result(table, gamma, found, done)
+            return None
         finally:
-            put_back(problem.mdp, table)
+            if not spare:
+                spare.append(table)
+
+
+def _result(table: Table, gamma: float, found: Values, done: str) -> Result:
+    x, q, top, bound = found
+    if gamma < 1.0:
+        loss = discounted_loss(bound, 2.0 * bound, gamma)
+    else:
+        loss = costly_loss(bound, 2.0 * bound, table.system.cost, max_norm(x))
+    v, values, policy = table.laid_out(x, q, top, bound)
+    return Result(v, values, policy, bound, done, None, loss)
 
 
 def _settles(table: Table, gamma: float) -> bool:
@@ -129,14 +139,10 @@ def by_dense_rows(table: Table, gamma: float, tol: float, progress: Progress) ->
         return None
     table.at(gamma)
     m, system, shape = table.m, table.system, (table.width, table.m)
-    matrix, reward, refined = table.mean_matrix, table.mean_reward, False
-    at = None
+    x, at, refined = table.first.copy(), None, False
     for _ in range(MAX_IMPROVEMENTS):
-        # Fortran's view: the transpose, uncopied.
-        factors, pivots, _ = sp.linalg.lapack.dgetrf(matrix.T, overwrite_a=at is not None)
-        x = sp.linalg.lapack.dgetrs(factors, pivots, reward, trans=1)[0]
-        if refined:
-            x += sp.linalg.lapack.dgetrs(factors, pivots, reward - x + table.weights.take(at, 0).dot(x), trans=1)[0]
+        if at is not None:
+            x = _evaluated(table, at, refined)
         q = table.weights.dot(x)
         q += table.reward
         new = q.reshape(shape).argmax(0)
@@ -159,14 +165,26 @@ def by_dense_rows(table: Table, gamma: float, tol: float, progress: Progress) ->
                 break
             at = np.where(better, new, at)
         refined = refined or change <= NEAR_ROUNDING * slack
-        matrix, reward = table.matrix.take(at, 0), table.reward.take(at)
     return _met((x, q, top, bound), table, gamma, tol)
 
 
-TABLE_SOLVERS = (
-    TableSolver(along_paths, "policy_iteration (paths)"),
-    TableSolver(by_narrow_bands, "policy_iteration (banded LU)"),
-    TableSolver(by_dense_rows, "policy_iteration (dense LU)"),
-    TableSolver(by_mixing, "value_iteration (Jacobi, span)"),
-    TableSolver(by_wide_bands, "policy_iteration (banded LU)"),
+def _evaluated(table: Table, at: np.ndarray, refined: bool) -> np.ndarray:
+    """The values [m] of the policy of the rows `at` (int [m]) by a dense LU; `refined`: improved by one residual."""
+    reward = table.reward.take(at)
+    # Fortran's view: the transpose, uncopied.
+    factors, pivots, _ = sp.linalg.lapack.dgetrf(table.matrix.take(at, 0).T, overwrite_a=1)
+    x = sp.linalg.lapack.dgetrs(factors, pivots, reward, trans=1)[0]
+    if refined:
+        x += sp.linalg.lapack.dgetrs(factors, pivots, reward - x + table.weights.take(at, 0).dot(x), trans=1)[0]
+    return x
+
+
+SMALL = TableSolver(
+    (
+        (along_paths, "policy_iteration (paths)"),
+        (by_narrow_bands, "policy_iteration (banded LU)"),
+        (by_dense_rows, "policy_iteration (dense LU)"),
+        (by_mixing, "value_iteration (Jacobi, span)"),
+        (by_wide_bands, "policy_iteration (banded LU)"),
+    )
 )
