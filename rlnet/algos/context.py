@@ -71,6 +71,7 @@ class AlgorithmContext:
     reference: Mapping[str, Tensor] | None = None
     dueling: bool = False  # Q = V + advantage, from two streams of one network
     longest: int = 1  # steps that an episode may have at most, where rollouts are whole episodes
+    epochs: int = 1  # optimiser steps on one rollout of whole episodes
     options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
     dynamics: Dynamics | None = None  # the model that who acts by search searches in
     symmetries: Symmetries | None = None  # of the observations of a board game

@@ -115,18 +115,35 @@ def penalty(
 
 
 def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
-    """log π and log π_ref of the taken actions, and the advantage of each episode on all of its rows."""
-    state, valid = played(batch)
+    """log π_ref of the taken actions; for several epochs also log π, and the advantage of each episode on its rows.
+
+    Where there is one step alone, its loss has log π at hand, and takes the rest from there.
+    """
+    state, _ = played(batch)
+    found: dict[str, Tensor] = {}
+    if context.reference is not None:
+        found["reference"] = taken(context, context.reference_policy(state), batch.action)
+    if context.epochs == 1:
+        return found
+    old = taken(context, context.policy(params, state), batch.action)
+    return {**found, "log_prob": old, "advantage": advantages(context, batch, old, found.get("reference", old), hyper)}
+
+
+def advantages(context: AlgorithmContext, batch: Rollout, old: Tensor, reference: Tensor, hyper: Hyper) -> Tensor:
+    """The advantage of each episode, on all of its rows: [T, M, N].
+
+    Args:
+        context, batch, hyper: as of a loss.
+        old: log π of the taken actions under the policy that took them, without gradient.
+        reference: log π_ref of them.
+    """
     options = context.options
-    log_prob = taken(context, context.policy(params, state), batch.action)
-    known = context.reference is not None
-    reference = taken(context, context.reference_policy(state), batch.action) if known else log_prob
+    _, valid = played(batch)
     ret = (batch.reward * valid).sum(0)
     if options["kl"] != "none" and options["kl_in"] == "reward":
-        estimate, of_tokens = penalty(options, log_prob, reference, log_prob, valid)
+        estimate, of_tokens = penalty(options, old, reference, old, valid)
         ret = ret - hyper["beta"] * (estimate.sum(0) if of_tokens else estimate)
-    advantage = compared(ret, options["group"], options["advantage"]).expand_as(valid)
-    return {"log_prob": log_prob, "reference": reference, "advantage": advantage}
+    return compared(ret, options["group"], options["advantage"]).expand_as(valid)
 
 
 def loss(
@@ -134,9 +151,15 @@ def loss(
 ) -> tuple[Tensor, Metrics]:
     """−Σ_t w_t·min(ρ_t·Â, clip(ρ_t, 1 − ε_low, 1 + ε_high)·Â) + β·KL, ρ = π/π_old; see `OPTIONS`."""
     state, valid = played(batch)
-    options, old, advantage = context.options, batch.extra["log_prob"], batch.extra["advantage"]
+    options = context.options
     pi = context.policy(params, state)
     log_prob = taken(context, pi, batch.action)
+    old = batch.extra.get("log_prob", log_prob.detach())
+    reference = batch.extra.get("reference", old)
+    if "advantage" in batch.extra:
+        advantage = batch.extra["advantage"]
+    else:
+        advantage = advantages(context, batch, old, reference, hyper)
     weight, change = token_weights(valid, options["length"], context.longest), (log_prob - old) * valid
     if options["ratio"] == "sequence":  # each completion counts once, in its first row
         change, weight = change.sum(0, keepdim=True).expand_as(valid), torch.zeros_like(weight)
@@ -145,11 +168,11 @@ def loss(
     clipped = torch.minimum(torch.maximum(ratio, 1 - hyper["clip_low"]), 1 + hyper["clip_high"])
     result = -total(torch.minimum(ratio * advantage, clipped * advantage), weight)
     if options["kl"] != "none" and options["kl_in"] == "loss":
-        estimate, of_tokens = penalty(options, log_prob, batch.extra["reference"], old, valid)
+        estimate, of_tokens = penalty(options, log_prob, reference, old, valid)
         beta = hyper["beta"].squeeze(-1)
         tokens = token_weights(valid, options["length"], context.longest)
         result = result + beta * (total(estimate, tokens) if of_tokens else estimate.mean(-1))
-    log_ratio = (log_prob.detach() - batch.extra["reference"]) * valid
+    log_ratio = (log_prob.detach() - reference) * valid
     metrics = {
         "loss/kl": log_ratio.sum(0).mean(-1),
         "loss/clipped": mean(((ratio != clipped) & (valid > 0)).float(), valid),

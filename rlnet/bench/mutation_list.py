@@ -293,7 +293,8 @@ MUTATIONS = (
     ),
     Mutation(
         "log-probabilities of the token before",
-        ((GRPO, "log_prob = taken(context, pi, batch", "log_prob = taken(context, pi.roll(1, 0), batch"),),
+        ((GRPO, "log_prob = taken(context, pi, batch", "log_prob = taken(context, pi.roll(1, 0), batch"),
+         (GRPO, '"log_prob", log_prob.detach())', '"log_prob", taken(context, pi.detach(), batch.action))')),
         ESTIMATORS,
         RLOO_RUN,
     ),
@@ -323,8 +324,8 @@ MUTATIONS = (
     ),
     Mutation(
         "temperature forgotten in the ratio",
-        ((GRPO, "    log_prob = taken(context, context.policy(params, state), batch.action)",
-          "    log_prob = taken(context, (2 * context.policy(params, state)).log_softmax(-1), batch.action)"),),
+        ((GRPO, '"log_prob", log_prob.detach())',
+          '"log_prob", taken(context, (2 * pi.detach()).log_softmax(-1), batch.action))'),),
         ESTIMATORS,
         RLOO_RUN,
     ),

@@ -26,7 +26,16 @@ from rlnet.compare import (
 from rlnet.compare.completions import Completions
 from rlnet.compare.constraint import Constrained
 from rlnet.compare.names import OF_CONTROL
-from rlnet.config import Config, ConfigError, LinearConfig, NoisyConfig, OptimisticConfig, TabularConfig, require
+from rlnet.config import (
+    Config,
+    ConfigError,
+    EpochsConfig,
+    LinearConfig,
+    NoisyConfig,
+    OptimisticConfig,
+    TabularConfig,
+    require,
+)
 from rlnet.config.population import each_setting
 from rlnet.envs import Environment, make
 from rlnet.experiment.compatibility import (
@@ -194,6 +203,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         masked=environment.masks,
         behaviour=BEHAVIOURS[config.exploration.name] if algorithm.acting.explores else None,
         longest=config.algo.rollout if environment.tokens is None else environment.tokens.task.length,
+        epochs=config.algo.epochs if isinstance(config.algo, EpochsConfig) else 1,
         options=config.algo.options,
         layout=environment.layout,
         given_policy=None if given is None else given.to(device),

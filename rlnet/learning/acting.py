@@ -7,6 +7,7 @@ behaviours and actions that have no twin here take the plain path.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from math import exp
@@ -50,6 +51,8 @@ def actor(
     in_numpy = torch.device(device).type == "cpu"
     twin = twin_of(algorithm, context) if in_numpy else None
     if twin is None:
+        if algorithm.data.whole_episodes:
+            context = _remembering(context)
         return lambda hyper: _with_torch(algorithm, context, params, hyper, in_numpy)
     scores, explores = _scores(algorithm, context, params), algorithm.acting.explores
 
@@ -58,6 +61,18 @@ def actor(
         return _drawing(twin, scores, explore.astype(float))
 
     return choosing
+
+
+def _remembering(context: AlgorithmContext) -> AlgorithmContext:
+    """The context with policies that read what is new of a text alone, where there are such: see `Network.growing`.
+
+    In rollouts of whole episodes all texts begin together, and parameters rest until the next beginning.
+    """
+    networks = {
+        role: network if network.growing is None else replace(network, apply=network.growing())
+        for role, network in context.networks.items()
+    }
+    return replace(context, networks=networks)
 
 
 def _with_torch(

@@ -4,6 +4,7 @@ A decoder is causal: one pass over a text gives its outputs for every prefix of 
 asked for, only those that no other one continues are passed through it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from rlnet.config import CausalLMConfig, ConfigError
+from rlnet.nets.decoding import Decoding, layers_of
 from rlnet.nets.module import BODY, first_parameters
 from rlnet.nets.network import Network, Params
 from rlnet.numerics.random_streams import Streams
@@ -64,6 +66,7 @@ def causal_lm(first: Tensor, config: CausalLMConfig, tokens: TokenInputs) -> Net
         ConfigError: the transformers library is not installed.
     """
     body, size = _decoder(config, tokens), config.hidden_size
+    layers = layers_of(body)
     shapes = {BODY + name: tuple(value.shape) for name, value in body.named_parameters()}
     shapes |= {"weight": (size, len(first)), "bias": (len(first),)}
 
@@ -86,7 +89,7 @@ def causal_lm(first: Tensor, config: CausalLMConfig, tokens: TokenInputs) -> Net
         rows = tokens.of(obs)  # [..., M, N, W]
         shape, rows = rows.shape[:-1], rows.movedim(-3, 0).flatten(1, -2)  # [M, B, W]
         texts, cover = _covered(rows)
-        own = {name.removeprefix(BODY): value for name, value in params.items() if name.startswith(BODY)}
+        own = _own(params)
         last = (rows >= 0).sum(-1) - 1  # [M, B]
         chunk = texts.shape[1] if torch.is_grad_enabled() else CHUNK
         parts = [hidden(own, part.clamp(min=0)) for part in texts.split(chunk, dim=1)]
@@ -97,7 +100,21 @@ def causal_lm(first: Tensor, config: CausalLMConfig, tokens: TokenInputs) -> Net
         lead = (len(rows), *shape[:-2], shape[-1])
         return y.view(*lead, len(first)).movedim(0, -3)  # rlnet.nets: [..., M, N, outputs]
 
-    return Network(shapes, init, apply)
+    def growing() -> Callable[[Params, Tensor], Tensor]:
+        decoding = Decoding(layers, _covered)
+
+        def apply_on(params: Params, obs: Tensor) -> Tensor:
+            seen = decoding(_own(params), tokens.of(obs))
+            return torch.baddbmm(params["bias"].unsqueeze(1), seen, params["weight"])
+
+        return apply_on
+
+    return Network(shapes, init, apply, growing=growing)
+
+
+def _own(params: Params) -> dict[str, Tensor]:
+    """The parameters of the decoder, by the library's names."""
+    return {name.removeprefix(BODY): value for name, value in params.items() if name.startswith(BODY)}
 
 
 def _covered(rows: Tensor) -> tuple[Tensor, Tensor]:

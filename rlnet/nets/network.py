@@ -30,6 +30,9 @@ class Network:
     # `apply` in numpy, for acting on the CPU: given the parameters [M, P], whose memory may change, a function
     # obs [M, N(, F)] → [M, N, outputs], which may be overwritten by the next call. None where there is none.
     in_numpy: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None = None
+    # For sampling whole texts: gives a function like `apply`, obs [M, N, ...] alone, that remembers the call before and
+    # reads what is new (`rlnet.nets.decoding.Decoding`, with what is no longer looked at). None where there is none.
+    growing: Callable[[], Callable[[Params, Tensor], Tensor]] | None = None
 
 
 def with_noise(network: Network, sigma: float) -> Network:

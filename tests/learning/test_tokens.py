@@ -1,6 +1,7 @@
 """Fine-tuning over tokens: towards the exact optimum, from the reference, resumed exactly, with and without a model."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from support import composed, finish, make_run, trained, update
 
 from rlnet.config import ConfigError
 from rlnet.experiment.problem import build
+from rlnet.learning import acting
 
 NANO = ("env=tokens_nano", "env.reference_steps=50")
 
@@ -73,6 +75,39 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(options, tmp_path):
     update(resumed, 3)
     update(whole, 6)
     assert torch.equal(whole.learner.theta, resumed.learner.theta)
+
+
+@pytest.mark.parametrize("env", ["tokens_nano", "tokens_addition"])
+def test_reading_token_by_token_samples_what_whole_passes_sample(env, monkeypatch):
+    """Two members, groups drawn again: the same completions, in states and in rows of tokens, for two rollouts."""
+    pytest.importorskip("transformers")
+    small = ("network=causal_lm", "network.hidden_size=16", "network.heads=2", "algo.envs=32", "env.reference_steps=2")
+    options = (f"env={env}", "algo=dapo", "seeds=2", "algo.options.resample=2", *small)
+    by_token = make_run(*options)
+    monkeypatch.setattr(acting, "_remembering", lambda context: context)
+    whole = make_run(*options)
+    for _ in range(2):
+        found, expected = by_token.collect(), whole.collect()
+        assert torch.equal(found.valid, expected.valid)
+        assert not found.valid.all()
+        for name in ("obs", "action", "reward"):
+            assert torch.equal(getattr(found, name)[found.valid], getattr(expected, name)[expected.valid])
+
+
+@pytest.mark.parametrize("algo", ["rloo", "grpo", "dapo"])
+def test_what_one_step_takes_from_its_own_loss_is_what_is_prepared_for_several(algo):
+    run = make_run(*NANO, f"algo={algo}", "seeds=2", "network=mlp")
+    update(run)  # away from the reference
+    rollout, algorithm, hyper, gradients = run.collect(), run.problem.algorithm, run.hyper(), []
+    for epochs in (1, 2):
+        context = replace(run.problem.context, epochs=epochs)
+        batch = rollout.replace(extra=algorithm.update.prepare(context, run.learner.params, rollout, hyper))
+        assert ("advantage" in batch.extra) == (epochs == 2)
+        params = {"pi": run.learner.params["pi"].leaf()}
+        loss, _ = algorithm.objective.loss(context, params, params, batch, hyper)
+        gradients.append(torch.autograd.grad(loss.sum(), params["pi"].flat)[0])
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().max() > 1e-3
 
 
 def test_with_and_without_a_model_the_same_is_learned():

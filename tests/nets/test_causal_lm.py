@@ -64,3 +64,43 @@ def test_rows_of_tokens_are_read_as_states_are():
     params = by_state.init(Streams([1], "network"))
     obs = torch.arange(9).view(1, 9)
     torch.testing.assert_close(by_state.apply(params, obs), by_row.apply(params, rows.view(1, 9, 4).float()))
+
+
+def grown(generator: np.random.Generator, rows: np.ndarray, again: np.ndarray, kinds: int) -> np.ndarray:
+    """Rows [M, N, W] with a token more; those that are full, or to begin again, are of one token, the first."""
+    rows = rows.copy()
+    for place in np.ndindex(rows.shape[:2]):
+        size = int((rows[place] >= 0).sum())
+        if again[place] or size == rows.shape[-1]:
+            rows[place], again[place] = [0] + [-1] * (rows.shape[-1] - 1), True
+        else:
+            rows[place][size] = generator.integers(kinds)
+    return rows
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_reading_token_by_token_gives_the_outputs_of_whole_texts(architecture, members):
+    """Texts of different lengths that go on or end; and again from single tokens, at other parameters."""
+    generator = np.random.default_rng(members)
+    config = CausalLMConfig(name="causal_lm", architecture=architecture, hidden_size=16, heads=2, intermediate_size=24)
+    network = causal_lm(torch.tensor([0.5, 0.0, -1.0]), config, TokenInputs(9, 5))
+    assert network.growing is not None
+    apply = network.growing()
+    for seed, longest_first in ((0, 5), (1, 1)):
+        first = network.init(Streams(range(members), "network"))
+        noise = torch.Generator().manual_seed(seed)
+        params = {name: x + 0.3 * torch.randn(x.shape, generator=noise) for name, x in first.items()}
+        rows = np.stack([random_rows(generator, 30, longest_first, 5) for _ in range(members)])
+        rows = np.pad(rows, ((0, 0), (0, 0), (0, 9 - longest_first)), constant_values=-1)
+        alive = np.ones((members, 30), bool)
+        for _ in range(6):
+            obs = torch.from_numpy(rows).float()
+            found, expected = apply(params, obs), network.apply(params, obs)
+            torch.testing.assert_close(found[alive], expected[alive], atol=1e-5, rtol=1e-5)
+            assert found.isfinite().all()
+            again = (generator.random(alive.shape) < 0.15) | ~alive
+            rows = grown(generator, rows, again, 5)
+            alive &= ~again
+        assert alive.any()
+        assert not alive.all()
