@@ -49,6 +49,11 @@ def audit_and_write(config: AuditConfig, folder: Path) -> AuditResult:
     if mdp is None:
         mdp = _claimed(config.env, why)
         environment = from_model(config.env.name, mdp, None, limit)
+    if environment.states is not None:
+        raise ConfigError(
+            f"{config.env.title()}: an audit compares numbered states, and this environment shows something else; its "
+            "model was tried against it when it was made"
+        )
     require_auditable(mdp, config.env.title())
     sources = _sources(config, environment, mdp)
     audits = []

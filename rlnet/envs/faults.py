@@ -22,7 +22,7 @@ def fault_of(what: str, error: Exception) -> EnvironmentFault:
 
 def shown(value: Any) -> str:
     """A value for a message, shortened."""
-    text = str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)
+    text = " ".join((str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
 

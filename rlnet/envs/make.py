@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,12 +21,13 @@ from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.checks import Checked
 from rlnet.envs.control.cartpole import IDS, CartPoleSimulation
 from rlnet.envs.encoding import encoder_of, layout_of
+from rlnet.envs.models import TRUTHS, model_of
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
 from rlnet.envs.spaces import MASK, check_mask_space, observed
+from rlnet.envs.state_rows import rows_of
 from rlnet.envs.tabular.gridworld import grid_features
 from rlnet.envs.wrapping import parsed, wrapped
-from rlnet.mdp import NoModelError
 
 if TYPE_CHECKING:
     from rlnet.mdp.belief.from_gymnasium import Believed
@@ -70,9 +71,14 @@ class GymnasiumConfig(EnvConfig):
     wrappers: list[Any] = field(default_factory=list)  # from the inside out, see `rlnet.envs.wrapping`
     stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async
 
+    truth: str = "auto"  # the finite model: auto, explore, none
+    max_states: int = 100_000  # of a model that is explored
+
     def check(self) -> None:
-        """Raise ConfigError where `wrappers` names none."""
+        """Raise ConfigError where `wrappers` names none, or a setting of the model is out of range."""
         parsed(self.wrappers)
+        require(self.truth in TRUTHS, "env.truth", self.truth, f"allowed are {', '.join(TRUTHS)}")
+        require(self.max_states >= 1, "env.max_states", self.max_states, "must be at least 1")
 
     def title(self) -> str:
         """`env=NAME` for what configs/env/NAME.yaml describes; `env.id=ID` where another id was given."""
@@ -137,21 +143,18 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         except ValueError as error:
             raise ConfigError(f"{key}={config.id}: {error}") from error
         max_steps = step_limit(env)
-        finite = actions.n is not None and n_states is not None
-        if finite and parts:
-            model, why = None, f"its observations come with an {MASK}, which no model of others tells"
-        else:
-            model, why = _model(env, config) if finite else (None, "")
+        model, why = model_of(env, config, actions, partial(_made, config))
+        states = None if model is None or n_states is not None else rows_of(model.mdp, encoder)
         masks = bool(parts) or (actions.bounds is None and model is None and _gives_masks(env))
         _refuse_game(env, config, model)
     finally:
         env.close()
     mdp = None if model is None else model.mdp
     features = None if mdp is None or mdp.shape is None else grid_features(mdp)
-    if model is not None and not model.truncates:
+    if model is not None and states is None and not model.truncates:
         return from_model(config.name, model.mdp, features, max_steps)
     stepping = _stepping(config, env)
-    available = None if mdp is None else mdp.available | mdp.terminal[:, None]
+    available = None if mdp is None or states is not None else mdp.available | mdp.terminal[:, None]
     available = None if available is None or available.all() else available
 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
@@ -166,7 +169,8 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     shape = () if layout is None else (layout.length,)
     about = config.name, mdp, actions.n, actions.bounds, n_states, shape, features, max_steps, build
     masked = masks or available is not None
-    return Environment(*about, masks=masked, no_model=why, layout=layout, encoder=encoder, actions=actions)
+    made = Environment(*about, masks=masked, no_model=why, layout=layout, encoder=encoder, actions=actions)
+    return replace(made, states=states)
 
 
 def _refuse_game(env: gymnasium.Env, config: GymnasiumConfig, model: "Believed | None") -> None:
@@ -265,26 +269,6 @@ def _missing(config: GymnasiumConfig, error: Exception) -> str:
 
 def _sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
-
-
-def _model(env: gymnasium.Env, config: GymnasiumConfig) -> "tuple[Believed | None, str]":
-    """The model that is believed; without one, why, in a sentence that the log says, too."""
-    from rlnet.mdp.belief.from_gymnasium import believe, confirm
-
-    try:
-        found = believe(env)
-        if found.mdp is not getattr(env.unwrapped, "mdp", None):
-            other = _made(config)
-            try:
-                confirm(other, found.mdp)
-            finally:
-                other.close()
-    except NoModelError as error:
-        _log.info("%s is simulated by its own code, without exact scores: %s", config.id, error)
-        return None, str(error)
-    if found.truncates:
-        _log.info("%s truncates episodes itself: it is simulated by its own code, and scored by its model", config.id)
-    return found, ""
 
 
 def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:

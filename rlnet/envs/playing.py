@@ -10,6 +10,7 @@ from rlnet.envs.make import REFUSALS, GymnasiumConfig, made_with
 from rlnet.envs.single import RENDER_MODES, TabularEnv
 from rlnet.envs.tabular.grid_map import read_map
 from rlnet.envs.tabular.gridworld import GridworldConfig
+from rlnet.envs.wrapping import wrapped
 
 
 def render_modes(config: EnvConfig, environment: Environment) -> tuple[str, ...]:
@@ -34,7 +35,7 @@ def single(config: EnvConfig, environment: Environment, render_mode: str | None)
     """
     if isinstance(config, GymnasiumConfig):
         try:
-            return gymnasium.make(config.id, render_mode=render_mode, **made_with(config))
+            return wrapped(gymnasium.make(config.id, render_mode=render_mode, **made_with(config)), config.wrappers)
         except REFUSALS as error:
             raise ConfigError(f"{config.title()}: cannot be drawn as {render_mode}: {said(error)}") from error
     if environment.mdp is None or environment.game:

@@ -85,6 +85,13 @@ class Problem:
             raise ValueError(f"env={self.environment.name}: there is no finite model")
         return self.environment.mdp
 
+    def shown(self, device: torch.device | str) -> Tensor:
+        """The different observations of the model's states, [S], or [R, F] (see `StateRows`) where they are rows."""
+        rows = self.environment.states
+        return (
+            torch.arange(self.mdp.n_states, device=device) if rows is None else torch.from_numpy(rows.rows).to(device)
+        )
+
     @property
     def exact(self) -> list[Solution]:
         """`solutions` of a finite model; ValueError where the environment has none."""
@@ -191,6 +198,8 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         under = constrained_optima(config, mdp, watched, solutions, environment.max_steps)
         models, solutions = [own.model for own in under], solved_under(under, config)
     if algorithm.judged is Judged.GIVEN:
+        allowed = f"predicts a policy given by state, and {config.env.title()} does not show the numbers of its states"
+        require(environment.states is None, "algo", config.algo.name, allowed)
         given, acting = given_policies(config, alone, mdp, solutions, algorithm.data.off_policy)
     for one in alone:
         check_returns(one, algorithm, mdp)
@@ -224,8 +233,9 @@ def _check_size(config: Config, alone: list[Config], environment: Environment) -
     title, mdp = config.env.title(), environment.mdp
     if mdp is not None:
         require_solvable(mdp, title, len({one.gamma for one in alone}))
-    if environment.n_states is not None and environment.n_actions is not None:
-        sizes = environment.n_states, environment.n_actions, len(config.member_seeds)
+    states = environment.n_states if mdp is None else mdp.n_states
+    if states is not None and environment.n_actions is not None:
+        sizes = states, environment.n_actions, len(config.member_seeds)
         require_trainable(title, *sizes, scored=mdp is not None, table=isinstance(config.network, TabularConfig))
 
 

@@ -18,7 +18,7 @@ def dynamics_of(config: Config, algorithm: Algorithm, environment: Environment) 
         return None
     key, _, env = config.env.title().partition("=")
     needs = f"algo={config.algo.name} searches in a deterministic finite model or the rules of a board game"
-    if environment.mdp is not None:
+    if environment.mdp is not None and environment.states is None:
         try:
             return TableDynamics(environment.mdp)
         except NotDeterministicError as error:

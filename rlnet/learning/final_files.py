@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from torch import Tensor
 
 from rlnet.compare import Comparison, Tables
 from rlnet.experiment.checkpoints import write_whole
@@ -73,7 +72,7 @@ def finish(
         from rlnet.report.figures import save_png  # what draws is loaded when there is something to draw
 
         comparison = last.comparison
-        scalars, visits = scalars | comparison.scalars, cast(Tensor, state.visits).cpu().numpy()
+        scalars, visits = scalars | comparison.scalars, state.tried()
         values = arrays(config, state.problem, last.tables, comparison, visits)
         write_arrays(folder / "values.npz", values)
         ends = state.steps.tolist(), state.diverged.tolist()

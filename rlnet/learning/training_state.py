@@ -103,7 +103,9 @@ class TrainingState:
         self.updates = 0  # optimiser steps so far
         self.steps = torch.zeros(len(seeds), dtype=torch.int64)  # [M], on the CPU, where the loop looks at them
         self.diverged = torch.full_like(self.steps, -1)  # [M], the step at which it was seen; −1 for sound members
+        self._rows = problem.environment.states
         states, actions = problem.environment.n_states, problem.environment.n_actions
+        states = states if self._rows is None else problem.mdp.n_states
         self.visits: Tensor | None = None  # int64 [M, S, A], where states and actions can be counted
         if states is not None and actions is not None:
             self.visits = torch.zeros((len(seeds), states, actions), dtype=torch.int64, device=device)
@@ -212,6 +214,8 @@ class TrainingState:
     def _count_visits(self, rollout: Rollout, active: np.ndarray) -> None:
         if self.visits is not None:
             obs, action, valid = (x[self.collector.lookback :] for x in (rollout.obs, rollout.action, rollout.valid))
+            if self._rows is not None:
+                obs = torch.from_numpy(self._rows.states(obs.cpu().numpy())).to(self.visits.device)
             if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time
                 count_visits(self.visits.numpy(), obs.numpy(), action.numpy(), valid.numpy(), active)
             else:
@@ -222,8 +226,8 @@ class TrainingState:
         """Evaluate the networks on every state: V, Q and the judged policy of each member."""
         problem, params = self.problem, self.learner.params
         mdp, algorithm = problem.mdp, problem.algorithm
-        states = torch.arange(mdp.n_states, device=self.gamma.device).expand(len(self.steps), -1)  # [M, S]
-        hyper, state = self.hyper(), Observation(states, self._mask)
+        states = problem.shown(self.gamma.device)  # [S], or what is shown in them
+        hyper, state = self.hyper(), Observation(states.expand(len(self.steps), *states.shape), self._mask)
         q = algorithm.action_values(problem.context, params, state, hyper) if Q in algorithm.roles else None
         v = problem.context.v(params, state) if V in algorithm.roles else None
         # Just before a member is seen to diverge its numbers may be infinite or none.
@@ -239,10 +243,11 @@ class TrainingState:
             policy = by_policy(problem.context, params, state, hyper)
         else:
             policy = algorithm.acting.act(problem.context, params, state, hyper)
-        policy = policy.double().nan_to_num(1.0).cpu().numpy() * mdp.available
+        own = slice(None) if self._rows is None else self._rows.of_state
+        policy = policy.double().nan_to_num(1.0).cpu().numpy()[:, own] * mdp.available
         policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
         searched = None if self.self_play is None else self.self_play.played(params, hyper, mdp, policy)
-        v_array, q_array = (None if x is None else x.double().cpu().numpy() for x in (v, q))
+        v_array, q_array = (None if x is None else x.double().cpu().numpy()[:, own] for x in (v, q))
         return Tables(policy, v_array, q_array, searched)
 
     def _temperature(self) -> Tensor:
@@ -252,7 +257,12 @@ class TrainingState:
     def compare(self) -> tuple[Tables, Comparison]:
         """Score the networks, as they are, against the exact solution."""
         tables = self.tables()
-        return tables, self.problem.score(tables, cast(Tensor, self.visits).cpu().numpy())
+        return tables, self.problem.score(tables, self.tried())
+
+    def tried(self) -> np.ndarray:
+        """How often each action was taken in each state, int64 [M, S, A]; states that look alike count together."""
+        visits = cast(Tensor, self.visits).cpu().numpy()
+        return visits if self._rows is None else self._rows.spread(visits)
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint, from which a run goes on exactly where it stopped."""

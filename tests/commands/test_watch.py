@@ -58,6 +58,15 @@ def test_moments_are_those_of_gymnasium_and_of_the_policy(runs):
     env.close()
 
 
+def test_wrappers_of_the_run_are_watched_too(tmp_path):
+    wrappers = "env.wrappers=[{TimeLimit:{max_episode_steps:3}},TimeAwareObservation]"
+    run = ("env=cartpole", wrappers, "algo=ppo", "algo.rollout=8", "evaluation.every=0")
+    policy = rlnet.train(*run, steps=32, folder=tmp_path / "run").policy
+    told = play(policy)
+    assert [m.step for m in told] == [0, 1, 2, 3]
+    assert told[-1].end == "the time limit ended the episode"
+
+
 def test_sampled_episodes_follow_their_seed(runs):
     policy = rlnet.load(runs / "pole")
     first, again, other = (play(policy, sample=True, seed=seed) for seed in (3, 3, 4))

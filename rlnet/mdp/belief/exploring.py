@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from rlnet.mdp.belief.insides import saved
-from rlnet.mdp.belief.subject import Result, Subject
+from rlnet.mdp.belief.subject import NOT_MARKOV, Result, Subject
 from rlnet.mdp.errors import NoModelError
 from rlnet.mdp.model.finite_mdp import FiniteMDP
+
+LONGEST = 60  # characters of a state's name
+Progress = Callable[[int, int], None]  # (states explored, states known)
 
 
 class Numbering:
@@ -41,6 +45,11 @@ class Numbering:
             raise NoModelError(f"{self._name}: the observation {key!r} lies outside of its space, {allowed}")
         return key - self._first
 
+    @property
+    def keys(self) -> list[Any]:
+        """The keys of the states that were discovered, in their order."""
+        return list(self._index)
+
     def observations(self, seen: dict[Any, Any]) -> np.ndarray | None:
         """[S, ...] what the environment shows in each state; None where that is the number of the state itself."""
         if self._n is not None:
@@ -49,7 +58,10 @@ class Numbering:
 
     def labels(self, seen: dict[Any, Any]) -> tuple[str, ...] | None:
         """A label for each state; None where the number is enough."""
-        return None if self._n is not None else tuple(" ".join(str(seen[key]).split()) for key in self._index)
+        if self._n is not None:
+            return None
+        labels = tuple(" ".join(str(seen[key]).split()) for key in self._index)
+        return labels if all(len(label) <= LONGEST for label in labels) else None
 
     def _too_many(self) -> NoModelError:
         return NoModelError(
@@ -69,14 +81,14 @@ def stacked(observations: list[Any]) -> np.ndarray:
     return array
 
 
-def explored(subject: Subject, numbering: Numbering, n_actions: int) -> FiniteMDP:
+def explored(subject: Subject, numbering: Numbering, n_actions: int, progress: Progress | None = None) -> FiniteMDP:
     """Explore a model by breadth: every action from every state reached. States never reached have no action.
 
     Raises:
         NoModelError: chance, observations that are no states, or too many states.
     """
     with subject.undisturbed():
-        root, first = _root(subject, numbering)
+        root, first = root_of(subject, numbering)
         arrivals, outcomes = {first: 1}, dict[int, list]()
         pending = [(first, root)]
         while pending:
@@ -86,14 +98,15 @@ def explored(subject: Subject, numbering: Numbering, n_actions: int) -> FiniteMD
             listed = [outcome for _, outcome in reached]
             if outcomes.setdefault(s, listed) != listed:
                 raise NoModelError(
-                    f"{subject.name}: an observation is not a Markov state: the same actions do not "
-                    f"always do the same in state {s}"
+                    f"{subject.name}: {NOT_MARKOV}: the same actions do not always do the same in state {s}"
                 )
             for after, (there, _, terminated) in reached:
                 if not terminated and arrivals.get(there, 0) < 2:
                     # A state is visited twice where two ways lead to it, to see that it behaves the same both times.
                     arrivals[there] = arrivals.get(there, 0) + 1
                     pending.append((there, after))
+            if progress is not None:
+                progress(len(outcomes), len(outcomes) + len(pending))
     return _built(outcomes, first, subject, numbering, n_actions)
 
 
@@ -117,7 +130,7 @@ def _built(outcomes: dict[int, list], first: int, subject: Subject, numbering: N
     )
 
 
-def _root(subject: Subject, numbering: Numbering) -> tuple[Any, int]:
+def root_of(subject: Subject, numbering: Numbering) -> tuple[Any, int]:
     """(a copy just reset, its state); the start must depend neither on the seed nor on random numbers."""
     root = subject.fresh()
     keys = {subject.reset(root, seed) for seed in (0, 1, 2)}

@@ -16,9 +16,10 @@ from typing import Any
 
 from rlnet.mdp.belief.blackjack import blackjack, is_blackjack
 from rlnet.mdp.belief.claims import is_table, readings, sampled_start, stated_start
-from rlnet.mdp.belief.exploring import Numbering, explored
+from rlnet.mdp.belief.exploring import Numbering, Progress, explored
 from rlnet.mdp.belief.hidden import Hidden
-from rlnet.mdp.belief.subject import Result, Subject, is_harmless, layers
+from rlnet.mdp.belief.own_state import OwnState, explored_by_state
+from rlnet.mdp.belief.subject import NOT_MARKOV, Result, Subject, is_harmless, layers
 from rlnet.mdp.belief.trial import Effort, Trial, thorough, usual
 from rlnet.mdp.errors import NoModelError
 from rlnet.mdp.model.finite_mdp import FiniteMDP
@@ -68,6 +69,33 @@ def believe(env: Any, max_states: int = 100_000) -> Believed:
     if is_blackjack(env) and all(is_harmless(layer) for layer in layers(env)[:-1]):
         return Believed(blackjack(env))
     return _from_exploring(env, max_states, "" if table is None else ", its `P` is no table of outcomes,")
+
+
+def explore(env: Any, max_states: int = 100_000, progress: Progress | None = None) -> Believed:
+    """The model of a deterministic environment by exploring all states that can be reached, whatever it shows.
+
+    A state is an observation, where observations turn out to be Markov states; else all variables of the object, with
+    `observations` [S] what it shows in each. Then an episode that the environment's own code truncates (not a
+    TimeLimit) ends in the model.
+
+    Args:
+        env: with Discrete actions, as it is stepped, wrappers included.
+        max_states: more are refused.
+        progress: called with the numbers of states that are explored and known.
+
+    Raises:
+        NoModelError: chance, too many states, or a trial in which what is stepped does something else.
+    """
+    _refuse_real_actions(env)
+    try:
+        return _from_exploring(env, max_states, "", progress)
+    except NoModelError as error:
+        if NOT_MARKOV not in str(error):
+            raise
+    subject = OwnState(env)
+    numbering = Numbering(None, subject.name, max_states)
+    mdp = explored_by_state(subject, numbering, int(env.action_space.n), progress)
+    return _tried(env, subject, mdp, "its variables are not its state", state_of=numbering, by_chance=False)
 
 
 def claimed(env: Any) -> FiniteMDP | None:
@@ -127,19 +155,24 @@ def _equal(table: Any, other: Any) -> bool:
         return pickle.dumps(table) == pickle.dumps(other)
 
 
-def _from_exploring(env: Any, max_states: int, why: str) -> Believed:
-    import gymnasium as gym
-
+def _from_exploring(env: Any, max_states: int, why: str, progress: Progress | None = None) -> Believed:
     name = type(env.unwrapped).__name__
-    if not isinstance(env.action_space, gym.spaces.Discrete):
-        raise NoModelError(f"{name} has no model (mdp or P), and its actions are {env.action_space}, not Discrete(n)")
+    _refuse_real_actions(env)
     try:
         subject = Subject(env)
         numbering = Numbering(env.observation_space, name, max_states)
-        mdp = explored(subject, numbering, int(env.action_space.n))
-        return _tried(env, subject, mdp, "an observation is not a Markov state", state_of=numbering, by_chance=False)
+        mdp = explored(subject, numbering, int(env.action_space.n), progress)
+        return _tried(env, subject, mdp, NOT_MARKOV, state_of=numbering, by_chance=False)
     except NoModelError as error:
         raise NoModelError(f"{name}{why} and {error}") if why else error from error.__cause__
+
+
+def _refuse_real_actions(env: Any) -> None:
+    import gymnasium as gym
+
+    if not isinstance(env.action_space, gym.spaces.Discrete):
+        name = type(env.unwrapped).__name__
+        raise NoModelError(f"{name} has no model (mdp or P), and its actions are {env.action_space}, not Discrete(n)")
 
 
 def _tried(
@@ -157,7 +190,7 @@ def _tried(
         raise NoModelError(f"{subject.name}: {claim}: episodes begin in a state that is terminal in it")
     if state_of is None:
         state_of = Numbering(env.observation_space, subject.name, mdp.n_states)
-    reference, ordinary = _reference(env, subject)
+    reference, ordinary = _reference(env, subject) if by_chance else (None, False)  # what was explored was stepped
     effort: Effort = usual(mdp) if ordinary else thorough(mdp)
     trial = Trial(mdp, subject, state_of, effort, claim, exact_start, Hidden(subject, by_chance, reference))
     record = trial.run()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlnet.mdp.belief.insides import Path, get, put, same, saved, spelled
-from rlnet.mdp.belief.subject import Result, Subject
+from rlnet.mdp.belief.subject import NOT_MARKOV, Result, Subject
 from rlnet.mdp.errors import NoModelError
 
 AHEAD = (1, 2, 5, 10, 100, 1_000, 10_000, 1_000_000, 1_000_000_000)
@@ -73,7 +73,7 @@ class Hidden:
     def decides(self, path: Path, value: Any, state: int, action: int, what: str) -> NoModelError:
         """The error that names a hidden variable."""
         return NoModelError(
-            f"{self._subject.name}: an observation is not a Markov state: {spelled(path)}, which it does not show, "
+            f"{self._subject.name}: {NOT_MARKOV}: {spelled(path)}, which it does not show, "
             f"decides what action {action} does in state {state} (with {_short(value)}: {what})"
         )
 
@@ -179,7 +179,7 @@ class Hidden:
             other = first(path, value)
             if other is not None and other != plain:
                 raise NoModelError(
-                    f"{subject.name}: an observation is not a Markov state: {spelled(path)}, which it does not show, "
+                    f"{subject.name}: {NOT_MARKOV}: {spelled(path)}, which it does not show, "
                     f"decides where an episode begins ({_short(plain)}, or with {_short(value)} there {_short(other)})"
                 )
 

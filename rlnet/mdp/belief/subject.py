@@ -12,6 +12,7 @@ import numpy as np
 from rlnet.mdp.belief.insides import Insides, global_generators, saved
 from rlnet.mdp.errors import NoModelError
 
+NOT_MARKOV = "an observation is not a Markov state"
 # What an environment may raise when it is tried out.
 RAISED = (
     *(ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, ArithmeticError, AttributeError),

@@ -1,0 +1,170 @@
+"""Models of environments whose observations are no indices: explored, believed, and scored against in training."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from support import composed, finish, make_run, skip_without_extras
+
+from rlnet.compare import Tables
+from rlnet.config import ConfigError, RunFailed
+from rlnet.envs import make, preset
+from rlnet.envs.state_rows import StateRows
+from rlnet.experiment.problem import assemble
+from rlnet.learning.training_state import TrainingState
+from rlnet.mdp import solve
+
+
+class Passage(gymnasium.Env):
+    """A row of cells that shows a picture and whether one stands at an end; the right end pays less the later it is."""
+
+    action_space = spaces.Discrete(3, start=1)
+
+    def __init__(self, length=4, limit=7, late=0.9, chance=False, runs=False):
+        self.length, self.limit, self.late, self.chance, self.runs = length, limit, late, chance, runs
+        parts = {"picture": spaces.Box(0, 255, (1, length), np.uint8), "end": spaces.Discrete(2)}
+        self.observation_space = spaces.Dict(parts)
+
+    def _seen(self):
+        picture = np.zeros((1, self.length), np.uint8)
+        picture[0, self.place] = 255
+        return {"picture": picture, "end": int(self.place in (0, self.length - 1))}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.age = 0
+        return self._seen(), {}
+
+    def step(self, action):
+        wind = self.chance and self.np_random.random() < 0.5
+        self.place = min(max(self.place + int(action) - 2, 0), self.length - 1) if not wind else 0
+        self.age += 1
+        won = self.place == self.length - 1
+        reward = 1 - self.late * self.age / self.limit if won else 0.0
+        return self._seen(), reward, won, not won and not self.runs and self.age >= self.limit, {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered():
+    gymnasium.register("Passage-v0", entry_point=Passage)
+    yield
+    del gymnasium.registry["Passage-v0"]
+
+
+def passage(truth="explore", max_states=1000, **kwargs):
+    return preset("gymnasium", id="Passage-v0", kwargs=kwargs, truth=truth, max_states=max_states)
+
+
+@pytest.mark.parametrize(("length", "limit"), [(4, 7), (2, 1)])
+def test_time_that_no_observation_shows_is_a_part_of_the_state(length, limit):
+    environment = make(passage(length=length, limit=limit))
+    mdp = environment.mdp
+    places = {(0, 0)}  # by hand: what can be reached, (place, time)
+    for t in range(limit):
+        alive = [p for p, at in places if at == t and p < length - 1]
+        places |= {(min(max(p + d, 0), length - 1), t + 1) for p in alive for d in (-1, 0, 1)}
+    assert mdp.n_states == len(places)
+    assert len(environment.states.rows) == len({p for p, _ in places})
+    for gamma in (1.0, 0.9):
+        n = length - 1
+        assert mdp.start @ solve(mdp, gamma).v == pytest.approx(gamma ** (n - 1) * (1 - 0.9 * n / limit))
+
+
+def test_observations_that_are_states_are_the_states():
+    mdp = make(passage(late=0.0, runs=True)).mdp  # no state holds the time, in which nothing happens
+    assert mdp.n_states == 4
+    assert solve(mdp, 0.9).v[:3] == pytest.approx([0.81, 0.9, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "max_states", "message"),
+    [
+        ({"chance": True}, 1000, "Passage has no model .* acts by chance: a step draws random numbers"),
+        ({"runs": True}, 50, "Passage has more than max_states=50 states"),
+    ],
+)
+def test_what_cannot_be_explored_is_refused_in_a_sentence(kwargs, max_states, message):
+    with pytest.raises(ConfigError, match=f"^env.truth=explore: {message}$"):
+        make(passage(max_states=max_states, **kwargs))
+
+
+def test_settings_of_the_truth():
+    assert make(passage("auto")).mdp is None
+    assert make(preset("frozen_lake", truth="none")).mdp is None
+    with pytest.raises(ConfigError, match=r"^env\.truth=some: allowed are auto, explore"):
+        make(passage("some"))
+    with pytest.raises(ConfigError, match=r"^env\.max_states=0: must be at least 1"):
+        make(passage(max_states=0))
+    with pytest.raises(ConfigError, match=r"^env\.truth=explore: .* its actions are Box.*, not Discrete"):
+        make(preset("pendulum", truth="explore"))
+
+
+def run_on(environment, *overrides):
+    config = composed("env=gymnasium", "env.id=Passage-v0", "network.hidden=[8]", *overrides)
+    return TrainingState(config, assemble(config, environment))
+
+
+@pytest.fixture(scope="module")
+def explored():
+    return make(passage())
+
+
+def test_prediction_needs_states_that_are_numbers(explored):
+    with pytest.raises(ConfigError, match=r"^algo=td0: predicts a policy given by state, and env\.id=Passage-v0 does"):
+        run_on(explored, "algo=td0")
+
+
+def test_scores_of_states_that_look_alike(explored):
+    run = finish(run_on(explored, "algo=q_learning", "seeds=2", "steps=304", "algo.envs=2", "algo.rollout=19"))
+    environment, (tables, comparison) = run.problem.environment, run.compare()
+    alike, mdp = environment.states.of_state, environment.mdp
+    for r in range(len(environment.states.rows)):
+        for table in (tables.q, tables.policy * 1, run.tried()):
+            some = table[:, (alike == r) & ~mdp.terminal]
+            assert (some == some[:, :1]).all()
+    assert run.visits.sum((1, 2)).tolist() == [304, 304]
+    assert comparison.scalars["exact/optimal_return"] == pytest.approx(1 - 0.9 * 3 / 7 * np.ones(2), abs=0.02)
+    assert (comparison.scalars["exact/coverage"] > 0.9).all()
+    # A policy that goes right in every picture is the best one.
+    right = np.zeros_like(tables.policy)
+    right[..., 2] = 1.0
+    regret = run.problem.score(Tables(right, None, None, None), run.tried()).scalars["exact/regret"]
+    assert regret == pytest.approx(np.zeros(2), abs=1e-9)
+    alone = finish(run_on(explored, "algo=q_learning", "seed=1", "steps=304", "algo.envs=2", "algo.rollout=19"))
+    assert (alone.tried()[0] == run.tried()[1]).all()
+
+
+def test_state_of_a_row():
+    rows = np.array([[1, 0, -0.0], [0, 1, 0], [1, 0, 0], [0, 0, 2]], np.float32)
+    states = StateRows(rows)
+    assert states.states(rows[[[1, 2], [3, 0]]]).tolist() == [[1, 0], [3, 0]]
+    visits = np.array([[5, 1], [7, 2], [0, 0], [1, 3]])
+    assert states.spread(visits).tolist() == [[5, 1], [7, 2], [5, 1], [1, 3]]
+    with pytest.raises(
+        RunFailed, match=r"the observation \[0\.0, 0\.0, 1\.0\] belongs to no state of the finite model"
+    ):
+        states.states(np.array([[0, 0, 1]], np.float32))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_many_rows_are_told_apart(kind):
+    rows = np.unique(np.random.default_rng(0).integers(0, 2, (3000, 31)), axis=0).astype(kind)
+    assert (StateRows(rows).states(rows) == np.arange(len(rows))).all()
+
+
+def test_blackjack_is_scored_while_it_is_learned():
+    run = finish(make_run("env=blackjack", "algo=q_learning", "steps=2048", "algo.rollout=64", "network.hidden=[8]"))
+    environment = run.problem.environment
+    # S&B Fig. 5.2 with sab=True: −.0431; a natural looks like any other 21.
+    assert run.compare()[1].scalars["exact/optimal_return"] == pytest.approx(-0.0431, abs=5e-5)
+    assert len(environment.states.rows) == environment.mdp.n_states - 10
+    assert run.visits.sum() == 2048
+    other = make(preset("blackjack", wrappers=["FlattenObservation"]))
+    assert other.mdp is None  # what its observations are then is not looked at
+
+
+def test_minigrid():
+    skip_without_extras("minigrid")
+    environment = make(preset("minigrid", truth="explore", kwargs={"max_steps": 8}))
+    # Two steps, a turn, two steps: 1 − .9·(5/8).
+    assert environment.mdp.start @ solve(environment.mdp, 1.0).v == pytest.approx(1 - 0.9 * 5 / 8)
