@@ -32,12 +32,12 @@ def judge_policy(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> Judge
     """
     gamma, temperature = optimal.gamma, optimal.temperature
     try:
-        exact = _evaluated(mdp, policy, gamma, temperature)
+        exact = evaluate_quietly(mdp, policy, gamma, temperature)
     except ImproperPolicyError:
         reached = reachable(mdp, policy)
         policy = np.where(reached[:, None], policy, optimal.policy)
         try:
-            exact = _evaluated(mdp, policy, gamma, temperature)
+            exact = evaluate_quietly(mdp, policy, gamma, temperature)
         except ImproperPolicyError:
             # Were it the other way round, J* would be infinite too and `solve` would have refused the problem.
             bound, weights = optimal.error_bound, uniform_over(reached & ~mdp.terminal)
@@ -49,8 +49,8 @@ def judge_policy(mdp: FiniteMDP, policy: np.ndarray, optimal: Solution) -> Judge
     return Judged(policy, exact.v, exact.q, float(mdp.start @ exact.v), exact.error_bound, weights)
 
 
-def _evaluated(mdp: FiniteMDP, policy: np.ndarray, gamma: float, temperature: float) -> Solution:
-    """V^π to the attainable precision; its error bound is reported, not required."""
+def evaluate_quietly(mdp: FiniteMDP, policy: np.ndarray, gamma: float, temperature: float = 0.0) -> Solution:
+    """V^π and Q^π to the attainable precision, which `error_bound` says; no warning where it is not that of `tol`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToleranceWarning)
         return evaluate(mdp, policy, gamma, temperature=temperature)

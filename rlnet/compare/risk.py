@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, evaluate, event_model, solve
+from rlnet.compare.judge import evaluate_quietly
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, event_model, solve
 from rlnet.mdp.events import paid_probability
 from rlnet.mdp.limited import limited_values
 from rlnet.numerics.statistics import wilson
@@ -86,7 +87,7 @@ def risk_frontier(risk: Risk, penalties: Sequence[float] = PENALTIES) -> list[Po
 def point_of(risk: Risk, policy: np.ndarray) -> Point:
     """A policy's place beside the frontier; its return is −inf where it goes on for ever at a cost."""
     try:
-        ret = float(risk.mdp.start @ evaluate(_penalised(risk, 0.0), policy, risk.optimal.gamma, tol=np.inf).v)
+        ret = float(risk.mdp.start @ evaluate_quietly(_penalised(risk, 0.0), policy, risk.optimal.gamma).v)
     except ImproperPolicyError:  # were it no cost, J* would be infinite too and `solve` would have refused the problem
         ret = -np.inf
     return Point(float("nan"), ret, risk.of(policy))

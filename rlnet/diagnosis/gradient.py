@@ -12,11 +12,11 @@ from torch import Tensor
 
 from rlnet.algos.algorithm import LossGradient, by_policy
 from rlnet.algos.context import PI
+from rlnet.compare.judge import evaluate_quietly
 from rlnet.data.rollout import Observation
 from rlnet.diagnosis.blame import discounted_visits
 from rlnet.diagnosis.targets import NotDefined
 from rlnet.learning.training_state import TrainingState
-from rlnet.mdp import evaluate
 
 
 def exact_gradient(run: TrainingState, policies: np.ndarray, members: Sequence[int]) -> Tensor:
@@ -26,7 +26,7 @@ def exact_gradient(run: TrainingState, policies: np.ndarray, members: Sequence[i
     gains = np.zeros_like(policies)
     for row, (policy, m) in enumerate(zip(policies, chosen, strict=True)):
         gamma = problem.exact[m].gamma
-        q = evaluate(mdp, policy, gamma, tol=np.inf).q
+        q = evaluate_quietly(mdp, policy, gamma).q
         gains[row] = discounted_visits(mdp, policy, gamma)[:, None] * np.where(mdp.available, q, 0.0)
     theta = learner.theta.detach().requires_grad_()
     states = torch.arange(mdp.n_states).expand(len(theta), -1)

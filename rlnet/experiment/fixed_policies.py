@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.compare.judge import evaluate_quietly
 from rlnet.config import Config, ConfigError, PredictionConfig, require
 from rlnet.config.files import read_arrays
-from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, evaluate
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution
 
 SOURCES = "uniform, optimal, a list with a weight for each action, or a values.npz or solution.npz"
 
@@ -59,7 +60,7 @@ def _predicted(source: Any, config: Config, mdp: FiniteMDP, solution: Solution) 
     """The policy to be predicted at one γ, as probabilities [S, A]."""
     policy = _policy(source, "algo.policy", mdp, solution)
     try:
-        evaluate(mdp, policy, config.gamma, tol=np.inf)  # only whether it can be evaluated
+        evaluate_quietly(mdp, policy, config.gamma)  # only whether it can be evaluated
     except ImproperPolicyError as error:
         raise ConfigError(f"gamma={config.gamma}: algo.policy={source} has no finite value here ({error})") from error
     except ValueError as error:

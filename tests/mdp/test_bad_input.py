@@ -83,7 +83,7 @@ def test_numbers_of_states_are_whole(count):
     ("key", "values", "message"),
     [
         ("gamma", (-0.1, 1.1, np.inf, *NUMBERS), r"gamma must lie in \[0, 1\], not "),
-        ("tol", (0, -1.0, *NUMBERS), "tol must be positive, not "),
+        ("tol", (0, -1.0, np.inf, *NUMBERS), "tol must be a finite positive number, not "),
         ("temperature", (-1.0, np.inf, *NUMBERS), "temperature must be a finite number ≥ 0, not "),
         ("horizon", (-1, 1.5, np.inf, np.nan, "x"), "horizon must be a whole number ≥ 0, not "),
         ("max_sweeps", (0, -1, 1.5, "x"), "max_sweeps must be a whole number ≥ 1, not "),

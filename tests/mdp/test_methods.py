@@ -265,7 +265,7 @@ def test_finite_horizon_is_backward_induction():
     ("options", "message"),
     [
         ({"method": "magic"}, "method must be one of auto"),
-        ({"tol": 0.0}, "tol must be positive"),
+        ({"tol": 0.0}, "tol must be a finite positive number"),
         ({"temperature": -1.0}, "temperature"),
         ({"horizon": -1}, "horizon"),
         ({"horizon": 3, "method": "value_iteration"}, "horizon is solved by its own method"),

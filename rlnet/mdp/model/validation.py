@@ -86,9 +86,9 @@ def check_gamma(gamma: float) -> float:
 
 
 def check_tolerance(tol: float) -> None:
-    """Raise ValueError unless `tol` is a positive number."""
-    if not (isinstance(tol, NUMBER) and tol > 0):
-        raise ValueError(f"tol must be positive, not {tol!r}")
+    """Raise ValueError unless `tol` is a finite positive number."""
+    if not (isinstance(tol, NUMBER) and 0.0 < tol < inf):
+        raise ValueError(f"tol must be a finite positive number, not {tol!r}")
 
 
 def check_temperature(temperature: float) -> None:
