@@ -6,14 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from programs import python
 from support import ROOT
 
 FAST = ("steps=640", "log_every=320", "compare_every=640", "env=random_walk")
 
 
 def script(name: str, *arguments: str, cwd) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    return python(str(ROOT / "scripts" / f"{name}.py"), *arguments, cwd=cwd)
 
 
 WRONG = [
@@ -54,7 +54,7 @@ WRONG = [
     ("audit", ["env=cartpole"], "env=cartpole: has no finite model that its simulator could be tested against"),
     ("compare", ["nowhere"], "nowhere/.hydra/config.yaml: there is no such file"),
 ]
-# Each starts a program of its own; a third of them, of all kinds, is enough for every run.
+# A third of them, of all kinds, is enough for every run.
 SOME = [case if k % 3 == 0 else pytest.param(*case, marks=pytest.mark.slow) for k, case in enumerate(WRONG)]
 
 
@@ -111,7 +111,8 @@ def test_a_refused_or_unreadable_folder_stays_as_it_is(tmp_path):
 
 
 def test_solve_prints_the_grid_and_writes_the_solution(tmp_path):
-    done = script("solve", "env=cliff", "gamma=1", "hydra.run.dir=exact", cwd=tmp_path)
+    command = [sys.executable, str(ROOT / "scripts" / "solve.py"), "env=cliff", "gamma=1", "hydra.run.dir=exact"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "J* = -13" in done.stdout
     solution = np.load(tmp_path / "exact" / "solution.npz")

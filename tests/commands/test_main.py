@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from programs import python
 from support import ROOT
 
 import rlnet
@@ -13,11 +14,13 @@ from rlnet.commands import main as command
 TINY = ("env=random_walk", "network=tabular", "algo.envs=2")
 
 
+def environment(*path) -> dict[str, str]:
+    return {"PYTHONPATH": ":".join(map(str, (ROOT, *path))), "PATH": "/usr/bin:/bin"}
+
+
 def called(*arguments: str, cwd=None, path=()) -> subprocess.CompletedProcess:
     """`python -m rlnet ...` in a folder without a source tree; `path` comes after that of rlnet."""
-    environment = {"PYTHONPATH": ":".join(map(str, (ROOT, *path))), "PATH": "/usr/bin:/bin"}
-    line = [sys.executable, "-m", "rlnet", *arguments]
-    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return python("-m", "rlnet", *arguments, cwd=cwd, environment=environment(*path))
 
 
 def test_training_solving_and_scoring_again_from_an_empty_folder(tmp_path):
@@ -26,7 +29,8 @@ def test_training_solving_and_scoring_again_from_an_empty_folder(tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
     starts = (tmp_path / "run" / ".hydra" / "commands.yaml").read_text()
     assert "command: python -m rlnet train env=random_walk" in starts
-    assert called("compare", "run", cwd=tmp_path).returncode == 0
+    again = [sys.executable, "-m", "rlnet", "compare", "run"]
+    assert subprocess.run(again, cwd=tmp_path, env=environment(), capture_output=True, timeout=120).returncode == 0
 
 
 @pytest.mark.parametrize(
