@@ -37,6 +37,7 @@ EXTRAS = {
     **dict.fromkeys(("half_cheetah", "hopper"), ("mujoco", "imageio")),
     **dict.fromkeys(("pong", "breakout"), ("ale_py", "cv2")),
     "minigrid": ("minigrid",),
+    "highway_env": ("highway_env",),
 }  # preset → the packages that it needs
 
 

@@ -1,7 +1,8 @@
 """What whole episodes say: means with intervals, and predicted beside obtained returns. Arrays in, numbers out.
 
 Episodes are M members × E each, by name: `return` (undiscounted), `discounted`, `length`, and whether they `terminated`
-by themselves or were `cut` because they went on for too long (else a time limit of the environment's own ended them).
+by themselves or were `cut` because they went on for too long (else a time limit of the environment's own ended them);
+and where the environment names events, whether the `event` happened that is watched.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from rlnet.numerics.statistics import CONFIDENCE, RESAMPLES
 
 Sampled = Mapping[str, np.ndarray]  # name → [M, E]
 QUANTITIES = ("return", "discounted", "length")
+EVENT = "event"
 TAIL = 0.05  # the largest weight γ^k at which the rest of an episode that was cut may be what V predicts of it
 ROWS = 1_000  # of each member at most, of predicted beside obtained returns
 
@@ -39,12 +41,14 @@ def scalars(policies: Mapping[str, Sampled]) -> dict[str, np.ndarray]:
             found[prefix + quantity], half = mean_interval(episodes[quantity].astype(np.float64))
             if quantity == "return":
                 found[f"{prefix}return_half_interval"] = half
+        if EVENT in episodes:
+            found[f"{prefix}event_rate"] = episodes[EVENT].mean(-1)
     return found
 
 
-def scalar_names(policies: tuple[str, ...]) -> list[str]:
-    """The names of `scalars` of these policies."""
-    some = {name: np.zeros((1, 2)) for name in QUANTITIES}
+def scalar_names(policies: tuple[str, ...], event: bool = False) -> list[str]:
+    """The names of `scalars` of these policies, with an event or without."""
+    some = {name: np.zeros((1, 2)) for name in (*QUANTITIES, *((EVENT,) if event else ()))}
     return list(scalars(dict.fromkeys(policies, some)))
 
 

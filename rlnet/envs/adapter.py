@@ -17,6 +17,7 @@ from rlnet.envs.actions import Actions
 from rlnet.envs.checks import fault_in, reward_fault
 from rlnet.envs.encoding import Encoder, encoder_of
 from rlnet.envs.faults import EnvironmentFault, fault_of, silent
+from rlnet.envs.infos import Silent, happened
 from rlnet.envs.limits import Bounds, check_whole
 from rlnet.envs.masks import checked_mask, split, usable
 from rlnet.envs.simulate import Step
@@ -89,7 +90,12 @@ class GymnasiumSimulation:
         self._available = available
         self._masked = masks or available is not None or bool(self._parts)
         self.mask: np.ndarray | None = None  # bool [M, N, A], of the observations to act on; None: all actions, always
+        self._event: str | None = None  # the key of the infos that tells the event that is watched
         self._errors = np.geterr()  # of which numpy warns in what others wrote, whoever steps it
+
+    def watch(self, event: str) -> None:
+        """Have steps tell whether an event happens in them, by the key of their infos that tells it."""
+        self._event, self._silent = event, Silent(event, f"env.id={self._name}")
 
     def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
         """Begin a new episode everywhere; with M `seeds` start the members' streams again. Returns obs [M, N, ...]."""
@@ -113,7 +119,8 @@ class GymnasiumSimulation:
         self._count += 1
         with np.errstate(**self._errors):
             parts = [self._asked(m, "step", self._step, m, actions[m]) for m in range(self.members)]
-        next_obs, rewards, *flags, obs, next_mask, mask = zip(*parts, strict=True)
+        seen, events = zip(*parts, strict=True)
+        next_obs, rewards, *flags, obs, next_mask, mask = zip(*seen, strict=True)
         terminated, truncated, valid = (np.stack(x).astype(bool) for x in flags)
         truncated &= ~terminated
         self._pending = (terminated | truncated) & valid
@@ -123,8 +130,9 @@ class GymnasiumSimulation:
         goes_on = all(one is other for one, other in zip(obs, next_obs, strict=True))
         now = final if goes_on else self._observation(obs)
         self.mask = self._masks(now, mask)
-        seen = final, reward.astype(np.float32), terminated, truncated, valid, now
-        return Step(*seen, self._masks(final, next_mask), self.mask)
+        event = None if self._event is None else np.stack(events) & valid
+        shown = final, reward.astype(np.float32), terminated, truncated, valid, now
+        return Step(*shown, self._masks(final, next_mask), self.mask, event=event)
 
     def _masks(self, obs: np.ndarray, told: Sequence[np.ndarray | None]) -> np.ndarray | None:
         """The available actions of observations: those of the model, or those that the environments told."""
@@ -188,14 +196,25 @@ class GymnasiumSimulation:
             return self._taken.decode(action)
         return [self._taken.decode(own) for own in action]
 
-    def _step(self, m: int, action: Any) -> tuple[np.ndarray | None, ...]:
-        """One member's (next_obs, reward, terminated, truncated, valid, obs, next_mask, mask)."""
-        vector, factors = self._vectors[m], self._taken.factors
-        said = vector.step(action)
+    def _step(self, m: int, action: Any) -> tuple[tuple[np.ndarray | None, ...], np.ndarray | None]:
+        """One member's (next_obs, reward, terminated, truncated, valid, obs, next_mask, mask), and its event."""
+        said = self._vectors[m].step(action)
         if len(said) != 5:
             form = "(observations, rewards, terminations, truncations, infos)"
             raise EnvironmentFault(f"its step returned a tuple of {len(said)}, it must return {form}")
         obs, reward, terminated, truncated, infos = said
+        event = None
+        if self._event is not None:
+            event = happened(infos, self._event, terminated | truncated, self._mode is AutoresetMode.SAME_STEP)
+            if (warning := self._silent.warning(infos)) is not None:
+                _log.warning(warning)
+        return self._transition(m, obs, reward, terminated, truncated, infos), event
+
+    def _transition(
+        self, m: int, obs: Any, reward: Any, terminated: np.ndarray, truncated: np.ndarray, infos: dict[str, Any]
+    ) -> tuple[np.ndarray | None, ...]:
+        """What a member's vector environment said in a step, as transitions."""
+        vector, factors = self._vectors[m], self._taken.factors
         obs, mask = self._seen(obs, infos, "step")
         reward, ended = np.asarray(reward, np.float64), terminated | truncated
         if self._mode is AutoresetMode.NEXT_STEP:

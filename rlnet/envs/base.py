@@ -60,12 +60,9 @@ class Environment:
     layout: RowLayout | None = None  # what stands where in an observation that is no index
     encoder: Encoder | None = field(default=None, repr=False)
     joined: tuple[int, ...] | None = None  # the factors whose product single actions are, the last one fastest
+    drawing: Callable[[str], Any] | None = field(default=None, repr=False)  # render mode → what has draw(state)
+    events: tuple[str, ...] = ()  # that the simulation can watch
     actions: Actions | None = field(default=None, repr=False)  # as the environment takes them; None: as they are
-
-    @property
-    def events(self) -> tuple[str, ...]:
-        """The events that can be watched."""
-        return () if self.mdp is None else tuple(self.mdp.events or ())
 
     @property
     def factors(self) -> tuple[int, ...] | None:
@@ -114,4 +111,5 @@ def from_model(name: str, mdp: FiniteMDP, features: np.ndarray | None, max_steps
         build,
         masks=masks,
         game=mdp.sign is not None,
+        events=tuple(mdp.events or ()),
     )

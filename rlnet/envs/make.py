@@ -4,8 +4,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from rlnet.mdp.belief.from_gymnasium import Believed
 
 # Packages that presets import for their environments, and what comes with Gymnasium but for a package: the extras.
-PACKAGES = {"ale_py": "atari", "minigrid": "minigrid"}
+PACKAGES = {"ale_py": "atari", "minigrid": "minigrid", "highway_env": "highway"}
 EXTRAS = {"gymnasium.envs.box2d": "box2d", "gymnasium.envs.mujoco": "mujoco", **PACKAGES}
 STEPPING = ("auto", "batched", "vector", "sync", "async")
 # What the code of others may raise when it is made.
@@ -70,15 +72,18 @@ class GymnasiumConfig(EnvConfig):
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: list[Any] = field(default_factory=list)  # from the inside out, see `rlnet.envs.wrapping`
     stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async
-
+    event: str | None = None  # the key of its infos that tells an event, like crashed: counted in evaluations
     truth: str = "auto"  # the finite model: auto, explore, none
     max_states: int = 100_000  # of a model that is explored
 
     def check(self) -> None:
-        """Raise ConfigError where `wrappers` names none, or a setting of the model is out of range."""
+        """Raise ConfigError where `wrappers` names none, an event is no key, or a number is out of range."""
         parsed(self.wrappers)
+        _register(self.id)
         require(self.truth in TRUTHS, "env.truth", self.truth, f"allowed are {', '.join(TRUTHS)}")
         require(self.max_states >= 1, "env.max_states", self.max_states, "must be at least 1")
+        allowed = "must be the key of the infos that tells it, like crashed, or null"
+        require(self.event is None or bool(str(self.event).strip()), "env.event", repr(self.event), allowed)
 
     def title(self) -> str:
         """`env=NAME` for what configs/env/NAME.yaml describes; `env.id=ID` where another id was given."""
@@ -119,6 +124,15 @@ class GymnasiumConfig(EnvConfig):
         return _gymnasium(self)
 
 
+def _register(name: str) -> None:
+    """Import the packages of which presets are made, until one of them has registered an id that nobody has."""
+    for package in PACKAGES if ":" not in name else ():
+        if name in gymnasium.registry:
+            return
+        if find_spec(package) is not None:
+            import_module(package)
+
+
 def _code(entry_point: Any) -> str:
     """`module:name` of what makes an environment: where it is defined, as far as that is loaded."""
     if isinstance(entry_point, str):
@@ -152,6 +166,8 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     mdp = None if model is None else model.mdp
     features = None if mdp is None or mdp.shape is None else grid_features(mdp)
     if model is not None and states is None and not model.truncates:
+        allowed = f"{config.id} is simulated from its finite model, which gives no infos; use null"
+        require(config.event is None, "env.event", config.event, allowed)
         return from_model(config.name, model.mdp, features, max_steps)
     stepping = _stepping(config, env)
     available = None if mdp is None or states is not None else mdp.available | mdp.terminal[:, None]
@@ -168,9 +184,9 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
 
     shape = () if layout is None else (layout.length,)
     about = config.name, mdp, actions.n, actions.bounds, n_states, shape, features, max_steps, build
-    masked = masks or available is not None
-    made = Environment(*about, masks=masked, no_model=why, layout=layout, encoder=encoder, actions=actions)
-    return replace(made, states=states)
+    told: dict[str, Any] = {"masks": masks or available is not None, "no_model": why}
+    told["events"] = () if config.event is None else (config.event,)
+    return Environment(*about, layout=layout, encoder=encoder, actions=actions, states=states, **told)
 
 
 def _refuse_game(env: gymnasium.Env, config: GymnasiumConfig, model: "Believed | None") -> None:
@@ -195,7 +211,8 @@ def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:
     """How the environments of a population move: as `config.stepping` says, or (auto) the fastest way that there is."""
     key, value = "env.stepping", config.stepping
     require(value in STEPPING, key, value, f"allowed are {', '.join(STEPPING)}")
-    batched = ["batched"] if config.id in IDS and not config.kwargs and not config.wrappers else []
+    plain = not config.kwargs and not config.wrappers and config.event is None
+    batched = ["batched"] if config.id in IDS and plain else []
     if value in ("auto", "batched") and batched:
         return "batched"
     if value in ("sync", "async"):

@@ -41,9 +41,8 @@ def single(config: EnvConfig, environment: Environment, render_mode: str | None)
     if environment.mdp is None or environment.game:
         raise ConfigError(f"{config.title()}: cannot be watched step by step; rlnet play is for board games")
     letters = read_map(config.map, config.cells).text() if isinstance(config, GridworldConfig) else None
-    return TabularEnv(
-        environment.mdp, render_mode=render_mode, max_episode_steps=environment.max_steps, letters=letters
-    )
+    how: dict[str, Any] = {"max_episode_steps": environment.max_steps, "letters": letters}
+    return TabularEnv(environment.mdp, render_mode=render_mode, drawing=environment.drawing, **how)
 
 
 def said(error: Exception) -> str:

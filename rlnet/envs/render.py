@@ -7,8 +7,8 @@ from rlnet.mdp.cells import Kind, cells_of, few_starts
 from rlnet.mdp.marks import MARKS
 
 _FRAME = 512  # pixels of the longer side, about
-_WALL, _START, _FLOOR = (60, 64, 72), (200, 215, 240), (246, 246, 242)
-_AGENT = (205, 65, 60)
+WALL, START, FLOOR = (60, 64, 72), (200, 215, 240), (246, 246, 242)
+AGENT = (205, 65, 60)
 
 
 def letters_of(mdp: FiniteMDP) -> list[list[str]]:
@@ -58,11 +58,11 @@ def draw_text(letters: list[list[str]], cell: int) -> str:
 def colours_of(mdp: FiniteMDP) -> np.ndarray:
     """The colour of each cell, uint8 [rows, columns, 3]; marks have those of `rlnet.mdp.marks`, as in every picture."""
     cells = cells_of(mdp)
-    palette = {Kind.WALL: _WALL, Kind.FLOOR: _FLOOR, **{kind: mark.colour for kind, mark in MARKS.items()}}
+    palette = {Kind.WALL: WALL, Kind.FLOOR: FLOOR, **{kind: mark.colour for kind, mark in MARKS.items()}}
     colours = np.array([palette[kind] for kind in Kind], dtype=np.uint8)[cells.kind]
     floor = (cells.kind == Kind.FLOOR).ravel()
     starts = cell_of(mdp)[few_starts(mdp)]
-    colours.reshape(-1, 3)[starts[floor[starts]]] = _START
+    colours.reshape(-1, 3)[starts[floor[starts]]] = START
     return colours
 
 
@@ -77,5 +77,5 @@ def draw_image(colours: np.ndarray, cell: int) -> np.ndarray:
     offset = np.arange(size) - (size - 1) / 2
     disc = offset[:, None] ** 2 + offset**2 <= (0.36 * size) ** 2
     top, left = cell // columns * size, cell % columns * size
-    image[top : top + size, left : left + size][disc] = _AGENT
+    image[top : top + size, left : left + size][disc] = AGENT
     return image

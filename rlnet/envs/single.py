@@ -1,5 +1,6 @@
 """Gymnasium environments that step a finite model and carry it as `env.unwrapped.mdp`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -25,6 +26,7 @@ class TabularEnv(gymnasium.Env[int, int]):
         max_episode_steps: truncate after so many steps, None: never. The TimeLimit of `gymnasium.make` comes on top.
         letters: the drawing as text, rows of one-character strings; None: from the model, with the letters of
             `rlnet.mdp.marks`. The colours of an image are those of its marks in either case.
+        drawing: what draws states instead, in a render mode.
 
     Raises:
         ValueError: an unknown render mode, or episodes that would begin in a terminal state.
@@ -39,6 +41,7 @@ class TabularEnv(gymnasium.Env[int, int]):
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         letters: list[list[str]] | None = None,
+        drawing: Callable[[str], Any] | None = None,
     ) -> None:
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise ValueError(f"render_mode={render_mode!r}: allowed are None, {', '.join(RENDER_MODES)}")
@@ -47,7 +50,9 @@ class TabularEnv(gymnasium.Env[int, int]):
         self.mdp, self.render_mode, self.max_episode_steps = mdp, render_mode, max_episode_steps
         self.observation_space: Any = spaces.Discrete(mdp.n_states)
         self.action_space: Any = spaces.Discrete(mdp.n_actions)
-        self._drawing = None if render_mode is None else Drawing(mdp, render_mode, letters)
+        self._drawing: Any = None
+        if render_mode is not None:
+            self._drawing = Drawing(mdp, render_mode, letters) if drawing is None else drawing(render_mode)
         self._start = np.cumsum(mdp.start)
         self.state: int | None = None  # None: no episode is running
         self._drawn = 0

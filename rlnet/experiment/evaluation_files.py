@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from rlnet.algos.algorithm import Judged
-from rlnet.compare.episodes import QUANTITIES, TAIL, mean_interval
+from rlnet.compare.episodes import EVENT, QUANTITIES, TAIL, mean_interval
 from rlnet.config import Config, ConfigError
 from rlnet.config.files import read_arrays, read_json, reading
 from rlnet.config.population import member_settings, settings
 from rlnet.experiment.problem import Problem
 from rlnet.experiment.run_files import write_arrays, write_json
-from rlnet.numerics.statistics import CONFIDENCE, aggregate
+from rlnet.numerics.statistics import CONFIDENCE, aggregate, wilson
 
 DOCUMENT, ARRAYS = "evaluation.json", "evaluation.npz"
 CALIBRATION = "calibration"
@@ -44,9 +44,10 @@ def write_evaluation(
         "policies": {name: MEANING[name] for name in policies},
         "gamma": config.gamma,
         "confidence": CONFIDENCE,
-        "intervals": "of a member: of the mean over episodes, by Student's t; over members: bootstrap",
+        "intervals": "of a member: of the mean over episodes, by Student's t; over members: bootstrap; event: Wilson's",
         "longest": problem.environment.max_steps or config.evaluation.max_steps,
         "time_limit": problem.environment.max_steps,
+        "event": problem.watched or next(iter(problem.environment.events), None),
         "members": _members(config, policies, steps),
         "settings": _settings(config, policies),
     }
@@ -94,7 +95,11 @@ def _numbers(episodes: Mapping[str, np.ndarray]) -> dict[str, Any]:
         found[name] = {"mean": mean, "interval": [mean - half, mean + half], "std": spread}
     ends = {"terminated": episodes["terminated"], "cut": episodes["cut"]}
     ends["time_limit"] = ~episodes["terminated"] & ~episodes["cut"]
-    return found | {"ended_by": {name: int(flags.sum()) for name, flags in ends.items()}}
+    found["ended_by"] = {name: int(flags.sum()) for name, flags in ends.items()}
+    if EVENT in episodes:
+        seen = int(episodes[EVENT].sum())
+        found[EVENT] = {"episodes": seen, "interval": [float(x) for x in wilson(seen, len(episodes[EVENT]))]}
+    return found
 
 
 def _members(config: Config, policies: Mapping[str, Any], steps: Sequence[int]) -> list[dict[str, Any]]:
@@ -106,13 +111,17 @@ def _members(config: Config, policies: Mapping[str, Any], steps: Sequence[int]) 
     ]
 
 
+def _summed(episodes: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    return (*QUANTITIES, EVENT) if EVENT in episodes else QUANTITIES
+
+
 def _settings(config: Config, policies: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Over the members of each setting: of their means, see `rlnet.numerics.statistics.aggregate`."""
     found = []
     for k, setting in enumerate(settings(config)):
         own = slice(k * config.seeds, (k + 1) * config.seeds)
         over = {
-            name: aggregate({key: part[key][own].astype(np.float64).mean(-1) for key in QUANTITIES})
+            name: aggregate({key: part[key][own].astype(np.float64).mean(-1) for key in _summed(part)})
             for name, part in policies.items()
         }
         found.append({"settings": setting, "members": config.seeds, **over})

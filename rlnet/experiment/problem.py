@@ -194,7 +194,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         solutions = [found for found in _solutions(each, alone, algorithm) for _ in range(config.seeds)]
         models = [model for model in each for _ in range(config.seeds)] if log_reference is not None else None
     watched, under = watched_event(config, algorithm, environment), None
-    if watched and solutions is not None and mdp is not None:
+    if solutions is not None and mdp is not None and watched in (mdp.events or {}):
         under = constrained_optima(config, mdp, watched, solutions, environment.max_steps)
         models, solutions = [own.model for own in under], solved_under(under, config)
     if algorithm.judged is Judged.GIVEN:

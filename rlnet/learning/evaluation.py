@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlnet.algos.algorithm import Judged
 from rlnet.algos.context import Q, V
-from rlnet.compare.episodes import predicted_beside_obtained
+from rlnet.compare.episodes import EVENT, predicted_beside_obtained
 from rlnet.config import Config, RunFailed, require
 from rlnet.data.rollout import Observation
 from rlnet.envs import Environment
@@ -93,18 +93,21 @@ def play(
         with_values: whether predicted and obtained returns are set side by side.
 
     Returns:
-        Name → [M, E], and what `predicted_beside_obtained` gives, or None.
+        Name → [M, E] (`event` only where one can be watched), and what `predicted_beside_obtained` gives, or None.
     """
     config, environment, device = trained.config, trained.problem.environment, trained.theta.device
     seeds = [derive_seed(seed, "evaluation", number) % 2**31 for seed in member_seeds(trained)]
     choose, gamma = _chooser(trained, policy), trained.hyper["gamma"].cpu().numpy().astype(np.float64)
     simulation: Any = environment.simulate(seeds, episodes)  # of arrays
+    event = trained.problem.watched or next(iter(environment.events), "")
+    if event:
+        simulation.watch(event)
     most = environment.max_steps or config.evaluation.max_steps
     grid = len(seeds), episodes
     uniforms = BlockUniform(Streams(seeds, "behaviour", device), (episodes, *trained.context.actions.shape))
     running, discount, turn = np.ones(grid, bool), np.ones(grid), _Turns(seeds, episodes) if environment.game else None
-    names = ("return", "discounted", "length", "terminated")
-    found = {name: np.zeros(grid, bool if name == "terminated" else np.float64) for name in names}
+    found: dict[str, np.ndarray] = {name: np.zeros(grid) for name in ("return", "discounted", "length")}
+    found |= {name: np.zeros(grid, bool) for name in ("terminated", *((EVENT,) if event else ()))}
     rest, rows = np.zeros(grid), []
     if turn is not None or most * len(seeds) * episodes > KEPT:
         with_values = False
@@ -123,6 +126,8 @@ def play(
             found["length"] += now
             discount = np.where(now, discount * gamma, discount)
             found["terminated"] |= step.terminated & now
+            if event:
+                found[EVENT] |= step.event & now
             ended = (step.terminated | step.truncated) & now
             running &= ~ended
             if with_values and (ended & ~step.terminated).any():

@@ -259,7 +259,9 @@ class Loop:
         if self.evaluation is not None:
             row["time/evaluation_share"] = np.full(members, self.evaluation.share)
             empty = np.full(members, np.nan)
-            row |= dict.fromkeys(scalar_names(policies(self.state.config, self.state.problem.algorithm.judged)), empty)
+            problem = self.state.problem
+            names = policies(self.state.config, problem.algorithm.judged)
+            row |= dict.fromkeys(scalar_names(names, bool(problem.environment.events)), empty)
             row |= self.episodes
         self.record.row(self.state.steps.cpu().numpy(), row)
         if self.on_row is not None:

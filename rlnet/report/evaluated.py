@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlnet.algos import load
-from rlnet.compare.episodes import Reliability, mean_interval, reliability
+from rlnet.compare.episodes import EVENT, Reliability, mean_interval, reliability
 from rlnet.experiment.evaluation_files import CALIBRATION
+from rlnet.numerics.statistics import wilson
 from rlnet.report.evaluation_figure import reliability_figure, returns_figure
 from rlnet.report.finished import Finished
 from rlnet.report.html import embedded, number
@@ -61,6 +62,7 @@ def evaluation_section(run: Finished) -> dict[str, Any] | None:
             "95 %",
             "discounted",
             "95 %",
+            *([f"with {document['event']} (95 %)"] if document.get("event") else []),
             "steps",
             "ended by itself",
             "by the time limit",
@@ -92,7 +94,11 @@ def _over_members(run: Finished, policy: str, quantity: str, chosen: Chosen) -> 
     if numbers["mean_interval"] is not None:
         low, high = numbers["mean_interval"]
         return float(numbers["mean"]), float(low), float(high)
-    mean, half = mean_interval(arrays[f"{policy}_{quantity}"][chosen.members].ravel().astype(np.float64))
+    samples = arrays[f"{policy}_{quantity}"][chosen.members].ravel()
+    if quantity == EVENT:
+        low, high = wilson(int(samples.sum()), len(samples))
+        return float(samples.mean()), float(low), float(high)
+    mean, half = mean_interval(samples.astype(np.float64))
     return float(mean), float(mean - half), float(mean + half)
 
 
@@ -109,6 +115,9 @@ def _rows(run: Finished) -> list[list[str]]:
             for quantity in ("return", "discounted"):
                 mean, low, high = _over_members(run, policy, quantity, own)
                 cells += [number(mean), f"{number(low)} to {number(high)}"]
+            if document.get("event"):
+                mean, low, high = _over_members(run, policy, EVENT, own)
+                cells.append(f"{100 * mean:.3g} % ({100 * low:.3g} to {100 * high:.3g})")
             cells.append(number(arrays[f"{policy}_length"][own.members].mean()))
             terminated, cut = (arrays[f"{policy}_{name}"][own.members] for name in ("terminated", "cut"))
             for flags in (terminated, ~terminated & ~cut, cut):

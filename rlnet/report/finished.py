@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +71,11 @@ class Finished:
     def board(self) -> Board | None:
         """The rules of a board game; None in other environments."""
         return self._environment.board
+
+    @property
+    def drawing(self) -> Callable[[str], Any] | None:
+        """What draws the states of a road or a track, by render mode; None in other environments."""
+        return self._environment.drawing
 
     @cached_property
     def completions(self) -> Completions | None:

@@ -68,6 +68,18 @@ def embedded(figure: Figure, alt: str, note: str = "") -> dict[str, Any]:
     return {"data": data, "width": width, "height": height, "alt": alt, "note": note}
 
 
+def embedded_image(image: Any, alt: str, note: str = "") -> dict[str, Any]:
+    """An image uint8 [height, width, 3] as a PNG inside of the page."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"data": data, "width": image.shape[1], "height": image.shape[0], "alt": alt, "note": note}
+
+
 def as_script(content: Any) -> str:
     """JSON that is safe inside of a script element."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -28,6 +28,7 @@ from rlnet.report.panels import action_names, state_names
 from rlnet.report.reproduce import command_beside, of_run
 from rlnet.report.risk import risk_section
 from rlnet.report.sampled import beside_exact
+from rlnet.report.situations import situations_section
 from rlnet.report.sweep import compared
 
 CLIP, LARGEST_CLIP = "clip.gif", 8_000_000  # a film of an episode; bytes that a page takes
@@ -93,6 +94,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "scatter": scatter_plots(run),
         "completions": completion_tables(run),
         "risks": risk_section(comparison),
+        "situations": situations_section(run),
         "game": game_section(run),
         "scatter_note": member_note(run),
     }

@@ -1,11 +1,13 @@
 """`env=highway`: a road of some lanes among slower cars, as a finite model of whole cells and whole speeds."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from rlnet.config import EnvConfig, check_env, register_environment, require
 from rlnet.envs.base import Environment, from_model
+from rlnet.envs.driving.drawing import RoadDrawing
 from rlnet.envs.driving.traffic import speed_law, stationary
 from rlnet.mdp import FiniteMDP
 
@@ -59,7 +61,8 @@ class HighwayConfig(EnvConfig):
 
     def build(self) -> Environment:
         """The road as a finite model; lanes, speeds and gaps are its features."""
-        return from_model(self.name, build_highway(self), highway_features(self), self.max_episode_steps)
+        made = from_model(self.name, build_highway(self), highway_features(self), self.max_episode_steps)
+        return replace(made, drawing=partial(RoadDrawing, Road.of(self), self.sight))
 
 
 @dataclass(frozen=True)
@@ -138,24 +141,25 @@ def _start(config: HighwayConfig, law: np.ndarray) -> np.ndarray:
 
 
 def highway_features(config: HighwayConfig) -> np.ndarray:
-    """One-hot lane, own speed, gap and speed of the next car in each lane: in [0, 1], float32 [S, 3·lanes + 1]."""
+    """What the driver sees in each state, in [0, 1]: float32 [S, F].
+
+    The own speed; of the lane to the left, the own one and the one to the right whether there is one, the gap, the
+    speed of the next car, and how many cells the gap is more than the own speed. Each one-hot, the first ones also as
+    numbers.
+    """
     road = Road.of(config)
-    columns = [road.lane == i for i in range(config.lanes)] + [road.speed / config.max_speed]
-    for i in range(config.lanes):
-        columns += [road.gap[i] / config.sight, road.other[i] / max(config.traffic_speed, 1)]
+    state = np.arange(len(road.lane))
+    columns = _one_hot(road.speed, 0, config.max_speed)
+    for side in (-1, 0, 1):
+        lane = road.lane + side
+        there = (lane >= 0) & (lane < config.lanes)
+        gap, other = (x[np.clip(lane, 0, config.lanes - 1), state] for x in (road.gap, road.other))
+        seen = [*_one_hot(gap, 0, config.sight), *_one_hot(other, 0, config.traffic_speed)]
+        seen += _one_hot(gap - road.speed, -config.max_speed, config.sight)[1:]
+        columns += [there, *(there * column for column in seen)]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def draw_road(config: HighwayConfig, state: int) -> str:
-    """The road as text, a line for each lane: the own car `>` with its speed before it, the others by their speeds.
-
-    Cells from the own car up to the edge of sight; a car at the edge may be further away.
-    """
-    road = Road.of(config, np.array([state]))
-    lines = []
-    for i in range(config.lanes):
-        own = f"{road.speed[0]}>" if road.lane[0] == i else "  "
-        cells = ["."] * config.sight + [" "]
-        cells[int(road.gap[i, 0])] = str(road.other[i, 0])
-        lines.append(own + "".join(cells))
-    return "\n".join(lines) + "\n"
+def _one_hot(number: np.ndarray, low: int, high: int) -> list[np.ndarray]:
+    """A number in low .. high as a share of the larger bound, then a column for each value."""
+    return [number / max(abs(low), abs(high), 1), *(number == k for k in range(low, high + 1))]

@@ -1,12 +1,14 @@
 """`env=racetrack`: a race car around a turn (S&B Exercise 5.12), as a finite model."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from omegaconf import MISSING
 
 from rlnet.config import ConfigError, EnvConfig, check_env, register_environment, require
 from rlnet.envs.base import Environment, from_model
+from rlnet.envs.driving.drawing import TrackDrawing
 from rlnet.envs.tabular.grid_map import Letters, read_map, require_finite
 from rlnet.mdp import FiniteMDP
 
@@ -37,7 +39,12 @@ class RacetrackConfig(EnvConfig):
 
     def build(self) -> Environment:
         """The track as a finite model; place and speeds are its features."""
-        return from_model(self.name, *build_racetrack(self), self.max_episode_steps)
+        mdp, features = build_racetrack(self)
+        letters = np.array(read_map(self.map, {}).text())
+        largest = [*(max(side - 1, 1) for side in letters.shape), self.max_speed, self.max_speed]
+        place = np.rint(features * largest).astype(np.int64)
+        made = from_model(self.name, mdp, features, self.max_episode_steps)
+        return replace(made, drawing=partial(TrackDrawing, letters, place))
 
 
 def build_racetrack(config: RacetrackConfig) -> tuple[FiniteMDP, np.ndarray]:

@@ -8,8 +8,10 @@ import pytest
 
 from rlnet.config import ConfigError
 from rlnet.envs import build_highway, make, preset
-from rlnet.envs.driving.highway import ACTIONS, Road, draw_road
+from rlnet.envs.driving.drawing import ASPHALT, CELL, FAR, OTHER
+from rlnet.envs.driving.highway import ACTIONS, Road
 from rlnet.envs.driving.traffic import speed_law
+from rlnet.envs.render import AGENT
 from rlnet.mdp import evaluate, event_model, event_probability, solve
 
 SMALL = {"sight": 3, "max_speed": 3, "traffic_speed": 2}
@@ -107,8 +109,18 @@ def test_an_event_is_a_value_like_any_other():
 
 def test_the_road_is_drawn():
     config = preset("highway", **SMALL)
+    environment = make(config)
     state = int(np.ravel_multi_index((1, 3, 2, 1, 3, 0), config.shape))
-    assert draw_road(config, state) == "  ..1 \n3>...0\n"
+    assert environment.drawing("ansi").draw(state) == "  ..1 \n3>...0\n"
+    image = environment.drawing("rgb_array").draw(state)
+    assert (image.shape, image.dtype) == ((2 * CELL + 1, 5 * CELL, 3), np.uint8)
+
+    def colour(row: int, column: int) -> tuple[int, ...]:
+        return tuple(image[row * CELL + 10, column * CELL + 6].tolist())
+
+    # Own lane below: the own car at the left, the next car at the edge of sight; above, the next car two cells ahead.
+    assert [colour(1, k) for k in range(5)] == [AGENT, ASPHALT, ASPHALT, ASPHALT, FAR]
+    assert [colour(0, k) for k in range(5)] == [ASPHALT, ASPHALT, ASPHALT, OTHER, ASPHALT]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from rlnet.config import ConfigError
 from rlnet.envs import TabularSimulation, make, preset
+from rlnet.envs.render import AGENT
 from rlnet.mdp import event_model, event_probability, solve
 
 
@@ -79,3 +80,15 @@ def test_a_map_needs_both_lines():
             make(preset("racetrack", map=text))
     with pytest.raises(ConfigError, match="the letter 'x'"):
         make(preset("racetrack", map=preset("racetrack").map.replace("S", "x", 1)))
+
+
+def test_the_track_is_drawn_with_the_car_and_its_speed():
+    environment = make(preset("racetrack"))
+    state = next(s for s, label in enumerate(environment.mdp.labels) if label == "row 2 column 10 speed 2 3")
+    lines = environment.drawing("ansi").draw(state).splitlines()
+    assert lines[2] == "##........@.....G"
+    assert (lines[31], lines[-1]) == ("###SSSSSS########", "speed: 2 up, 3 right")
+    image = environment.drawing("rgb_array").draw(state)
+    size = image.shape[0] // 32
+    middle = image[0 * size + size // 2, 13 * size + size // 2]  # two rows up, three columns to the right
+    assert tuple(middle.tolist()) == AGENT

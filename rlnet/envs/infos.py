@@ -1,0 +1,56 @@
+"""What the infos of vector environments tell of an event: a crash, a success."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def happened(infos: Mapping[str, Any], key: str, ended: np.ndarray, same_step: bool) -> np.ndarray:
+    """Whether an event happened in a step of N environments, by a key of their infos: bool [N].
+
+    Args:
+        infos: of a vector step: an array for each key, and under `_key` where it was told.
+        key: of the event.
+        ended: bool [N], where an episode ended.
+        same_step: whether environments were reset in the step that ended an episode: what it told is in `final_info`.
+    """
+    now = _told(infos, key, len(ended))
+    if not same_step or not ended.any():
+        return now
+    return np.where(ended, _told(infos.get("final_info") or {}, key, len(ended)), now)
+
+
+def _told(infos: Mapping[str, Any], key: str, envs: int) -> np.ndarray:
+    if key not in infos:
+        return np.zeros(envs, bool)
+    given = np.array([bool(np.any(value)) for value in infos[key]])
+    return given & np.asarray(infos.get(f"_{key}", np.ones(envs, bool)))
+
+
+class Silent:
+    """Counts the steps in which no info has held a key, and says once that it may be none.
+
+    Args:
+        key: of an event.
+        title: how messages name the environment.
+    """
+
+    STEPS = 1_000
+
+    def __init__(self, key: str, title: str) -> None:
+        self._key, self._title, self._steps = key, title, 0
+
+    def warning(self, infos: Mapping[str, Any]) -> str | None:
+        """A sentence, in the step in which it is due."""
+        if self._steps < 0:
+            return None
+        if self._key in infos or self._key in (infos.get("final_info") or {}):
+            self._steps = -1
+            return None
+        self._steps += 1
+        if self._steps < self.STEPS:
+            return None
+        self._steps = -1
+        known = ", ".join(name for name in infos if not name.startswith("_")) or "nothing"
+        return f"env.event={self._key}: no info of {self._title} has held it in {self.STEPS} steps; they hold {known}"

@@ -1,0 +1,68 @@
+"""The section of a page on situations: drawn states in which an event is likely, or where the policies differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rlnet.mdp import FiniteMDP, event_probability, occupancy
+from rlnet.report.finished import Finished
+from rlnet.report.html import embedded_image
+from rlnet.report.page_states import member_note
+from rlnet.report.panels import action_names
+
+MOST = 6  # situations of each kind
+
+
+def situations_section(run: Finished) -> dict[str, Any] | None:
+    """Drawings of the most dangerous situations and of those in which the policies differ; None without any to draw.
+
+    Only what the learned policy meets is shown, weighted by how often it does.
+    """
+    draws, mdp = run.drawing, run.mdp
+    if draws is None or not mdp.events:
+        return None
+    drawing, (event, outcomes) = draws("rgb_array"), next(iter(mdp.events.items()))
+    m, values, horizon = run.shown["member"], run.values, run.config.env.max_episode_steps
+    policies = {name: values[key][m].astype(np.float64) for name, key in (("learned", "pi"), ("optimal", "pi_exact"))}
+    after = {name: event_probability(mdp, own, event, horizon=horizon) for name, own in policies.items()}
+    learned, optimal = policies.values()
+    met = occupancy(mdp, learned, float(values["gamma"][m]))
+    now = (learned * next_step(mdp, outcomes)).sum(1)
+    apart = np.abs(after["learned"] - after["optimal"]) * (learned.argmax(1) != optimal.argmax(1))
+    kinds = (
+        (f"Where {event} comes from: it is most often the next step", met * now),
+        ("Where the learned policy acts otherwise than the optimal one, and it matters most", met * apart),
+    )
+
+    def card(state: int) -> dict[str, Any]:
+        said = [
+            f"{name}: {_action(mdp, own[state])}, P({event}) = {after[name][state]:.3g}"
+            for name, own in policies.items()
+        ]
+        said.append(f"state {state}, {100 * met[state]:.2g} % of the discounted steps")
+        return embedded_image(drawing.draw(state), f"the situation of state {state}", "; ".join(said))
+
+    parts = [(title, [card(int(s)) for s in _largest(weight)]) for title, weight in kinds]
+    where = "in the episode" if horizon is None else f"within {horizon} steps"
+    note = f"{member_note(run)} Drawn are situations that the learned policy meets; P({event}): {where}, from there on."
+    return {"note": note.strip(), "parts": [(title, cards) for title, cards in parts if cards]}
+
+
+def next_step(mdp: FiniteMDP, event: np.ndarray) -> np.ndarray:
+    """The probability of an event, bool [K], in the next step: float [S, A], 0 where an action is not available."""
+    found = np.zeros((mdp.n_states, mdp.n_actions))
+    found[mdp.pair_state, mdp.pair_action] = np.add.reduceat(mdp.probability * event, mdp.outcome_ptr[:-1])
+    return found
+
+
+def _largest(weight: np.ndarray) -> np.ndarray:
+    order = np.argsort(-weight, kind="stable")[:MOST]
+    return order[weight[order] > 0]
+
+
+def _action(mdp: FiniteMDP, policy: np.ndarray) -> str:
+    """The most probable action of π(·|s), and its probability where that is not 1."""
+    names, a = action_names(mdp), int(policy.argmax())
+    return names[a] if policy[a] > 0.995 else f"{names[a]} ({policy[a]:.2f})"

@@ -1,0 +1,129 @@
+"""Events that the infos of an environment tell: in steps, in evaluations, under a constraint."""
+
+import csv
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from support import composed, make_run, skip_without_extras, update
+
+from rlnet.config import ConfigError
+from rlnet.config.files import read_json
+from rlnet.envs.infos import Silent, happened
+from rlnet.learning.evaluation import evaluate
+from rlnet.learning.training_loop import train
+from rlnet.numerics.statistics import wilson
+from rlnet.report.page import write_page
+
+NAME = "Ditch-v0"
+
+
+class Ditch(gymnasium.Env):
+    """A drive of three steps; action 1 ends in the ditch, at once, with probability ½, and earns 2 before."""
+
+    observation_space, action_space = spaces.Box(0.0, 3.0, (1,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0
+        return np.zeros(1, np.float32), {"crashed": False}
+
+    def step(self, action):
+        self.place += 1
+        crashed = bool(action == 1 and self.np_random.random() < 0.5)
+        over = crashed or self.place == 3
+        info = {"crashed": crashed, "speed": 1.0}
+        return np.full(1, self.place, np.float32), 2.0 if action else 0.0, over, False, info
+
+
+gymnasium.register(NAME, entry_point=Ditch)
+RUN = ("env=gymnasium", f"env.id={NAME}", "env.event=crashed", "algo.envs=4", "network.hidden=[8]", "logger=none")
+
+
+@pytest.mark.parametrize("stepping", ["sync", "async"])
+def test_a_crash_is_that_of_the_step_that_ended_the_episode(stepping):
+    run = make_run(*RUN, f"env.stepping={stepping}", "algo=a2c", "algo.rollout=50", "constraint.limit=0.1")
+    rows = run.collect()
+    event, ended = rows.event, rows.terminated
+    run.collector.close()
+    assert event.any()
+    assert not (event & ~ended).any()  # a crash ends the drive
+    assert (rows.action[event] == 1).all()
+    # A drive that ended in its third step by a crash, or without one, looks alike but for the event.
+    assert (ended & ~event).any()
+    charged = run.charged(rows).reward - rows.reward
+    assert (charged[~event] == 0).all()
+
+
+def test_infos_of_a_step_that_resets_are_the_final_ones():
+    ended = np.array([True, True, False, False])
+    said = {"hit": np.array([False, False, True, True]), "_hit": np.array([True, True, True, False])}
+    said["final_info"] = {"hit": np.array([True, False, False, False]), "_hit": np.array([True, True, False, False])}
+    assert happened(said, "hit", ended, same_step=True).tolist() == [True, False, True, False]
+    assert happened(said, "hit", ended, same_step=False).tolist() == [False, False, True, False]
+    assert happened({}, "hit", ended, same_step=True).tolist() == [False] * 4
+
+
+def test_a_key_that_no_info_holds_is_said_once():
+    silent = Silent("crash", "env.id=Ditch-v0")
+    said = [silent.warning({"crashed": np.zeros(1), "_crashed": np.ones(1)}) for _ in range(2 * Silent.STEPS)]
+    (sentence,) = filter(None, said)
+    assert sentence == "env.event=crash: no info of env.id=Ditch-v0 has held it in 1000 steps; they hold crashed"
+    heard = Silent("crash", "")
+    assert heard.warning({"crash": np.zeros(1)}) is None
+    assert not any(heard.warning({}) for _ in range(2 * Silent.STEPS))
+
+
+def test_an_evaluation_counts_the_episodes_with_a_crash(tmp_path):
+    config = composed(*RUN, "algo=a2c", "steps=400", "evaluation.final_episodes=200", "evaluation.every=200")
+    result = train(config, tmp_path / "run")
+    rates = [float(row["evaluation/event_rate"]) for row in rows(tmp_path / "run") if row["evaluation/event_rate"]]
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert rates
+    found = evaluate(result.run.trained(), 0, 400)["behaviour"]
+    assert found["event"].any()
+    assert found["event"][found["length"] < 3].all()  # nothing but a crash ends a drive early
+    assert not found["event"][found["return"] == 0].any()  # and none happens without the bold action
+    own = read_json(tmp_path / "run/evaluation.json")["members"][0]["behaviour"]["event"]
+    low, high = wilson(own["episodes"], 200)
+    assert own["interval"] == pytest.approx([float(low), float(high)])
+    assert "with crashed (95 %)" in write_page(tmp_path / "run", trust=True).read_text(encoding="utf-8")
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_constraint_keeps_the_rate_of_an_environment_without_a_model():
+    run = make_run(
+        *RUN, "env.stepping=sync", "algo=ppo", "algo.envs=16", "algo.rollout=32", "steps=16_000", "gamma=1",
+        "constraint.limit=0.2", "constraint.rate=0.01", "optimizer.learning_rate=0.003",
+    )  # fmt: skip
+    seen = []
+    while int(run.steps.min()) < run.config.steps:
+        update(run)
+        seen.append(float(run.constraint.logged()["constraint/event_rate"]))
+    run.collector.close()
+    assert seen[0] > 0.5  # at random
+    assert np.mean(seen[-5:]) < 0.3, seen
+    assert run.constraint.multiplier.item() > 2.0  # below that the bold action earns more than it loses
+
+
+def test_events_that_cannot_be_told():
+    with pytest.raises(ConfigError, match=r"env\.event=' ': must be the key of the infos"):
+        composed(f"env.id={NAME}", "env=gymnasium", "env.event=' '")
+    with pytest.raises(ConfigError, match=r"env\.event=prob: .* simulated from its finite model.*; use null"):
+        make_run("env=frozen_lake", "env.event=prob")
+
+
+@pytest.mark.slow
+def test_highway_env_by_its_plain_id_tells_crashes():
+    skip_without_extras("highway_env")
+    run = make_run("env=highway_env", "env.id=highway-fast-v0", "env.stepping=sync", "algo=dqn", "algo.envs=2",
+                   "constraint.limit=0.1", "algo.learning_starts=100")  # fmt: skip
+    rollouts = [run.collect() for _ in range(10)]
+    run.collector.close()
+    assert run.problem.environment.events == ("crashed",)
+    assert any((x.event & x.terminated).any() for x in rollouts)
