@@ -14,10 +14,11 @@ from rlnet.envs.boards.simulation import BoardSimulation
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.encoding import Encoder
 from rlnet.envs.simulate import OnDevice, TabularSimulation
-from rlnet.envs.state_rows import StateRows
+from rlnet.envs.state_rows import GridRows, StateRows
 from rlnet.envs.tokens.simulation import TokenSimulation
 from rlnet.envs.tokens.tree import Tokens
 from rlnet.mdp import FiniteMDP
+from rlnet.mdp.belief.grid import GridModel
 from rlnet.numerics.observation_rows import RowLayout
 
 Simulation = (
@@ -56,7 +57,8 @@ class Environment:
     true_reward: np.ndarray | None = field(
         default=None, repr=False
     )  # [K] of the model's outcomes, where they pay a proxy
-    states: StateRows | None = field(default=None, repr=False)  # of a model, where observations are no indices
+    states: StateRows | GridRows | None = field(default=None, repr=False)  # of a model, unless observations are indices
+    grid: GridModel | None = field(default=None, repr=False)  # whose model is approximate, and the only one here
     layout: RowLayout | None = None  # what stands where in an observation that is no index
     encoder: Encoder | None = field(default=None, repr=False)
     joined: tuple[int, ...] | None = None  # the factors whose product single actions are, the last one fastest

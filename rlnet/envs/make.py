@@ -73,14 +73,16 @@ class GymnasiumConfig(EnvConfig):
     wrappers: list[Any] = field(default_factory=list)  # from the inside out, see `rlnet.envs.wrapping`
     stepping: str = "auto"  # batched: all members at once (CartPole); vector: Gymnasium's own form; sync; async
     event: str | None = None  # the key of its infos that tells an event, like crashed: counted in evaluations
-    truth: str = "auto"  # the finite model: auto, explore, none
+    truth: str = "auto"  # the finite model: auto, explore, grid, none
     max_states: int = 100_000  # of a model that is explored
+    grid: int = 401  # points along each number of a state, of an approximate model
 
     def check(self) -> None:
         """Raise ConfigError where `wrappers` names none, an event is no key, or a number is out of range."""
         parsed(self.wrappers)
         _register(self.id)
         require(self.truth in TRUTHS, "env.truth", self.truth, f"allowed are {', '.join(TRUTHS)}")
+        require(self.grid >= 2, "env.grid", self.grid, "must be at least 2 points along each number of a state")
         require(self.max_states >= 1, "env.max_states", self.max_states, "must be at least 1")
         allowed = "must be the key of the infos that tells it, like crashed, or null"
         require(self.event is None or bool(str(self.event).strip()), "env.event", repr(self.event), allowed)
@@ -158,19 +160,20 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
             raise ConfigError(f"{key}={config.id}: {error}") from error
         max_steps = step_limit(env)
         model, why = model_of(env, config, actions, partial(_made, config))
-        states = None if model is None or n_states is not None else rows_of(model.mdp, encoder)
+        grid = None if model is None else model.grid
+        rows = None if model is None or n_states is not None else rows_of(model.mdp, encoder, grid)
         masks = bool(parts) or (actions.bounds is None and model is None and _gives_masks(env))
         _refuse_game(env, config, model)
     finally:
         env.close()
     mdp = None if model is None else model.mdp
     features = None if mdp is None or mdp.shape is None else grid_features(mdp)
-    if model is not None and states is None and not model.truncates:
+    if model is not None and rows is None and not model.truncates:
         allowed = f"{config.id} is simulated from its finite model, which gives no infos; use null"
         require(config.event is None, "env.event", config.event, allowed)
         return from_model(config.name, model.mdp, features, max_steps)
     stepping = _stepping(config, env)
-    available = None if mdp is None or states is not None else mdp.available | mdp.terminal[:, None]
+    available = None if mdp is None or rows is not None else mdp.available | mdp.terminal[:, None]
     available = None if available is None or available.all() else available
 
     def build(seeds: Sequence[int], envs: int, device: torch.device | str | None) -> Simulation:
@@ -184,9 +187,9 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
 
     shape = () if layout is None else (layout.length,)
     about = config.name, mdp, actions.n, actions.bounds, n_states, shape, features, max_steps, build
-    told: dict[str, Any] = {"masks": masks or available is not None, "no_model": why}
+    told: dict[str, Any] = {"masks": masks or available is not None, "no_model": why, "grid": grid}
     told["events"] = () if config.event is None else (config.event,)
-    return Environment(*about, layout=layout, encoder=encoder, actions=actions, states=states, **told)
+    return Environment(*about, layout=layout, encoder=encoder, actions=actions, states=rows, **told)
 
 
 def _refuse_game(env: gymnasium.Env, config: GymnasiumConfig, model: "Believed | None") -> None:

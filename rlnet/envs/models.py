@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rlnet.mdp.belief.from_gymnasium import Believed
 
 # auto: what the environment hands out, what a small one with Discrete observations turns out to be, or known rules.
-TRUTHS = ("auto", "explore", "none")
+TRUTHS = ("auto", "explore", "grid", "none")
 _log = logging.getLogger(__name__)
 
 
@@ -52,26 +52,31 @@ def model_of(
 
 
 @contextmanager
-def _shown(title: str) -> Iterator[Callable[[int, int], None]]:
+def _shown(title: str, what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total} known states")
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total} " + what)
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(f"exploring {title}", total=None)
+        task = bar.add_task(title, total=None)
         yield lambda done, known: bar.update(task, completed=done, total=known)
 
 
 def _found(env: gymnasium.Env, config: Any, again: Callable[[], gymnasium.Env]) -> "Believed | None":
     from rlnet.mdp.belief.blackjack import is_blackjack
-    from rlnet.mdp.belief.from_gymnasium import believe, confirm, explore
+    from rlnet.mdp.belief.from_gymnasium import Believed, believe, confirm, explore
+    from rlnet.mdp.belief.grid import grid_model
 
+    if config.truth == "grid":
+        with _shown(f"stepping {config.title()}", "states") as progress:
+            model = grid_model(env, config.grid, progress)
+        return Believed(model.mdp, model)
     space, parts = observed(env.observation_space)
     if not isinstance(space, spaces.Discrete):
         if config.truth == "explore":
-            with _shown(config.title()) as progress:
+            with _shown(f"exploring {config.title()}", "known states") as progress:
                 return explore(env, config.max_states, progress)
         return believe(env) if is_blackjack(env) and not parts and not config.wrappers else None
     if parts:

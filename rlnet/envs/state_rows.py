@@ -8,6 +8,7 @@ from rlnet.config import RunFailed
 from rlnet.envs.encoding import Encoder
 from rlnet.envs.faults import EnvironmentFault, shown
 from rlnet.mdp import FiniteMDP, NoModelError
+from rlnet.mdp.belief.grid import Grid, GridModel
 
 
 class StateRows:
@@ -63,12 +64,30 @@ class StateRows:
         return visits[..., self.first[self.of_state], :]
 
 
-def rows_of(mdp: FiniteMDP, encoder: Encoder | None) -> StateRows:
+class GridRows:
+    """The points of a grid as rows; what is observed belongs to the nearest one."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.rows, self._grid = grid.points.astype(np.float32), grid
+        self.of_state = slice(None)
+
+    def states(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers int64 [...] of the points nearest to rows [..., F]."""
+        return self._grid.nearest(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape[:-1])
+
+    def spread(self, visits: np.ndarray) -> np.ndarray:
+        """The visits as they are."""
+        return visits
+
+
+def rows_of(mdp: FiniteMDP, encoder: Encoder | None, grid: GridModel | None) -> StateRows | GridRows:
     """The rows of the observations that a model keeps.
 
     Raises:
         NoModelError: an observation does not have the form of the space.
     """
+    if grid is not None:
+        return GridRows(grid.grid)
     seen: Any = mdp.observations
     try:
         rows = [np.asarray(x, np.float32).reshape(-1) if encoder is None else encoder.row(x, "model") for x in seen]

@@ -112,7 +112,7 @@ def document(
         for m, (seed, setting) in enumerate(zip(config.member_seeds, member_settings(config), strict=True))
     ]
     return {
-        "verdict": overall_verdict(population),
+        "verdict": approximately(problem, overall_verdict(population)),
         "env": config.env.name,
         "algo": config.algo.name,
         "network": config.network.name,
@@ -126,6 +126,7 @@ def document(
             "method": ", ".join(dict.fromkeys(solution.method for solution in exact)),
             "error_bound": max(solution.error_bound for solution in exact),
             "seconds": sum(solution.seconds for solution in exact),
+            **({"approximate": problem.approximation} if problem.approximation else {}),
         },
         "members": members,
         "drawn": drawn(members, each),
@@ -135,6 +136,12 @@ def document(
         "time_limit": _time_limit(problem),
         **({"events": _events(problem, tables)} if problem.mdp.events else {}),
     }
+
+
+def approximately(problem: Problem, verdict: str) -> str:
+    """A verdict that begins with what is approximate in its truth."""
+    said = problem.approximation
+    return f"{said[:1].upper()}{said[1:]}. Against these values: {verdict}" if said else verdict
 
 
 def _events(problem: Problem, tables: Tables) -> list[dict[str, Any]]:
@@ -192,7 +199,7 @@ def _over_whom(what: Sequence[Mishap]) -> str:
 
 def _time_limit(problem: Problem) -> dict[str, Any] | None:
     """The effect of the time limit on the problem, as data of comparison.json; None without a limit."""
-    steps = problem.environment.max_steps
+    steps = problem.limit
     if steps is None:
         return None
     cut = (

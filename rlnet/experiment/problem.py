@@ -99,10 +99,25 @@ class Problem:
             raise ValueError(f"env={self.environment.name}: there is no finite model, hence no exact solution")
         return self.solutions
 
+    @property
+    def limit(self) -> int | None:
+        """The time limit under which policies are scored, too; None without one, and on a grid of states."""
+        return None if self.environment.grid is not None else self.environment.max_steps
+
+    @cached_property
+    def approximation(self) -> str:
+        """By how much an approximate model is wrong, as a sentence; empty where the model is exact."""
+        grid = self.environment.grid
+        if grid is None:
+            return ""
+        each = {solution.gamma: solution for solution in self.exact}
+        said = [grid.error(solution) for solution in each.values()]
+        return said[0] if len(said) == 1 else "; ".join(f"γ = {g:g}: {s}" for g, s in zip(each, said, strict=True))
+
     @cached_property
     def truths(self) -> list[Truth]:
         """The exact solutions [M] that members are scored against, with the optimum under the time limit."""
-        steps = self.environment.max_steps
+        steps = self.limit
         known: dict[int, Truth] = {}
         models = self.models or [self.mdp] * len(self.exact)
         constrained: Sequence[Constrained | None] = self.constrained or [None] * len(self.exact)

@@ -21,6 +21,7 @@ class Solved:
     mdp: FiniteMDP
     solution: Solution
     file: Path
+    approximation: str = ""  # by how much the model is wrong, in a sentence, where it is approximate
 
 
 def solve_and_write(
@@ -58,4 +59,6 @@ def solve_and_write(
     numbers = {"gamma": solution.gamma, "error_bound": solution.error_bound}
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / "solution.npz", {**arrays, **numbers})
-    return Solved(config, mdp, solution, folder / "solution.npz")
+    grid = environment.grid
+    said = "" if grid is None or config.horizon is not None or config.temperature else grid.error(solution)
+    return Solved(config, mdp, solution, folder / "solution.npz", said)

@@ -102,7 +102,7 @@ def _picture(state: TrainingState, record: Record, judgement: Judgement, drawn: 
     policies = judgement.tables.policy[m], problem.exact[m].policy
     note = f", {drawn['name']}" if drawn["name"] else ""
     learned = cast(np.ndarray, comparison.v)[m]
-    panels = learned_and_exact(learned, comparison.v_exact[m], *policies, problem.against, note)
+    panels = learned_and_exact(learned, comparison.v_exact[m], *policies, problem.against, note, problem.approximation)
     figure = values_figure(problem.mdp, panels)
     record.image("values", image_array(figure), judgement.step)
     return figure

@@ -83,7 +83,7 @@ def _context(run: Finished) -> dict[str, Any]:
     context |= {
         "verdict": verdict(run),
         "scores": score_rows(comparison["aggregate"]),
-        "scores_note": f"Judged: {comparison['judged_policy']}, against {comparison['compared_with']}. "
+        "scores_note": f"Judged: {comparison['judged_policy']}, against {_reference(comparison)}. "
         f"{comparison['weights'][0].upper()}{comparison['weights'][1:]}.",
         "training": _training(run),
         "certificates": _tightness(comparison["aggregate"]),
@@ -110,6 +110,11 @@ def _clip(folder: Path) -> str | None:
     if not content.startswith((b"GIF87a", b"GIF89a")):
         raise ConfigError(f"{path}: is no GIF")
     return base64.b64encode(content).decode("ascii")
+
+
+def _reference(comparison: dict[str, Any]) -> str:
+    """What is compared with: V*, Q*, say."""
+    return ("approximate " if comparison["exact"].get("approximate") else "") + comparison["compared_with"]
 
 
 def verdict(run: Finished) -> str:

@@ -65,7 +65,12 @@ def state_maps(run: Finished) -> dict[str, Any]:
         return {}
     optimal = run.judged["compared_with"].startswith("V*")
     panels = learned_and_exact(
-        values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
+        values["v"][m],
+        values["v_exact"][m],
+        values["pi"][m],
+        values["pi_exact"][m],
+        "optimal" if optimal else "policy",
+        approximation=run.judged["exact"].get("approximate", ""),
     )
     if mdp.n_states > MOST_STATES or (mdp.sign is not None and mdp.shape is None):  # games are shown by their boards
         return {"worst": _worst(run)}
@@ -99,7 +104,12 @@ def _worst(run: Finished) -> dict[str, Any]:
     ]
     optimal = run.judged["compared_with"].startswith("V*")
     drawn = learned_and_exact(
-        values["v"][m], values["v_exact"][m], values["pi"][m], values["pi_exact"][m], "optimal" if optimal else "policy"
+        values["v"][m],
+        values["v_exact"][m],
+        values["pi"][m],
+        values["pi_exact"][m],
+        "optimal" if optimal else "policy",
+        approximation=run.judged["exact"].get("approximate", ""),
     )
     note = f"{member_note(run)} The {len(rows)} states of largest error, of {mdp.n_states:,}."
     tried = Panel("visits in training: log₁₀(1 + n)", np.log10(1.0 + visits))

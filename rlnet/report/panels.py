@@ -52,7 +52,13 @@ class Panel:
 
 
 def learned_and_exact(
-    v: np.ndarray, v_exact: np.ndarray, policy: np.ndarray, optimal_policy: np.ndarray, against: str, note: str = ""
+    v: np.ndarray,
+    v_exact: np.ndarray,
+    policy: np.ndarray,
+    optimal_policy: np.ndarray,
+    against: str,
+    note: str = "",
+    approximation: str = "",
 ) -> list[Panel]:
     """The three panels of a comparison: learned values with the judged policy, exact values, and their difference.
 
@@ -61,12 +67,13 @@ def learned_and_exact(
         policy, optimal_policy: [S, A]; the exact panel shows the policy whose values it holds.
         against: "optimal" or "policy", as in `rlnet.compare`.
         note: added to the first title.
+        approximation: what is approximate about the values, if anything is.
     """
-    optimal = against == "optimal"
+    optimal, kind = against == "optimal", "approximate" if approximation else "exact"
     return [
         Panel(f"learned V{note}", v, policy),
-        Panel("exact V*" if optimal else "exact V^π", v_exact, optimal_policy if optimal else policy),
-        Panel("error (learned − exact)", v - v_exact, None, ERROR),
+        Panel(f"{kind} V*" if optimal else f"{kind} V^π", v_exact, optimal_policy if optimal else policy),
+        Panel(f"error (learned − {kind})", v - v_exact, None, ERROR),
     ]
 
 

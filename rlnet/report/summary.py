@@ -91,10 +91,11 @@ def show_solution(solved: Solved) -> None:
         policy = policy[0] if config.horizon > 0 else np.zeros((len(v), solved.mdp.n_actions))
     if config.temperature > 0:
         limit += f" temperature={config.temperature:g}"
-    show_values(console, solved.mdp, [Panel("exact V*", v, policy)])
+    show_values(console, solved.mdp, [Panel("approximate V*" if solved.approximation else "exact V*", v, policy)])
+    of = "of the grid " if solved.approximation else ""
     found = f"method=auto picked {solution.method}" if config.method == "auto" else f"by {solution.method}"
     console.print(
-        f"{config.env.title()} gamma={solution.gamma:g}{limit}: J* = {solved.mdp.start @ v:.6g}; every V* within "
+        f"{config.env.title()} gamma={solution.gamma:g}{limit}: J* = {solved.mdp.start @ v:.6g}; every V* {of}within "
         f"{solution.error_bound:.1e}, {found} in {1e3 * solution.seconds:.1f} ms, {solution.sweeps} sweeps",
         soft_wrap=True,
         highlight=False,
@@ -105,6 +106,8 @@ def show_solution(solved: Solved) -> None:
             least = f"{risk.least:.4g} at the least"
             said = f"P({risk.event} {where}) = {risk.of_optimal:.4g} under the optimal policy, {least}."
             console.print(said, soft_wrap=True, highlight=False, markup=False)
+    if solved.approximation:
+        say(console, f"{solved.approximation[:1].upper()}{solved.approximation[1:]}.")
     if not solution.converged:
         why = "Interrupted: these are the best values so far" if solution.interrupted else "The tolerance was not met"
         console.print(f"{why} (tol={config.tol:g} was asked for).", soft_wrap=True, highlight=False)
@@ -122,8 +125,9 @@ def _show_exact(console: Console, result: Scored, folder: Path) -> None:
     else:
         _show_values(console, result, note)
     reference = "V*, Q*" if problem.against == AGAINST_OPTIMAL else "V^π, Q^π"
+    kind = "approximate" if problem.approximation else "exact"
     gammas = ", ".join(f"{gamma:g}" for gamma in dict.fromkeys(solution.gamma for solution in problem.exact))
-    title = f"{config.algo.name} on {config.env.label}, γ = {gammas}, against the exact {reference}"
+    title = f"{config.algo.name} on {config.env.label}, γ = {gammas}, against the {kind} {reference}"
     notes = {"π": JUDGED[problem.algorithm.judged]}
     if problem.exact[0].temperature > 0:
         notes["values of"] = objective(problem)
@@ -144,7 +148,9 @@ def _show_values(console: Console, result: Scored, note: str) -> None:
     """Learned and exact values of the member that is drawn."""
     problem, values = result.problem, result.values
     v, v_exact, pi, pi_exact = (values[name][result.drawn["member"]] for name in ("v", "v_exact", "pi", "pi_exact"))
-    show_values(console, problem.mdp, learned_and_exact(v, v_exact, pi, pi_exact, problem.against, note))
+    show_values(
+        console, problem.mdp, learned_and_exact(v, v_exact, pi, pi_exact, problem.against, note, problem.approximation)
+    )
 
 
 def _show_settings(

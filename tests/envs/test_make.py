@@ -45,7 +45,7 @@ def test_every_preset_composes_in_hydra_and_steps(name):
         assert getattr(step, field).shape == (2, 3)
         assert getattr(step, field).dtype == dtype
     assert step.obs.shape == step.next_obs.shape == obs.shape
-    if environment.mdp is None:
+    if environment.mdp is None or environment.states is not None:
         assert isinstance(simulation, GymnasiumSimulation | CartPoleSimulation | TokenSimulation)
     else:
         assert isinstance(simulation, TabularSimulation)

@@ -17,6 +17,7 @@ from typing import Any
 from rlnet.mdp.belief.blackjack import blackjack, is_blackjack
 from rlnet.mdp.belief.claims import is_table, readings, sampled_start, stated_start
 from rlnet.mdp.belief.exploring import Numbering, Progress, explored
+from rlnet.mdp.belief.grid import GridModel
 from rlnet.mdp.belief.hidden import Hidden
 from rlnet.mdp.belief.own_state import OwnState, explored_by_state
 from rlnet.mdp.belief.subject import NOT_MARKOV, Result, Subject, is_harmless, layers
@@ -32,6 +33,7 @@ class Believed:
     """A model that passed its test, and what else the test showed."""
 
     mdp: FiniteMDP
+    grid: GridModel | None = None  # of an approximate model
     truncates: bool = False  # the environment's own code truncates episodes, of which a model knows nothing
 
 
@@ -198,7 +200,7 @@ def _tried(
         "%s: its model was tried on a copy: %d steps and %d resets, in %.2f s; no difference",
         *(subject.name, record.steps, int(record.starts.sum()), time.perf_counter() - began),
     )
-    return Believed(mdp, record.truncates)
+    return Believed(mdp, truncates=record.truncates)
 
 
 def _reference(env: Any, subject: Subject) -> tuple[Callable[[Any, int], Result] | None, bool]:
