@@ -1,14 +1,16 @@
 """Exact expected updates of TRL's trainers, from their own advantages and losses on all groups of completions.
 
-What `rlnet audit algo=...` does for algorithms of rlnet, for `GRPOTrainer` and `RLOOTrainer` of TRL, called as a
-library: only what they generate is handed to them. The policy is a Llama over the two symbols and the end token, with
-another one as reference; the task that of `tokens_nano`, with completions of at most two tokens so that groups are few.
+What `rlnet audit algo=...` does for algorithms of rlnet, for `GRPOTrainer`, `RLOOTrainer` and `DPOTrainer` of TRL,
+called as a library: only what they generate, or the pairs that they learn from, is handed to them. The policy is a
+Llama over the two symbols and the end token, with another one as reference; the task that of `tokens_nano`, with
+completions of at most two tokens so that groups are few.
 """
 
 from __future__ import annotations
 
 import tempfile
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from rlnet import algos
 from rlnet.compare.completions import Completions
 from rlnet.diagnosis.estimator import (
     FORWARD,
+    PREFERENCES,
     REGULARISED,
     REWARD,
     Estimator,
@@ -26,7 +29,7 @@ from rlnet.diagnosis.estimator import (
     multisets,
     probability_of,
 )
-from rlnet.diagnosis.objectives import Objectives, match
+from rlnet.diagnosis.objectives import Match, Objectives, match
 from rlnet.envs import make, preset
 
 GROUP, BETA, LENGTH, PROMPTS = 4, 0.3, 2, ["0", "1"]
@@ -51,6 +54,8 @@ GRPO: dict[str, Variant] = {
 }
 WHOLE = {"advantage": "loo", "length": "sum", "kl": "k1", "kl_of": "sequence", "kl_in": "reward", "ratio": "sequence"}
 RLOO: dict[str, Variant] = {"RLOO, beta=0": ({"beta": 0.0}, WHOLE), "RLOO": ({}, WHOLE)}
+DPO: dict[str, Variant] = {"DPO": ({}, {})}
+OWN = {"GRPO": "grpo", "RLOO": "grpo", "DPO": "dpo"}  # rlnet's algorithm
 
 
 class Models:
@@ -101,26 +106,33 @@ class Models:
         return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<end>")
 
 
-def expected_update(models: Models, kind: str, options: dict[str, Any]) -> Tensor:
-    """Minus the expected gradient of a trainer's loss over all groups of completions, by the parameters: [P]."""
+def trainer_of(models: Models, kind: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """A trainer of TRL on the policy and the reference, in double precision, and its model."""
     import trl
     from datasets import Dataset
 
-    prompts, task = list(models.tokens.task.prompts), models.tokens.task
+    task, prompts = models.tokens.task, list(models.tokens.task.prompts)
 
     def rewarded(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
         return [task.reward(p, c.replace(" ", "")) for p, c in zip(prompts, completions, strict=True)]
 
+    rows: dict[str, list[str]] = {"prompt": prompts}
+    common: dict[str, Any] = {"beta": BETA, "per_device_train_batch_size": GROUP, **options}
+    more: dict[str, Any] = {}
+    if kind == "DPO":
+        rows |= dict.fromkeys(("chosen", "rejected"), ["0"] * len(prompts))
+    else:
+        common |= {"num_generations": GROUP, "max_completion_length": LENGTH}
+        more["reward_funcs"] = rewarded
     config, trainer_class = getattr(trl, f"{kind}Config"), getattr(trl, f"{kind}Trainer")
     with tempfile.TemporaryDirectory() as folder:
         models.policy.save_pretrained(folder)
         arguments = config(
-            output_dir=folder, per_device_train_batch_size=GROUP, num_generations=GROUP, max_completion_length=LENGTH,
-            report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, **{"beta": BETA, **options},
-        )  # fmt: skip
+            output_dir=folder, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, **common
+        )
         trainer = trainer_class(
-            model=folder, args=arguments, reward_funcs=rewarded, processing_class=models.tokenizer(),
-            train_dataset=Dataset.from_dict({"prompt": prompts}),
+            model=folder, args=arguments, processing_class=models.tokenizer(), train_dataset=Dataset.from_dict(rows),
+            **more,
         )  # fmt: skip
     model = trainer.accelerator.unwrap_model(trainer.model).double()
     model.load_state_dict(models.policy.state_dict())
@@ -129,7 +141,13 @@ def expected_update(models: Models, kind: str, options: dict[str, Any]) -> Tenso
         reference = trainer.accelerator.unwrap_model(trainer.ref_model).double()
         reference.load_state_dict(models.reference.state_dict())
     trainer.current_gradient_accumulation_steps = 1
-    total = [torch.zeros_like(x) for x in model.parameters()]
+    return trainer, model
+
+
+def expected_update(models: Models, kind: str, options: dict[str, Any]) -> Tensor:
+    """Minus the expected gradient of a trainer's loss over all groups of completions, by the parameters: [P]."""
+    trainer, model = trainer_of(models, kind, options)
+    prompts, total = list(models.tokens.task.prompts), [torch.zeros_like(x) for x in model.parameters()]
     policy = models.log_policy.exp().numpy()
     for p, prompt in enumerate(prompts):
         texts = Texts.of(models.known, p)
@@ -146,15 +164,72 @@ def expected_update(models: Models, kind: str, options: dict[str, Any]) -> Tenso
     return torch.cat([x.flatten() for x in total]).double()
 
 
-def own_update(models: Models, options: dict[str, Any], beta: float) -> Tensor:
-    """That of rlnet's `grpo` with these options: [P]."""
-    chosen, total = {**TOKENS, **options, "group": GROUP}, torch.zeros_like(models.log_policy)
-    numbers = {"beta": beta, "clip_low": 0.2, "clip_high": 0.2}
-    facts = models.log_policy, models.log_reference, algos.load("grpo"), chosen, numbers
-    estimator = Estimator(models.known, *facts)
+def preferred_update(models: Models, options: dict[str, Any]) -> Tensor:
+    """Minus the expected gradient of DPOTrainer's loss over all pairs of completions of the reference: [P].
+
+    The first of a pair is preferred with the probability σ(R(y) − R(z)).
+    """
+    trainer, model = trainer_of(models, "DPO", options)
+    total, prompts = [torch.zeros_like(x) for x in model.parameters()], models.tokens.task.prompts
+    for p, prompt in enumerate(prompts):
+        texts = Texts.of(models.known, p)
+        drawn = texts.probability(models.log_reference.exp().numpy())
+        written = [texts.action[y][texts.valid[y]].tolist() for y in range(len(drawn))]
+        better = 1 / (1 + np.exp(texts.reward - texts.reward[:, None]))  # [y, z]
+        for y, z in np.ndindex(better.shape):
+            pair = {"prompt_ids": [int(c) for c in prompt], "chosen_ids": written[y], "rejected_ids": written[z]}
+            loss = trainer._compute_loss(model, trainer.data_collator([pair]), False)
+            weight = 2 * float(drawn[y] * drawn[z] * better[y, z]) / len(prompts)  # drawn in either order
+            for into, x in zip(total, torch.autograd.grad(loss, list(model.parameters())), strict=True):
+                into -= weight * x
+    return torch.cat([x.flatten() for x in total]).double()
+
+
+def own_update(models: Models, algo: str, options: dict[str, Any], beta: float) -> Tensor:
+    """That of rlnet's `grpo` or `dpo` with these options: [P]."""
+    chosen = {"group": 2} if algo == "dpo" else {**TOKENS, **options, "group": GROUP}
+    total, numbers = torch.zeros_like(models.log_policy), {"beta": beta, "clip_low": 0.2, "clip_high": 0.2}
+    estimator = Estimator(models.known, models.log_policy, models.log_reference, algos.load(algo), chosen, numbers)
     for p in range(len(PROMPTS)):
         total += estimator.expected(Texts.of(models.known, p), None, 0)[0][0] / len(PROMPTS)
     return models.carried(total)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is said about a trainer."""
+
+    title: str
+    matches: dict[str, Match]  # beside exact gradients, by the objective
+    own: Match  # beside rlnet's update
+
+    @property
+    def nearest(self) -> str:
+        """The objective whose gradient is nearest."""
+        return max(self.matches, key=lambda name: self.matches[name].cosine)
+
+
+def gradients_of(models: Models) -> dict[str, Tensor]:
+    """Exact gradients by the parameters, by the objective."""
+    objectives = Objectives(models.known, models.log_reference, models.log_policy)
+    texts = [Texts.of(models.known, p) for p in range(len(PROMPTS))]
+    values = {
+        REWARD: objectives.reward,
+        REGULARISED: objectives.reward - BETA * objectives.kl,
+        FORWARD: objectives.reward - BETA * objectives.forward,
+        PREFERENCES: -objectives.preferences(texts, BETA),
+    }
+    return {name: models.carried(objectives.gradient(value)) for name, value in values.items()}
+
+
+def audited(models: Models, gradients: dict[str, Tensor], kind: str, title: str, variant: Variant) -> Row:
+    """The row of a trainer."""
+    options, ours = variant
+    beta = options.get("beta", BETA)
+    update = preferred_update(models, options) if kind == "DPO" else expected_update(models, kind, options)
+    same = match(update[None], own_update(models, OWN[kind], ours, beta))
+    asked = [name for name in gradients if (beta or name == REWARD) and (kind == "DPO" or name != PREFERENCES)]
+    return Row(title, {name: match(update[None], gradients[name]) for name in asked}, same)
 
 
 def run() -> None:
@@ -163,31 +238,16 @@ def run() -> None:
 
     warnings.filterwarnings("ignore")
     models = Models()
-    objectives = Objectives(models.known, models.log_reference, models.log_policy)
-    gradients = {
-        name: models.carried(objectives.gradient(value))
-        for name, value in {
-            REWARD: objectives.reward,
-            REGULARISED: objectives.reward - BETA * objectives.kl,
-            FORWARD: objectives.reward - BETA * objectives.forward,
-        }.items()
-    }
+    gradients = gradients_of(models)
     print(
         f"TRL {trl.__version__}, G = {GROUP}, β = {BETA}, {len(PROMPTS)} prompts, "
         f"completions of at most {LENGTH} tokens\n"
     )
-    names = list(gradients)
-    print(
-        "| update | "
-        + " | ".join(f"cosine to ∇({name})" for name in names)
-        + " | scale to the nearest | cosine to rlnet's |"
-    )
-    print("|---|" + "---|" * (len(names) + 2))
-    for kind, variants in (("GRPO", GRPO), ("RLOO", RLOO)):
-        for title, (options, ours) in variants.items():
-            update, beta = expected_update(models, kind, options), options.get("beta", BETA)
-            same = match(update[None], own_update(models, ours, beta))
-            matches = {name: match(update[None], own) for name, own in gradients.items() if beta or name == REWARD}
-            best = max(matches.values(), key=lambda found: found.cosine)
-            cells = [f"{matches[name].cosine:.6f}" if name in matches else "" for name in names]
-            print(f"| {title} | {' | '.join(cells)} | {best.scale:.4g} | {same.cosine:.6f} |", flush=True)
+    print("| update | " + " | ".join(f"cosine to ∇({name})" for name in gradients) + " | scale | cosine to rlnet's |")
+    print("|---|" + "---|" * (len(gradients) + 2))
+    for kind, variants in (("GRPO", GRPO), ("RLOO", RLOO), ("DPO", DPO)):
+        for title, variant in variants.items():
+            row = audited(models, gradients, kind, title, variant)
+            cells = [f"{row.matches[name].cosine:.6f}" if name in row.matches else "" for name in gradients]
+            scale = f"{row.matches[row.nearest].scale:.4g}"
+            print(f"| {title} | {' | '.join(cells)} | {scale} | {row.own.cosine:.6f} |", flush=True)

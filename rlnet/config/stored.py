@@ -1,5 +1,8 @@
 """Settings of a finished run, read back from its folder."""
 
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from rlnet.config.registry import ALGORITHMS, ENVIRONMENTS, SCHEDULES, has_file
 from rlnet.config.settings import CONFIGS, ConfigError, require
 from rlnet.config.trust import check_plugins, check_trusted
 from rlnet.config.validation import from_hydra
+
+_log = logging.getLogger(__name__)
 
 
 def from_stored(path: Path, trust: bool = False) -> Config:
@@ -48,6 +53,9 @@ def from_stored(path: Path, trust: bool = False) -> Config:
         if "correction" in stored.algo:
             typed.algo.correction = OmegaConf.structured(_schema_of(stored.algo.correction, "schedule"))
         typed.optimizer.schedule = OmegaConf.structured(_schema_of(stored.optimizer.schedule, "schedule"))
+        for key, value in later_settings(stored.algo).items():
+            _log.warning("%s: was written before there was %s; it is taken to be %s", path, key, value)
+            OmegaConf.update(stored, key, value)
         stored.trust = trust
         merged = OmegaConf.merge(typed, stored)
         assert isinstance(merged, DictConfig)
@@ -55,6 +63,51 @@ def from_stored(path: Path, trust: bool = False) -> Config:
     if not trust:
         check_trusted(config, str(path))
     return config
+
+
+def later_settings(algo: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers and choices that an algorithm has by now and a stored run does not name, as configs/algo/NAME.yaml has
+    them: `algo.options.NAME` or `algo.hyper.NAME` → value.
+
+    What else a run may lack are fields with defaults in their schema.
+
+    Args:
+        algo: the stored group; not changed.
+    """
+    name = require_name("algo.name", algo["name"])
+    if not has_file("algo", name):
+        return {}
+    content = read_yaml(CONFIGS / "algo" / f"{name}.yaml")
+    own = content.get("algo", content)
+    return {
+        f"algo.{part}.{key}": value
+        for part in ("hyper", "options")
+        for key, value in own.get(part, {}).items()
+        if key not in algo.get(part, {})
+    }
+
+
+def differences(config: Config, stored: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The settings in which a config differs from that of a run: name, as it is, as it was.
+
+    A setting that is newer than the run was as it is by default: see `later_settings`.
+
+    Args:
+        config: as it is.
+        stored: of the run, as dictionaries.
+    """
+    later = later_settings(stored["algo"])
+
+    def below(name: str, now: Any, before: Any) -> Iterator[tuple[str, Any, Any]]:
+        if isinstance(now, Mapping) and isinstance(before, Mapping):
+            for key in dict.fromkeys((*now, *before)):
+                own = f"{name}.{key}"
+                yield from below(own, now.get(key), before.get(key, later.get(own, now.get(key))))
+        elif now != before:
+            yield name, now, before
+
+    for key, value in asdict(config).items():
+        yield from below(key, value, stored.get(key, value))
 
 
 def _schema_of(node: DictConfig, group: str) -> type:

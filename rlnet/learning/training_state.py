@@ -18,6 +18,7 @@ from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ConfigError, ReplayConfig, require
 from rlnet.config.population import column, columns, constrained
+from rlnet.config.stored import differences
 from rlnet.data.collector import Choose, Collector
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Observation, Rollout, copied, with_environments
@@ -350,11 +351,10 @@ class TrainingState:
 
 def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
     """Raise ConfigError where a run that goes on has other settings than it had, but for `RESUMABLE`."""
-    for key, value in asdict(config).items():
-        before = stored.get(key, value)
-        if key not in RESUMABLE and before != value:
+    for name, now, before in differences(config, stored):
+        if name.partition(".")[0] not in RESUMABLE:
             allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-2])} may change"
-            raise ConfigError(f"{key}={value}: {allowed} (it was {before})")
+            raise ConfigError(f"{name}={now}: {allowed} (it was {before})")
 
 
 def _begin_together(simulation: Any, algo: AlgoConfig) -> None:

@@ -7,7 +7,7 @@ import yaml
 from support import composed
 
 from rlnet.config import ConfigError
-from rlnet.config.stored import from_stored
+from rlnet.config.stored import differences, from_stored
 
 CASES = [
     ("algo=dqn", "algo.priority=0.6", "exploration=softmax", "schedule=cosine"),
@@ -48,3 +48,26 @@ def test_a_name_that_is_not_registered_is_told(group, name, said, tmp_path):
     config[group]["name"] = name
     with pytest.raises(ConfigError, match=said):
         from_stored(stored(tmp_path, config))
+
+
+@pytest.mark.parametrize(
+    ("algo", "part", "key", "value"),
+    [("rloo", "options", "resample", 0), ("grpo", "options", "ratio", "token"), ("ppo", "hyper", "value_clip", None)],
+)
+def test_a_run_that_is_older_than_a_setting_has_its_default_and_says_so(algo, part, key, value, tmp_path, caplog):
+    config = composed(f"algo={algo}", *(("env=tokens_nano",) if part == "options" else ()))
+    old = asdict(config)
+    own = old["algo"][part].pop(key)
+    assert value in (own, None)
+    assert asdict(from_stored(stored(tmp_path, old))) == asdict(config)
+    assert f"was written before there was algo.{part}.{key}; it is taken to be {own}" in caplog.text
+    assert list(differences(config, old)) == []
+
+
+def test_what_a_run_did_not_have_may_not_be_changed_when_it_goes_on():
+    """Nor what it had: the setting is named that differs, not the group."""
+    old = asdict(composed("env=tokens_nano", "algo=rloo"))
+    del old["algo"]["options"]["resample"]
+    now = composed("env=tokens_nano", "algo=rloo", "algo.options.resample=3", "algo.options.group=8")
+    found = sorted(differences(now, old))
+    assert found == [("algo.options.group", 8, 16), ("algo.options.resample", 3, 0)]

@@ -77,6 +77,21 @@ def test_the_same_environment_by_another_way_is_accepted_and_a_variant_doubted(o
     assert warned in "".join(caplog.messages)
 
 
+def test_settings_of_an_environment_that_a_file_gives_are_what_it_was_tuned_to(caplog):
+    """They are accepted as they stand; another problem is refused by its key, another policy to begin with doubted."""
+    api.composed("tuned=tokens_addition_rloo")
+    assert caplog.messages == []
+    with pytest.raises(
+        ConfigError, match=r"env\.digits=1: these settings were tuned to env\.digits=2; leave env\.digits="
+    ):
+        api.composed("tuned=tokens_addition_rloo", "env.digits=1")
+    with pytest.raises(ConfigError, match=r"env=tokens_nano: these settings were tuned to env=tokens_addition"):
+        api.composed("tuned=tokens_addition_rloo", "env=tokens_nano")
+    api.composed("tuned=tokens_addition_rloo", "env.skill=0.9", "env.reference_steps=100")
+    assert "env.skill=0.5; here it is 0.9" in caplog.messages[0]
+    assert "env.reference_steps=2500; here it is 100" in caplog.messages[1]
+
+
 @pytest.mark.slow
 def test_tuned_ppo_balances_the_pole_with_nearly_every_seed():
     """Of 120 other seeds 112 ended at 475 or more; were it half of them only, 9 of 12 would do so once in 14 times."""
