@@ -125,7 +125,7 @@ def gumbel_interior(t, n, b, k, scratch):
 @compiled
 def gumbel_root(t, n, b, due, scratch):
     """Of the actions with `due` visits the one with the largest g + log π + σ(completed Q)."""
-    completed(t, n, b, 0, scratch)
+    completed(t, n, b, np.int64(0), scratch)
     best, chosen = -np.inf, -1
     for a in range(len(scratch)):
         p = t.prior[b, 0, a]
@@ -139,7 +139,7 @@ def gumbel_root(t, n, b, due, scratch):
 @compiled
 def descend(t, n, b, scratch):
     """The edge (node, action) at which the next simulation leaves the tree, or enters an end."""
-    k = 0
+    k = np.int64(0)
     while True:
         if len(n.gumbel) == 0:
             a = puct(t, n, b, k)
@@ -149,11 +149,11 @@ def descend(t, n, b, scratch):
             legal = 0
             for i in range(len(scratch)):
                 legal += t.prior[b, 0, i] >= 0.0
-            a = gumbel_root(t, n, b, n.considered[min(legal, n.most), t.seen[b, 0] - 1], scratch)
+            a = gumbel_root(t, n, b, np.int64(n.considered[min(legal, n.most), t.seen[b, 0] - 1]), scratch)
         node = t.child[b, k, a]
         if node < 0 or t.discount[b, node] == 0.0:
             return k, a
-        k = node
+        k = np.int64(node)
 
 
 @compiled
@@ -169,9 +169,9 @@ def clear(t, b, k):
 @compiled
 def grow(t, b, k, a, reward, discount, prior, value):
     """Add the node behind the edge (k, a), with its prior [A] and value; an end is added once. Returns the node."""
-    node = t.child[b, k, a]
+    node = np.int64(t.child[b, k, a])
     if node < 0:
-        node = t.size[b]
+        node = np.int64(t.size[b])
         t.size[b] += 1
         clear(t, b, node)
         t.child[b, k, a] = node
@@ -200,7 +200,7 @@ def backup(t, b, node):
 def plant(t, lo, hi, prior, value):
     """Begin trees lo..hi−1 with roots of these priors [B, A] and values [B]."""
     for b in range(lo, hi):
-        clear(t, b, 0)
+        clear(t, b, np.int64(0))
         t.size[b] = 1
         t.value[b, 0] = value[b]
         t.discount[b, 0] = 1.0
@@ -221,7 +221,7 @@ def extend(t, lo, hi, node, action, reward, discount, prior, value, into):
     """Grow and back up one simulation of trees lo..hi−1; the nodes that were reached into `into` [B]."""
     for b in range(lo, hi):
         into[b] = grow(t, b, node[b], action[b], reward[b], discount[b], prior[b], value[b])
-        backup(t, b, into[b])
+        backup(t, b, np.int64(into[b]))
 
 
 @compiled
@@ -249,12 +249,12 @@ def read(t, n, lo, hi, visits, value, policy, best):
     """Visits of the root [B, A], its mean value [B], and for Gumbel the improved policy [B, A] and the action [B]."""
     scratch = np.empty(t.prior.shape[2])
     for b in range(lo, hi):
-        total, most = t.value[b, 0], 0
+        total, most = t.value[b, 0], np.int64(0)
         for a in range(t.prior.shape[2]):
             visits[b, a] = t.visits[b, 0, a]
             total += t.total[b, 0, a]
-            most = max(most, visits[b, a])
+            most = max(most, np.int64(visits[b, a]))
         value[b] = total / t.seen[b, 0]
         if len(n.gumbel) > 0:
-            improved(t, n, b, 0, policy[b])
+            improved(t, n, b, np.int64(0), policy[b])
             best[b] = gumbel_root(t, n, b, most, scratch)

@@ -221,14 +221,14 @@ def _numbers(method: Puct | Gumbel, noise: np.ndarray | None, count: int, action
         growth = np.log((n + method.base + 1) / method.base)
         own = _each(method.init, count), _each(method.scale, count)
         return Numbers(growth, *own, nothing, np.zeros((0, 1), np.int32), 0, np.zeros(0), np.zeros(0))
-    gumbel = np.zeros((count, actions)) if noise is None else np.ascontiguousarray(noise, dtype=np.float64)
-    table = considered_visits(actions, method.simulations)
+    gumbel = np.zeros((count, actions)) if noise is None else np.array(noise, dtype=np.float64, order="C")
+    table = considered_visits(actions, method.simulations).copy()  # one type, for which kernels are compiled once
     weights = _each(method.visit_offset, count), _each(method.value_weight, count)
     return Numbers(np.zeros(0), np.zeros(0), np.zeros(0), gumbel, table, method.considered, *weights)
 
 
 def _each(number: float | np.ndarray, count: int) -> np.ndarray:
-    return np.ascontiguousarray(np.broadcast_to(np.asarray(number, dtype=np.float64), (count,)))
+    return np.broadcast_to(np.asarray(number, dtype=np.float64), (count,)).copy()
 
 
 def _evaluated(evaluate: Evaluate, state: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,8 @@ class PackedSweeps:
         if isinstance(model, System):
             self.leaks = bool(model.ends.any())
         self.leaks |= not self.acts.all()
+        for name in ("pair_ptr", "outcome_ptr", "reward", "successor", "chance"):
+            setattr(self, name, _read_only(getattr(self, name)))
         self.terms = (model.terms if isinstance(model, System) else widest) + 6
         self.reach = int(max(far for *_, far, _ in found))
         self.far = 4 * self.reach > self.n
@@ -212,7 +214,8 @@ class PackedSweeps:
     def counting(self, guess: np.ndarray | None) -> Iterator[None]:
         """Meanwhile the policy pays nothing, and the values are `guess` [n] or 0: what it pays then counts steps."""
         values, (row, ptr, reward, to, p) = self.v, self.policy_rows()
-        self.policy = (row, ptr, np.zeros_like(reward), to, p)
+        nothing = np.zeros_like(reward)
+        self.policy = (row, ptr, nothing if reward.flags.writeable else _read_only(nothing), to, p)
         self.v = np.zeros(self.n) if guess is None else guess.copy()
         self.active = (0, self.n)
         try:
@@ -273,6 +276,13 @@ class PackedSweeps:
         blocks = list(pairwise(edges.tolist()))
         first, second = (blocks[::2], blocks[1::2]) if self.forward else (blocks[1::2], blocks[::2])
         return at_once(call, first) + at_once(call, second)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: kernels are compiled once, not also for arrays that could be."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def tabulated(mdp: FiniteMDP, q: np.ndarray, slack: float) -> tuple[np.ndarray, np.ndarray]:
