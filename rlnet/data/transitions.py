@@ -83,7 +83,7 @@ class Tensors:
     def write(self, rollout: Rollout, begin: int) -> None:
         places = _places(begin, len(rollout.reward), self.shape[0])
         for name, ring in self._fields.items():
-            rows = _stored(rollout, name)
+            rows = rollout.extra[name] if name in rollout.extra else rollout.tensor(name)
             for into, of in places:
                 ring[into] = rows[of]
 
@@ -107,8 +107,10 @@ class Records:
 
     def __init__(self, kinds: Sequence[tuple[str, Any, tuple[int, ...]]], shape: Sequence[int]) -> None:
         dtype = np.dtype(list(kinds), align=True)
-        self.names, self._ring = tuple(name for name, *_ in kinds), np.zeros(shape, dtype)
-        self._whole = np.dtype((np.void, dtype.itemsize))
+        self.names, self.shape, ring = tuple(name for name, *_ in kinds), shape, np.zeros(shape, dtype)
+        self._fields = {name: ring[name] for name in self.names}
+        # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
+        self._records = ring.reshape(-1).view(np.dtype((np.void, dtype.itemsize)))
         # name → (type, place in a record, type as it is read, type of its numbers where they are read as one piece)
         self._parts: dict[str, tuple[np.dtype, int, np.dtype, np.dtype | None]] = {}
         for name, (kind, offset, *_) in (dtype.fields or {}).items():
@@ -118,17 +120,13 @@ class Records:
                 piece = np.dtype((np.void, kind.itemsize)) if kind.shape else kind
                 self._parts[name] = piece, offset, piece, kind if kind.shape else None
 
-    @property
-    def shape(self) -> Sequence[int]:
-        return self._ring.shape
-
     def field(self, name: str) -> np.ndarray:
-        return self._ring[name]
+        return self._fields[name]
 
     def write(self, rollout: Rollout, begin: int) -> None:
         places = _places(begin, len(rollout.reward), self.shape[0])
-        for name in self.names:
-            ring, rows = self._ring[name], _stored(rollout, name).numpy()
+        for name, ring in self._fields.items():
+            rows = rollout.extra[name].numpy() if name in rollout.extra else rollout.array(name)
             for into, of in places:
                 ring[into] = rows[of]
 
@@ -140,8 +138,7 @@ class Records:
 
     def _taken(self, at: np.ndarray) -> tuple[Callable[[str], np.ndarray], np.ndarray]:
         """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
-        # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
-        records, parts = self._ring.reshape(-1).view(self._whole).take(at), self._parts
+        records, parts = self._records.take(at), self._parts
 
         def make(name: str) -> np.ndarray:
             kind, offset, wide, numbers = parts[name]
@@ -152,19 +149,17 @@ class Records:
         return make, records[0].getfield(kind, offset)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(self._ring[name].copy()).transpose(0, 1) for name in self.names}
+        return {name: torch.from_numpy(field.copy()).transpose(0, 1) for name, field in self._fields.items()}
 
 
-def _stored(rollout: Rollout, name: str) -> Tensor:
-    """A field of a rollout, or what an algorithm prepared."""
-    return rollout.extra[name] if name in rollout.extra else rollout.tensor(name)
-
-
-def _drawn(make: Callable[[str], Array], weights: Array, extra: Mapping[str, Tensor], stored: Sequence[str]) -> Rollout:
+def _drawn(
+    make: Callable[[str], Array], weights: Array, extra: Mapping[str, Tensor], stored: tuple[str, ...]
+) -> Rollout:
     """A sample; those of the stored names that are no fields of a rollout were prepared by an algorithm."""
-    prepared = {name: torch.as_tensor(make(name)) for name in stored if name not in KNOWN}
-    names = tuple(name for name in stored if name in KNOWN)
-    return Rollout.lazily(make, weights, {**prepared, **extra}, names)
+    if not KNOWN.issuperset(stored):
+        extra = {**{name: torch.as_tensor(make(name)) for name in stored if name not in KNOWN}, **extra}
+        stored = tuple(name for name in stored if name in KNOWN)
+    return Rollout.lazily(make, weights, extra, stored)
 
 
 def _places(begin: int, length: int, slots: int) -> list[tuple[slice, slice]]:

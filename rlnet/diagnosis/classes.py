@@ -158,11 +158,10 @@ class Neural:
         weights = np.stack([floored(w, TRACE) for w in weights])
         spread = np.array([max(_spread(e, w), 1e-8) for e, w in zip(exact, weights, strict=True)])
         size = torch.as_tensor(weights / spread[:, None] ** 2, dtype=torch.float32)
-        optimizer = OPTIMIZERS["adam"]
         before: np.ndarray = np.full(weights.shape, np.inf)
         slow: np.ndarray | None = None
         for _ in range(ROUNDS):
-            state = optimizer.init(theta)
+            optimizer = OPTIMIZERS["adam"](theta, None)
             for step in range(ROUND):
                 free = theta.detach().requires_grad_()
                 x = self._values(free)
@@ -171,7 +170,7 @@ class Neural:
                 y = torch.as_tensor(target(slow), dtype=torch.float32)
                 (grad,) = torch.autograd.grad(0.5 * (size * (y - x).square()).sum(), free)
                 rate = torch.full((len(theta), 1), RATE * 0.5 * (1 + np.cos(np.pi * step / ROUND)))
-                optimizer.step(theta, grad, rate, state)
+                optimizer.step(grad, rate)
             after = self._values(theta).detach().double().numpy()
             if not np.isfinite(after).all():
                 raise NotDefined("the expected updates diverge")

@@ -215,7 +215,7 @@ class TabularSimulation:
         self.state = sampler.first_state(uniform[:, 1]).reshape(1, 1) if ended else next_state
         sign = None if self._signs is None else self._signs[k]
         event = None if self._event is None else self._event[k].reshape(1, 1)
-        return Step(next_state, rewards[k], terminated, truncated, self._all, self.state, sign=sign, event=event)
+        return Step(next_state, rewards[k], terminated, truncated, self._all, self.state, None, None, sign, event)
 
     def _check(self, pair: Array, action: Array, hold: Array | None) -> None:
         bad = pair < 0 if hold is None else (pair < 0) & ~hold

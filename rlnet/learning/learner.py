@@ -98,13 +98,13 @@ class Learner:
         else:
             loss = objective.loss if isinstance(objective, LossGradient) else _semi_gradient(objective.target)
             self._loss = translate(loss)
-        self._optimizer, self._max_norm = OPTIMIZERS[config.name], config.max_grad_norm
+        self._max_norm = config.max_grad_norm
         measured = algorithm.acting.by_policy and isinstance(context.actions, Gaussian)
         self._max_kl = config.max_kl if measured else None
         self.layout = ParameterLayout({role: context.networks[role] for role in algorithm.roles})
         self.theta = roomy(self.layout.init(Streams(seeds, "network", device)))  # [M, P]; its memory stays where it is
         self._grad = roomy(torch.zeros_like(self.theta))
-        self._state = self._optimizer.init(self.theta)
+        self._optimizer = OPTIMIZERS[config.name](self.theta, self._grad)
         follows = algorithm.data.replay and algorithm.data.target_network
         self.target = self.theta.clone() if follows else None  # [M, P]
         # The current parameters by role and name, without gradient: views that follow every step.
@@ -177,10 +177,10 @@ class Learner:
             self._sound.copy_(self.theta)
         self._count += 1
         if self._max_kl is None:
-            self._optimizer.step(self.theta, grad, learning_rate, self._state)
+            self._optimizer.step(grad, learning_rate)
         else:
             with self._short_steps(batch, grad, self._max_kl):
-                self._optimizer.step(self.theta, grad, learning_rate, self._state)
+                self._optimizer.step(grad, learning_rate)
 
         def measured() -> Loss:
             with np.errstate(**QUIET):
@@ -256,7 +256,7 @@ class Learner:
         """Parameters and optimiser state."""
         return {
             "theta": self.theta,
-            "optimizer": self._state,
+            "optimizer": self._optimizer.state,
             "target": self.target,
             "numbers": self._numbers.state_dict(),
             "noise": self._noise.state_dict(),
@@ -279,5 +279,5 @@ class Learner:
         self._noise.load_state_dict(state["noise"])
         if self.traces is not None:
             self.traces.load_state_dict(state["traces"])
-        for name, tensor in self._state.items():
+        for name, tensor in self._optimizer.state.items():
             tensor.copy_(state["optimizer"][name])

@@ -214,11 +214,14 @@ class TrainingState:
 
     def _count_visits(self, rollout: Rollout, active: np.ndarray) -> None:
         if self.visits is not None:
-            obs, action, valid = (x[self.collector.lookback :] for x in (rollout.obs, rollout.action, rollout.valid))
+            on_cpu, names = self.visits.device.type == "cpu", ("obs", "action", "valid")
+            field = rollout.array if on_cpu else rollout.tensor  # numpy counts a few rows in half the time
+            obs, action, valid = (field(name)[self.collector.lookback :] for name in names)
             if self._rows is not None:
-                obs = torch.from_numpy(self._rows.states(obs.cpu().numpy())).to(self.visits.device)
-            if self.visits.device.type == "cpu":  # numpy counts a few rows in half the time
-                count_visits(self.visits.numpy(), obs.numpy(), action.numpy(), valid.numpy(), active)
+                numbers = self._rows.states(torch.as_tensor(obs).cpu().numpy())
+                obs = numbers if on_cpu else torch.from_numpy(numbers).to(self.visits.device)
+            if on_cpu:
+                count_visits(self.visits.numpy(), obs, action, valid, active)
             else:
                 count_visits(self.visits, obs, action, valid, torch.from_numpy(active).to(self.visits.device))
 

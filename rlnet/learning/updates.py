@@ -36,13 +36,14 @@ def learn(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tens
     return metrics
 
 
-@torch.no_grad()
 def _prepared(state: TrainingState, rollout: Rollout) -> Rollout:
     """A rollout with what the algorithm computes once for it."""
     prepare = state.problem.algorithm.update.prepare
     if prepare is None:
         return rollout
-    return rollout.replace(extra=prepare(state.problem.context, state.learner.params, rollout, state.hyper()))
+    with torch.no_grad():
+        extra = prepare(state.problem.context, state.learner.params, rollout, state.hyper())
+    return rollout.replace(extra=extra)
 
 
 def _learn_from_rollout(state: TrainingState, rollout: Rollout, hyper: Hyper) -> Callable[[], dict[str, Tensor]]:

@@ -85,8 +85,8 @@ def test_64_members_with_100000_transitions_of_cartpole_fit_into_a_gibibyte():
     run = make_run("env=cartpole", "algo=dqn", "algo.capacity=100000", "algo.learning_starts=10", "seeds=64")
     run.replay.add(run.collect())
     assert run.replay.slots * run.config.algo.envs >= 100_000
-    assert run.replay._ring._ring.nbytes < 2**30
-    assert run.replay._ring._ring.nbytes >= 64 * 100_000 * (2 * 4 + 1) * 4  # two observations and a reward
+    assert run.replay._ring._records.nbytes < 2**30
+    assert run.replay._ring._records.nbytes >= 64 * 100_000 * (2 * 4 + 1) * 4  # two observations and a reward
 
 
 def test_a_member_draws_the_same_segments_alone():

@@ -21,13 +21,14 @@ def test_optimizers_are_torchs_with_a_learning_rate_for_each_member(name, rates)
     generator = torch.Generator().manual_seed(0)
     theta = torch.randn(3, 10, generator=generator)
     rates = torch.tensor(rates).unsqueeze(-1)
-    ours, state = theta.clone(), OPTIMIZERS[name].init(theta)
+    ours = theta.clone()
+    optimizer = OPTIMIZERS[name](ours, None)
     theirs = [row.clone().requires_grad_() for row in theta]
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[name]
     references = [kind([row], lr=float(rate)) for row, rate in zip(theirs, rates, strict=True)]
     for _ in range(50):
         grad = torch.randn(3, 10, generator=generator)
-        OPTIMIZERS[name].step(ours, grad, rates, state)
+        optimizer.step(grad, rates)
         for m, reference in enumerate(references):
             theirs[m].grad = grad[m].clone()
             reference.step()
