@@ -20,7 +20,9 @@ from rlnet.config import CausalLMConfig, ConfigError, RunFailed
 from rlnet.data.rollout import Observation
 from rlnet.experiment.checkpoints import write_whole
 from rlnet.experiment.run_files import write_json
+from rlnet.learning.export_inputs import is_mixed, parts_of, shaped_as
 from rlnet.learning.trained import Trained
+from rlnet.numerics.observation_rows import RowLayout
 from rlnet.numerics.random_streams import Streams, derive_seed
 
 FORMATS = ("torch", "onnx")
@@ -48,8 +50,9 @@ class Exported(nn.Module):
         self.outputs += ["value"] if roles & {V, Q} else []
         self.outputs += ["q"] if Q in roles and trained.problem.environment.n_actions is not None else []
 
-    def forward(self, obs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """obs int64 [B], float32 [B, F] or uint8 [B, F], mask bool [B, A] → action, value [B] and q [B, A]."""
+    def forward(self, obs: Tensor | dict[str, Tensor], mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        """obs int64 [B], float32 or uint8 [B, F], or `parts_of` these; mask bool [B, A] → action, value, q [B, A]."""
+        obs = obs if isinstance(obs, Tensor) else self._joined(obs)
         trained = replace(self._trained)  # a copy, whose parameters are those of the module
         params = {
             role: {name: self.get_buffer(_buffer(role, name)) for name in own} for role, own in self._roles.items()
@@ -65,6 +68,13 @@ class Exported(nn.Module):
             action = torch.minimum(torch.maximum(action, low), high)
         found = {"action": action, "value": trained.value(seen), "q": trained.q(seen)}
         return tuple(cast(Tensor, found[name]).squeeze(0) for name in self.outputs)
+
+    def _joined(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """All numbers of the parts of observations as networks see them, float32 [B, F]."""
+        layout = cast(RowLayout, self._trained.problem.environment.layout)
+        return torch.cat(
+            [x.flatten(1).float() / p.scale for x, p in zip(obs.values(), layout.parts, strict=True)], dim=1
+        )
 
 
 def export(trained: Trained, folder: Path, formats: tuple[str, ...]) -> tuple[list[Path], dict[str, Any]]:
@@ -86,19 +96,23 @@ def export(trained: Trained, folder: Path, formats: tuple[str, ...]) -> tuple[li
     module = Exported(trained).eval()
     rows = observations(trained)
     wanted = _original(trained, module, rows)
-    example = [torch.from_numpy(array[:4]) for array in rows.values()]
+    layout = trained.problem.environment.layout
+    parts = parts_of(layout, rows["obs"]) if layout is not None and is_mixed(layout) else {}
+    arrays: Arrays = {**parts, **{name: array for name, array in rows.items() if name != "obs" or not parts}}
+    shaped = partial(shaped_as, tuple(parts))
     batch = torch.export.Dim("batch", min=1, max=2**20)
     with _quiet(), torch.no_grad():
-        shapes = {name: {0: batch} for name in rows}
+        example = shaped([torch.from_numpy(array[:4]) for array in arrays.values()])
+        shapes = dict(zip(rows, shaped([{0: batch} for _ in arrays]), strict=True))
         program = torch.export.export(module, tuple(example), dynamic_shapes=shapes, strict=False)
     files, checks = [], {}
     folder.mkdir(exist_ok=True)
     for name in formats:
-        content, run = (_torch if name == "torch" else _onnx)(program, list(rows), module.outputs)
-        checks[name] = _compared(name, run, rows, wanted)
+        content, run = _torch(program, shaped) if name == "torch" else _onnx(program, list(arrays), module.outputs)
+        checks[name] = _compared(name, run, arrays, wanted)
         files.append(folder / FILES[name])
         write_whole(files[-1], partial(_write, content))
-    about = _about(trained, rows, wanted) | {"checked": checks}
+    about = _about(trained, arrays, tuple(parts), wanted) | {"checked": checks}
     write_json(folder / "policy.json", about)
     return [*files, folder / "policy.json"], about
 
@@ -112,14 +126,9 @@ def _buffer(role: str, name: str) -> str:
 
 
 def _check(trained: Trained, formats: tuple[str, ...]) -> None:
-    config, environment = trained.config, trained.problem.environment
+    config = trained.config
     if isinstance(config.network, CausalLMConfig):
         raise ConfigError("network=causal_lm: a language model is not exported here; use the export of transformers")
-    layout = environment.layout
-    if layout is not None and layout.is_packed and len(layout.parts) > 1:
-        raise ConfigError(
-            f"{config.env.title()}: observations of images together with numbers are not exported, only one of the two"
-        )
     if "onnx" in formats:
         for name in ("onnx", "onnxscript", "onnxruntime"):
             try:
@@ -175,14 +184,14 @@ def _original(trained: Trained, module: Exported, rows: Arrays) -> list[np.ndarr
     return [found[name] for name in module.outputs]
 
 
-def _torch(program: Any, inputs: list[str], outputs: list[str]) -> tuple[bytes, Run]:
+def _torch(program: Any, shaped: Callable[[list[Any]], tuple[Any, ...]]) -> tuple[bytes, Run]:
     buffer = BytesIO()
     with _quiet():
         torch.export.save(program, buffer)
         module = torch.export.load(BytesIO(buffer.getvalue())).module()
 
     def run(rows: list[np.ndarray]) -> list[np.ndarray]:
-        return [tensor.detach().numpy() for tensor in module(*(torch.from_numpy(array) for array in rows))]
+        return [tensor.detach().numpy() for tensor in module(*shaped([torch.from_numpy(array) for array in rows]))]
 
     return buffer.getvalue(), run
 
@@ -226,9 +235,14 @@ def _compared(name: str, run: Run, rows: Arrays, wanted: list[np.ndarray]) -> di
     return {"observations": len(found[0]), "other_actions": 0, "largest_difference": float(max(apart))}
 
 
-def _about(trained: Trained, rows: Arrays, wanted: list[np.ndarray]) -> dict[str, Any]:
+def _about(trained: Trained, inputs: Arrays, parts: tuple[str, ...], wanted: list[np.ndarray]) -> dict[str, Any]:
     environment, config = trained.problem.environment, trained.config
     meaning = "a state, counted from 0" if environment.n_states is not None else "numbers, flattened as Gymnasium does"
+    if parts:
+        named = ", ".join(parts)
+        meaning = (
+            f"{named} (policy.pt2: a dictionary of them); images as they are, all else flattened as Gymnasium does"
+        )
     outputs = dict(zip(Exported(trained).outputs, wanted, strict=True))
     return {
         "env": config.env.label,
@@ -237,7 +251,7 @@ def _about(trained: Trained, rows: Arrays, wanted: list[np.ndarray]) -> dict[str
         "gamma": float(trained.hyper["gamma"][0, 0]),
         "observation": meaning,
         "action": "discrete ones are counted from 0; real ones are within their bounds",
-        "inputs": {name: _shape(array) for name, array in rows.items()},
+        "inputs": {name: _shape(array) for name, array in inputs.items()},
         "outputs": {name: _shape(array) for name, array in outputs.items()},
     }
 
