@@ -20,6 +20,7 @@ from rlnet.data.rollout import Observation
 from rlnet.envs import Environment
 from rlnet.envs.simulate import Step
 from rlnet.experiment.evaluation_files import valued_policy
+from rlnet.learning.move_search import search_of
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
 
@@ -182,13 +183,12 @@ def member_seeds(trained: Trained) -> list[int]:
 
 
 def _chooser(trained: Trained, policy: str) -> Choose:
-    sample, plans = trained.context.actions.sample, trained.algorithm.acting.planner
-    if plans is not None and policy == "greedy":
-        planner = plans(trained.context, trained.params, trained.hyper)
+    sample = trained.context.actions.sample
+    search = search_of(trained) if policy == "greedy" else None
+    if search is not None:
 
         def searching(seen: Observation, uniform: Tensor) -> Tensor:
-            found = planner(seen.obs.cpu().numpy(), 0, None).policy
-            return sample(torch.from_numpy(found).to(uniform.device), uniform)
+            return sample(torch.from_numpy(search(seen.obs.cpu().numpy()).policy).to(uniform.device), uniform)
 
         return searching
     if policy == "behaviour":

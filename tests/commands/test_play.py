@@ -11,10 +11,20 @@ from rlnet.commands.play import main
 from rlnet.envs import make, preset
 from rlnet.envs.boards.match import Match
 from rlnet.learning import final_files
+from rlnet.learning.move_search import search_of
 from rlnet.mdp import solve
 from rlnet.report import page
 
 TINY = ("network=tabular", "algo=q_learning", "steps=600", "log_every=600")
+SEARCHING = (
+    "network=mlp",
+    "network.hidden=[4]",
+    "network.input=features",
+    "algo=alphazero",
+    "steps=100",
+    "algo.envs=4",
+)
+SEARCHING += ("algo.rollout=9", "algo.options.simulations=7", "log_every=100", "algo.updates=1")
 
 
 def takes(state=5):
@@ -35,6 +45,8 @@ def runs(tmp_path_factory):
         rlnet.train(*board, *TINY[1:], *planes, folder=folder / "rules")
         rlnet.train("env=game", f"env.rules={__name__}:takes", *TINY, folder=folder / "game")
         rlnet.train("env=random_walk", *TINY, folder=folder / "walk")
+        rlnet.train(*board, *SEARCHING, folder=folder / "searched")
+        rlnet.train(*board, *SEARCHING, *planes, folder=folder / "searched_rules")
     return folder
 
 
@@ -94,14 +106,40 @@ def test_games_without_a_model_and_of_ones_own(runs, monkeypatch, capsys):
     assert "Moves: 2" in said
 
 
+@pytest.mark.parametrize("run", ["searched", "searched_rules"])
+def test_who_learned_by_search_plays_by_search(run, runs, monkeypatch, capsys):
+    """Every move is the one that the search finds best in the position before it."""
+    for given, simulations in ((), 7), (("search=30",), 30), (("search=0",), 0):
+        assert called(monkeypatch, ["1", "2", "3"] * 9, runs / run, "seat=second", *given) == 0
+        said = capsys.readouterr().out
+        assert (f"by a search of {simulations} simulations" in said) == (simulations > 0)
+        policy = rlnet.load(runs / run)
+        match, search = Match(policy.trained.problem.environment), search_of(policy.trained, simulations or None)
+        for number, move in enumerate(said.split("Moves: ")[1].split()):
+            if number % 2 == 0:
+                found = search(np.asarray(match.observation)[None, None]).policy[0, 0].argmax()
+                expected = found if simulations else policy(match.observation, match.mask)
+                assert match.names[int(expected)] == move
+            match.move(match.parse(move))
+        assert match.over
+    assert called(monkeypatch, ["1", "2", "3"] * 9, runs / run, "seat=second", "sample=true") == 0
+    assert "Moves: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("run", "arguments", "message"),
     [
+        ("board", ("search=5",), "search=5: algo=q_learning moves without a search; leave it out, or search=0"),
+        ("searched", ("search=-1",), "search=-1: must be a whole number of at least 0"),
         ("walk", (), "env=random_walk is no game of two players"),
         ("board", ("seat=third",), "seat=third: allowed are first, second"),
         ("board", ("member=1",), "member=1"),
         ("board", ("member=x",), "member=x: must be a whole number of at least 0"),
-        ("board", ("colour=red",), "colour=red: must be KEY=VALUE with one of the keys seat, member, sample, trust"),
+        (
+            "board",
+            ("colour=red",),
+            "colour=red: must be KEY=VALUE with one of the keys seat, member, search, sample, trust",
+        ),
         ("game", ("seat=first",), "add trust=true"),
         ("nothing", (), "nothing"),
     ],

@@ -25,6 +25,7 @@ from rlnet.numerics.floating_point import QUIET
 
 Array = np.ndarray
 CHUNK = 2**18  # bytes of a layer's values that are worked on at a time: they stay in the second-level cache
+FEWEST = 256  # rows that are worked on at a time, where a member has so many
 DENSE = 256  # states up to which rows of one member are summed by a product
 SHAPES = 4  # of so many numbers of rows the memory is kept
 
@@ -102,8 +103,14 @@ class Perceptron:
     @np.errstate(**QUIET)
     def without_gradient(self, layers: list[Array], obs: Tensor) -> Tensor:
         """Outputs without gradient, from the `layers` of flat."""
-        out, space = self.forward(layers, rows_of(obs.numpy(), not self.of_indices), kept=False)
-        self.give(space)
+        x = rows_of(obs.numpy(), not self.of_indices)
+        most = max(FEWEST, CHUNK // (max(self.widths[1:]) * layers[0].dtype.itemsize))
+        parts = []
+        for start in range(0, max(x.shape[1], 1), most):
+            part, space = self.forward(layers, x[:, start : start + most], kept=False)
+            self.give(space)
+            parts.append(part)
+        out = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return torch.from_numpy(as_steps(out, _lead(obs, self)))
 
     @cached_property
