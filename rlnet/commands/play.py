@@ -18,7 +18,7 @@ from rlnet.config import ConfigError
 if TYPE_CHECKING:
     from rlnet.algos.algorithm import Plan
     from rlnet.envs.boards.match import Match
-    from rlnet.learning.move_search import MoveSearch
+    from rlnet.learning.players import MoveSearch
     from rlnet.learning.policy import Policy
     from rlnet.mdp import Solution
 
@@ -121,7 +121,7 @@ def _search(policy: "Policy", simulations: int | None) -> "MoveSearch | None":
     """
     from threadpoolctl import threadpool_limits
 
-    from rlnet.learning.move_search import search_of
+    from rlnet.learning.players import search_of
 
     if simulations == 0:
         return None

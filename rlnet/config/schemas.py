@@ -186,6 +186,10 @@ class EvaluationConfig(Settings):
     # returns of training tell about the other, the greedy one, and both at the end.
     policy: str = "both"
     max_steps: int = 1_000  # after so many an episode is cut where the environment has no time limit of its own
+    # Of board games without a model, at the end:
+    selves: int = 4  # earlier selves, evenly spaced over the run, that are played against; 0: none
+    games: int = 40  # of each two of them, half in each seat
+    endgame: int = 10  # empty cells from which on positions are solved exactly, beside which it is set; 0: none
 
 
 @dataclass

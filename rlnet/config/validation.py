@@ -110,6 +110,14 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
         value = getattr(evaluation, key)
         require(value >= 2, f"evaluation.{key}", value, "must be at least 2, or there is no interval")
     require(policy in EVALUATED, "evaluation.policy", policy, f"allowed are {', '.join(EVALUATED)}")
+    for key, least in (("selves", 0), ("games", 2), ("endgame", 0)):
+        require(
+            getattr(evaluation, key) >= least,
+            f"evaluation.{key}",
+            getattr(evaluation, key),
+            f"must be at least {least}",
+        )
+    require(evaluation.games % 2 == 0, "evaluation.games", evaluation.games, "must be even: half in each seat")
     require(evaluation.max_steps >= 1, "evaluation.max_steps", evaluation.max_steps, "must be at least 1")
 
 

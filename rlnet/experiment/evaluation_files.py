@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlnet.algos.algorithm import Judged
+from rlnet.compare.elo import ratings
 from rlnet.compare.episodes import EVENT, QUANTITIES, TAIL, mean_interval
 from rlnet.config import Config, ConfigError
 from rlnet.config.files import read_arrays, read_json, reading
@@ -16,7 +17,8 @@ from rlnet.experiment.run_files import write_arrays, write_json
 from rlnet.numerics.statistics import CONFIDENCE, aggregate, wilson
 
 DOCUMENT, ARRAYS = "evaluation.json", "evaluation.npz"
-CALIBRATION = "calibration"
+CALIBRATION, CONTESTS, ENDGAMES = "calibration", "contests", "endgames"
+BESIDE = (CALIBRATION, CONTESTS, ENDGAMES)  # what an evaluation holds beside the episodes of its policies
 MEANING = {
     "greedy": "the best action by the learned values, or the most likely one of the learned policy",
     "behaviour": "the policy that acts in training, exploration included",
@@ -36,10 +38,11 @@ def write_evaluation(
 
     Args:
         folder, config, problem: of the run.
-        evaluated: policy → name → [M, E], and perhaps `calibration`, see `rlnet.learning.evaluation.evaluate`.
+        evaluated: policy → name → [M, E], and perhaps what is in `BESIDE`, see `rlnet.learning.evaluation.evaluate`.
         steps: of each member, [M].
     """
-    policies = {name: part for name, part in evaluated.items() if name != CALIBRATION}
+    policies = {name: part for name, part in evaluated.items() if name not in BESIDE}
+    members = _members(config, policies, steps)
     content = {
         "policies": {name: MEANING[name] for name in policies},
         "gamma": config.gamma,
@@ -48,7 +51,7 @@ def write_evaluation(
         "longest": problem.environment.max_steps or config.evaluation.max_steps,
         "time_limit": problem.environment.max_steps,
         "event": problem.watched or next(iter(problem.environment.events), None),
-        "members": _members(config, policies, steps),
+        "members": members,
         "settings": _settings(config, policies),
     }
     arrays = {f"{name}_{key}": value for name, part in policies.items() for key, value in part.items()}
@@ -61,6 +64,15 @@ def write_evaluation(
             "tail": TAIL,
             "entropy": soft or "temperature" in problem.context.networks,
         }
+    for name in (CONTESTS, ENDGAMES):
+        if name in evaluated:
+            arrays |= {f"{name}_{key}": value for key, value in evaluated[name].items()}
+    if CONTESTS in evaluated:
+        content[CONTESTS] = {"games": config.evaluation.games, "empty_cells": config.evaluation.endgame}
+        for m, member in enumerate(members):
+            member[CONTESTS] = rated(evaluated[CONTESTS]["points"][m], evaluated[CONTESTS]["step"][m].tolist())
+            numbers = {key: float(x[m]) for key, x in evaluated.get(ENDGAMES, {}).items()}
+            member[ENDGAMES] = {key: x if np.isfinite(x) else None for key, x in numbers.items()}
     write_json(folder / DOCUMENT, content)
     write_arrays(folder / ARRAYS, arrays)
     return [folder / DOCUMENT, folder / ARRAYS]
@@ -84,6 +96,21 @@ def read_evaluation(folder: Path, members: int) -> tuple[dict[str, Any], dict[st
             if len(shapes) != 1 or len(next(iter(shapes))) != 2 or next(iter(shapes))[0] != members:
                 raise ConfigError(f"{arrays}: does not fit {DOCUMENT} beside it")
     return content, episodes
+
+
+def rated(points: np.ndarray, steps: Sequence[int]) -> list[dict[str, Any]]:
+    """The players of a contest and their Elo ratings, 0 for the one who moves at random.
+
+    Args:
+        points: [P, P], see `rlnet.compare.elo.ratings`.
+        steps: of the P − 2 earlier selves.
+    """
+    found = ratings(points)
+    names = ["at random", *(f"after {step:,} steps" for step in steps), "at the end"]
+    return [
+        {"player": name, "elo": float(elo), "half_interval": float(half)}
+        for name, elo, half in zip(names, *found, strict=True)
+    ]
 
 
 def _numbers(episodes: Mapping[str, np.ndarray]) -> dict[str, Any]:

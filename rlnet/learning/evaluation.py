@@ -5,12 +5,10 @@ environments anew and seeds them by the member's seed and the number of the eval
 what it learns without, and one that goes on after an interruption evaluates as if there had been none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlnet.algos.algorithm import Judged
 from rlnet.algos.context import Q, V
@@ -20,24 +18,25 @@ from rlnet.data.rollout import Observation
 from rlnet.envs import Environment
 from rlnet.envs.simulate import Step
 from rlnet.experiment.evaluation_files import valued_policy
-from rlnet.learning.move_search import search_of
+from rlnet.learning.contests import contests, endgames
+from rlnet.learning.earlier_selves import EarlierSelves
+from rlnet.learning.players import chooser, observation
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
 
 SHARE = 10  # so many evaluations over a run, where nothing else is said
 FINAL = 0  # the number of the evaluation at the end; the others count from 1
 KEPT = 20_000_000  # steps of all members of which value and reward are kept, about
-Choose = Callable[[Observation, Tensor], Tensor]  # (observations, uniform numbers) → actions
 
 
 def cadence(config: Config, environment: Environment) -> int:
     """Steps between two evaluations; 0 where there are none."""
     every = config.evaluation.every
-    allowed = f"{config.env.title()} is a game of two players, which have no return that both want; leave it out"
-    require(not (environment.game and every), "evaluation.every", every, allowed)
+    allowed = f"{config.env.title()} is a game of two players with exact scores; leave it out"
+    require(not (environment.game and environment.mdp is not None and every), "evaluation.every", every, allowed)
     if every is not None:
         return every
-    return 0 if environment.game or environment.mdp is not None else -(-config.steps // SHARE)
+    return 0 if environment.mdp is not None else -(-config.steps // SHARE)
 
 
 def policies(config: Config, judged: Judged) -> tuple[str, ...]:
@@ -47,17 +46,19 @@ def policies(config: Config, judged: Judged) -> tuple[str, ...]:
     return ("greedy", "behaviour") if config.evaluation.policy == "both" else (config.evaluation.policy,)
 
 
-def evaluate(trained: Trained, number: int, episodes: int) -> dict[str, Any]:
+def evaluate(trained: Trained, number: int, episodes: int, earlier: EarlierSelves | None = None) -> dict[str, Any]:
     """Play whole episodes by each policy of the config.
 
     Args:
         trained: of M members.
         number: of the evaluation: other numbers, other random numbers.
         episodes: E, of each member and policy.
+        earlier: the earlier selves that it is played against at the end, of board games without a model.
 
     Returns:
         policy → name → [M, E], see `rlnet.compare.episodes`. At the end (`number` = `FINAL`), of the policy whose value
-        is learned, also `calibration`: see `predicted_beside_obtained`.
+        is learned, also `calibration`: see `predicted_beside_obtained`; of board games without a model `contests` and
+        `endgames`: see `rlnet.learning.contests`.
 
     Raises:
         RunFailed: the environment failed.
@@ -74,6 +75,11 @@ def evaluate(trained: Trained, number: int, episodes: int) -> dict[str, Any]:
             found[name], calibration = play(trained, name, number, episodes, with_values=name == valued)
             if calibration is not None:
                 found["calibration"] = calibration
+        if number == FINAL and earlier is not None:
+            own, seeds = trained.config.evaluation, member_seeds(trained)
+            found["contests"] = contests(trained, earlier, own.games, seeds)
+            if own.endgame:
+                found["endgames"] = endgames(trained, own.endgame, own.games, seeds)
     except RunFailed as error:
         raise RunFailed(f"while evaluating: {error}") from error
     return found
@@ -98,7 +104,7 @@ def play(
     """
     config, environment, device = trained.config, trained.problem.environment, trained.theta.device
     seeds = [derive_seed(seed, "evaluation", number) % 2**31 for seed in member_seeds(trained)]
-    choose, gamma = _chooser(trained, policy), trained.hyper["gamma"].cpu().numpy().astype(np.float64)
+    choose, gamma = chooser(trained, policy), trained.hyper["gamma"].cpu().numpy().astype(np.float64)
     simulation: Any = environment.simulate(seeds, episodes)  # of arrays
     event = trained.problem.watched or next(iter(environment.events), "")
     if event:
@@ -115,7 +121,7 @@ def play(
     try:
         obs, mask = simulation.reset(), simulation.mask
         for _ in range(most):
-            seen = _observation(obs, mask, device)
+            seen = observation(obs, mask, device)
             action = choose(seen, uniforms.next()).cpu().numpy()
             step = simulation.step(action if turn is None else turn.action(action, mask))
             now = running & step.valid
@@ -132,13 +138,13 @@ def play(
             ended = (step.terminated | step.truncated) & now
             running &= ~ended
             if with_values and (ended & ~step.terminated).any():
-                last = _value(trained, _observation(step.next_obs, step.next_mask, device))
+                last = _value(trained, observation(step.next_obs, step.next_mask, device))
                 rest = np.where(ended & ~step.terminated, last, rest)
             obs, mask = step.obs, step.mask
             if not running.any():
                 break
         if with_values and running.any():
-            rest = np.where(running, _value(trained, _observation(obs, mask, device)), rest)
+            rest = np.where(running, _value(trained, observation(obs, mask, device)), rest)
     finally:
         simulation.close()
     found["cut"] = running
@@ -180,33 +186,6 @@ def member_seeds(trained: Trained) -> list[int]:
     """The seeds of the members."""
     seeds = trained.config.member_seeds
     return seeds if trained.members is None else [seeds[m] for m in trained.members]
-
-
-def _chooser(trained: Trained, policy: str) -> Choose:
-    sample = trained.context.actions.sample
-    search = search_of(trained) if policy == "greedy" else None
-    if search is not None:
-
-        def searching(seen: Observation, uniform: Tensor) -> Tensor:
-            return sample(torch.from_numpy(search(seen.obs.cpu().numpy()).policy).to(uniform.device), uniform)
-
-        return searching
-    if policy == "behaviour":
-        return lambda seen, uniform: sample(trained.acting(seen), uniform)
-    if policy == "given":
-        return lambda seen, uniform: sample(trained.given(seen), uniform)
-
-    def greedy(seen: Observation, uniform: Tensor) -> Tensor:
-        probabilities = trained.greedy(seen)  # ties are broken at random, as the exact scores have it
-        return trained.best(seen) if probabilities is None else sample(probabilities, uniform)
-
-    return greedy
-
-
-def _observation(obs: Any, mask: Any, device: torch.device) -> Observation:
-    """Arrays as tensors; copies, since what an environment shows may be read-only."""
-    allowed = None if mask is None else torch.from_numpy(np.array(mask)).to(device)
-    return Observation(torch.from_numpy(np.array(obs)).to(device), allowed)
 
 
 def _value(trained: Trained, seen: Observation) -> np.ndarray:

@@ -17,6 +17,7 @@ from rlnet.compare.episodes import scalar_names, scalars
 from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.config.population import each_setting, member_settings
 from rlnet.experiment.checkpoints import checkpoints, write_checkpoint
+from rlnet.experiment.evaluation_files import BESIDE
 from rlnet.experiment.loggers import check_installed
 from rlnet.experiment.problem import build
 from rlnet.experiment.reference import write_reference
@@ -240,11 +241,11 @@ class Loop:
         number = FINAL if final else self.step // timed.every
         count = config.evaluation.final_episodes if final else config.evaluation.episodes
         if self.workers is None:
-            found = evaluate(self.state.trained(), number, count)
+            found = evaluate(self.state.trained(), number, count, self.state.earlier)
         else:
             found = self.workers.evaluate(number, count)
         self.evaluated = found if final else None
-        self.episodes = scalars({name: part for name, part in found.items() if name != "calibration"})
+        self.episodes = scalars({name: part for name, part in found.items() if name not in BESIDE})
 
     def _row(self) -> dict[str, np.ndarray]:
         members = len(self.state.steps)

@@ -27,6 +27,7 @@ from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
 from rlnet.learning.constraint import Constraint
+from rlnet.learning.earlier_selves import EarlierSelves
 from rlnet.learning.learner import Learner
 from rlnet.learning.normalization import Normalization
 from rlnet.learning.scheduled import Scheduled, Schedules
@@ -113,6 +114,10 @@ class TrainingState:
         mask = problem.available  # [S, A], None where every state has every action
         self._mask = None if mask is None else mask.expand(len(seeds), -1, -1)
         self.algo = columns(config, "algo", device)
+        self.earlier: EarlierSelves | None = None  # of board games that have no exact scores
+        selves, plain = config.evaluation.selves, problem.environment.mdp is None and config.evaluation.every != 0
+        if problem.environment.board is not None and plain and selves:
+            self.earlier = EarlierSelves(config.steps, selves, self.learner.theta)
         if algorithm.data.replay:
             self.replay = _replay(config, self.algo)
         self._schedules, self._unscheduled = Schedules(config), torch.zeros_like(self.gamma)
@@ -210,6 +215,8 @@ class TrainingState:
             steps += new_steps * active
             self._count_visits(drawn, active)
         self._drawn = []
+        if self.earlier is not None:
+            self.earlier.observe(self.steps, self.learner.theta)
         self.follow()
 
     def _count_visits(self, rollout: Rollout, active: np.ndarray) -> None:
@@ -275,6 +282,8 @@ class TrainingState:
             parts["replay"] = self.replay.state_dict()
         if self.self_play is not None:
             parts["self_play"] = self.self_play.state_dict()
+        if self.earlier is not None:
+            parts["earlier"] = self.earlier.state_dict()
         if self.normalization is not None:
             parts["normalization"] = self.normalization.state_dict()
         if self.constraint is not None:
@@ -308,6 +317,8 @@ class TrainingState:
             self.replay.load_state_dict(state["replay"])
         if self.self_play is not None:
             self.self_play.load_state_dict(state["self_play"])
+        if self.earlier is not None:
+            self.earlier.load_state_dict(state["earlier"])
         if self.normalization is not None:
             self.normalization.load_state_dict(state["normalization"])
         if self.constraint is not None:

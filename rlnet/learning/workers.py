@@ -60,7 +60,7 @@ class Share:
 
     def evaluate(self, number: int, episodes: int) -> dict[str, Any]:
         """See `rlnet.learning.evaluation.evaluate`."""
-        return evaluate(self.state.trained(), number, episodes)
+        return evaluate(self.state.trained(), number, episodes, self.state.earlier)
 
     def state_dict(self) -> dict[str, Any]:
         """`TrainingState.state_dict` without the config."""

@@ -27,6 +27,7 @@ _PURPOSES = (
     "search",
     "evaluation",
     "again",
+    "contest",
 )
 # A uniform number of exactly 1 − 2⁻⁵³ can round up to the end of a cumulative sum; this keeps every draw inside.
 _BELOW_ONE = 1.0 - 1e-12

@@ -10,6 +10,7 @@ from rlnet.algos import load
 from rlnet.compare.episodes import EVENT, Reliability, mean_interval, reliability
 from rlnet.experiment.evaluation_files import CALIBRATION
 from rlnet.numerics.statistics import wilson
+from rlnet.report.contested import contest_tables
 from rlnet.report.evaluation_figure import reliability_figure, returns_figure
 from rlnet.report.finished import Finished
 from rlnet.report.html import embedded, number
@@ -71,6 +72,7 @@ def evaluation_section(run: Finished) -> dict[str, Any] | None:
         "rows": _rows(run),
         "pictures": pictures,
         "calibration": _calibration(run, chosen),
+        "tables": contest_tables(document, arrays, chosen.members),
     }
 
 

@@ -11,7 +11,7 @@ from rlnet.commands.play import main
 from rlnet.envs import make, preset
 from rlnet.envs.boards.match import Match
 from rlnet.learning import final_files
-from rlnet.learning.move_search import search_of
+from rlnet.learning.players import search_of
 from rlnet.mdp import solve
 from rlnet.report import page
 
@@ -36,7 +36,7 @@ def takes(state=5):
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     board = ("env=connect", "env.rows=3", "env.columns=3", "env.k=3")
-    planes = ("env.max_states=9", "network=mlp", "network.hidden=[4]")
+    planes = ("env.max_states=9", "network=mlp", "network.hidden=[4]", "evaluation.every=0")
     with pytest.MonkeyPatch.context() as patch:  # no pictures and pages, which take longer than all else
         patch.setattr(final_files, "_picture", lambda *_: None)
         patch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))

@@ -209,6 +209,12 @@ def test_prediction_is_evaluated_by_its_given_policy(tmp_path):
 def test_where_it_is_on_by_default():
     assert cadence(composed("env=cartpole", "steps=1000"), make_run("env=cartpole").problem.environment) == 100
     assert cadence(composed("env=random_walk"), make_run("env=random_walk").problem.environment) == 0
+    game = "env=tic_tac_toe"
+    assert cadence(composed(game), make_run(game).problem.environment) == 0
+    large = (game, "env.max_states=10", "network=mlp", "steps=1000")
+    assert cadence(composed(*large), make_run(*large).problem.environment) == 100
+    with pytest.raises(ConfigError, match="env=tic_tac_toe is a game of two players with exact scores"):
+        cadence(composed(game, "evaluation.every=10"), make_run(game).problem.environment)
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,14 @@ class MoveLists(Sequence[str]):
             yield known[-1]
 
 
-def enumerate_positions(rules: Rules, max_states: int) -> Positions:
+def enumerate_positions(rules: Rules, max_states: int, roots: np.ndarray | None = None) -> Positions:
     """All positions of a game in which it goes on, with their moves, from the first one on.
 
     Args:
         rules: of a board of at most 64 cells.
         max_states: the most positions.
+        roots: int8 [B, C], different positions in which the game goes on, to begin from in place of the first one;
+            they become the positions 0 .. B − 1.
 
     Raises:
         TooManyPositions: there are more.
@@ -86,7 +88,7 @@ def enumerate_positions(rules: Rules, max_states: int) -> Positions:
     """
     if rules.start().size > MOST_CELLS:
         raise ValueError(f"{rules.name}: has {rules.start().size} cells, at most {MOST_CELLS} are enumerated")
-    found = _Found(rules.start()[None])
+    found = _Found(rules.start()[None] if roots is None else roots)
     counts, actions, successors, rewards, ends = [], [], [], [], []
     done, pairs = 0, 0
     while done < found.count:
@@ -119,7 +121,7 @@ class _Found:
         self.cells, self.parent = np.empty((room, first.shape[1]), np.int8), np.empty(room, np.int64)
         self._words = np.empty((2, room), np.uint64)
         self._table = np.full(2 * room, -1)
-        self.number(first, np.array([-1]))
+        self.number(first, np.full(len(first), -1))
 
     def number(self, cells: np.ndarray, parent: np.ndarray) -> np.ndarray:
         """The numbers [B] of positions [B, C], with new ones entered; `parent` [B] is what led to them."""
@@ -153,11 +155,12 @@ class _Found:
 
 def game_of(positions: Positions) -> FiniteMDP:
     """The game as a finite model: rewards and values are those of the player who moves, and after every move that does
-    not end the game the other player moves next (`sign` −1). States are named by the moves that lead to them."""
+    not end the game the other player moves next (`sign` −1). States are named by the moves that lead to them; from
+    several roots, each as likely to be the start, they have no names."""
     rules, pairs = positions.rules, len(positions.action)
-    states = len(positions.cells)
+    states, roots = len(positions.cells), int((positions.parent < 0).sum())
     start = np.zeros(states)
-    start[0] = 1.0
+    start[:roots] = 1.0 / roots
     return FiniteMDP(
         pair_ptr=positions.pair_ptr,
         pair_action=positions.action,
@@ -168,7 +171,7 @@ def game_of(positions: Positions) -> FiniteMDP:
         terminated=positions.ended,
         start=start,
         n_actions=rules.n_actions,
-        labels=MoveLists(positions),
+        labels=MoveLists(positions) if roots == 1 else None,
         action_labels=rules.move_names,
         sign=np.full(pairs, -1.0),
     )
