@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rlnet.mdp import FiniteMDP
 
 HEIGHT, PANEL = 320, 260  # pixels of a frame, and of the panel beside it
+WIDEST = 640  # of what the environment shows
 LINE = 17
 INK, SOFT, BLUE, ORANGE, PAPER = "#202020", "#808080", "#0072b2", "#d55e00", "#ffffff"
 MOST_FRAMES, MOST_BYTES = 150, 2_000_000  # of a clip on a page
@@ -42,14 +43,15 @@ def draw(moments: Sequence[Moment], mdp: "FiniteMDP | None" = None, values: np.n
         parts = []
         if isinstance(moment.frame, np.ndarray):
             shown = Image.fromarray(moment.frame.astype(np.uint8)[..., :3])
-            parts.append(shown.resize((max(1, round(shown.width * HEIGHT / shown.height)), HEIGHT)))
+            scale = min(HEIGHT / shown.height, WIDEST / shown.width)
+            parts.append(shown.resize([max(1, round(side * scale)) for side in shown.size]))
         if mdp is not None and values is not None:
             parts.append(_map(mdp, values, moment.state))
         parts.append(_panel(moment, trace[: k + 1], limits))
         whole = Image.new("RGB", (sum(part.width for part in parts), HEIGHT), PAPER)
         left = 0
         for part in parts:
-            whole.paste(part, (left, 0))
+            whole.paste(part, (left, (HEIGHT - part.height) // 2))
             left += part.width
         images.append(whole.crop((0, 0, whole.width // 2 * 2, HEIGHT)))  # films need even numbers of pixels
     return images

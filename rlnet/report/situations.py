@@ -30,9 +30,10 @@ def situations_section(run: Finished) -> dict[str, Any] | None:
     learned, optimal = policies.values()
     met = occupancy(mdp, learned, float(values["gamma"][m]))
     now = (learned * next_step(mdp, outcomes)).sum(1)
-    apart = np.abs(after["learned"] - after["optimal"]) * (learned.argmax(1) != optimal.argmax(1))
+    other = optimal[np.arange(mdp.n_states), learned.argmax(1)] < 1e-6
+    apart = np.abs(after["learned"] - after["optimal"]) * other
     kinds = (
-        (f"Where {event} comes from: it is most often the next step", met * now),
+        (f"Where {event} is most often the next step", met * now),
         ("Where the learned policy acts otherwise than the optimal one, and it matters most", met * apart),
     )
 
@@ -63,6 +64,9 @@ def _largest(weight: np.ndarray) -> np.ndarray:
 
 
 def _action(mdp: FiniteMDP, policy: np.ndarray) -> str:
-    """The most probable action of π(·|s), and its probability where that is not 1."""
-    names, a = action_names(mdp), int(policy.argmax())
-    return names[a] if policy[a] > 0.995 else f"{names[a]} ({policy[a]:.2f})"
+    """The most probable actions of π(·|s), and their probability where that is neither 1 nor shared by equals."""
+    names, best = action_names(mdp), np.flatnonzero(policy >= policy.max() - 1e-6)
+    if len(best) > 1:
+        return "any action" if len(best) == mdp.n_actions else " or ".join(names[a] for a in best)
+    chance = float(policy[best[0]])
+    return names[best[0]] if chance > 0.995 else f"{names[best[0]]} ({chance:.2f})"
