@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rlnet.bench import dp, errors, games, soak, train, trl_audit
+from rlnet.bench import dp, errors, games, soak, train, trl_steps
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     elif options.part == "games":
         games.run(options.peers, options.rounds, options.seconds, options.out, options.only)
     elif options.part == "trl":
-        trl_audit.run()
+        trl_steps.run(options.rounds, options.only)
     elif options.part == "dp":
         dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
     else:

@@ -9,7 +9,6 @@ completions of at most two tokens so that groups are few.
 from __future__ import annotations
 
 import tempfile
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,14 +95,16 @@ class Models:
         found = torch.autograd.grad(self.scores(self.policy), list(self.policy.parameters()), by_logits)
         return torch.cat([x.flatten() for x in found])
 
-    def tokenizer(self) -> Any:
-        """One token for each character."""
-        from tokenizers import Tokenizer, models, pre_tokenizers
-        from transformers import PreTrainedTokenizerFast
 
-        words = Tokenizer(models.WordLevel({"0": 0, "1": 1, "<end>": 2}, unk_token="<end>"))
-        words.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-        return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<end>")
+def tokenizer_of(symbols: str) -> Any:
+    """A tokenizer with one token for each character, and behind them the one that ends a completion."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    known = {symbol: k for k, symbol in enumerate(symbols)} | {"<end>": len(symbols)}
+    words = Tokenizer(models.WordLevel(known, unk_token="<end>"))
+    words.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<end>")
 
 
 def trainer_of(models: Models, kind: str, options: dict[str, Any]) -> tuple[Any, Any]:
@@ -131,7 +132,7 @@ def trainer_of(models: Models, kind: str, options: dict[str, Any]) -> tuple[Any,
             output_dir=folder, report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False, **common
         )
         trainer = trainer_class(
-            model=folder, args=arguments, processing_class=models.tokenizer(), train_dataset=Dataset.from_dict(rows),
+            model=folder, args=arguments, processing_class=tokenizer_of("01"), train_dataset=Dataset.from_dict(rows),
             **more,
         )  # fmt: skip
     model = trainer.accelerator.unwrap_model(trainer.model).double()
@@ -236,7 +237,6 @@ def run() -> None:
     """Print the table, in Markdown."""
     import trl
 
-    warnings.filterwarnings("ignore")
     models = Models()
     gradients = gradients_of(models)
     print(
