@@ -104,7 +104,7 @@ def test_parts_are_seen_as_the_rows_that_they_are_of(network, tmp_path):
     encoder = policy.trained.problem.environment.encoder
     rows = np.stack([encoder.row(Rover.observation_space.sample(), "step") for _ in range(9)])
     parts = parts_of(encoder.layout, rows)
-    assert list(parts) == ["camera", "lamps", "place_0", "place_1"]
+    assert list(parts) == ["camera", "place_0", "place_1", "lamps"]
     assert parts["camera"].dtype == np.uint8
     assert parts["camera"].shape == (9, 8, 9, 3)
     by_parts = module({name: torch.from_numpy(x) for name, x in parts.items()})
