@@ -13,7 +13,7 @@ from torch import Tensor
 from rlnet import algos
 from rlnet.algos import Algorithm, AlgorithmContext
 from rlnet.algos.algorithm import Judged
-from rlnet.algos.context import PI, TEMPERATURE, H, Q, Role, V
+from rlnet.algos.context import PI
 from rlnet.compare import (
     AGAINST_OPTIMAL,
     AGAINST_POLICY,
@@ -30,9 +30,6 @@ from rlnet.config import (
     Config,
     ConfigError,
     EpochsConfig,
-    LinearConfig,
-    NoisyConfig,
-    OptimisticConfig,
     TabularConfig,
     require,
 )
@@ -51,13 +48,12 @@ from rlnet.experiment.compatibility import (
 )
 from rlnet.experiment.constrained import constrained_optima, solved_under, watched_event
 from rlnet.experiment.fixed_policies import given_policies
+from rlnet.experiment.networks import actions_of, available_actions, device_of, inputs_of, network_of
 from rlnet.experiment.reference import reference_policy
 from rlnet.experiment.searched_model import dynamics_of, symmetries_of
 from rlnet.experiment.sizes import require_solvable, require_trainable
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
-from rlnet.nets import Inputs, Network, TokenInputs, make_network, number, with_noise
-from rlnet.nets.normalized import normalized
-from rlnet.policies.distributions import Categorical, Distribution, Factored, Gaussian, SquashedGaussian
+from rlnet.nets import Network
 from rlnet.policies.exploration import BEHAVIOURS
 
 
@@ -197,11 +193,11 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
     mdp = environment.mdp
     _check_size(config, alone, environment)
     solutions, models, given, acting = None, None, None, None
-    device = _device(config.device)
-    actions = _actions(environment, algorithm, device)
-    inputs = _inputs(config, environment, device)
+    device = device_of(config.device)
+    actions = actions_of(environment, algorithm, device)
+    inputs = inputs_of(config, environment, device)
     networks: dict[str, Network] = {
-        role: _network(config, inputs, role, actions, environment) for role in algorithm.roles
+        role: network_of(config, inputs, role, actions, environment) for role in algorithm.roles
     }
     reference, log_reference = _reference(config, algorithm, environment, networks, folder)
     if mdp is not None and (exact or algorithm.judged is Judged.GIVEN):
@@ -218,7 +214,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         given, acting = given_policies(config, alone, mdp, solutions, algorithm.data.off_policy)
     for one in alone:
         check_returns(one, algorithm, mdp)
-    available = None if mdp is None else _available(mdp, device)
+    available = None if mdp is None else available_actions(mdp, device)
     context = AlgorithmContext(
         actions=actions,
         networks=networks,
@@ -252,29 +248,6 @@ def _check_size(config: Config, alone: list[Config], environment: Environment) -
     if states is not None and environment.n_actions is not None:
         sizes = states, environment.n_actions, len(config.member_seeds)
         require_trainable(title, *sizes, scored=mdp is not None, table=isinstance(config.network, TabularConfig))
-
-
-def _inputs(config: Config, environment: Environment, device: torch.device) -> Inputs:
-    """What networks see of an environment."""
-    features, tokens = environment.features, environment.tokens
-    if tokens is not None:
-        rows = None if tokens.rows is None else torch.as_tensor(tokens.rows, device=device)
-        texts = TokenInputs(tokens.width, tokens.kinds, rows)
-    return Inputs(
-        env=config.env.title(),
-        n_states=environment.n_states,
-        features=None if features is None else torch.as_tensor(features, dtype=torch.float32, device=device),
-        size=None if environment.n_states is not None else _numbers(environment),
-        several=len(config.member_seeds) > 1,
-        tokens=None if tokens is None else texts,
-        layout=environment.layout,
-    )
-
-
-def _numbers(environment: Environment) -> int:
-    """How many numbers an observation has."""
-    shape, layout = environment.observation_shape, environment.layout
-    return int(np.prod(shape)) if layout is None else layout.numbers
 
 
 def _beta(config: Config, algorithm: Algorithm) -> float:
@@ -319,57 +292,3 @@ def _solutions(models: Sequence[FiniteMDP], alone: list[Config], algorithm: Algo
             exact[kind] = exact_solution(mdp, one.gamma, one.env.title(), temperature=tau)
         found.append(exact[kind])
     return found
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device={name}: must be cpu, cuda or cuda:N") from None
-    require(device.type in ("cpu", "cuda"), "device", name, "must be cpu, cuda or cuda:N")
-    there = device.type == "cpu" or torch.cuda.is_available()
-    require(there, "device", name, "torch finds no such device on this machine")
-    return device
-
-
-def _network(config: Config, inputs: Inputs, role: Role, actions: Distribution, environment: Environment) -> Network:
-    """The network of one role. Values of real actions are numbers of an observation and an action."""
-    exploration, initial, split = config.exploration, config.network.initial_value, 0
-    if role == TEMPERATURE:
-        return number()
-    kind = role.kind
-    count = environment.n_actions or 1 if kind == Q else actions.outputs if kind == PI else 1
-    if kind == Q:
-        if environment.n_actions is None and inputs.size is not None:
-            inputs = replace(inputs, size=inputs.size + actions.shape[0])
-        quantiles = config.algo.options.get("quantiles", 1)
-        split = quantiles if config.network.dueling else 0
-        count = count * quantiles + split
-        if isinstance(exploration, OptimisticConfig):
-            initial = exploration.initial_value
-    own = config.network
-    if kind in (PI, H):  # preferences and corrections begin at 0, whatever values do
-        initial = 0.0
-        own = replace(own, weights=None) if isinstance(own, LinearConfig) else own
-    network = make_network(own, inputs, count, split=split, initial=initial)
-    numbers = _numbers(environment) if own.normalize_observations else 0
-    in_units = own.normalize_returns and kind in (Q, V)
-    if numbers or in_units:
-        network = normalized(network, environment.layout, numbers, in_units)
-    return with_noise(network, exploration.sigma) if isinstance(exploration, NoisyConfig) else network
-
-
-def _actions(environment: Environment, algorithm: Algorithm, device: torch.device) -> Distribution:
-    """The action distribution of a policy in this environment."""
-    if environment.factors is not None:
-        return Factored(environment.factors)
-    if environment.action_bounds is None:
-        return Categorical(environment.n_actions or 0)
-    low, high = (torch.from_numpy(bound).to(device) for bound in environment.action_bounds)
-    return SquashedGaussian(low, high) if algorithm.acting.squashes else Gaussian(low, high)
-
-
-def _available(mdp: FiniteMDP, device: torch.device) -> Tensor | None:
-    """bool [S, A], or None where nothing is ever masked. Terminal states, whose values never count, mask nothing."""
-    available = mdp.available | mdp.terminal[:, None]
-    return None if available.all() else torch.as_tensor(available, device=device)

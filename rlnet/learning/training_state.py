@@ -16,14 +16,12 @@ from torch import Tensor
 from rlnet.algos.algorithm import Judged, by_policy
 from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
-from rlnet.config import AlgoConfig, Config, ConfigError, ReplayConfig, require
+from rlnet.config import AlgoConfig, Config, ReplayConfig, require
 from rlnet.config.population import column, columns, constrained
-from rlnet.config.stored import differences
 from rlnet.data.collector import Choose, Collector
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Observation, Rollout, copied, with_environments
 from rlnet.data.visits import count_visits
-from rlnet.experiment.checkpoints import DamagedError, misfit
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
 from rlnet.learning.constraint import Constraint
@@ -32,25 +30,12 @@ from rlnet.learning.learner import Learner
 from rlnet.learning.normalization import Normalization
 from rlnet.learning.scheduled import Scheduled, Schedules
 from rlnet.learning.self_play import SelfPlay
+from rlnet.learning.stored_state import check_fits, same_settings
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.exploration import COUNTING, greedy, softmax
 
 _log = logging.getLogger(__name__)
-# What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
-RESUMABLE = (
-    "steps",
-    "logger",
-    "log_every",
-    "compare_every",
-    "compare_share",
-    "checkpoint_every",
-    "threads",
-    "processes",
-    "compile",
-    "resume",
-    "trust",
-)
 
 
 class TrainingState:
@@ -305,7 +290,9 @@ class TrainingState:
             DamagedError: it is none of such a run.
         """
         same_settings(self.config, state["config"])
-        self._check_fits(state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of environments that cannot be saved
+            check_fits(self.state_dict(), state)
         state = copy.deepcopy(dict(state))  # or two runs restored from it would share their tensors
         self.learner.load_state_dict(state["learner"])
         exact = self.collector.load_state_dict(state["collector"], trust)
@@ -338,37 +325,6 @@ class TrainingState:
             )
             why = state["collector"]["simulation"]["reason"] or f"{pickled}on exactly where the run was"
             _log.warning("the environments begin new episodes: %s", why)
-
-    def _check_fits(self, state: Mapping[str, Any]) -> None:
-        """Raise DamagedError for a state that this run cannot have."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of environments that cannot be saved
-            own = self.state_dict()
-        if own["collector"]["simulation"].get("environments") is not None:
-            own["collector"]["simulation"]["environments"] = None  # saved in more or fewer bytes
-        for name, part in own.items():
-            wrong = None if name == "config" else misfit(part, state.get(name), name)
-            if wrong is not None:
-                raise DamagedError(f"it does not fit this run: {wrong}")
-        steps, visits = state["steps"], state["visits"]
-        counted = {
-            "steps": steps,
-            "updates": state["updates"],
-            "collector.episode_count": state["collector"]["episode_count"],
-        }
-        for name, count in counted.items():
-            if (torch.as_tensor(count) < 0).any():
-                raise DamagedError(f"it does not fit this run: {name} is below 0")
-        if visits is not None and not torch.equal(visits.sum((1, 2)).cpu(), steps):
-            raise DamagedError("it does not fit this run: visits do not add up to steps")
-
-
-def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a run that goes on has other settings than it had, but for `RESUMABLE`."""
-    for name, now, before in differences(config, stored):
-        if name.partition(".")[0] not in RESUMABLE:
-            allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-2])} may change"
-            raise ConfigError(f"{name}={now}: {allowed} (it was {before})")
 
 
 def _begin_together(simulation: Any, algo: AlgoConfig) -> None:

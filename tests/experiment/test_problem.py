@@ -6,16 +6,17 @@ import torch
 from support import composed, random_mdp
 
 from rlnet.config import ConfigError
-from rlnet.experiment.problem import _available, build
+from rlnet.experiment.networks import available_actions
+from rlnet.experiment.problem import build
 from rlnet.mdp import solve
 
 
 def test_actions_are_masked_where_they_are_not_available_and_nowhere_in_terminal_states():
     mdp = random_mdp(0)
-    mask = _available(mdp, torch.device("cpu"))
+    mask = available_actions(mdp, torch.device("cpu"))
     np.testing.assert_array_equal(mask.numpy()[~mdp.terminal], mdp.available[~mdp.terminal])
     assert mask[torch.as_tensor(mdp.terminal.copy())].all()
-    assert _available(random_mdp(0, masked=False), torch.device("cpu")) is None
+    assert available_actions(random_mdp(0, masked=False), torch.device("cpu")) is None
 
 
 def test_the_truth_is_that_of_the_runs_gamma():

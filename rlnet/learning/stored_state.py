@@ -1,0 +1,54 @@
+"""Whether the stored state of a run belongs to a run: its settings, and the shapes and counts of its parts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rlnet.config import Config, ConfigError
+from rlnet.config.stored import differences
+from rlnet.experiment.checkpoints import DamagedError, misfit
+
+# What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
+RESUMABLE = (
+    "steps",
+    "logger",
+    "log_every",
+    "compare_every",
+    "compare_share",
+    "checkpoint_every",
+    "threads",
+    "processes",
+    "compile",
+    "resume",
+    "trust",
+)
+
+
+def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a run that goes on has other settings than it had, but for `RESUMABLE`."""
+    for name, now, before in differences(config, stored):
+        if name.partition(".")[0] not in RESUMABLE:
+            allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-2])} may change"
+            raise ConfigError(f"{name}={now}: {allowed} (it was {before})")
+
+
+def check_fits(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Raise DamagedError for a stored state that a run whose state is `own` cannot have had."""
+    if own["collector"]["simulation"].get("environments") is not None:
+        own["collector"]["simulation"]["environments"] = None  # saved in more or fewer bytes
+    for name, part in own.items():
+        wrong = None if name == "config" else misfit(part, state.get(name), name)
+        if wrong is not None:
+            raise DamagedError(f"it does not fit this run: {wrong}")
+    steps, visits = state["steps"], state["visits"]
+    counted = {
+        "steps": steps,
+        "updates": state["updates"],
+        "collector.episode_count": state["collector"]["episode_count"],
+    }
+    for name, count in counted.items():
+        if (torch.as_tensor(count) < 0).any():
+            raise DamagedError(f"it does not fit this run: {name} is below 0")
+    if visits is not None and not torch.equal(visits.sum((1, 2)).cpu(), steps):
+        raise DamagedError("it does not fit this run: visits do not add up to steps")
