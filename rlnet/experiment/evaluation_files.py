@@ -17,6 +17,7 @@ from rlnet.experiment.run_files import write_arrays, write_json
 from rlnet.numerics.statistics import CONFIDENCE, aggregate, wilson
 
 DOCUMENT, ARRAYS = "evaluation.json", "evaluation.npz"
+POSITIONS = "positions.npz"  # of a board game without a model, with what was learned of them
 CALIBRATION, CONTESTS, ENDGAMES = "calibration", "contests", "endgames"
 BESIDE = (CALIBRATION, CONTESTS, ENDGAMES)  # what an evaluation holds beside the episodes of its policies
 MEANING = {

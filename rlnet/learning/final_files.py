@@ -11,9 +11,10 @@ import numpy as np
 from rlnet.compare import Comparison, Tables
 from rlnet.experiment.checkpoints import write_whole
 from rlnet.experiment.comparison_files import Scored, arrays, document
-from rlnet.experiment.evaluation_files import write_evaluation
+from rlnet.experiment.evaluation_files import POSITIONS, write_evaluation
 from rlnet.experiment.reference import FILE
 from rlnet.experiment.run_files import Record, write_arrays, write_json
+from rlnet.learning.final_positions import positions
 from rlnet.learning.training_state import TrainingState
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def finish(
             figure = _picture(state, record, last, content["drawn"])
             write_whole(folder / "values.png", lambda part: save_png(figure, part))
             files.append(folder / "values.png")
+    if state.problem.environment.board is not None and state.problem.environment.mdp is None:
+        write_arrays(folder / POSITIONS, positions(state.trained().of(0)))
+        files.append(folder / POSITIONS)
     if evaluated is not None:
         files += write_evaluation(folder, config, state.problem, evaluated, state.steps.tolist())
     record.hparams(scalars)

@@ -137,7 +137,7 @@ class Policy:
             rows = torch.as_tensor(encoded, device=device)
         allowed = None
         if mask is not None:
-            allowed = torch.as_tensor(np.asarray(mask, bool).reshape(len(rows), -1), device=device)
+            allowed = torch.as_tensor(np.array(mask, bool).reshape(len(rows), -1), device=device)
             if allowed.shape[1] != self._own.context.actions.outputs:
                 raise ValueError(f"mask of shape {np.shape(mask)}: must be [..., {self._own.context.actions.outputs}]")
         elif problem.available is not None:

@@ -22,6 +22,7 @@ from rlnet.report.evaluated import evaluation_section, evaluation_verdict
 from rlnet.report.figures import curves_figure
 from rlnet.report.finished import Finished, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
+from rlnet.report.page_board import unsolved_section
 from rlnet.report.page_game import game_section
 from rlnet.report.page_states import completion_tables, member_note, scatter_plots, state_maps
 from rlnet.report.panels import action_names, state_names
@@ -79,7 +80,8 @@ def _context(run: Finished) -> dict[str, Any]:
     with reading(run.folder / DOCUMENT, "is not the evaluation of this run"):
         context["evaluation"] = evaluation_section(run)
     if comparison is None:
-        return context | {"last": _last(run), "verdict": evaluation_verdict(run)}
+        own = {"last": _last(run), "verdict": evaluation_verdict(run), "game": unsolved_section(run)}
+        return context | own
     context |= {
         "verdict": verdict(run),
         "scores": score_rows(comparison["aggregate"]),

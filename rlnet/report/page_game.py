@@ -114,11 +114,7 @@ def _content(run: Finished, best: Solution, pi: np.ndarray, keep: np.ndarray) ->
     for name, key, at in (("v", "v", keep), ("q", "q", (own, action))):
         if key in run.values:
             numbers[name] = np.asarray(run.values[key][m])[at]
-    scale = {}
-    for name, x in numbers.items():
-        sound = np.nan_to_num(np.asarray(x, float), posinf=0.0, neginf=0.0)
-        scale[name] = float(np.abs(sound).max(initial=0.0) or 1.0) / RANGE
-        arrays[name] = np.round(sound / scale[name]).astype(np.int16)
+    scale = add_scaled(arrays, numbers)
     labels = mdp.labels is not None and board is None and len(keep) <= FIRST
     return {
         "packed": pack(arrays),
@@ -129,6 +125,16 @@ def _content(run: Finished, best: Solution, pi: np.ndarray, keep: np.ndarray) ->
         "labels": [str(mdp.labels[s]) for s in keep] if labels and mdp.labels is not None else None,
         "board": None if board is None else [*board.rules.shape, board.rules.n_actions < len(board.rules.start())],
     }
+
+
+def add_scaled(arrays: dict[str, np.ndarray], numbers: dict[str, np.ndarray]) -> dict[str, float]:
+    """Add numbers to the arrays as whole multiples of a unit, which is returned for each."""
+    scale = {}
+    for name, x in numbers.items():
+        sound = np.nan_to_num(np.asarray(x, float), posinf=0.0, neginf=0.0)
+        scale[name] = float(np.abs(sound).max(initial=0.0) or 1.0) / RANGE
+        arrays[name] = np.round(sound / scale[name]).astype(np.int16)
+    return scale
 
 
 def pack(arrays: dict[str, np.ndarray]) -> str:

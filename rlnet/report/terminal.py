@@ -59,6 +59,7 @@ FILES = {
     "comparison.json": "the final scores against the exact solution",
     "evaluation.json": "returns of episodes in an environment of their own",
     "evaluation.npz": "every episode of them, and predicted returns",
+    "positions.npz": "V and π of the first positions of the game, and of those next to games played out",
     "values.npz": "learned and exact V, Q and π of every state",
     "solution.npz": "the exact V, Q and optimal policy",
     "checkpoint.pt": "everything needed to resume",

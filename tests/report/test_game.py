@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 import rlnet
+from rlnet.config import ConfigError
 from rlnet.envs import make, preset
-from rlnet.learning import final_files
+from rlnet.envs.boards.enumeration import enumerate_positions, game_of
+from rlnet.envs.boards.rules import KInARow, play_moves
+from rlnet.envs.boards.simulation import planes
+from rlnet.learning import final_files, final_positions
 from rlnet.mdp import solve
 from rlnet.report import page, page_game
 
@@ -32,6 +36,9 @@ GAMES = {
 }
 
 
+UNSOLVED = (*GAMES["board"], "env.max_states=9", "algo=ppo", "network=mlp", "network.hidden=[4]", "evaluation.every=0")
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Runs of a few hundred steps, with pages that have no pictures, which take most of the time."""
@@ -46,6 +53,8 @@ def runs(tmp_path_factory):
         for name, options in GAMES.items():
             rlnet.train(*options, "algo=q_learning", "network=tabular", "steps=100", folder=folder / name)
             page.write_page(folder / name, trust=True)
+        rlnet.train(*UNSOLVED, "steps=100", folder=folder / "rules")
+        page.write_page(folder / "rules")
     return folder
 
 
@@ -81,6 +90,52 @@ def test_every_position_is_on_the_page_with_what_is_learned_and_exact(runs, name
     assert (data["labels"] is not None) == (name == "words")
 
 
+def test_a_game_without_a_model_is_on_the_page_as_its_network_sees_it(runs):
+    """On this small board all positions: moves as in the model, V and π of the network, −V of what follows a move."""
+    data, at = positions(runs / "rules")
+    found, policy = enumerate_positions(KInARow(3, 3, 3, gravity=True), 1000), rlnet.load(runs / "rules")
+    mdp, obs = game_of(found), planes(found.cells)
+    assert len(at["count"]) == mdp.n_states == 505
+    v, pi = policy.value(obs, mdp.available), policy.probabilities(obs, mdp.available)
+    s = {0: 0}  # positions of the page and of the model, by going through both together
+    todo, first = [(0, 0)], np.append(0, np.cumsum(at["count"], dtype=int))
+    while todo:
+        k, state = todo.pop()
+        assert at["v"][k] * data["scale"]["v"] == pytest.approx(v[state], abs=1e-3)
+        for j in range(first[k], first[k + 1]):
+            pair = mdp.pair_index[state, at["action"][j]]
+            assert at["pi"][j] * data["scale"]["pi"] == pytest.approx(pi[state, at["action"][j]], abs=1e-3)
+            assert (at["next"][j] == -1) == mdp.terminated[pair]
+            value = mdp.reward[pair] if mdp.terminated[pair] else -v[mdp.next_state[pair]]
+            assert at["q"][j] * data["scale"]["q"] == pytest.approx(value, abs=1e-3)
+            after = int(at["next"][j])
+            if after >= 0 and after not in s:
+                s[after] = int(mdp.next_state[pair])
+                todo.append((after, s[after]))
+    assert len(s) == 505
+    state = 0
+    for move in data["lines"]["learned"]:
+        assert move == int(policy(obs[state], mdp.available[state]))
+        pair = mdp.pair_index[state, move]
+        state = int(mdp.next_state[pair])
+    assert mdp.terminated[pair]
+
+
+def test_positions_that_do_not_fit_are_refused(runs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "rules", folder)
+    arrays = dict(np.load(folder / "positions.npz"))
+    np.savez(folder / "positions.npz", **{**arrays, "pi": arrays["pi"][:-1]})
+    with pytest.raises(ConfigError, match=r"positions\.npz: does not hold the positions of this run"):
+        page.write_page(folder)
+
+
+def test_of_large_boards_the_first_moves_and_what_is_next_to_games_are_kept():
+    """6×7: after four moves there are 1,120 different positions, after five 4,263 (OEIS A212693), which is too many."""
+    kept = final_positions._kept(KInARow(6, 7, 4, gravity=True), [])
+    assert np.bincount((kept != 0).sum(1)).tolist() == [1, 7, 49, 238, 1120]
+
+
 def test_lines_of_play_are_whole_games(runs):
     """Optimal play: every move is optimal, and the game ends as its value says."""
     source = (runs / "words" / "report.html").read_text(encoding="utf-8")
@@ -110,7 +165,7 @@ def test_of_large_games_the_page_holds_what_is_next_to_the_games_played_out(monk
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", [*GAMES, "rules"])
 def test_moves_are_clicked_in_a_browser(runs, tmp_path, name):
     """The first move of the table, one of the board, a line of play to its end, and back; nothing goes wrong."""
     source = (runs / name / "report.html").read_text(encoding="utf-8")
@@ -126,6 +181,8 @@ window.addEventListener('load', () => setTimeout(() => {
   click(document.querySelectorAll('#position button')[0]); found.push(said());
   document.body.dataset.found = JSON.stringify({problems, found});
 }, 300));</script>"""
+    line = "learned" if name == "rules" else "best"
+    probe = probe.replace("data-line=best", f"data-line={line}")
     file = tmp_path / "probed.html"
     file.write_text(source.replace("</head>", probe + "</head>"), encoding="utf-8")
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
@@ -133,7 +190,11 @@ window.addEventListener('load', () => setTimeout(() => {
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     found = json.loads(re.search(r'data-found="([^"]*)"', dom).group(1).replace("&quot;", '"'))
     assert found["problems"] == []
+    moves = positions(runs / name)[0]["lines"][line]
+    won = name == "rules" and play_moves(KInARow(3, 3, 3, gravity=True), [str(move + 1) for move in moves])[1] > 0
+    ended = f"Over: {'OX'[len(moves) % 2]} has won." if won else "A draw."
     expected = {
+        "rules": ["To move: X", "To move: O", "To move: X", ended],
         "board": ["To move: X", "To move: O", "To move: X", "A draw."],
         "cells": ["To move: X", "To move: O", "To move: X", "A draw."],
         "words": ["To move: the first player", "To move: the second player", "Over: the first player has won."],
@@ -142,4 +203,4 @@ window.addEventListener('load', () => setTimeout(() => {
     assert said == expected
     assert again == said[0]
     data = positions(runs / name)[0]
-    assert typed == " ".join(data["names"][move] for move in data["lines"]["best"])
+    assert typed == " ".join(data["names"][move] for move in data["lines"][line])

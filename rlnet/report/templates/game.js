@@ -42,13 +42,14 @@
       let k = first[s];
       while (k < first[s + 1] && at.action[k] !== action) k += 1;
       if (k === first[s + 1]) return null;
-      last = { mover: player, gain: value("qBest", k) };
+      last = { mover: player, gain: value(at.qBest ? "qBest" : "gain", k) };
       if (!at.again[k]) player = 1 - player;
       s = at.next[k];
     }
     return { s, player, last };
   };
 
+  const worth = at.qBest ? "qBest" : at.q ? "q" : "pi";  // by which moves are coloured: exact, or as learned
   let moves = [];
   const go = (wanted) => {
     const found = follow(wanted);
@@ -80,7 +81,7 @@
     for (let k = state.s < 0 ? 0 : first[state.s]; state.s >= 0 && k < first[state.s + 1]; k += 1) {
       const action = at.action[k], cell = landing(cells, action);
       const x = cell % columns * size + size / 2, y = Math.floor(cell / columns) * size + size / 2;
-      const group = drawn("g", { class: "can" }), exact = value("qBest", k), likely = value("pi", k);
+      const group = drawn("g", { class: "can" }), exact = value(worth, k), likely = value("pi", k);
       group.append(drawn("title", {}, data.names[action]));
       group.append(drawn("circle", { cx: x, cy: y, r: 26, fill: colour(exact), "fill-opacity": 0.06 + 0.4 * likely,
         stroke: colour(exact), "stroke-width": 2 }));
@@ -99,16 +100,16 @@
 
   const table = (state) => {
     const made = element("table"), top = made.createTHead().insertRow(), body = made.createTBody();
-    const heads = ["move", "π learned", ...(at.q ? ["Q learned"] : []), "exact"];
+    const heads = ["move", "π learned", ...(at.q ? [data.q || "Q learned"] : []), ...(at.qBest ? ["exact"] : [])];
     heads.forEach((head, k) => top.append(element("th", head, k ? "number" : "")));
     let most = -Infinity;
-    for (let k = first[state.s]; k < first[state.s + 1]; k += 1) most = Math.max(most, value("qBest", k));
+    for (let k = first[state.s]; k < first[state.s + 1]; k += 1) most = Math.max(most, value(worth, k));
     for (let k = first[state.s]; k < first[state.s + 1]; k += 1) {
       const row = body.insertRow(), action = at.action[k];
-      row.className = value("qBest", k) > most - 5e-4 ? "can best" : "can";
+      row.className = value(worth, k) > most - 5e-4 ? "can best" : "can";
       row.append(element("td", data.names[action]), element("td", share(value("pi", k)), "number"));
       if (at.q) row.append(element("td", text(value("q", k)), "number"));
-      row.append(element("td", text(value("qBest", k)), "number"));
+      if (at.qBest) row.append(element("td", text(value("qBest", k)), "number"));
       row.addEventListener("click", () => go([...moves, action]));
     }
     return made;
@@ -124,7 +125,7 @@
   const who = (player) => data.board ? "XO"[player] : ["the first player", "the second player"][player];
   const status = (state) => {
     if (state.s >= 0) return `To move: ${who(state.player)}`;
-    if (state.s === -2) return "This position is not on the page: it holds those next to the games below.";
+    if (state.s === -2) return "This position is not on the page: it holds the first moves and those next to the games below.";
     const gain = state.last.gain;
     if (Math.abs(gain) < 5e-4) return data.board ? "A draw." : "The game is over.";
     return `Over: ${who(gain > 0 ? state.last.mover : 1 - state.last.mover)} has won.`;
@@ -155,8 +156,8 @@
       : element("p", state.s >= 0 && data.labels ? data.labels[state.s] : `position after ${moves.length} moves`));
     const parts = [element("h3", status(state))];
     if (state.s >= 0) {
-      const learned = at.v ? `V = ${text(value("v", state.s))} as learned, ` : "V = ";
-      parts.push(element("p", `${learned}${text(value("best", state.s))} exactly.`), table(state));
+      const said = [...(at.v ? [`${text(value("v", state.s))} as learned`] : []), ...(at.best ? [`${text(value("best", state.s))} exactly`] : [])];
+      parts.push(...(said.length ? [element("p", `V = ${said.join(", ")}.`)] : []), table(state));
     }
     const buttons = element("p");
     buttons.append(button("start", () => []), button("back", () => moves.slice(0, -1)));
