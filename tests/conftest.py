@@ -1,6 +1,10 @@
 """What holds for all tests."""
 
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 
 def pytest_configure() -> None:
@@ -10,3 +14,12 @@ def pytest_configure() -> None:
     for name in ("SIGHUP", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module")
+def without_pictures() -> Iterator[None]:
+    """Runs draw no values, which takes a second of each: for tests that look at none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlnet.learning.final_files._picture", lambda *_: None)
+        patch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
+        yield

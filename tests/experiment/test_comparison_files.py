@@ -21,6 +21,8 @@ from rlnet.report.finished import read_run
 from rlnet.report.page import write_page
 from rlnet.report.summary import show_rescored
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def loop(end: float = 0.0, stay: float = -1.0) -> FiniteMDP:
     """One state: end with a reward, or stay for another."""

@@ -14,6 +14,8 @@ from rlnet.experiment.comparison_files import rescore
 from rlnet.experiment.problem import build
 from rlnet.learning.training_loop import train
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 OPTIONS = ("env=tokens_nano", "algo=rloo", "network=tabular", "env.reference_steps=20", "algo.envs=16", "seeds=2")
 
 

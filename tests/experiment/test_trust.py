@@ -24,6 +24,8 @@ from rlnet.learning.training_state import TrainingState
 from rlnet.report.page import write_page
 from rlnet.report.sweep import write_sweep
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 TINY = ("env=random_walk", "env.length=3", "steps=64", "log_every=32", "compare_every=64", "network=tabular")
 EVIL = "rlnet_test_evil"
 

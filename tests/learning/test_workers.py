@@ -29,6 +29,8 @@ from rlnet.learning.triggers import Pace
 from rlnet.learning.updates import learn, updates_until
 from rlnet.learning.workers import Workers
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 ALGOS = [name for name in algos.names() if "group" not in algos.load(name).options]
 SOME = ("a2c", "dqn", "mc", "n_step_td", "ppo", "q_learning", "sac", "sarsa_lambda")  # one of each kind
 CLOSE = {"rtol": 1e-3, "atol": 5e-5}
