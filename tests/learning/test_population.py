@@ -131,7 +131,7 @@ def test_every_number_that_may_vary_reaches_its_member_and_no_other(algo):
     usual = TrainingState(config, build(config))
     update(usual, 4)
     for path, base, mine in numbers(config):
-        if not mine:
+        if not mine or path.startswith("constraint."):  # of an event, which this environment has not: test_constraint
             continue
         pair = replace(config, vary={path: [1e30 if base is None else base, OTHER[path]]})
         many, single = TrainingState(pair, build(pair)), TrainingState(alone(pair, 1), build(alone(pair, 1)))
