@@ -160,7 +160,7 @@ def imported(path: str, key: str) -> Reward:
         except Exception as error:
             raise ConfigError(f"{key}={path}: fails for {of} ({_said(error)})") from error
         try:
-            number = float(value)
+            number = math.nan if isinstance(value, str | bytes) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not abs(number) <= LARGEST:

@@ -231,6 +231,7 @@ FOREIGN = """
 def no_number(prompt, completion): return None
 def infinite(prompt, completion): return 1e300 if completion == "31" else 0
 def fails(prompt, completion): return 1 / 0
+def text(prompt, completion): return "1"
 """
 
 
@@ -238,6 +239,7 @@ def fails(prompt, completion): return 1 / 0
     ("name", "message"),
     [
         ("own_rewards:no_number", "gives None for the completion '' of '3'; must be a finite number"),
+        ("own_rewards:text", "gives '1' for the completion '' of '3'; must be a finite number"),
         ("own_rewards:infinite", "gives 1e[+]300 for the completion '31' of '3'; must be a finite number"),
         ("own_rewards:fails", r"fails for the completion '' of '3' \(ZeroDivisionError: .*, own_rewards.py:4\)"),
         ("own_broken:f", r"cannot be imported \(SyntaxError: .*own_broken.py"),
