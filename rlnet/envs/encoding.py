@@ -70,13 +70,16 @@ def _part(path: str, space: spaces.Space) -> Part:
 def encoder_of(space: spaces.Space) -> "Encoder | None":
     """The encoder of a space; None where observations are indices or plain numbers already: Discrete, and most Boxes.
 
+    Of a Box without any number a row is one 0.
+
     Raises:
         ValueError: see `layout_of`.
     """
     if isinstance(space, spaces.Discrete):
         return None
     encoder = Encoder(space)
-    return None if isinstance(space, spaces.Box) and not encoder.layout.is_packed else encoder
+    plain = isinstance(space, spaces.Box) and not encoder.layout.is_packed and encoder.layout.parts[0].size > 0
+    return None if plain else encoder
 
 
 class Encoder:

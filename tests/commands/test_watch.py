@@ -67,6 +67,30 @@ def test_wrappers_of_the_run_are_watched_too(tmp_path):
     assert told[-1].end == "the time limit ended the episode"
 
 
+class Blank(gymnasium.Env):
+    """Shows no number at all, cannot be drawn, and ends in the first step."""
+
+    observation_space, action_space = gymnasium.spaces.Box(0, 1, (0,)), gymnasium.spaces.Discrete(2)
+
+    def __init__(self):
+        pass
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(0, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(0, np.float32), float(action), True, False, {}
+
+
+def test_what_shows_nothing_and_knows_no_render_mode(tmp_path, monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "Blank-v0", gymnasium.envs.registration.EnvSpec("Blank-v0", Blank))
+    run = ("env=gymnasium", "env.id=Blank-v0", "algo=ppo", "algo.rollout=8", "evaluation.every=0")
+    told = play(rlnet.train(*run, steps=32, folder=tmp_path / "run").policy)
+    assert [m.end for m in told] == ["", "the episode ended"]
+    assert told[-1].ret in (0.0, 1.0)
+
+
 def test_sampled_episodes_follow_their_seed(runs):
     policy = rlnet.load(runs / "pole")
     first, again, other = (play(policy, sample=True, seed=seed) for seed in (3, 3, 4))
