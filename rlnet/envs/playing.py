@@ -35,7 +35,9 @@ def single(config: EnvConfig, environment: Environment, render_mode: str | None)
     """
     if isinstance(config, GymnasiumConfig):
         try:
-            drawn = {} if render_mode is None else {"render_mode": render_mode}  # some constructors know none
+            drawn: dict[str, Any] = (
+                {} if render_mode is None else {"render_mode": render_mode}
+            )  # some constructors know none
             return wrapped(gymnasium.make(config.id, **drawn, **made_with(config)), config.wrappers)
         except REFUSALS as error:
             raise ConfigError(f"{config.title()}: cannot be drawn as {render_mode}: {said(error)}") from error
