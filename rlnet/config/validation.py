@@ -43,7 +43,7 @@ SCHEDULED = {
 }
 EVALUATED = ("greedy", "behaviour", "both")
 # Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.
-PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**15, 16, 16
+PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**12, 16, 16
 PER_ENVIRONMENT = 100  # of an environment of an audit, its observation and counters
 
 

@@ -267,12 +267,16 @@ class Collector:
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint, exact to the next rollout; all tensors with the members in front."""
         tensors = {name: torch.as_tensor(array + 0) for name, array in self._episodes.counted().items()}
-        rows = {name: tensor.transpose(0, 1) for name, tensor in self._tensors.items()}
+        rows = {name: tensor.transpose(0, 1) for name, tensor in self._kept().items()}
         streams = {"uniforms": self._uniforms.state_dict(), "reset_seeds": self._reset_seeds.state_dict()}
         simulation = self._simulation.state_dict()
         if self._mask is not None:
             tensors["mask"] = torch.as_tensor(self._mask).clone()
         return {"obs": torch.as_tensor(self._obs + 0), **tensors, **streams, "rows": rows, "simulation": simulation}
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The newest rows, those that the next rollout shows again."""
+        return {name: tensor[self._rollout :] for name, tensor in self._tensors.items()}
 
     def load_state_dict(self, state: dict[str, Any], trust: bool = True) -> bool:
         """Restore the state of `state_dict`.
@@ -289,7 +293,7 @@ class Collector:
         self._mask = as_array(state["mask"], self._library) if "mask" in state else None
         for name, own in self._episodes.counted().items():
             own[:] = state[name].cpu().numpy()
-        for name, tensor in self._tensors.items():
+        for name, tensor in self._kept().items():
             tensor.copy_(state["rows"][name].transpose(0, 1))
         self._uniforms.load_state_dict(state["uniforms"])
         self._reset_seeds.load_state_dict(state["reset_seeds"])

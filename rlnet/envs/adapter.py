@@ -3,6 +3,7 @@
 import logging
 import pickle
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -273,7 +274,7 @@ class GymnasiumSimulation:
         state["mask"] = None if self.mask is None else torch.from_numpy(self.mask.copy())
         state["pending"] = torch.from_numpy(self._pending.copy())  # a tensor: checkpoints hold no arrays of numpy
         try:
-            saved = [pickle.dumps(CloudpickleWrapper(cast(Any, vector))) for vector in self._vectors]
+            saved = [zlib.compress(pickle.dumps(CloudpickleWrapper(cast(Any, own))), 1) for own in self._vectors]
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
             state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
             warnings.warn(f"{state['reason']}; a resumed run begins new episodes", RuntimeWarning, stacklevel=2)
@@ -286,7 +287,9 @@ class GymnasiumSimulation:
         if state["environments"] is None:
             raise RuntimeError(state["reason"])
         self.close()
-        self._vectors = [pickle.loads(saved.cpu().numpy().tobytes()).fn for saved in state["environments"]]
+        self._vectors = [
+            pickle.loads(zlib.decompress(saved.cpu().numpy().tobytes())).fn for saved in state["environments"]
+        ]
         self._started, self._pending = state["started"], state["pending"].cpu().numpy().copy()
         self.mask = None if state["mask"] is None else state["mask"].cpu().numpy().copy()
         self._count = state["count"]

@@ -3,6 +3,9 @@
 A checkpoint is what `torch.save` writes, and `torch.load(path, weights_only=True)` reads it. The comment at the end of
 that zip archive is the SHA-256 of all the bytes before it, which is compared before anything is read: a flipped bit,
 a file that was cut short and one that something else has written are told apart from a sound one.
+
+Tensors of int64 are stored in the smallest type that holds their numbers: counts, states and actions are most of what a
+small run keeps beside its parameters.
 """
 
 import hashlib
@@ -22,6 +25,7 @@ NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint_previous.pt"
 MARK = b"rlnet sha256 "
 SEAL = len(MARK) + 64  # bytes
 PIECE = 2**20  # bytes that are read at once
+NARROWED = "narrowed"  # the entry of a file that lists the tensors which were int64
 
 
 class DamagedError(ConfigError):
@@ -56,7 +60,7 @@ def write_sealed(path: Path, state: Mapping[str, Any], before: Callable[[], None
     def write(part: Path) -> None:
         with part.open("wb") as file:
             try:
-                torch.save(dict(state), file)
+                torch.save(_narrowed(state), file)
             except RuntimeError as error:  # torch's account of a file that took no more; what the system said is behind
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         _seal(part)
@@ -118,11 +122,48 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     """
     try:
         _check(path)
-        return torch.load(path, map_location=device, weights_only=True)
+        return _widened(torch.load(path, map_location=device, weights_only=True))
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
         if isinstance(error, DamagedError):
             raise
         raise DamagedError(f"{path}: cannot be read ({type(error).__name__})") from error
+
+
+def _narrowed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state with its int64 tensors in smaller types where those hold their numbers, and the list of them.
+
+    Tensors that are parts of others are copied: of those torch would write the whole.
+    """
+    paths: list[list[str | int]] = []
+
+    def narrow(node: Any, path: list[str | int]) -> Any:
+        if isinstance(node, Mapping):
+            return {name: narrow(value, [*path, name]) for name, value in node.items()}
+        if isinstance(node, list):
+            return [narrow(value, [*path, k]) for k, value in enumerate(node)]
+        if not isinstance(node, torch.Tensor):
+            return node
+        if node.dtype != torch.int64 or not node.numel():
+            return node.clone() if node.untyped_storage().nbytes() > node.nbytes else node
+        least, most = (int(end) for end in node.aminmax())
+        for kind in (torch.int8, torch.int16, torch.int32):
+            info = torch.iinfo(kind)
+            if info.min <= least and most <= info.max:
+                paths.append(path)
+                return node.to(kind)
+        return node.clone()
+
+    return {**narrow(state, []), NARROWED: paths}
+
+
+def _widened(stored: dict[str, Any]) -> dict[str, Any]:
+    """The state of which `_narrowed` made what is stored."""
+    for *above, last in stored.pop(NARROWED, []):
+        node: Any = stored
+        for name in above:
+            node = node[name]
+        node[last] = node[last].long()
+    return stored
 
 
 def _seal(path: Path) -> None:

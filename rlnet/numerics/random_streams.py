@@ -2,8 +2,13 @@
 
 A stream is named by (member seed, purpose). Member k of a population therefore draws what it would draw alone,
 and a change in how one part of the program uses randomness does not shift the numbers of another.
+
+The generator is PCG64DXSM, begun by `numpy.random.SeedSequence([seed, purpose])`. It can jump to any place of its
+sequence, so that a stream's state is its seed and how many numbers were drawn. They are drawn on the CPU: the same
+numbers on every device.
 """
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -38,46 +43,56 @@ def derive_seed(seed: int, purpose: str, number: int | None = None) -> int:
 
     Raises ValueError for a purpose that is not one of the program's streams, or a negative seed.
     """
+    words = _sequence(seed, purpose, number).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+def _sequence(seed: int, purpose: str, number: int | None = None) -> np.random.SeedSequence:
     if purpose not in _PURPOSES:
         raise ValueError(f"purpose={purpose!r}: allowed are {', '.join(_PURPOSES)}")
     if seed < 0:
         raise ValueError(f"seed={seed}: must be a non-negative integer")
-    key = [seed, _PURPOSES.index(purpose), *([] if number is None else [number])]
-    words = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
+    return np.random.SeedSequence([seed, _PURPOSES.index(purpose), *([] if number is None else [number])])
 
 
 class Streams:
-    """Random streams of M members for one purpose: a torch.Generator each.
+    """Random streams of M members for one purpose. All are at the same place of their sequences.
 
     Args:
         seeds: the M member seeds.
         purpose: what the numbers are for; see `derive_seed`.
-        device: where the numbers are drawn and live.
+        device: where the numbers go.
     """
 
     def __init__(self, seeds: Sequence[int], purpose: str, device: torch.device | str = "cpu") -> None:
         self.purpose = purpose
         self.device = torch.device(device)
-        self.generators = [torch.Generator(self.device) for _ in seeds]
         self.reseed(seeds)
 
     @property
     def members(self) -> int:
         """M, the number of members."""
-        return len(self.generators)
+        return len(self._seeds)
 
     def reseed(self, seeds: Sequence[int]) -> None:
         """Start every member's stream again, from a new seed each."""
-        for generator, seed in zip(self.generators, seeds, strict=True):
-            generator.manual_seed(derive_seed(seed, self.purpose))
+        self._begin(seeds, 0)
+
+    def _begin(self, seeds: Sequence[int], drawn: int) -> None:
+        self._seeds, self._drawn = list(seeds), drawn
+        self._generators: list[np.random.Generator] = []  # made for the first number
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) as float64 [M, *shape]; member m's slice depends on its own stream alone."""
-        out = torch.empty((self.members, *shape), dtype=torch.float64, device=self.device)
-        for row, generator in zip(out, self.generators, strict=True):
-            row.uniform_(generator=generator)
-        return out.clamp_(max=_BELOW_ONE)
+        if not self._generators:
+            bits = [np.random.PCG64DXSM(_sequence(seed, self.purpose)) for seed in self._seeds]
+            self._generators = [np.random.Generator(own.advance(self._drawn)) for own in bits]
+        out = np.empty((self.members, math.prod(shape)))
+        for row, generator in zip(out, self._generators, strict=True):
+            generator.random(out=row)
+        self._drawn += out.shape[1]
+        np.minimum(out, _BELOW_ONE, out=out)
+        return torch.from_numpy(out.reshape(self.members, *shape)).to(self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers as float64 [M, *shape], by inverting their distribution."""
@@ -96,12 +111,11 @@ class Streams:
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: all that is needed to continue with the same numbers."""
-        return {"generators": [generator.get_state() for generator in self.generators]}
+        return {"seeds": torch.tensor(self._seeds, dtype=torch.int64), "drawn": self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of `state_dict`."""
-        for generator, saved in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(saved.cpu())  # also that of a CUDA generator lives there
+        self._begin(state["seeds"].tolist(), state["drawn"])
 
 
 class BlockUniform:
@@ -124,10 +138,13 @@ class BlockUniform:
     def next(self) -> Array:
         """The next [M, *shape] uniforms."""
         if self._next == self.block:
-            self._numbers = as_array(self.streams.uniform(self.block, *self.shape), self._library)
+            self._draw()
             self._next = 0
         self._next += 1
         return self._numbers[:, self._next - 1]
+
+    def _draw(self) -> None:
+        self._numbers = as_array(self.streams.uniform(self.block, *self.shape), self._library)
 
     def skip(self) -> None:
         """Skip what `next` would return."""
@@ -142,15 +159,18 @@ class BlockUniform:
         self._next = self.block
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint: all that is needed to continue with the same numbers."""
-        numbers = None if self._numbers is None else torch.as_tensor(self._numbers)
-        return {"streams": self.streams.state_dict(), "numbers": numbers, "next": self._next}
+        """State for a checkpoint: where the block began, and how much of it was taken."""
+        state = self.streams.state_dict()
+        if self._next < self.block:
+            state["drawn"] -= self.block * math.prod(self.shape)
+        return {"streams": state, "next": self._next}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of `state_dict`."""
         self.streams.load_state_dict(state["streams"])
-        numbers, self._next = state["numbers"], state["next"]
-        self._numbers = None if numbers is None else as_array(numbers, self._library)
+        self._numbers, self._next = None, state["next"]
+        if self._next < self.block:
+            self._draw()
 
 
 def as_array(tensor: Tensor, library: ModuleType) -> Array:

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from support import ROOT, composed, make_run, quick
+from support import ROOT, composed, make_run, quick, update
 
 from rlnet.config import ConfigError
 from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, write_checkpoint
@@ -24,6 +24,7 @@ from rlnet.learning.training_state import TrainingState
 
 SMALL = ("env=random_walk", "gamma=0.9", "algo.envs=4", "steps=2000", "log_every=400", "compare_every=800")
 SMALL += ("checkpoint_every=600",)
+REPLAYS = {"dqn": ("algo.capacity=1000", "algo.learning_starts=100")}
 
 
 def lines(folder):
@@ -276,6 +277,31 @@ def test_checkpoints_are_read_by_torch_and_hold_their_content(tmp_path):
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["k"] == 2
     assert read_checkpoint(tmp_path / "checkpoint_previous.pt")["k"] == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "checkpoint_previous.pt"]
+
+
+@pytest.mark.parametrize("algo", ["q_learning", "dqn", "ppo"])
+def test_a_member_takes_less_than_2_kB_of_a_checkpoint_beside_its_parameters(algo, tmp_path):
+    run = make_run("env=gridworld", f"algo={algo}", "network=tabular", "seeds=60", *REPLAYS.get(algo, ()))
+    update(run)
+    state = run.state_dict()
+    for name in ("theta", "target", "sound", "optimizer"):  # which are parameters, or as many
+        del state["learner"][name]
+    if run.replay is not None:
+        del state["replay"]["ring"]
+    write_checkpoint(tmp_path, state)
+    assert (tmp_path / "checkpoint.pt").stat().st_size < 2000 * 60
+
+
+def test_numbers_are_stored_in_the_smallest_type_that_holds_them(tmp_path):
+    ends = [(-128, 127), (-129, 0), (0, 2**15 - 1), (0, 2**31 - 1), (-(2**31), 0), (0, 2**31), (-(2**63), 2**63 - 1)]
+    state = {"a": [{"x": torch.tensor(own)} for own in ends], "b": torch.zeros(0, dtype=torch.int64), "c": True}
+    write_checkpoint(tmp_path, state)
+    kinds = [own["x"].dtype for own in torch.load(tmp_path / "checkpoint.pt", weights_only=True)["a"]]
+    assert [kind.itemsize for kind in kinds] == [1, 2, 2, 4, 4, 8, 8]
+    read = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert read.keys() == state.keys()
+    assert misfit(state, read) is None, "of the same types again"
+    assert [own["x"].tolist() for own in read["a"]] == [list(own) for own in ends]
 
 
 def test_a_changed_row_of_the_log_is_noticed(finished, tmp_path):

@@ -1,5 +1,6 @@
 """Streams: one for each member and purpose, and exactly restored."""
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
@@ -18,6 +19,29 @@ def test_a_stream_depends_on_seed_and_purpose_alone():
         for b in keys[i + 1 :]:
             assert not torch.equal(numbers[a], numbers[b]), (a, b)
     assert torch.equal(Streams([5, 1, 0], "network").uniform(4)[1:2], numbers[1, "network"])
+
+
+def test_numbers_are_those_of_numpy():
+    own = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence([7, 2])))  # "behaviour" is the third purpose
+    drawn = Streams([3, 7], "behaviour").uniform(5, 3)[1]
+    np.testing.assert_array_equal(drawn.numpy(), own.random((5, 3)))
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 2**40])
+def test_a_state_is_a_seed_and_a_place_in_its_sequence(drawn):
+    streams = Streams([5, 6], "noise")
+    assert streams.state_dict()["drawn"] == 0
+    streams.load_state_dict({"seeds": torch.tensor([3, 7]), "drawn": drawn})
+    own = np.random.PCG64DXSM(np.random.SeedSequence([7, 6])).advance(drawn)
+    np.testing.assert_array_equal(streams.uniform(4)[1].numpy(), np.random.Generator(own).random(4))
+    assert streams.state_dict()["drawn"] == drawn + 4
+
+
+def test_members_are_not_correlated():
+    numbers = Streams(range(200), "behaviour").uniform(400).numpy()
+    least = np.corrcoef(numbers)[np.triu_indices(200, 1)]
+    assert abs(least).max() < 6 / 20  # 19,900 pairs of standard error 1/20: beyond 6 of them with p < 1e-4
+    assert kstest(numbers[:, 0], "uniform").pvalue > 1e-3  # the first number of each
 
 
 def test_numbers_are_uniform_and_below_one():
