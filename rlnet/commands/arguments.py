@@ -19,7 +19,7 @@ from rlnet.experiment.run_folder import override_key as _key
 
 def prepared(argv: list[str]) -> list[str]:
     """The arguments as Hydra is to see them: numbers whole, `resume=` expanded, names in folders checked."""
-    return _for_ray(_for_each_job(_named_safely(opened(_with_stored_overrides(_readable(argv))))))
+    return _for_ray(_for_each_job(_named_safely(opened(_with_stored_overrides(readable(argv))))))
 
 
 def given_keys(argv: Sequence[str]) -> set[str]:
@@ -107,7 +107,7 @@ def _for_ray(argv: list[str]) -> list[str]:
     return [*argv, f"+{key}=null"] if given else argv
 
 
-def _readable(argv: list[str]) -> list[str]:
+def readable(argv: list[str]) -> list[str]:
     """Normalise arguments: whole numbers like 1e5 become integers.
 
     Raises:

@@ -30,6 +30,7 @@ def launch(
     finish: Callable[[Path], None] | None = None,
     *,
     claim: bool = True,
+    again: str = "hydra.sweep.dir={0}",
 ) -> int:
     """Compose `configs/NAME.yaml` with the overrides of the command line and do the job.
 
@@ -38,6 +39,7 @@ def launch(
         job: called with the checked config and the output folder; in a sweep (-m) once for each combination.
         finish: called with the folder of a sweep, once all its jobs have ended.
         claim: whether the folder is claimed here, and what the job was started with written into it; else the job does.
+        again: the argument by which the same sweep goes on, of its folder {0}.
 
     Returns:
         The exit code.
@@ -53,7 +55,7 @@ def launch(
             ALGORITHMS.complete()
         import_named(sys.argv[1:])
         main = hydra.main(config_path=str(CONFIGS.resolve()), config_name=name, **OF_MAIN)
-        with told_at_the_end(finish) as outcome:
+        with told_at_the_end(finish, again) as outcome:
             main(jobs.call)()
     except (*EXPECTED, KeyboardInterrupt) as error:
         return failed(error)

@@ -1,5 +1,5 @@
-"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, table, audit, watch,
-export, play, frontier."""
+"""The command `rlnet`: rlnet train env=gridworld, and rlnet solve, compare, report, table, merge, audit,
+watch, export, play, frontier."""
 
 import difflib
 import sys
@@ -11,6 +11,7 @@ COMMANDS = {
     "compare": "score a finished run again from its files",
     "report": "write the page of a run or of a sweep again",
     "table": "write the final numbers of several runs into one table",
+    "merge": "merge runs that differ in their seeds alone into one run of all members",
     "audit": "test the simulators of an environment against its model",
     "watch": "watch a learned policy, in the terminal or as a film",
     "export": "write a learned policy as torch.export and ONNX",

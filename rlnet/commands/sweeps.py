@@ -54,11 +54,12 @@ class Outcome:
 
 
 @contextmanager
-def told_at_the_end(finish: Callable[[Path], None] | None) -> Iterator[Outcome]:
+def told_at_the_end(finish: Callable[[Path], None] | None, again: str) -> Iterator[Outcome]:
     """Context manager for the jobs of a command: at their end it tells what became of a sweep.
 
     Args:
         finish: called with the folder of a sweep in which something was done.
+        again: as of `rlnet.commands.command_line.launch`.
 
     Yields:
         Its exit code, once it has ended: of a sweep 1 where a job failed or did not come to its end, else 2 where the
@@ -72,19 +73,19 @@ def told_at_the_end(finish: Callable[[Path], None] | None) -> Iterator[Outcome]:
     except KeyboardInterrupt as error:
         if not SweepCallback.begun:
             raise
-        typed = SweepCallback.begun[-1][1]
-        said = f"{error or 'interrupted'}; the same sweep goes on where it was with hydra.sweep.dir={typed}"
+        how = again.format(Path(SweepCallback.begun[-1][1]))
+        said = f"{error or 'interrupted'}; the same sweep goes on where it was with {how}"
         outcome.code = say(said, exit_code(error))
         return
     except Exception as error:
         if not SweepCallback.begun:
             raise
         stop = error
-    codes = [_ended(folder, typed, finish, stop) for folder, typed in SweepCallback.begun]
+    codes = [_ended(folder, typed, finish, stop, again) for folder, typed in SweepCallback.begun]
     outcome.code = max(codes, key=(0, 2, 1).index, default=0)
 
 
-def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop: Exception | None) -> int:
+def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop: Exception | None, again: str) -> int:
     """Tell what became of the jobs of a sweep; its exit code."""
     jobs = sweeps.planned(folder)
     begun = [one for one in jobs if sweeps.known(folder, one.number, one.overrides) is not None]
@@ -99,7 +100,7 @@ def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop
     if len(wrong) > MOST_TOLD:
         say(f"{len(wrong) - MOST_TOLD} more of {len(jobs)} jobs failed or are not finished", 1)
     if any(one.state != FAILED for one in wrong):
-        print(f"The same sweep goes on where it was with hydra.sweep.dir={typed}", file=sys.stderr)
+        print(f"The same sweep goes on where it was with {again.format(Path(typed))}", file=sys.stderr)
     own = [one.code if one.state == FAILED else 1 for one in wrong]
     return max([code, *own], key=(0, 2, 1).index)
 

@@ -1,9 +1,12 @@
 """Train a population and score it against the exact solution: rlnet train env=gridworld [KEY=VALUE ...]"""
 
+import sys
 from pathlib import Path
 
 from rlnet.commands.command_line import launch
-from rlnet.config import Config
+from rlnet.commands.failures import failed
+from rlnet.commands.sharding import merge_finished, split
+from rlnet.config import Config, ConfigError
 
 
 def job(config: Config, folder: Path) -> None:
@@ -42,6 +45,23 @@ def finish(folder: Path) -> None:
     print(f"Written: {write_sweep(folder, trust=True)}")
 
 
+def shard(config: Config, folder: Path) -> None:
+    """Train a part of a population, which is reported once all of them are merged."""
+    from rlnet.learning.training_loop import train
+
+    train(config, folder)
+    print(f"Finished: seeds {config.seed} to {config.seed + config.seeds - 1}, in {folder}")
+
+
 def main() -> int:
     """Run `rlnet train` with the arguments of `sys.argv`; returns the exit code."""
-    return launch("train", job, finish, claim=False)
+    try:
+        shards = split(sys.argv[1:])
+    except ConfigError as error:
+        return failed(error)
+    if shards is None:
+        return launch("train", job, finish, claim=False)
+    sys.argv[1:] = shards
+    if "-m" not in shards:
+        return launch("train", job, finish, claim=False)
+    return launch("train", shard, merge_finished, claim=False, again="hydra.run.dir={0.parent}")

@@ -10,14 +10,32 @@ if TYPE_CHECKING:
     from rlnet.config.jobs import Config
 
 SAMPLERS, PRUNERS, DIRECTIONS = ("tpe", "random"), ("median", "hyperband", "none"), ("minimize", "maximize")
-# Scalars of which more is better; of every other one less is.
+# Beginnings of the names of scalars of which more is better, and of those of which less is; of others nobody can tell.
 MORE = (
     "return/",
+    "evaluation/return",
+    "evaluation/discounted",
     "exact/return",
     "exact/normalised_return",
+    "exact/greedy_return",
+    "exact/limited_return",
+    "exact/episode_return",
+    "exact/reward",
+    "exact/true_reward",
     "exact/optimal_action_rate",
     "exact/coverage",
     "exact/pass",
+)
+LESS = (
+    "exact/regret",
+    "exact/nash_conv",
+    "exact/loss_",
+    "exact/v_",
+    "exact/q_r",
+    "exact/q_max",
+    "exact/bellman_residual",
+    "exact/frontier_gap",
+    "loss/td_error",
 )
 
 
@@ -38,7 +56,7 @@ class SearchConfig(Settings):
     @property
     def maximized(self) -> bool:
         """Whether more of the objective is better."""
-        return self.direction == "maximize" or (self.direction is None and self.objective.startswith(MORE))
+        return self.direction == "maximize" if self.direction else self.objective.startswith(MORE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,9 @@ def check_search(config: "Config") -> dict[str, Range]:
         ("direction", own.direction, (*DIRECTIONS, None)),
     ):
         require(value in names, f"search.{key}", value, f"allowed are {', '.join(str(x or 'null') for x in names)}")
+    allowed = "more of it may be better or worse; say which by search.direction=maximize or search.direction=minimize"
+    known = own.direction is not None or own.objective.startswith(MORE + LESS)
+    require(known, "search.objective", own.objective, allowed)
     require(own.trials >= 1, "search.trials", own.trials, "must be at least 1")
     require(own.seed >= 0, "search.seed", own.seed, "must be a non-negative integer")
     allowed = "a search goes on by itself when it is started again with the same hydra.run.dir; leave resume= out"

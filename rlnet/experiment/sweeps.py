@@ -136,19 +136,19 @@ def check_same(folder: Path, config: Any, key: str) -> bool:
     assert isinstance(own, dict)
     for name, value in own.items():
         if name not in FREE and stored.get(name) != value:
-            at, before, now = _difference(str(name), stored.get(name), value)
+            at, before, now = difference(str(name), stored.get(name), value)
             raise ConfigError(
                 f"{key}: {folder} holds a run with {at}={before}, not {at}={now}; choose another folder for this sweep"
             )
     return True
 
 
-def _difference(at: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+def difference(at: str, before: Any, now: Any) -> tuple[str, Any, Any]:
     """The first setting in which two trees differ, and both values."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in (*now, *(name for name in before if name not in now)):
             if before.get(name) != now.get(name):
-                return _difference(f"{at}.{name}", before.get(name), now.get(name))
+                return difference(f"{at}.{name}", before.get(name), now.get(name))
     return at, before, now
 
 

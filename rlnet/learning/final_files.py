@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from rlnet.compare import Comparison, Tables
+from rlnet.config import Config
 from rlnet.experiment.checkpoints import write_whole
 from rlnet.experiment.comparison_files import Scored, arrays, document
 from rlnet.experiment.evaluation_files import POSITIONS, write_evaluation
+from rlnet.experiment.problem import Problem
 from rlnet.experiment.reference import FILE
 from rlnet.experiment.run_files import Record, write_arrays, write_json
 from rlnet.learning.final_positions import positions
@@ -43,66 +45,84 @@ class Judgement:
     comparison: Comparison
 
 
+@dataclass(frozen=True)
+class End:
+    """A population at the end of its training."""
+
+    config: Config
+    problem: Problem
+    steps: list[int]  # [M]
+    diverged: list[int]  # [M], the step by which the gradient was not finite, −1 for others
+    visits: np.ndarray | None  # [M, S, A]; None without a finite model
+    scalars: dict[str, np.ndarray]  # the last row of the log, [M] each
+    last: Judgement | None  # the scores; None where there is nothing exact
+    evaluated: Mapping[str, Any] | None = None  # the final episodes, see `rlnet.learning.evaluation`; None without
+    positions: Mapping[str, np.ndarray] | None = None  # of a game without a finite model, see `positions`
+
+    @classmethod
+    def of(cls, state: TrainingState, *found: Any) -> "End":
+        """The end of a run, with `scalars`, `last` and `evaluated`."""
+        environment, visits = state.problem.environment, None if state.visits is None else state.tried()
+        game = environment.board is not None and environment.mdp is None
+        seen = positions(state.trained().of(0)) if game else None
+        return cls(state.config, state.problem, state.steps.tolist(), state.diverged.tolist(), visits, *found, seen)
+
+
 def finish(
-    state: TrainingState,
-    record: Record,
-    scalars: dict[str, np.ndarray],
-    first: Judgement | None,
-    last: Judgement | None,
-    evaluated: Mapping[str, Any] | None = None,
-) -> Result:
+    end: End, record: Record, first: Judgement | None
+) -> tuple[Scored | None, dict[str, np.ndarray], list[Path]]:
     """Write the final comparison, the pictures (of the beginning too: matplotlib takes a second to begin) and settings.
 
     Args:
-        state: of the run, at its end.
+        end: what was reached.
         record: who writes.
-        scalars: the last row of the log.
-        first, last: the scores at the beginning and at the end; None where there is nothing exact.
-        evaluated: the final episodes, see `rlnet.learning.evaluation`; None without evaluation.
+        first: the scores at the beginning, for their picture; None: there is none.
+
+    Returns:
+        The final scores, all final numbers, and the files of the run.
     """
-    config, folder = state.config, record.folder
+    config, problem, folder, scalars = end.config, end.problem, record.folder, end.scalars
     complete = scalars.get("loss/complete_returns", np.ones(1))
     if (complete < 0.99).any():
         share = f"only {100 * float(complete.mean()):.0f} % of the returns of the last update were sampled to their end"
         _log.warning("%s; the others were not learned from, which favours short episodes: %s", share, LONGER)
     files = [folder / "metrics.csv", folder / "checkpoint.pt"]
-    if state.problem.context.reference is not None:
+    if problem.context.reference is not None:
         files.append(folder / FILE)
     scored = None
-    if first is not None and last is not None:
+    if end.last is not None:
         from rlnet.report.figures import save_png  # what draws is loaded when there is something to draw
 
-        comparison = last.comparison
-        scalars, visits = scalars | comparison.scalars, state.tried()
-        values = arrays(config, state.problem, last.tables, comparison, visits)
+        last, comparison = end.last, end.last.comparison
+        scalars = scalars | comparison.scalars
+        values = arrays(config, problem, last.tables, comparison, cast(np.ndarray, end.visits))
         write_arrays(folder / "values.npz", values)
-        ends = state.steps.tolist(), state.diverged.tolist()
-        content = document(config, state.problem, last.tables, *ends, comparison.scalars)
+        content = document(config, problem, last.tables, end.steps, end.diverged, comparison.scalars)
         there = {name: array for name, array in values.items() if array is not None}
-        scored = Scored(config, state.problem, content["drawn"], comparison.scalars, there, content["verdict"])
+        scored = Scored(config, problem, content["drawn"], comparison.scalars, there, content["verdict"])
         write_json(folder / "comparison.json", content)
         files += [folder / name for name in ("values.npz", "comparison.json")]
         if comparison.v is not None:  # a method without values has none to draw
-            if not (folder / "values.png").exists():  # of a run that goes on after its end it is there
-                _picture(state, record, first, content["drawn"])
-            figure = _picture(state, record, last, content["drawn"])
+            if first is not None and not (folder / "values.png").exists():  # of a run that goes on after its end it is
+                _picture(problem, record, first, content["drawn"])
+            figure = _picture(problem, record, last, content["drawn"])
             write_whole(folder / "values.png", lambda part: save_png(figure, part))
             files.append(folder / "values.png")
-    if state.problem.environment.board is not None and state.problem.environment.mdp is None:
-        write_arrays(folder / POSITIONS, positions(state.trained().of(0)))
+    if end.positions is not None:
+        write_arrays(folder / POSITIONS, end.positions)
         files.append(folder / POSITIONS)
-    if evaluated is not None:
-        files += write_evaluation(folder, config, state.problem, evaluated, state.steps.tolist())
+    if end.evaluated is not None:
+        files += write_evaluation(folder, config, problem, end.evaluated, end.steps)
     record.hparams(scalars)
-    return Result(state, scored, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))])
+    return scored, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))]
 
 
-def _picture(state: TrainingState, record: Record, judgement: Judgement, drawn: Mapping[str, Any]) -> "Figure":
+def _picture(problem: Problem, record: Record, judgement: Judgement, drawn: Mapping[str, Any]) -> "Figure":
     """Learned values, exact values and the error of the member that is drawn everywhere, to TensorBoard."""
     from rlnet.report.figures import image_array, values_figure
     from rlnet.report.panels import learned_and_exact
 
-    problem, comparison, m = state.problem, judgement.comparison, drawn["member"]
+    comparison, m = judgement.comparison, drawn["member"]
     policies = judgement.tables.policy[m], problem.exact[m].policy
     note = f", {drawn['name']}" if drawn["name"] else ""
     learned = cast(np.ndarray, comparison.v)[m]

@@ -24,7 +24,7 @@ from rlnet.experiment.reference import write_reference
 from rlnet.experiment.run_files import Record
 from rlnet.experiment.run_folder import STORED, claimed, keep_settings, program, shown
 from rlnet.learning.evaluation import FINAL, cadence, evaluate, policies
-from rlnet.learning.final_files import Judgement, Result, finish
+from rlnet.learning.final_files import End, Judgement, Result, finish
 from rlnet.learning.interrupts import Interrupted, described, put_off
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.resuming import Past, check_steps, restored
@@ -101,7 +101,7 @@ def _train(
             with nullcontext() if count == 1 else closing(Workers(state, count)) as workers:
                 loop = Loop(state, workers, record, first, past, on_row)
                 scalars, last = loop.go()
-            return finish(state, record, scalars, first, last, loop.evaluated)
+            return Result(state, *finish(End.of(state, scalars, last, loop.evaluated), record, first))
         except KeyboardInterrupt as stop:
             raise _with_advice(stop, folder) from None
 

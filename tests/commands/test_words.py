@@ -3,7 +3,7 @@
 import pytest
 from commands.test_command_line import script
 
-from rlnet.commands.arguments import _readable
+from rlnet.commands.arguments import readable
 from rlnet.config import ConfigError
 
 
@@ -21,13 +21,13 @@ from rlnet.config import ConfigError
     ],
 )
 def test_whole_numbers_in_any_notation_are_integers(typed, read):
-    assert _readable([typed]) == [read]
+    assert readable([typed]) == [read]
 
 
 @pytest.mark.parametrize(("typed", "sentence"), [("steps=1.55e1", "whole number"), ("gridworld", "must be KEY=VALUE")])
 def test_what_cannot_be_read_is_said(typed, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        _readable(["env=cliff", typed])
+        readable(["env=cliff", typed])
 
 
 @pytest.mark.parametrize(

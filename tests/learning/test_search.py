@@ -9,7 +9,7 @@ from commands.test_sweeps import same_results
 from support import composed
 
 from rlnet.config import ConfigError
-from rlnet.config.search import Range, check_search
+from rlnet.config.search import Range, SearchConfig, check_search
 from rlnet.experiment import sweeps
 from rlnet.learning.search import search
 from rlnet.learning.training_loop import train
@@ -42,6 +42,8 @@ def test_ranges_are_read_by_full_path():
         ((SPACE, "vary.learning_rate=[0.1,0.2]"), "is varied; leave one of both out"),
         ((SPACE, "search.sampler=grid"), "search.sampler=grid: allowed are tpe, random"),
         ((SPACE, "search.direction=up"), "search.direction=up: allowed are minimize, maximize, null"),
+        ((SPACE, "search.objective=episode/length"), "episode/length: more of it may be better or worse; say which by"),
+        ((SPACE, "search.objective=exact/q_bias"), "exact/q_bias: more of it may be better or worse"),
         ((SPACE, "search.trials=0"), "search.trials=0: must be at least 1"),
         ((SPACE, "resume=somewhere"), "leave resume= out"),
     ],
@@ -49,6 +51,25 @@ def test_ranges_are_read_by_full_path():
 def test_a_search_that_cannot_be_is_refused_at_once(overrides, said):
     with pytest.raises(ConfigError, match=said):
         composed(*TINY, "search=optuna", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("objective", "maximized"),
+    [
+        ("exact/regret", False),
+        ("exact/nash_conv", False),
+        ("exact/nash_conv_search", False),
+        ("exact/v_rmse", False),
+        ("exact/greedy_return", True),
+        ("exact/return", True),
+        ("return/mean", True),
+        ("exact/pass@8", True),
+    ],
+)
+def test_the_direction_of_an_objective_follows_from_its_name_unless_it_is_given(objective, maximized):
+    assert SearchConfig(objective=objective).maximized == maximized
+    assert SearchConfig(objective=objective, direction="maximize").maximized
+    assert not SearchConfig(objective=objective, direction="minimize").maximized
 
 
 def test_without_optuna_one_sentence_says_what_to_do(tmp_path, monkeypatch):
