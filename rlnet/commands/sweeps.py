@@ -107,6 +107,8 @@ def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop
 
 def _stopped(error: Exception, done: bool) -> int:
     """Print why a sweep broke off before its jobs came to their end; the exit code."""
+    if isinstance(error, ConnectionError):  # of a cluster that is not there, or does not let us in
+        return say(" ".join(str(error).split())[:300], 1 if done else 2)
     if isinstance(error, EXPECTED) and told(error) is not None:
         return failed(error)
     said = " ".join(str(error).split())[:300]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rlnet.config import RunFailed
+from rlnet.config import ConfigError, RunFailed
 from rlnet.config.files import read_json
 from rlnet.config.optional import chosen, needed
 from rlnet.experiment.checkpoints import write_whole
@@ -51,15 +51,13 @@ def start(name: str, folder: Path, settings: Mapping[str, Any], purge: int | Non
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """What a service says against logging ends the run in one sentence."""
+def _told(name: str, kind: type[ConfigError] | type[RunFailed] = RunFailed) -> Iterator[None]:
+    """What a service says against logging ends the run in one sentence: a `kind` of error."""
     try:
         yield
     except Exception as error:
         said = " ".join(str(error).split())[:300]
-        raise RunFailed(
-            f"logger={name}: cannot log ({type(error).__name__}: {said}); logger=none does without"
-        ) from error
+        raise kind(f"logger={name}: cannot log ({type(error).__name__}: {said}); logger=none does without") from error
 
 
 class _Known:
@@ -84,7 +82,7 @@ class WandbLogger:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._wandb, known = needed("wandb", "wandb", "logger=wandb"), _Known(folder, "wandb")
-        with _told("wandb"):
+        with _told("wandb", ConfigError):
             project = os.environ.get("WANDB_PROJECT", "rlnet")
             own = {"project": project, "name": folder.name, "dir": str(folder), "config": dict(settings)}
             self._run = self._wandb.init(**own, id=known.get(), resume="allow")
@@ -108,7 +106,7 @@ class MlflowLogger:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         mlflow, known = needed("mlflow", "mlflow", "logger=mlflow"), _Known(folder, "mlflow")
-        with _told("mlflow"):
+        with _told("mlflow", ConfigError):
             self._client = mlflow.MlflowClient()
             self._id = known.get()
             if self._id is None:

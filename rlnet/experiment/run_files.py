@@ -49,7 +49,9 @@ class Record:
         self._written, self._digest = 0, hashlib.sha256()  # bytes of metrics.csv, and their checksum
 
     def begin(self) -> None:
-        """Start an empty metrics.csv."""
+        """Start an empty metrics.csv, once the services that are to be told have let us in."""
+        if set(chosen(self._config.logger)) - {"tensorboard"}:
+            _ = self._loggers
         self._file = FileIO(self.folder / "metrics.csv", "w")
 
     def go_on(self, rows: bytes, step: int, *, copied: bool) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError
 from rlnet.config.files import MALFORMED, MISFIT, check_values, read_json, read_rows, read_values, read_yaml, reading
 from rlnet.config.memory import require_memory
+from rlnet.config.optional import chosen
 from rlnet.config.population import joined
 from rlnet.experiment.checkpoints import NEWEST, read_checkpoint, write_checkpoint
 from rlnet.experiment.evaluation_files import CALIBRATION, read_evaluation
@@ -129,7 +130,9 @@ def _write(place: Path, whole: Config, problem: Problem, shards: Sequence[Shard]
         state = joined(parts, members)
     except (*MALFORMED, RuntimeError) as error:
         raise ConfigError(f"{shards[0].folder}: its checkpoint does not fit those of the others ({error})") from error
-    with closing(Record(place, whole)) as record:
+    # Services have been told by the shards; a folder has one log.
+    logger = "tensorboard" if "tensorboard" in chosen(whole.logger) else "none"
+    with closing(Record(place, replace(whole, logger=logger))) as record:
         record.begin()
         scalars = _rows(record, shards)
         last = _judged(problem, shards) if problem.solutions is not None else None

@@ -88,12 +88,28 @@ def test_wandb_gets_the_means_and_a_run_goes_on_under_its_identity(tmp_path, ser
     assert list(service.runs) == ["id0"]
 
 
-def test_a_service_that_cannot_be_reached_ends_the_run_in_a_sentence(tmp_path, service):
+def test_a_service_that_does_not_let_us_in_is_told_before_anything_is_learned(tmp_path, service):
     def refuse(**own):
         raise ValueError("no API key\nconfigured")
 
     service.init = refuse
-    with pytest.raises(RunFailed, match=r"logger=wandb: cannot log \(ValueError: no API key configured\); logger=none"):
+    with pytest.raises(
+        ConfigError, match=r"logger=wandb: cannot log \(ValueError: no API key configured\); logger=none"
+    ):
+        train(composed(*TINY, "logger=wandb"), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.csv").exists(), "the folder may be used again"
+
+
+def test_a_service_that_breaks_off_ends_the_run_in_a_sentence(tmp_path, service):
+    made = service.init
+
+    def breaks(**own):
+        run = made(**own)
+        run.log = lambda values, step: {}[step]
+        return run
+
+    service.init = breaks
+    with pytest.raises(RunFailed, match=r"logger=wandb: cannot log \(KeyError: 320\); logger=none"):
         train(composed(*TINY, "logger=wandb"), tmp_path / "run")
 
 
