@@ -48,6 +48,7 @@ MISFIT = "its files do not fit together"
 PARTS = (".hydra", "settings", ".sweep")  # the folders inside of that of a run or sweep
 LARGEST_YAML = 2**24  # bytes; a config is a page or two, and a map of 4,000 × 4,000 cells
 EXPANDED = 20  # memory that a parsed text takes, in its own bytes, about
+ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")  # of JSON
 REFERENCE = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+)*\}")  # to another setting: nothing is computed
 
 
@@ -92,6 +93,19 @@ def plain(tree: Any, keep: str = "") -> Any:
     return [plain(item, keep) for item in tree] if isinstance(tree, list) else tree
 
 
+def _is_plain(text: str) -> bool:
+    """Whether `plain` would change nothing of a text of several lines."""
+    line = text.replace("\n", "").replace("\r", "")
+    return line.isascii() and line.isprintable()
+
+
+def _means_plain(text: str) -> bool:
+    """Whether `plain` would change nothing of what a JSON text means: in its characters and its escapes."""
+    escapes = [one for one in set(ESCAPE.findall(text)) if one[1] not in ("\\", '"')]
+    meant = [json.loads(f'"{one}"') for one in escapes]
+    return _is_plain(text) and all(one == printable(one) for one in meant)
+
+
 def check_folder(folder: Path) -> None:
     """Raise ConfigError if a run's folder holds a symbolic link, which could redirect reading or writing."""
     with reading(folder):
@@ -130,13 +144,18 @@ def _text(path: Path, most: float = math.inf) -> str:
 def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     with reading(path):
-        return plain(json.loads(_text(path)))
+        text = _text(path)
+        content = json.loads(text)
+        return content if _means_plain(text) else plain(content)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, by the names in its first line; all of them whole."""
     with reading(path):
-        rows = [plain(row) for row in csv.DictReader(_text(path).splitlines())]
+        text = _text(path)
+        rows = list(csv.DictReader(text.splitlines()))
+        if not _is_plain(text):
+            rows = [plain(row) for row in rows]
         whole = [row for row in rows if None not in row and None not in row.values()]
         if len(whole) < len(rows):
             raise ConfigError(f"{path}: row {rows.index(next(r for r in rows if r not in whole)) + 1} is incomplete")

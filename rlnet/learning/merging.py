@@ -59,6 +59,7 @@ def merge(folders: Sequence[Path], folder: Path, trust: bool = False) -> Problem
         ConfigError: the runs do not fit together, or `folder` holds a run.
     """
     whole, runs = joint(folders, trust)
+    whole = replace(whole, trust=False)  # who reads the merged folder decides that
     first = runs[0][1]
     with claimed(folder):
         shards = _shards(whole, runs)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlnet.numerics.statistics import MANY, NORMAL
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -86,37 +88,39 @@ def by_member(rows: Sequence[Mapping[str, object]], name: str) -> tuple[np.ndarr
         raise ValueError("no rows to draw")
     if not all(str(row.get(key, "")).strip() for row in rows for key in ("step", "member")):
         raise ValueError("every row needs a step and a member")
-    found: dict[tuple[int, int], float] = {}
-    for row in rows:
-        text = row.get(name)
-        if text is not None and str(text).strip():
-            found[int(float(str(row["step"]))), int(float(str(row["member"])))] = float(str(text))
-    steps = sorted({step for step, _ in found})
-    members = sorted({int(float(str(row["member"]))) for row in rows})
+    members, line = np.unique([int(float(str(row["member"]))) for row in rows], return_inverse=True)
+    filled = [k for k, row in enumerate(rows) if row.get(name) is not None and str(row[name]).strip()]
+    steps, column = np.unique([int(float(str(rows[k]["step"]))) for k in filled], return_inverse=True)
     values = np.full((len(members), len(steps)), np.nan)
-    columns, lines = {s: i for i, s in enumerate(steps)}, {m: i for i, m in enumerate(members)}
-    for (step, member), value in found.items():
-        values[lines[member], columns[step]] = value
-    return np.array(steps, dtype=np.int64), values
+    values[line[filled], column] = [float(str(rows[k][name])) for k in filled]
+    return steps.astype(np.int64), values
 
 
 def mean_and_band(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean, low, high), each [K], of values [M, K] over the members that are finite there; nan where none is.
 
-    low and high are the 95 % percentile bootstrap interval of the mean, resampling members: it stays within what was
-    seen, so it is usable on a logarithmic axis.
+    low and high are the 95 % percentile bootstrap interval of the mean, resampling members; of `MANY` members or more
+    its normal approximation. It stays within what was seen, so it is usable on a logarithmic axis.
     """
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0)
-    n = len(values)
+    count, n = known.sum(axis=0), len(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = filled.sum(axis=0) / count
+    low, high = (np.full(values.shape[1], np.nan) for _ in range(2))
+    some = count > 0
+    if not some.any():
+        return mean, low, high
+    if n >= MANY:
+        half = NORMAL * np.sqrt((np.where(known, filled - mean, 0.0) ** 2).sum(axis=0)) / np.maximum(count, 1)
+        least = np.min(values, axis=0, where=known, initial=np.inf)
+        most = np.max(values, axis=0, where=known, initial=-np.inf)
+        low[some], high[some] = np.maximum(mean - half, least)[some], np.minimum(mean + half, most)[some]
+        return mean, low, high
     counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = filled.sum(axis=0) / known.sum(axis=0)
         resampled = (counts @ filled) / (counts @ known)
-    low, high = (np.full(values.shape[1], np.nan) for _ in range(2))
-    some = known.any(axis=0)
-    if some.any():
-        low[some], high[some] = np.nanpercentile(resampled[:, some], [2.5, 97.5], axis=0)
+    low[some], high[some] = np.nanpercentile(resampled[:, some], [2.5, 97.5], axis=0)
     return mean, low, high
 
 

@@ -202,6 +202,18 @@ def test_the_band_covers_the_mean_and_stays_within_the_members():
     assert (high - low).mean() == pytest.approx(2 * 1.96 / 8, rel=0.05)
 
 
+def test_of_many_members_the_band_is_what_resampling_tends_to():
+    values = np.random.default_rng(0).exponential(size=(2000, 3))
+    values[0, 1], values[:, 2] = np.nan, np.r_[1.0, np.zeros(1999)]
+    mean, low, high = mean_and_band(values)
+    np.testing.assert_allclose(mean, np.nanmean(values, axis=0))
+    half = 1.96 * np.nanstd(values, axis=0) / np.sqrt(2000)
+    np.testing.assert_allclose(high - mean, half, rtol=1e-3)
+    _, resampled, above = mean_and_band(values[:1999])
+    np.testing.assert_allclose([low[:2], high[:2]], [resampled[:2], above[:2]], rtol=0.01)
+    assert low[2] == 0, "within what was seen"
+
+
 def test_curves_show_mean_members_and_band():
     figure = curves_figure(metric_rows(4))
     error, regret, returns = figure.axes
