@@ -77,13 +77,13 @@ def replayed_winner(mdp, actions):
 
 @pytest.mark.parametrize("search", ["puct", "gumbel"])
 def test_games_are_legal_and_every_row_gets_the_outcome_of_the_player_who_moved(search):
-    run = make_run(*SMALL, "seeds=4", f"algo.options.search={search}", "algo.hyper.sampled_moves=4")
+    run = make_run(*SMALL, "seeds=8", f"algo.options.search={search}", "algo.hyper.sampled_moves=4")
     run.collect()
     rollout = run.collect()  # the games of the second rollout are as whole as those of the first
     prepared = run.problem.algorithm.update.prepare(run.problem.context, run.learner.params, rollout, run.hyper())
     policy, value = rollout.tensor("search_policy"), rollout.tensor("search_value")
     mdp, seen = run.problem.mdp, set()
-    for m in range(4):
+    for m in range(8):
         for n in range(6):
             last, count = replayed_winner(mdp, rollout.action[:, m, n].tolist())
             assert rollout.valid[:, m, n].tolist() == [t < count for t in range(len(rollout.reward))]
