@@ -19,12 +19,22 @@ import numpy as np
 from rlnet.algos.context import V
 from rlnet.compare import Comparison, Tables
 from rlnet.config import Config, ConfigError
-from rlnet.config.files import MALFORMED, MISFIT, check_values, read_json, read_rows, read_values, read_yaml, reading
+from rlnet.config.files import (
+    MALFORMED,
+    MISFIT,
+    check_values,
+    read_arrays,
+    read_json,
+    read_rows,
+    read_values,
+    read_yaml,
+    reading,
+)
 from rlnet.config.memory import require_memory
 from rlnet.config.optional import chosen
 from rlnet.config.population import joined
 from rlnet.experiment.checkpoints import NEWEST, read_checkpoint, write_checkpoint
-from rlnet.experiment.evaluation_files import CALIBRATION, read_evaluation
+from rlnet.experiment.evaluation_files import CALIBRATION, POSITIONS, read_evaluation
 from rlnet.experiment.problem import Problem, build
 from rlnet.experiment.reference import write_reference
 from rlnet.experiment.run_files import Record
@@ -35,6 +45,7 @@ from rlnet.learning.training_state import same_settings
 
 PLACE = ".merging"  # the folder in which the files are written, inside of that in which they are to be
 OWN = ("step", "member", "seed")
+NAMES = ("v", "v_exact", "q", "q_exact", "pi", "v_limited", "visits")
 
 
 @dataclass(frozen=True)
@@ -136,11 +147,12 @@ def _write(place: Path, whole: Config, problem: Problem, shards: Sequence[Shard]
     with closing(Record(place, replace(whole, logger=logger))) as record:
         record.begin()
         scalars = _rows(record, shards)
-        last = _judged(problem, shards) if problem.solutions is not None else None
+        last, visits = _judged(problem, shards) if problem.solutions is not None else (None, None)
         evaluated = _evaluated(shards)
-        visits = None if state["visits"] is None else state["visits"].numpy()
+        path = shards[0].folder / POSITIONS
+        seen = read_arrays(path) if path.is_file() else None
         steps, diverged = state["steps"].tolist(), state["diverged"].tolist()
-        end = End(whole, problem, steps, diverged, visits, scalars, last, evaluated)
+        end = End(whole, problem, steps, diverged, visits, scalars, last, evaluated, seen)
         rest = {"config": asdict(whole), "record": record.place(), "scores": None, "evaluation": None}
         write_checkpoint(place, {**state, **rest})
         finish(end, record, None)
@@ -191,8 +203,8 @@ def _at(place: float, steps: np.ndarray, scalars: Mapping[str, np.ndarray], plac
     return steps[before], {name: np.full(steps.shape[1], np.nan) for name in scalars}
 
 
-def _judged(problem: Problem, shards: Sequence[Shard]) -> Judgement:
-    """Learned tables and scores of all members."""
+def _judged(problem: Problem, shards: Sequence[Shard]) -> tuple[Judgement, np.ndarray]:
+    """Learned tables and scores of all members, and their visits."""
     mdp, members = problem.mdp, [shard.members for shard in shards]
     values, scores = [], []
     for shard in shards:
@@ -202,8 +214,9 @@ def _judged(problem: Problem, shards: Sequence[Shard]) -> Judgement:
         path = shard.folder / "values.npz"
         own, count = read_values(path), len(shard.members)
         check_values(path, own, count, mdp.n_states, mdp.n_actions)
-        values.append({name: own[name] for name in ("v", "v_exact", "q", "q_exact", "pi", "v_limited") if name in own})
-        if not np.array_equal(own["visits"], shard.state["visits"].numpy()):
+        values.append({name: own[name] for name in NAMES if name in own})
+        counted = shard.state["visits"].numpy()
+        if own["visits"].shape == counted.shape and not np.array_equal(own["visits"], counted):
             raise ConfigError(f"{path}: does not fit the checkpoint beside it")
         path = shard.folder / "comparison.json"
         with reading(path, "is not the comparison of this run"):
@@ -217,7 +230,8 @@ def _judged(problem: Problem, shards: Sequence[Shard]) -> Judgement:
     v = everything.get("v")
     tables = Tables(everything["pi"], v if V in problem.algorithm.roles else None, everything.get("q"))
     exact = everything["v_exact"], everything["q_exact"], everything.get("v_limited")
-    return Judgement(max(int(s.state["steps"].max()) for s in shards), tables, Comparison(scalars, v, *exact))
+    step = max(int(shard.state["steps"].max()) for shard in shards)
+    return Judgement(step, tables, Comparison(scalars, v, *exact)), everything["visits"]
 
 
 def _joined_files(parts: Sequence[Any], members: Any, shards: Sequence[Shard], name: str) -> dict[str, np.ndarray]:
