@@ -65,7 +65,9 @@ class End:
         environment, visits = state.problem.environment, None if state.visits is None else state.tried()
         game = environment.board is not None and environment.mdp is None
         seen = positions(state.trained().of(0)) if game else None
-        return cls(state.config, state.problem, state.steps.tolist(), state.diverged.tolist(), visits, *found, seen)
+        return cls(
+            state.config, state.problem, state.steps.tolist(), state.diverged.tolist(), visits, *found, positions=seen
+        )
 
 
 def finish(
