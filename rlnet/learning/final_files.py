@@ -60,13 +60,21 @@ class End:
     positions: Mapping[str, np.ndarray] | None = None  # of a game without a finite model, see `positions`
 
     @classmethod
-    def of(cls, state: TrainingState, *found: Any) -> "End":
+    def of(cls, state: TrainingState, scalars: dict[str, np.ndarray], last: Judgement | None, evaluated: Any) -> "End":
         """The end of a run, with `scalars`, `last` and `evaluated`."""
         environment, visits = state.problem.environment, None if state.visits is None else state.tried()
         game = environment.board is not None and environment.mdp is None
         seen = positions(state.trained().of(0)) if game else None
         return cls(
-            state.config, state.problem, state.steps.tolist(), state.diverged.tolist(), visits, *found, positions=seen
+            state.config,
+            state.problem,
+            state.steps.tolist(),
+            state.diverged.tolist(),
+            visits,
+            scalars,
+            last,
+            evaluated,
+            seen,
         )
 
 
