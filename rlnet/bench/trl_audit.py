@@ -18,16 +18,9 @@ from torch import Tensor
 
 from rlnet import algos
 from rlnet.compare.completions import Completions
-from rlnet.diagnosis.estimator import (
-    FORWARD,
-    PREFERENCES,
-    REGULARISED,
-    REWARD,
-    Estimator,
-    Texts,
-    multisets,
-    probability_of,
-)
+from rlnet.diagnosis.enumeration import Texts, multisets, probability_of
+from rlnet.diagnosis.estimator import Estimator
+from rlnet.diagnosis.estimator_audit import FORWARD, PREFERENCES, REGULARISED, REWARD
 from rlnet.diagnosis.objectives import Match, Objectives, match
 from rlnet.envs import make, preset
 

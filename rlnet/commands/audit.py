@@ -32,7 +32,7 @@ def estimator_job(config: Config, folder: Path) -> None:
     """Set the expected update of an algorithm beside exact gradients, write estimator.json and a page."""
     from rich.console import Console
 
-    from rlnet.diagnosis.estimator import audit_estimator
+    from rlnet.diagnosis.estimator_audit import audit_estimator
     from rlnet.diagnosis.estimator_page import write_estimator
     from rlnet.diagnosis.estimator_table import show_estimator
     from rlnet.experiment.run_files import write_json

@@ -11,16 +11,8 @@ from rlnet.compare.judge import (
     uniform_policy,
 )
 from rlnet.compare.library import Score, score
-from rlnet.compare.scores import (
-    AGAINST_OPTIMAL,
-    AGAINST_POLICY,
-    Comparison,
-    Scores,
-    Tables,
-    Truth,
-    score_member,
-    score_population,
-)
+from rlnet.compare.member_scores import Comparison, Tables, score_population
+from rlnet.compare.scores import AGAINST_OPTIMAL, AGAINST_POLICY, Scores, Truth, score_member
 from rlnet.compare.sentence import sentence
 
 __all__ = [

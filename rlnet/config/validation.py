@@ -32,7 +32,7 @@ from rlnet.config import (
 from rlnet.config.memory import require_memory
 from rlnet.config.optional import chosen
 from rlnet.config.population import each_setting
-from rlnet.config.search import check_search
+from rlnet.config.search_ranges import check_search
 from rlnet.mdp.solving import ITERATIVE, METHODS
 
 # What a schedule gives to an exploration: its range, and what it is.

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlnet.diagnosis.estimator import ARCSINE, FORWARD, IMITATION, PREFERENCES, REGULARISED, REWARD, EstimatorAudit
+from rlnet.diagnosis.estimator_audit import (
+    ARCSINE,
+    FORWARD,
+    IMITATION,
+    PREFERENCES,
+    REGULARISED,
+    REWARD,
+    EstimatorAudit,
+)
 from rlnet.diagnosis.estimator_table import how_many, noise, resampling, verdict
 from rlnet.diagnosis.objectives import Match
 from rlnet.experiment.run_files import write_text

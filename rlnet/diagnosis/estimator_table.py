@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlnet.diagnosis.estimator import EstimatorAudit
+from rlnet.diagnosis.estimator_audit import EstimatorAudit
 from rlnet.diagnosis.objectives import Match
 from rlnet.report.terminal import show_files
 from rlnet.report.text import say

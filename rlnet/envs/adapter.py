@@ -3,7 +3,6 @@
 import logging
 import pickle
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -11,16 +10,16 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
-from gymnasium.vector.utils import CloudpickleWrapper
 
 from rlnet.config import RunFailed
 from rlnet.envs.actions import Actions
 from rlnet.envs.checks import fault_in, reward_fault
 from rlnet.envs.encoding import Encoder, encoder_of
 from rlnet.envs.faults import EnvironmentFault, fault_of, silent
-from rlnet.envs.infos import Silent, happened
+from rlnet.envs.infos import Silent, final_observation, happened
 from rlnet.envs.limits import Bounds, check_whole
 from rlnet.envs.masks import checked_mask, split, usable
+from rlnet.envs.pickling import pickled, unpickled
 from rlnet.envs.simulate import Step
 from rlnet.envs.spaces import MASK, check_mask_space, observed
 from rlnet.numerics.random_streams import derive_seed
@@ -38,14 +37,13 @@ class GymnasiumSimulation:
     - SAME_STEP: `next_obs` is `infos["final_obs"]` where an episode ended.
     - DISABLED: ended sub-environments are reset at once, by `reset_mask`.
 
-    Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened; any
-    other ones, and images in bytes, are the rows of `rlnet.envs.encoding`. Actions are those of `rlnet.envs.actions`.
-    Of a Dict with an `action_mask` the rest is what is seen, and the mask tells which actions are available.
+    Discrete observations are int64 [M, N], counted from 0; Box observations are float32 [M, N, F], flattened; all
+    others, and images in bytes, are rows of `rlnet.envs.encoding`. Actions are those of `rlnet.envs.actions`. The
+    `action_mask` of a Dict observation says which actions are available; the other entries are the observation.
 
-    What an environment raises, and numbers that nobody can learn from (a reward or observation that is not finite or
-    has the wrong form, an index outside of its space, a mask of a wrong form or one that allows no action where the
-    episode goes on), end the run: `RunFailed`, naming what, which seed and which step. Of an observation outside of
-    finite bounds a warning says so, once.
+    An exception of an environment and invalid data (a reward or observation that is not finite or of the wrong shape,
+    an index outside of its space, a mask that allows no action) end the run: `RunFailed` names fault, seed and step.
+    An observation outside of finite bounds gives one warning.
 
     Args:
         vectors: M vector environments.
@@ -56,7 +54,7 @@ class GymnasiumSimulation:
 
     Raises:
         ValueError: numbers or spaces that do not fit, or an environment that does not say how it resets.
-        RunFailed: from stepping, whole numbers in observations that float32 cannot hold.
+        RunFailed: from stepping, also of whole numbers in observations that float32 cannot hold.
     """
 
     def __init__(
@@ -174,7 +172,7 @@ class GymnasiumSimulation:
             raise self._failure(fault[0], fault[2])
 
     def _first(self, m: int, seed: int | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """The first observations of a member's environments, and their masks."""
+        """A member's first observations and masks."""
         obs, mask = self._seen(*self._vectors[m].reset(seed=seed), "reset")
         return obs, usable(mask, False, self._taken.factors)
 
@@ -241,7 +239,7 @@ class GymnasiumSimulation:
         """The observations and masks with the final ones, from `infos`, of environments `ended` under SAME_STEP."""
         final, last = np.array(obs), self._told(mask, infos.get("final_info") or {})
         for n in ended.tolist():
-            seen = _final_observation(infos, n)
+            seen = final_observation(infos, n)
             if self._parts and last is not None:
                 seen, own = split(seen, self._parts, "step")
                 last[n] = checked_mask(own, last[n].shape)
@@ -274,12 +272,10 @@ class GymnasiumSimulation:
         state["mask"] = None if self.mask is None else torch.from_numpy(self.mask.copy())
         state["pending"] = torch.from_numpy(self._pending.copy())  # a tensor: checkpoints hold no arrays of numpy
         try:
-            saved = [zlib.compress(pickle.dumps(CloudpickleWrapper(cast(Any, own))), 1) for own in self._vectors]
+            state["environments"] = [pickled(own) for own in self._vectors]
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
             state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
             warnings.warn(f"{state['reason']}; a resumed run begins new episodes", RuntimeWarning, stacklevel=2)
-        else:
-            state["environments"] = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in saved]
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -287,9 +283,7 @@ class GymnasiumSimulation:
         if state["environments"] is None:
             raise RuntimeError(state["reason"])
         self.close()
-        self._vectors = [
-            pickle.loads(zlib.decompress(saved.cpu().numpy().tobytes())).fn for saved in state["environments"]
-        ]
+        self._vectors = [unpickled(saved) for saved in state["environments"]]
         self._started, self._pending = state["started"], state["pending"].cpu().numpy().copy()
         self.mask = None if state["mask"] is None else state["mask"].cpu().numpy().copy()
         self._count = state["count"]
@@ -298,10 +292,3 @@ class GymnasiumSimulation:
         """Close the environments."""
         for m, vector in enumerate(self._vectors):
             self._asked(m, "close", vector.close)
-
-
-def _final_observation(infos: dict[str, Any], n: int) -> Any:
-    final = infos.get("final_obs")
-    if final is None or final[n] is None:
-        raise RuntimeError(f"sub-environment {n} ended under SAME_STEP autoreset without infos['final_obs']")
-    return final[n]

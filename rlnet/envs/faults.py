@@ -7,6 +7,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+# What the code of others may raise when an environment is made.
+REFUSALS = (
+    *(gymnasium.error.Error, ImportError, TypeError, ValueError, KeyError, AssertionError, AttributeError),
+    *(RuntimeError, OSError),
+)
+
 
 class EnvironmentFault(Exception):
     """An environment violated its interface. The message is half a sentence that begins with "its"."""
@@ -18,6 +24,11 @@ def fault_of(what: str, error: Exception) -> EnvironmentFault:
         return error
     said = " ".join(str(error).split())
     return EnvironmentFault(f"its {what} raised {type(error).__name__}" + (f": {said}" if said else ""))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its kind."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the infos of vector environments tell of an event: a crash, a success."""
+"""Events (a crash, a success) and final observations in the infos of vector environments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,3 +54,11 @@ class Silent:
         self._steps = -1
         known = ", ".join(name for name in infos if not name.startswith("_")) or "nothing"
         return f"env.event={self._key}: no info of {self._title} has held it in {self.STEPS} steps; they hold {known}"
+
+
+def final_observation(infos: dict[str, Any], n: int) -> Any:
+    """The last observation of the episode that ended in sub-environment n (SAME_STEP autoreset)."""
+    final = infos.get("final_obs")
+    if final is None or final[n] is None:
+        raise RuntimeError(f"sub-environment {n} ended under SAME_STEP autoreset without infos['final_obs']")
+    return final[n]

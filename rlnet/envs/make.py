@@ -1,7 +1,5 @@
 """Making environments from their settings; settings of Gymnasium environments."""
 
-import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import field
@@ -13,21 +11,21 @@ from typing import TYPE_CHECKING, Any, cast
 import gymnasium
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
 from omegaconf import MISSING
 
 from rlnet.config import ConfigError, EnvConfig, check_env, register_environment, require
 from rlnet.envs.actions import Actions
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.base import Environment, Simulation, from_model
-from rlnet.envs.checks import Checked
-from rlnet.envs.control.cartpole import IDS, CartPoleSimulation
+from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.encoding import encoder_of, layout_of
+from rlnet.envs.faults import first_line
 from rlnet.envs.models import TRUTHS, model_of
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
 from rlnet.envs.spaces import MASK, check_mask_space, observed
 from rlnet.envs.state_rows import rows_of
+from rlnet.envs.stepping import Recipe, stepping_of, vector_of
 from rlnet.envs.tabular.gridworld import grid_features
 from rlnet.envs.wrapping import parsed, wrapped
 
@@ -37,13 +35,6 @@ if TYPE_CHECKING:
 # Packages that presets import for their environments, and what comes with Gymnasium but for a package: the extras.
 PACKAGES = {"ale_py": "atari", "minigrid": "minigrid", "highway_env": "highway"}
 EXTRAS = {"gymnasium.envs.box2d": "box2d", "gymnasium.envs.mujoco": "mujoco", **PACKAGES}
-STEPPING = ("auto", "batched", "vector", "sync", "async")
-# What the code of others may raise when it is made.
-REFUSALS = (
-    *(gymnasium.error.Error, ImportError, TypeError, ValueError, KeyError, AssertionError, AttributeError),
-    *(RuntimeError, OSError),
-)
-_log = logging.getLogger(__name__)
 
 
 def make(config: EnvConfig) -> Environment:
@@ -148,7 +139,6 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     from rlnet.mdp.belief.subject import step_limit
 
     env = _made(config)
-    key = "env.id"
     try:
         observations, parts = observed(env.observation_space)
         n_states = int(observations.n) if isinstance(observations, spaces.Discrete) else None
@@ -157,7 +147,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
             layout, encoder = None if n_states is not None else layout_of(observations), encoder_of(observations)
             check_mask_space(env.observation_space, actions)
         except ValueError as error:
-            raise ConfigError(f"{key}={config.id}: {error}") from error
+            raise ConfigError(f"env.id={config.id}: {error}") from error
         max_steps = step_limit(env)
         model, why = model_of(env, config, actions, partial(_made, config))
         grid = None if model is None else model.grid
@@ -172,7 +162,8 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         allowed = f"{config.id} is simulated from its finite model, which gives no infos; use null"
         require(config.event is None, "env.event", config.event, allowed)
         return from_model(config.name, model.mdp, features, max_steps)
-    stepping = _stepping(config, env)
+    recipe = Recipe(config.id, made_with(config), config.wrappers)
+    stepping = stepping_of(config.stepping, recipe, env, infos=config.event is not None)
     available = None if mdp is None or rows is not None else mdp.available | mdp.terminal[:, None]
     available = None if available is None or available.all() else available
 
@@ -181,7 +172,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         if stepping == "batched":
             simulation = CartPoleSimulation(seeds, envs, cast(int, max_steps))  # which its ids have
         else:
-            vectors = [_vector(config, envs, stepping) for _ in seeds]
+            vectors = [vector_of(recipe, envs, stepping) for _ in seeds]
             simulation = GymnasiumSimulation(vectors, seeds, config.id, masks=masks, available=available)
         return simulation if device is None else OnDevice(simulation, device)
 
@@ -210,61 +201,18 @@ def _gives_masks(env: gymnasium.Env) -> bool:
         return False
 
 
-def _stepping(config: GymnasiumConfig, env: gymnasium.Env) -> str:
-    """How the environments of a population move: as `config.stepping` says, or (auto) the fastest way that there is."""
-    key, value = "env.stepping", config.stepping
-    require(value in STEPPING, key, value, f"allowed are {', '.join(STEPPING)}")
-    plain = not config.kwargs and not config.wrappers and config.event is None
-    batched = ["batched"] if config.id in IDS and plain else []
-    if value in ("auto", "batched") and batched:
-        return "batched"
-    if value in ("sync", "async"):
-        return value
-    problem = _vector_problem(config, env)
-    if value == "auto":
-        return "sync" if problem else "vector"
-    can = ", ".join(["auto", *batched, *([] if problem else ["vector"]), "sync", "async"])
-    why = f" ({problem})" if problem and value == "vector" else ""
-    require(value == "vector" and not problem, key, value, f"env.id={config.id} can be stepped by: {can}{why}")
-    return value
-
-
-def _vector_problem(config: GymnasiumConfig, env: gymnasium.Env) -> str:
-    """Why an environment cannot be stepped in a vector form of its own; empty where it can."""
-    if env.spec is None or env.spec.vector_entry_point is None:
-        return "it has no vector form of its own"
-    if env.spec.additional_wrappers:
-        return "its registration has wrappers"
-    if config.wrappers:
-        return "env.wrappers are put around single environments"
-    try:
-        vector = _vector(config, 1, "vector")
-    except REFUSALS as error:
-        return f"its vector form cannot be made: {_sentence(error)}"
-    try:
-        for name in ("observation_space", "action_space"):
-            single, many = getattr(env, name), getattr(vector, f"single_{name}")
-            if single != many:
-                return f"its vector form has the {name} {many}, it itself {single}"
-        if not isinstance(vector.metadata.get("autoreset_mode"), AutoresetMode):
-            return "its vector form does not say how it resets"
-    finally:
-        vector.close()
-    return ""
-
-
 def _made(config: GymnasiumConfig) -> gymnasium.Env:
     """One environment, every reason why there is none as a ConfigError."""
     require("max_episode_steps" not in config.kwargs, "env.kwargs", config.kwargs, "give env.max_episode_steps instead")
     try:
         env = gymnasium.make(config.id, **made_with(config))
     except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(f"env.id={config.id}: {_missing(config, error) or _sentence(error)}") from error
+        raise ConfigError(f"env.id={config.id}: {_missing(config, error) or first_line(error)}") from error
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         if not config.kwargs:
             raise
         raise ConfigError(
-            f"env.kwargs={config.kwargs}: {config.id} refuses them: {type(error).__name__}: {_sentence(error)}"
+            f"env.kwargs={config.kwargs}: {config.id} refuses them: {type(error).__name__}: {first_line(error)}"
         ) from error
     return wrapped(env, config.wrappers)
 
@@ -283,34 +231,5 @@ def _missing(config: GymnasiumConfig, error: Exception) -> str:
     spec = gymnasium.registry.get(config.id)
     place = package if colon else str(spec.entry_point) if spec is not None else ""
     extra = next((extra for name, extra in EXTRAS.items() if place.startswith(name)), None)
-    said = _sentence(error).partition(",")[0].partition(". ")[0]
+    said = first_line(error).partition(",")[0].partition(". ")[0]
     return "" if extra is None else f"a package is missing ({said}): pip install 'rlnet[{extra}]'"
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
-
-
-def _vector(config: GymnasiumConfig, envs: int, stepping: str) -> VectorEnv:
-    """N sub-environments: in the environment's own vector form, one after the other, or in processes of their own."""
-    options = made_with(config)
-    if stepping == "vector":
-        return gymnasium.make_vec(config.id, envs, vectorization_mode="vector_entry_point", **options)
-    # Without reset steps in between, every step is a transition.
-    vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    wrappers: list[Any] = [partial(_in_a_group_of_its_own, os.getpid())]
-    wrappers += [partial(wrapped, wrappers=config.wrappers), Checked]
-    return gymnasium.make_vec(
-        config.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, wrappers=wrappers, **options
-    )
-
-
-def _in_a_group_of_its_own(parent: int, env: gymnasium.Env) -> gymnasium.Env:
-    """The same environment; where it has a process of its own, that leaves the process group of its parent.
-
-    Ctrl-C and what batch systems send reach all processes of a group: the parent needs its environments until its
-    checkpoint is written, and ends them then.
-    """
-    if os.getpid() != parent and hasattr(os, "setpgid"):
-        os.setpgid(0, 0)
-    return env

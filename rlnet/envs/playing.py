@@ -6,7 +6,8 @@ import gymnasium
 
 from rlnet.config import ConfigError, EnvConfig
 from rlnet.envs.base import Environment
-from rlnet.envs.make import REFUSALS, GymnasiumConfig, made_with
+from rlnet.envs.faults import REFUSALS, first_line
+from rlnet.envs.make import GymnasiumConfig, made_with
 from rlnet.envs.single import RENDER_MODES, TabularEnv
 from rlnet.envs.tabular.grid_map import read_map
 from rlnet.envs.tabular.gridworld import GridworldConfig
@@ -40,14 +41,9 @@ def single(config: EnvConfig, environment: Environment, render_mode: str | None)
             )  # some constructors know none
             return wrapped(gymnasium.make(config.id, **drawn, **made_with(config)), config.wrappers)
         except REFUSALS as error:
-            raise ConfigError(f"{config.title()}: cannot be drawn as {render_mode}: {said(error)}") from error
+            raise ConfigError(f"{config.title()}: cannot be drawn as {render_mode}: {first_line(error)}") from error
     if environment.mdp is None or environment.game:
         raise ConfigError(f"{config.title()}: cannot be watched step by step; rlnet play is for board games")
     letters = read_map(config.map, config.cells).text() if isinstance(config, GridworldConfig) else None
     how: dict[str, Any] = {"max_episode_steps": environment.max_steps, "letters": letters}
     return TabularEnv(environment.mdp, render_mode=render_mode, drawing=environment.drawing, **how)
-
-
-def said(error: Exception) -> str:
-    """The first line of what an exception says, or its kind."""
-    return str(error).strip().split("\n")[0] or type(error).__name__

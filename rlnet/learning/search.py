@@ -17,7 +17,8 @@ import numpy as np
 from rlnet.config import Config, ConfigError, RunFailed
 from rlnet.config.optional import needed
 from rlnet.config.population import with_setting
-from rlnet.config.search import Range, SearchConfig, check_search
+from rlnet.config.search import SearchConfig
+from rlnet.config.search_ranges import Range, check_search
 from rlnet.config.validation import check
 from rlnet.experiment import sweeps
 from rlnet.experiment.run_folder import fcntl, override_key

@@ -8,7 +8,8 @@ import numpy as np
 from gymnasium import spaces
 
 from rlnet.config import ConfigError, RunFailed
-from rlnet.envs.playing import said, single
+from rlnet.envs.faults import first_line
+from rlnet.envs.playing import single
 from rlnet.envs.spaces import MASK
 from rlnet.learning.policy import Policy
 from rlnet.report.moment import Moment
@@ -42,9 +43,9 @@ def watched(
         for episode in range(episodes):
             yield from _episode(policy, env, episode, seed + episode, sample, most)
     except gymnasium.error.DependencyNotInstalled as error:
-        raise ConfigError(f"{config.title()}: {said(error)}, or pip install 'rlnet[video]'") from error
+        raise ConfigError(f"{config.title()}: {first_line(error)}, or pip install 'rlnet[video]'") from error
     except (gymnasium.error.Error, ImportError, RuntimeError, ValueError, OSError, AttributeError, TypeError) as error:
-        raise RunFailed(f"{config.title()}: failed while it was watched: {said(error)}") from error
+        raise RunFailed(f"{config.title()}: failed while it was watched: {first_line(error)}") from error
     finally:
         env.close()
 

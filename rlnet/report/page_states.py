@@ -63,27 +63,36 @@ def state_maps(run: Finished) -> dict[str, Any]:
     mdp, m, values = run.mdp, run.shown["member"], run.values
     if "v" not in values:
         return {}
-    optimal = run.judged["compared_with"].startswith("V*")
-    panels = learned_and_exact(
-        values["v"][m],
-        values["v_exact"][m],
-        values["pi"][m],
-        values["pi_exact"][m],
-        "optimal" if optimal else "policy",
-        approximation=run.judged["exact"].get("approximate", ""),
-    )
     if mdp.n_states > MOST_STATES or (mdp.sign is not None and mdp.shape is None):  # games are shown by their boards
         return {"worst": _worst(run)}
     grid = mdp.shape is not None and (min(mdp.shape) > 1 or max(mdp.shape) <= LONGEST_ROW)
     visits = values["visits"][m].sum(1)
     return {
-        "maps": (maps if grid else bars)(mdp, panels, visits),
+        "maps": (maps if grid else bars)(mdp, _panels(run), visits),
         "maps_kind": "grid" if grid else "bars",
         "maps_note": f"{member_note(run)} Point at a state, or click one to keep it (again, or Escape, to let go). "
         + (f"Arrows: most probable actions; pink frame: start{_marks_note(mdp)}." if grid else ""),
-        "states": describe(mdp, values, m, "V*" if optimal else "V^π"),
+        "states": describe(mdp, values, m, "V*" if _optimal(run) else "V^π"),
         "script": (TEMPLATES / "inspect.js").read_text(encoding="utf-8"),
     }
+
+
+def _optimal(run: Finished) -> bool:
+    """Whether values were compared with V*, not with those of a policy."""
+    return bool(run.judged["compared_with"].startswith("V*"))
+
+
+def _panels(run: Finished) -> list[Panel]:
+    """Learned and exact values and policies of the member that is drawn."""
+    m, values = run.shown["member"], run.values
+    return learned_and_exact(
+        values["v"][m],
+        values["v_exact"][m],
+        values["pi"][m],
+        values["pi_exact"][m],
+        "optimal" if _optimal(run) else "policy",
+        approximation=run.judged["exact"].get("approximate", ""),
+    )
 
 
 def _marks_note(mdp: FiniteMDP) -> str:
@@ -102,19 +111,10 @@ def _worst(run: Finished) -> dict[str, Any]:
         [names[s], number(values["v"][m][s]), number(values["v_exact"][m][s]), number(error[s]), f"{visits[s]:,}"]
         for s in order
     ]
-    optimal = run.judged["compared_with"].startswith("V*")
-    drawn = learned_and_exact(
-        values["v"][m],
-        values["v_exact"][m],
-        values["pi"][m],
-        values["pi_exact"][m],
-        "optimal" if optimal else "policy",
-        approximation=run.judged["exact"].get("approximate", ""),
-    )
     note = f"{member_note(run)} The {len(rows)} states of largest error, of {mdp.n_states:,}."
     tried = Panel("visits in training: log₁₀(1 + n)", np.log10(1.0 + visits))
     images = [
-        embedded(values_figure(mdp, drawn), "learned and exact values of all states, and their difference"),
+        embedded(values_figure(mdp, _panels(run)), "learned and exact values of all states, and their difference"),
         embedded(values_figure(mdp, [tried]), "how often each state was visited"),
     ]
     return {"note": note, "head": ["state", "learned V", "exact V", "error", "visits"], "rows": rows, "images": images}

@@ -4,7 +4,7 @@ import pytest
 
 from rlnet.bench import trl_audit, trl_steps
 from rlnet.bench.trl_audit import DPO, RLOO, Models, audited, gradients_of
-from rlnet.diagnosis.estimator import PREFERENCES, REGULARISED
+from rlnet.diagnosis.estimator_audit import PREFERENCES, REGULARISED
 
 
 def slow(test):

@@ -9,16 +9,16 @@ from support import composed
 
 from rlnet.algos import grpo
 from rlnet.config import ConfigError
-from rlnet.diagnosis import enumeration, estimator
+from rlnet.diagnosis import enumeration, estimator, estimator_audit
 from rlnet.diagnosis.enumeration import Texts
-from rlnet.diagnosis.estimator import (
+from rlnet.diagnosis.estimator import Estimator
+from rlnet.diagnosis.estimator_audit import (
     ARCSINE,
     FORWARD,
     IMITATION,
     PREFERENCES,
     REGULARISED,
     REWARD,
-    Estimator,
     audit_estimator,
 )
 from rlnet.experiment.problem import build
@@ -48,20 +48,20 @@ def test_methods_with_an_exact_critic_have_the_gradient_of_the_reward_over_the_m
     plain = ("algo.hyper.entropy_coefficient=0", f"algo.hyper.lambda_={lambda_}")
     config = composed(f"algo={algo}", *BASE, *plain, *(["algo.hyper.normalise=0"] if algo == "ppo" else []))
     found, problem = audit_estimator(config), build(config)
-    moved = estimator._moved(problem.context.reference, config)
+    moved = estimator_audit._moved(problem.context.reference, config)
     logits = problem.context.networks["pi"].apply(moved, torch.arange(problem.mdp.n_states).unsqueeze(0))[0]
     steps = problem.completions.reached(logits.double().softmax(-1).numpy()).sum() / problem.completions.prompts
     is_gradient(found.matches[REWARD], 1 / steps)
 
 
 def test_a_critic_that_is_wrong_biases_ppo(monkeypatch):
-    own = estimator.evaluate
+    own = estimator_audit.evaluate
 
     class Zero:
         def __init__(self, *args):
             self.v = 0 * own(*args).v
 
-    monkeypatch.setattr(estimator, "evaluate", Zero)
+    monkeypatch.setattr(estimator_audit, "evaluate", Zero)
     options = ("algo.hyper.entropy_coefficient=0", "algo.hyper.normalise=0", "algo.hyper.lambda_=0.5")
     assert audited("ppo", *options).matches[REWARD].cosine < 1 - 1e-4
 

@@ -7,7 +7,7 @@ import pytest
 from support import composed
 
 from rlnet.algos import best_of_n, grpo
-from rlnet.diagnosis.estimator import audit_estimator
+from rlnet.diagnosis.estimator_audit import audit_estimator
 from rlnet.diagnosis.estimator_page import CHOICES, OBJECTIVES, write_estimator
 
 

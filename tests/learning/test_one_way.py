@@ -8,7 +8,7 @@ import pytest
 from support import ROOT, composed
 
 from rlnet.commands.train import job
-from rlnet.compare import scores
+from rlnet.compare import member_scores
 from rlnet.envs import make
 from rlnet.experiment import problem
 from rlnet.learning.training_loop import train
@@ -91,7 +91,7 @@ def counted(monkeypatch):
     monkeypatch.setattr(problem, "solve", counting("solve", problem.solve))
     monkeypatch.setattr(problem, "make", counting("make", make))
     monkeypatch.setattr("rlnet.report.finished.make", counting("make", make))
-    monkeypatch.setattr(scores, "score_member", counting("score", scores.score_member))
+    monkeypatch.setattr(member_scores, "score_member", counting("score", member_scores.score_member))
     return counts
 
 

@@ -9,7 +9,8 @@ from commands.test_sweeps import same_results
 from support import composed
 
 from rlnet.config import ConfigError
-from rlnet.config.search import Range, SearchConfig, check_search
+from rlnet.config.search import SearchConfig
+from rlnet.config.search_ranges import Range, check_search
 from rlnet.experiment import sweeps
 from rlnet.learning.search import search
 from rlnet.learning.training_loop import train

@@ -1,14 +1,12 @@
 """Drawings of the states of a road and of a race track, as text and as images."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rlnet.envs.driving.traffic import Road
 from rlnet.envs.render import AGENT, FLOOR, START, WALL, draw_image, draw_text
-
-if TYPE_CHECKING:
-    from rlnet.envs.driving.highway import Road
 
 CELL = 30  # pixels of a cell of the road
 ASPHALT, LINE, OTHER, FAR, INK = (120, 124, 130), (235, 235, 225), (45, 100, 170), (150, 168, 190), (255, 255, 255)
@@ -22,7 +20,7 @@ class RoadDrawing:
     A car at the edge of sight may be further away: in an image it is pale.
     """
 
-    road: "Road"  # the meaning of all states
+    road: Road  # the meaning of all states
     sight: int
     mode: str  # "ansi", text, or "rgb_array", an image uint8 [height, width, 3]
 

@@ -1,6 +1,6 @@
 """`env=highway`: a road of some lanes among slower cars, as a finite model of whole cells and whole speeds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from rlnet.config import EnvConfig, check_env, register_environment, require
 from rlnet.envs.base import Environment, from_model
 from rlnet.envs.driving.drawing import RoadDrawing
-from rlnet.envs.driving.traffic import speed_law, stationary
+from rlnet.envs.driving.traffic import Road, speed_law, stationary
 from rlnet.mdp import FiniteMDP
 
 ACTIONS = ("lane left", "idle", "lane right", "faster", "slower")  # as in highway-env
@@ -62,25 +62,7 @@ class HighwayConfig(EnvConfig):
     def build(self) -> Environment:
         """The road as a finite model; lanes, speeds and gaps are its features."""
         made = from_model(self.name, build_highway(self), highway_features(self), self.max_episode_steps)
-        return replace(made, drawing=partial(RoadDrawing, Road.of(self), self.sight))
-
-
-@dataclass(frozen=True)
-class Road:
-    """What is seen in states: int arrays [S], and [lanes, S] of the next cars."""
-
-    lane: np.ndarray
-    speed: np.ndarray
-    gap: np.ndarray  # free cells
-    other: np.ndarray  # the next car's speed
-
-    @classmethod
-    def of(cls, config: HighwayConfig, state: np.ndarray | None = None) -> "Road":
-        """The meaning of states; None: of all."""
-        shape = config.shape
-        index = np.arange(int(np.prod(shape))) if state is None else np.asarray(state)
-        lane, speed, *ahead = np.unravel_index(index, shape)
-        return cls(lane, speed, np.array(ahead[::2]), np.array(ahead[1::2]))
+        return replace(made, drawing=partial(RoadDrawing, Road.of(self.shape), self.sight))
 
 
 def build_highway(config: HighwayConfig) -> FiniteMDP:
@@ -93,7 +75,7 @@ def build_highway(config: HighwayConfig) -> FiniteMDP:
     """
     check_env(config)
     law = speed_law(config.traffic_speed, config.density, config.dawdle)
-    road, n_actions, speeds = Road.of(config), len(ACTIONS), config.traffic_speed + 1
+    road, n_actions, speeds = Road.of(config.shape), len(ACTIONS), config.traffic_speed + 1
     n = len(road.lane)
     lane = np.clip(road.lane[:, None] + STEER, 0, config.lanes - 1)  # [S, A]
     speed = np.clip(road.speed[:, None] + THROTTLE, 0, config.max_speed)
@@ -147,7 +129,7 @@ def highway_features(config: HighwayConfig) -> np.ndarray:
     speed of the next car, and how many cells the gap is more than the own speed. Each one-hot, the first ones also as
     numbers.
     """
-    road = Road.of(config)
+    road = Road.of(config.shape)
     state = np.arange(len(road.lane))
     columns = _one_hot(road.speed, 0, config.max_speed)
     for side in (-1, 0, 1):

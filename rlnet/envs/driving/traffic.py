@@ -4,6 +4,8 @@ A car of speed u with h free cells ahead moves on by u' = min(u + 1, limit, h) c
 probability `dawdle`. All cars move at once.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
@@ -36,3 +38,20 @@ def stationary(law: np.ndarray) -> np.ndarray:
     equations = np.vstack([law.T - np.eye(n), np.ones(n)])
     found = np.linalg.lstsq(equations, np.append(np.zeros(n), 1.0), rcond=None)[0]
     return np.maximum(found, 0.0) / np.maximum(found, 0.0).sum()
+
+
+@dataclass(frozen=True)
+class Road:
+    """What is seen in states: int arrays [S], and [lanes, S] of the next cars."""
+
+    lane: np.ndarray
+    speed: np.ndarray
+    gap: np.ndarray  # free cells
+    other: np.ndarray  # the next car's speed
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], state: np.ndarray | None = None) -> "Road":
+        """The meaning of states (None: of all), indices into `shape`: lanes, own speeds, then gaps and speeds."""
+        index = np.arange(int(np.prod(shape))) if state is None else np.asarray(state)
+        lane, speed, *ahead = np.unravel_index(index, shape)
+        return cls(lane, speed, np.array(ahead[::2]), np.array(ahead[1::2]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,13 +107,22 @@ def explored(subject: Subject, numbering: Numbering, n_actions: int, progress: P
                     pending.append((there, after))
             if progress is not None:
                 progress(len(outcomes), len(outcomes) + len(pending))
-    return _built(outcomes, first, subject, numbering, n_actions)
-
-
-def _built(outcomes: dict[int, list], first: int, subject: Subject, numbering: Numbering, n_actions: int) -> FiniteMDP:
     rows = [(s, a, *outcome) for s, listed in outcomes.items() for a, outcome in enumerate(listed)]
+    labels, observations = numbering.labels(subject.seen), numbering.observations(subject.seen)
+    return deterministic(rows, first, numbering.n_states, n_actions, observations, labels)
+
+
+def deterministic(
+    rows: Sequence[tuple[int, int, int, float, bool]],
+    first: int,
+    n_states: int,
+    n_actions: int,
+    observations: np.ndarray | None,
+    labels: Sequence[str] | None = None,
+) -> FiniteMDP:
+    """The model whose `rows` are (state, action, successor, reward, terminated), started in state `first`."""
     state, action, successor, reward, ended = (np.array(column) for column in zip(*rows, strict=True))
-    start = np.zeros(numbering.n_states)
+    start = np.zeros(n_states)
     start[first] = 1.0
     return FiniteMDP.from_coo(
         state,
@@ -122,11 +131,11 @@ def _built(outcomes: dict[int, list], first: int, subject: Subject, numbering: N
         np.ones(len(rows)),
         reward,
         ended,
-        n_states=numbering.n_states,
+        n_states=n_states,
         n_actions=n_actions,
         start=start,
-        labels=numbering.labels(subject.seen),
-        observations=numbering.observations(subject.seen),
+        labels=labels,
+        observations=observations,
     )
 
 

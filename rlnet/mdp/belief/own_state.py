@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp.belief.exploring import Numbering, Progress, root_of, stacked
+from rlnet.mdp.belief.exploring import Numbering, Progress, deterministic, root_of, stacked
 from rlnet.mdp.belief.insides import Insides, saved
 from rlnet.mdp.belief.subject import Result, Subject
 from rlnet.mdp.errors import NoModelError
@@ -84,23 +84,9 @@ def explored_by_state(subject: OwnState, numbering: Numbering, n_actions: int, p
             done += 1
             if progress is not None:
                 progress(done, len(found))
-    state, action, successor, reward, ended = (np.array(column) for column in zip(*rows, strict=True))
-    start = np.zeros(numbering.n_states)
-    start[first] = 1.0
     shown = np.empty(numbering.n_states, dtype=object)
     shown[:] = [subject.seen[key] for key in numbering.keys]
-    return FiniteMDP.from_coo(
-        state,
-        action,
-        successor,
-        np.ones(len(rows)),
-        reward,
-        ended,
-        n_states=numbering.n_states,
-        n_actions=n_actions,
-        start=start,
-        observations=shown,
-    )
+    return deterministic(rows, first, numbering.n_states, n_actions, shown)
 
 
 def _tried(subject: OwnState, env: Any, n_actions: int, twice: bool) -> list[tuple[Any, Result]]:

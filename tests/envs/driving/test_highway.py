@@ -9,8 +9,8 @@ import pytest
 from rlnet.config import ConfigError
 from rlnet.envs import build_highway, make, preset
 from rlnet.envs.driving.drawing import ASPHALT, CELL, FAR, OTHER
-from rlnet.envs.driving.highway import ACTIONS, Road
-from rlnet.envs.driving.traffic import speed_law
+from rlnet.envs.driving.highway import ACTIONS
+from rlnet.envs.driving.traffic import Road, speed_law
 from rlnet.envs.render import AGENT
 from rlnet.mdp import evaluate, event_model, event_probability, solve
 
@@ -47,12 +47,12 @@ def test_every_outcome_is_that_of_the_rules():
     assert mdp.n_states == 2 * 4 * (4 * 3) ** 2
     for i in rng.integers(mdp.n_pairs, size=300):
         state, action = int(mdp.pair_state[i]), int(mdp.pair_action[i])
-        road = Road.of(config, np.array([state]))
+        road = Road.of(config.shape, np.array([state]))
         cars = list(zip(road.gap[:, 0].tolist(), road.other[:, 0].tolist(), strict=True))
         expected = outcomes_by_rule(config, int(road.lane[0]), int(road.speed[0]), cars, ACTIONS[action])
         found = {}
         for k in range(mdp.outcome_ptr[i], mdp.outcome_ptr[i + 1]):
-            seen = Road.of(config, mdp.next_state[k : k + 1])
+            seen = Road.of(config.shape, mdp.next_state[k : k + 1])
             following = tuple(zip(seen.gap[:, 0].tolist(), seen.other[:, 0].tolist(), strict=True))
             what = "crash" if mdp.terminated[k] else (int(seen.lane[0]), int(seen.speed[0]), following)
             found[(what, float(mdp.reward[k]))] = float(mdp.probability[k])
@@ -100,7 +100,7 @@ def test_an_event_is_a_value_like_any_other():
     # Whoever drives on at random for ever crashes in the end.
     np.testing.assert_allclose(event_probability(mdp, policy, "crash"), 1.0, atol=1e-7)
     standing = event_probability(mdp, np.full(mdp.n_states, ACTIONS.index("slower")), "crash")
-    still = Road.of(config).speed == 0
+    still = Road.of(config.shape).speed == 0
     assert (standing[still] == 0).all()
     assert 0 < standing[~still].max() <= 1.0
     with pytest.raises(ValueError, match="event 'win': this model names crash"):
