@@ -47,9 +47,16 @@ def skip_without_extras(preset: str) -> None:
         pytest.importorskip(package)
 
 
-def quick(values: Iterable[Any], keep: Collection[Any]) -> list[Any]:
-    """Parameters of a test: those to `keep` are part of every run, the others only of `pytest -m slow`."""
-    return [value if value in keep else pytest.param(value, marks=pytest.mark.slow) for value in values]
+def quick(values: Iterable[Any], keep: Collection[Any] | int) -> list[Any]:
+    """Parameters of a test: those to `keep`, or the first so many, are part of every run, the others of `-m slow`."""
+    values = list(values)
+    kept = values[:keep] if isinstance(keep, int) else keep
+    return [value if value in kept else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def quick_rows(rows: Iterable[tuple[Any, ...]], keep: int) -> list[Any]:
+    """The same for a test of several parameters, by rows of them."""
+    return [row if k < keep else pytest.param(*row, marks=pytest.mark.slow) for k, row in enumerate(rows)]
 
 
 def share(cases: int) -> int:

@@ -104,7 +104,8 @@ def test_scripts_are_thin():
         assert len(lines) <= 45, f"{path.name} has {len(lines)} lines: what it does belongs into rlnet"
 
 
-GROUPS = ("env", "algo", "network", "exploration", "schedule", "optimizer")
+# Those of env are composed in tests/envs/test_make.py, those of algo in tests/algos/test_losses.py.
+GROUPS = ("network", "exploration", "schedule", "optimizer")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import composed, make_run, trained, update
+from support import composed, make_run, quick, trained, update
 
 from rlnet import algos
 from rlnet.config import ConfigError
@@ -14,7 +14,7 @@ from rlnet.experiment.problem import build
 CONTINUOUS = [name for name in algos.names() if algos.load(name).acting.continuous]
 
 
-@pytest.mark.parametrize("network", ["linear", "mlp"])
+@pytest.mark.parametrize("network", quick(["mlp", "linear"], 1))
 @pytest.mark.parametrize("algo", CONTINUOUS)
 def test_every_algorithm_for_real_actions_trains_with_every_network_and_several_members(algo, network):
     options = ("seeds=3", "algo.envs=4", "algo.rollout=200", "env=lqr", "env.kwargs.max_action=5.0")

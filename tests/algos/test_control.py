@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import finish, random_mdp, run_on
+from support import finish, quick, random_mdp, run_on
 
 # R(s, a, s') and transitions are random; where episodes are cut off every 15 steps, they never end by themselves.
 PROBLEMS = {
@@ -49,16 +49,19 @@ def test_control_reaches_its_fixed_point(algo, problem):
         assert np.median(comparison.scalars["exact/regret"]) < 0.03
 
 
+EXPLORATIONS = [
+    ("exploration=optimistic", "exploration.initial_value=8"),
+    ("exploration=noisy", "exploration.sigma=1"),
+    ("exploration=softmax", "schedule=cosine", "schedule.end=0.05"),
+    ("exploration=greedy", "network.initial_value=0"),
+    ("exploration=count_bonus", "schedule=constant", "schedule.value=2"),
+    ("exploration=epsilon_greedy", "schedule=piecewise"),
+]
+
+
 @pytest.mark.parametrize(
     "options",
-    [
-        ("exploration=greedy", "network.initial_value=0"),
-        ("exploration=optimistic", "exploration.initial_value=8"),
-        ("exploration=count_bonus", "schedule=constant", "schedule.value=2"),
-        ("exploration=noisy", "exploration.sigma=1"),
-        ("exploration=softmax", "schedule=cosine", "schedule.end=0.05"),
-        ("exploration=epsilon_greedy", "schedule=piecewise"),
-    ],
+    quick(EXPLORATIONS, 3),
     ids=lambda options: options[0].split("=")[1],
 )
 def test_exploration_stays_within_the_available_actions_and_finds_the_optimum(options):

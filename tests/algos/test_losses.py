@@ -297,14 +297,14 @@ def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algor
 @pytest.mark.parametrize("algo", [name for name in algos.names() if algos.load(name).acting.discrete])
 def test_every_algorithm_trains_with_every_network_and_several_members(algo, network):
     envs = 1 if algos.load(algo).traces == "dutch" else 4
-    options = ["seeds=3", f"algo.envs={envs}", "algo.rollout=200", "env=random_walk", "gamma=0.9"]
+    options = ["seeds=3", f"algo.envs={envs}", "algo.rollout=60", "env=random_walk", "gamma=0.9"]
     if "group" in algos.load(algo).options:
         options[1] = "algo.envs=16"
     if algos.load(algo).regularisation is not None:  # by a reference policy, which only texts have
         options[2:] = ["env=tokens_tiny", "env.reference_steps=2"]
     run = make_run(f"algo={algo}", f"network={network}", *options)
     before = run.learner.theta.clone()
-    update(run, 3)
+    update(run, 2)
     assert run.learner.theta.isfinite().all()
     assert ((run.learner.theta - before).abs().sum(1) > 0).all()
     comparison = run.compare()[1]

@@ -7,7 +7,7 @@ unit of its last digit: about one chance in 10⁴ to fail by luck under any seed
 import numpy as np
 import pytest
 import torch
-from support import make_run, trained, update
+from support import make_run, quick_rows, trained, update
 
 from rlnet.compare import score_member
 from rlnet.mdp import evaluate
@@ -44,7 +44,7 @@ WALK = ("env=random_walk", "network=tabular", "gamma=1", "algo.envs=1", "steps=1
 FIVE = ("env.length=5", "env.left_reward=0", "network.initial_value=0.5", "env.groups=5", *WALK)
 
 
-@pytest.mark.parametrize(("alpha", "published"), [(0.05, 0.035), (0.10, 0.055), (0.15, 0.070)])
+@pytest.mark.parametrize(("alpha", "published"), quick_rows([(0.10, 0.055), (0.05, 0.035), (0.15, 0.070)], 1))
 def test_td_on_the_five_state_walk(alpha, published):
     """S&B Example 6.2: V₀ = ½, RMS error after 100 episodes."""
     run = make_run("algo=td0", *FIVE, f"optimizer.learning_rate={alpha}", "seeds=1000")
@@ -144,6 +144,7 @@ def test_random_policy_on_the_4x4_gridworld(options):
     np.testing.assert_allclose(comparison.v.mean(0), table, atol=0.6)
 
 
+@pytest.mark.slow
 def test_q_learning_and_expected_sarsa_take_the_two_famous_paths_along_the_cliff():
     """S&B Example 6.6 with ε = 0.1: Q-learning learns the edge (V* = −13), on-policy control keeps away from it.
 

@@ -49,6 +49,7 @@ def test_rlnets_own_simulators_agree_with_their_models(limit):
         assert (found.cut > 0) == (limit is not None)
 
 
+@pytest.mark.slow
 def test_two_hundred_right_simulators_raise_alarms_no_more_often_than_the_stated_level():
     """Of 24 pairs with two outcomes each, whose single tests use their level up: without Holm 70 % would be alarms."""
     level, rng = 0.05, np.random.default_rng(0)

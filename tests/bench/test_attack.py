@@ -16,6 +16,7 @@ def attacked(*options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been():
     done = attacked("--kills", "1", "--seed", "5", "--only", "ppo")
     assert done.returncode == 0, done.stdout + done.stderr

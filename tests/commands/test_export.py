@@ -44,7 +44,7 @@ def called(capsys, monkeypatch, *arguments) -> tuple[int, str, str]:
     return code, *capsys.readouterr()
 
 
-@pytest.mark.parametrize("kind", quick(RUNS, ["table", "policy"]))
+@pytest.mark.parametrize("kind", quick(RUNS, ["policy"]))
 def test_exported_files_act_as_the_policy(kind, tmp_path, capsys, monkeypatch):
     overrides, steps, seen = RUNS[kind]
     rlnet.train(*overrides, "evaluation.every=0", steps=steps, seeds=2, folder=tmp_path / "run")

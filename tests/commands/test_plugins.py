@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands.test_main import TINY, called
-from support import ROOT
+from support import ROOT, quick_rows
 
 from rlnet.config import ENVIRONMENTS, ConfigError
 from rlnet.config.registry import Registry
@@ -193,7 +193,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("group", "key"), [("environments", "env"), ("algorithms", "algo")])
+@pytest.mark.parametrize(("group", "key"), quick_rows([("environments", "env"), ("algorithms", "algo")], 1))
 def test_a_broken_entry_point_is_named_and_hinders_nobody_else(group, key, tmp_path):
     for k, module in enumerate(FAULTS):
         install(tmp_path, f"broken{k}", module, {f"mine{k}": f"broken{k}:Mine"}, group)

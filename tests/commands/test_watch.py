@@ -144,6 +144,7 @@ def test_bars_of_a_panel_grow_with_values_and_probabilities():
     assert blue([0.0, 1.0]) < blue([1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_the_page_holds_a_clip_where_somebody_asks_for_one(runs, tmp_path, capsys, monkeypatch):
     folder = shutil.copytree(runs / "map", tmp_path / "run")
     assert called(report, capsys, monkeypatch, folder)[0] == 0

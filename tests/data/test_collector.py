@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support import make_run
+from support import make_run, quick
 
 from rlnet.data.collector import Collector
 from rlnet.data.rollout import FIELDS
@@ -184,7 +184,7 @@ def test_whole_episodes_stop_at_the_end_and_treat_the_cap_as_a_time_limit():
 
 
 @pytest.mark.parametrize("algo", ["q_learning", "sarsa", "reinforce", "mc"])
-@pytest.mark.parametrize("env", ["cliff", "frozen_lake"])
+@pytest.mark.parametrize("env", quick(["frozen_lake", "cliff"], 1))
 def test_a_member_of_a_population_draws_what_it_draws_alone(algo, env):
     """Bit for bit, over 20 updates, with networks that see the same parameters: only the draws are compared."""
     options = (f"env={env}", f"algo={algo}", "algo.envs=5", "algo.rollout=30", "network=tabular")

@@ -95,6 +95,7 @@ def test_fixed_points_are_where_the_algorithms_own_expected_updates_end(algo, ne
     np.testing.assert_allclose(one.units.pick(learned), fixed, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_without_hidden_layer_is_split_like_the_linear_class_that_it_is():
     """Training to convergence and expected updates of the network against projection and A·θ = b."""
     closed, _ = diagnosed(make_run(*WALK, "algo=td0", "network=linear"))

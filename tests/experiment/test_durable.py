@@ -74,7 +74,7 @@ class Killed(BaseException):
     [
         ((training_loop, "write_checkpoint"), 1),  # before the first checkpoint
         pytest.param((training_loop, "write_checkpoint"), 3, marks=pytest.mark.slow),
-        ((training_loop.Loop, "_row"), 4),
+        pytest.param((training_loop.Loop, "_row"), 4, marks=pytest.mark.slow),
         ((final_files, "write_json"), 1),  # after the last step, before the last files
         pytest.param((final_files, "write_arrays"), 1, marks=pytest.mark.slow),
     ],
@@ -378,7 +378,7 @@ def test_the_exit_code_says_which_signal(name, code, tmp_path):
     assert int(read_checkpoint(tmp_path / "run" / "checkpoint.pt")["steps"].min()) > 0
 
 
-@pytest.mark.parametrize("steps", [640, 1280])
+@pytest.mark.parametrize("steps", quick([640, 1280], 1))
 def test_a_run_with_a_network_of_ones_own_goes_on_where_it_is_trusted(steps, tmp_path):
     """Its folder names code: also to look up how many steps it had is a matter of trust."""
     options = ("env=random_walk", "algo=q_learning", "network=module", "network.target=torch.nn.Tanh", "algo.envs=2")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import composed, finish, make_run, trained, update
+from support import composed, finish, make_run, quick, trained, update
 
 from rlnet.config import ConfigError
 from rlnet.experiment.problem import build
@@ -36,7 +36,7 @@ def test_the_regularised_return_is_the_reward_less_the_divergence():
     assert found["exact/kl"][0] > 0.05
 
 
-@pytest.mark.parametrize("algo", ["rloo", "grpo", "dpo"])
+@pytest.mark.parametrize("algo", quick(["rloo", "grpo", "dpo"], 1))
 def test_learning_ends_near_the_optimum_of_the_regularised_reward(algo):
     """At β = ½ every completion keeps a share: within 3 % for 4 of 4 seeds, from 20 % or more at the reference."""
     run = make_run(

@@ -119,17 +119,17 @@ def test_every_algorithm_is_in_three_processes_what_it_is_in_one(algo):
     assert not torch.equal(three.learner.theta[0], make_run(*options).learner.theta[0]), "something was learned"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("algo=dqn", "env=gridworld", "exploration=noisy", "schedule=none", *REPLAYS),
-        ("algo=q_learning", "env=gridworld", "exploration=count_bonus"),
-        ("algo=ppo", "env=cartpole", "algo.rollout=20"),
-        ("algo=a2c", "env.id=Acrobot-v1", "env=cartpole"),  # stepped by Gymnasium
-        ("algo=td0", "env=windy", "algo.policy=optimal", "network=linear"),
-        ("algo=dqn", "env=gridworld", "network.activation=silu", *REPLAYS),  # through torch
-    ],
-)
+DEPENDENT = [
+    ("algo=dqn", "env=gridworld", "exploration=noisy", "schedule=none", *REPLAYS),
+    ("algo=a2c", "env.id=Acrobot-v1", "env=cartpole"),  # stepped by Gymnasium
+    ("algo=td0", "env=windy", "algo.policy=optimal", "network=linear"),
+    ("algo=q_learning", "env=gridworld", "exploration=count_bonus"),
+    ("algo=ppo", "env=cartpole", "algo.rollout=20"),
+    ("algo=dqn", "env=gridworld", "network.activation=silu", *REPLAYS),  # through torch
+]
+
+
+@pytest.mark.parametrize("options", quick(DEPENDENT, 3))
 def test_whatever_a_member_depends_on_goes_with_it(options):
     options = (*options, "vary.gamma=[0.5,0.8,0.9]", "seeds=2", "steps=300", "algo.envs=2")
     one, two = whole(make_run(*options), 1), whole(make_run(*options), 2)
@@ -142,14 +142,17 @@ ODD = ("network.hidden=[7,5]", "algo.envs=3", "optimizer=adam")  # numbers that 
 @pytest.mark.parametrize("seeds", quick([2, 5], [2]))
 @pytest.mark.parametrize(
     "options",
-    [
-        ("algo=reinforce", "env=pendulum", "steps=1200"),
-        ("algo=a2c", "env=lqr", "steps=300", "optimizer.max_grad_norm=0.5"),
-        ("algo=ppo", "env=pendulum", "algo.rollout=21", "steps=300"),
-        ("algo=sac", "env=pendulum", "steps=240", *REPLAYS, "algo.batch=5"),
-        ("algo=mc_control", "env=gridworld", "steps=600"),
-        ("algo=qr_dqn", "env=cartpole", "steps=300", *REPLAYS, "algo.batch=5"),
-    ],
+    quick(
+        [
+            ("algo=reinforce", "env=pendulum", "steps=1200"),
+            ("algo=sac", "env=pendulum", "steps=240", *REPLAYS, "algo.batch=5"),
+            ("algo=mc_control", "env=gridworld", "steps=600"),
+            ("algo=qr_dqn", "env=cartpole", "steps=300", *REPLAYS, "algo.batch=5"),
+            ("algo=a2c", "env=lqr", "steps=300", "optimizer.max_grad_norm=0.5"),
+            ("algo=ppo", "env=pendulum", "algo.rollout=21", "steps=300"),
+        ],
+        3,
+    ),
     ids=lambda options: options[0],
 )
 def test_two_processes_learn_bit_for_bit_what_one_learns(options, seeds):
@@ -157,7 +160,9 @@ def test_two_processes_learn_bit_for_bit_what_one_learns(options, seeds):
     assert_same(comparable(whole(make_run(*options), 1)), comparable(whole(make_run(*options), 2)))
 
 
-@pytest.mark.parametrize("options", [("env=cartpole", "algo.rollout=20", "steps=400"), ("env=gridworld", "steps=1500")])
+@pytest.mark.parametrize(
+    "options", quick([("env=cartpole", "algo.rollout=20", "steps=400"), ("env=gridworld", "steps=1500")], 1)
+)
 def test_ppo_with_adam_is_the_same_bit_for_bit_where_each_member_has_a_process(options):
     options = (*options, "algo=ppo", "algo.envs=3", "seeds=3", "vary.learning_rate=[1e-3,2e-3]")
     assert_same(comparable(whole(make_run(*options), 1)), comparable(whole(make_run(*options), 3)))
@@ -189,7 +194,7 @@ def test_the_files_of_a_run_do_not_depend_on_the_number_of_processes(tmp_path):
     assert_same(stored, two.run.state_dict())
 
 
-@pytest.mark.parametrize("algo", ["q_learning", "mc", "dqn", "ppo"])
+@pytest.mark.parametrize("algo", quick(["mc", "dqn", "q_learning", "ppo"], 2))
 def test_a_run_goes_on_in_another_number_of_processes(algo):
     options = (*options_of(algo), "seeds=4", f"steps={1000 if algo == 'mc' else 160}")
     uninterrupted = whole(make_run(*options), 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ROOT, composed
+from support import ROOT, composed, quick
 
 from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.config import ConfigError
@@ -179,7 +179,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
 @pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("width", quick([400, 1600], 1))
 def test_the_page_runs_in_a_browser_without_an_error_and_fits(pages, tmp_path, name, width):
     """The inspector has filled itself in, nothing was logged to the console, and nothing is wider than the window."""
     page = pages[name][1]

@@ -91,6 +91,7 @@ def test_a_run_of_several_settings_is_listed_as_it_was_typed(typed, tmp_path):
     assert_same(Path("run"), newest())
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_for_longer(typed):
     typed(shlex.join(["python", "scripts/train.py", *SMALL, VARY, "hydra.run.dir=run"]))
     typed("python scripts/train.py resume=run")
