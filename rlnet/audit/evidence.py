@@ -33,9 +33,9 @@ class Evidence:
 def gather(mdp: FiniteMDP, source: Source, limit: int | None, samples: int, seed: int) -> Evidence:
     """Walk through a simulator for about `samples` steps.
 
-    The first round acts at random; then half of the steps follow the model's own way to the pairs tried least, so
-    that rarely visited corners are tested too. Every fourth round stays alive as long as it can, to show what hides in
-    time.
+    The first round acts at random; then half of the steps follow the model's own way to the pairs tried least, so that
+    rarely visited corners are tested too. Every fourth round follows the policy of the longest episodes, to find what
+    depends on time.
 
     Args:
         mdp: the model; it says which actions there are and where the walk is aimed.

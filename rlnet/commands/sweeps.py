@@ -1,4 +1,4 @@
-"""The beginning and the end of a sweep: what it is to do, and what is told of the jobs that did not do it."""
+"""Start and end of a sweep: recording its jobs, and reporting those that failed or did not finish."""
 
 import os
 import sys
@@ -48,14 +48,14 @@ def _jobs(config: DictConfig) -> list[list[str]] | None:
 
 @dataclass
 class Outcome:
-    """What became of a command."""
+    """Exit code of a command, set when it has ended."""
 
     code: int = 0  # the exit code
 
 
 @contextmanager
 def told_at_the_end(finish: Callable[[Path], None] | None, again: str) -> Iterator[Outcome]:
-    """Context manager for the jobs of a command: at their end it tells what became of a sweep.
+    """Context manager for the jobs of a command: reports at their end on a sweep.
 
     Args:
         finish: called with the folder of a sweep in which something was done.

@@ -9,12 +9,12 @@ state by state: the bounds of MacQueen (1966) and Porteus (1971), never wider th
 place of T_π the right half bounds V* − V. The loss of the policy π that is greedy for V, where T_π V = TV, is then at
 most γ·(hi − lo) / (1 − γ), never more than the classic 2γ‖r‖∞ / (1 − γ) (Williams & Baird 1993). For Q the same holds
 with V(s) = max_a Q(s, a) or Σ_a π(a|s) Q(s, a), and Q* − Q = (TQ − Q) + γ P (V* − V). Where the entropy of the policy
-counts (τ > 0), T takes the soft maximum, which is monotone and moves by no more than its arguments: all of it stands.
+counts (τ > 0), T takes the soft maximum, which is monotone and no expansion, so all of this holds.
 
 At γ = 1 the number of steps takes the place of 1/(1 − γ). With w the expected steps of a policy that ends, proved by
 w − P w > 0, its V^π − V lies between lo·w and hi·w (lo ≤ 0 ≤ hi). And V* ≤ u for any u with Tu ≤ u (u ≥ 0 in loops
-without reward): u = V + c·w is tried with the least c ≥ 0 that may do, and the inequality is checked. Where a policy
-never ends, or no c will do, or τ > 0, there is no bound: it is infinite. Rounding errors are included.
+without reward): u = V + c·w is tried with the smallest plausible c ≥ 0, and the inequality is checked. Where a policy
+never ends, no c satisfies it, or τ > 0, the bound is infinite. Rounding errors are included.
 """
 
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ class _Bounds:
         return low, self._dominating(steps) if known else np.full(len(steps), np.inf)
 
     def steps(self, policy: np.ndarray) -> np.ndarray:
-        """At least the expected steps until the end from each state of the closed set, 0 elsewhere; inf if unproved."""
+        """Upper bound on the expected steps to the end, [S]: 0 outside of the closed set, inf where unproved."""
         chain = chain_of(self.mdp, policy)
         if not reachable(chain.p, chain.ends | self.mdp.terminal, backward=True)[self.live].all():
             return np.full(self.mdp.n_states, np.inf)

@@ -16,7 +16,7 @@ MOST = 60  # policies that are looked for between two others
 
 @dataclass(frozen=True)
 class Place:
-    """A policy between return and risk."""
+    """An optimal policy of J(π) − λ·(discounted number of events), with its return and risk."""
 
     policy: np.ndarray = field(repr=False)  # [S, A]
     multiplier: float  # λ at which it is optimal
@@ -42,7 +42,7 @@ class Constrained:
 
     @property
     def share(self) -> float:
-        """The share of the episodes that the bolder one acts in."""
+        """Probability with which the mixture draws the bolder policy for an episode."""
         apart = self.bolder.probability - self.safer.probability
         return 1.0 if apart <= 0.0 else min(1.0, (self.limit - self.safer.probability) / apart)
 
@@ -84,8 +84,8 @@ def constrained_optimum(risk: Risk, limit: float) -> Constrained | None:
     """The exact optimum of J(π) under P(event in an episode) ≤ limit among the frontier and its mixtures.
 
     At γ = 1 without a time limit, of an event that ends the episode, no policy at all is better (Altman 1999, chapter
-    3). Otherwise the frontier is that of the discounted number of events, which is what a stationary policy can be
-    optimal for, and the limit that of the probability in an episode.
+    3). Otherwise the frontier weighs return against the discounted number of events, while the limit is on the
+    probability in an episode: a policy off the frontier may do better.
 
     Returns:
         None where the event is more probable under every policy of the frontier.

@@ -27,9 +27,9 @@ def expected_score(difference: np.ndarray | float) -> np.ndarray:
 def ratings(points: np.ndarray) -> Ratings:
     """Maximum-likelihood ratings of the Bradley–Terry model: log odds of i against j = (R_i − R_j)·ln(10)/400.
 
-    A draw is half a win of each. To the results of any two who have met one draw is added, a prior without which who
-    wins every game would be rated infinitely high. Intervals are those of the Fisher information at the maximum; since
-    draws vary less than wins and losses, they are wide where there are many.
+    A draw is half a win of each. As a prior, one draw is added to the results of any two who have met: without it, a
+    player who wins every game would be rated infinitely high. Intervals are those of the Fisher information at the
+    maximum; since draws vary less than wins and losses, they are wide where there are many.
 
     Args:
         points: [P, P], what player i has scored against j: wins + draws/2. The diagonal does not count.

@@ -1,4 +1,4 @@
-"""What whole episodes say: means with intervals, and predicted beside obtained returns. Arrays in, numbers out.
+"""Statistics of evaluation episodes: means with intervals, and predicted against obtained returns.
 
 Episodes are M members × E each, by name: `return` (undiscounted), `discounted`, `length`, and whether they `terminated`
 by themselves or were `cut` because they went on for too long (else a time limit of the environment's own ended them);
@@ -22,8 +22,8 @@ ROWS = 1_000  # of each member at most, of predicted beside obtained returns
 def mean_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean of independent samples and half the width of its 95 % interval by Student's t: [..., E] → [...] each.
 
-    The rate is that of many or nearly normal samples. Samples that are all alike have an interval of no width, which
-    says only that no other outcome was seen.
+    The coverage is 95 % for many or nearly normal samples. Equal samples have an interval of width 0, which says only
+    that no other outcome was seen.
     """
     from scipy.stats import t
 
@@ -126,7 +126,9 @@ class Reliability(NamedTuple):
 
 
 def reliability(predicted: np.ndarray, obtained: np.ndarray, episode: np.ndarray, bins: int = 10) -> Reliability | None:
-    """Is the prediction calibrated? Steps of one episode are not independent, so episodes are what is resampled.
+    """Calibration of predicted returns in bins, with 95 % bootstrap intervals.
+
+    Episodes are resampled, not steps, since the steps of one episode are not independent.
 
     Args:
         predicted, obtained: [N] each; NaN where there is nothing.

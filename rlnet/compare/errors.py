@@ -22,7 +22,7 @@ def _share(square: float, size: float) -> float:
 
 
 def normalised(value: float, random: float, best: float) -> float:
-    """0 as good as acting at random, 1 as good as can be; nan where there is nothing in between."""
+    """Normalised return (value − random) / (best − random): 0 at random, 1 optimal; nan where these do not differ."""
     room = best - random
     return (value - random) / room if 1e-12 * max(abs(best), 1.0) < room < np.inf else np.nan
 

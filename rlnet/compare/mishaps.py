@@ -31,9 +31,9 @@ class Mishap:
 def largest_value(truth: Truth) -> tuple[float, str]:
     """The largest possible |v(s)| in a reachable state, and what it is in words.
 
-    Between the values of the best policy and those of the worst, which are those of the best one for -r. At γ = 1 the
-    worst may be −∞; what a walk through all states can collect stands for it then. In a game, whoever gains: the most
-    that a play can add up.
+    The larger one of |V*| and |V*| of the problem with rewards −r, the values of the worst policy. Where those are not
+    finite (γ = 1), n·max|r| (n reachable states) and |J| of the random policy take their place. In a game: V* where
+    rewards are |r|.
     """
     mdp, optimal = truth.mdp, truth.optimal
     states = truth.reach & ~mdp.terminal

@@ -1,4 +1,4 @@
-"""How far a tuned policy is from the reward-KL frontier, from pass rates of prompts that were measured by sampling.
+"""Distance of a tuned policy from the reward-KL frontier, from pass rates of prompts measured by sampling.
 
 A reward is 1 or 0, so a prompt is known by the reference policy's pass rate p. The optimum of E[R] − β·KL passes with
 q = p·e^{1/β}/(1 − p + p·e^{1/β}) at KL = q·log(q/p) + (1 − q)·log((1 − q)/(1 − p)), one β for all prompts.
@@ -141,13 +141,13 @@ def needed_divergence(p: np.ndarray, weight: np.ndarray, target: np.ndarray) -> 
 
 
 def distance(reference: Rates, tuned: Rates, weight: np.ndarray, kl: float, draws: int | None = None) -> Distance:
-    """How far a tuned policy is from the frontier: medians and 95 % intervals over draws of the posterior.
+    """Distance of a tuned policy from the frontier: medians and 95 % intervals over draws of the posterior.
 
     Args:
         reference, tuned: of the same P prompts.
         weight: [P], probabilities of the prompts.
         kl: mean divergence KL(tuned ‖ reference), in nats, at least 0; taken as exact.
-        draws: of the posterior, with a fixed seed; None: as many as 1000, of very many prompts fewer.
+        draws: of the posterior, with a fixed seed; None: 1000, fewer for very many prompts.
     """
     rng = np.random.default_rng(0)
     if reference.samples is None and tuned.samples is None:

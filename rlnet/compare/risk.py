@@ -100,7 +100,7 @@ def _penalised(risk: Risk, penalty: float) -> FiniteMDP:
 
 
 def seen_in(probability: float, trials: int) -> tuple[float, float]:
-    """What so many test episodes say of an event of this probability: Wilson's 95 % interval at the expected count."""
+    """Wilson's 95 % interval for the probability of an event at its expected count in `trials` test episodes."""
     low, high = wilson(round(probability * trials), trials)
     return float(low), float(high)
 

@@ -148,7 +148,7 @@ def score_member(
 
 
 def _policy_scores(truth: Truth, judged: Judged, policy: np.ndarray) -> dict[str, float]:
-    """What the judged policy is worth, and loses; in a game, by self-play, and to the best opponents."""
+    """Return, regret and optimal actions of the judged policy; in a game the return of self-play, and NashConv."""
     mdp, optimal = truth.mdp, truth.optimal
     best = float(mdp.start @ optimal.v)
     scalars = {
@@ -164,7 +164,7 @@ def _policy_scores(truth: Truth, judged: Judged, policy: np.ndarray) -> dict[str
 
 
 def search_scores(truth: Truth, policy: np.ndarray) -> dict[str, float]:
-    """What the policy [S, A] of a search loses (the regret, of a game NashConv), and how often it acts optimally."""
+    """Regret (in a game NashConv) and rate of optimal actions of the policy [S, A] of a search."""
     judged, game = judge_policy(truth.mdp, policy, truth.optimal), truth.mdp.sign is not None
     scalars = {"exact/optimal_action_rate_search": _optimal_action_rate(policy, judged, truth.optimal, game)}
     if game:
@@ -173,12 +173,12 @@ def search_scores(truth: Truth, policy: np.ndarray) -> dict[str, float]:
 
 
 def _optimal_action_rate(policy: np.ndarray, judged: Judged, optimal: Solution, game: bool) -> float:
-    """The share of optimal actions where the policy π [S, A] goes; below 1 if one of its steps may lose anything.
+    """Probability that π [S, A] acts optimally where it goes; below 1 where any visited action may be suboptimal.
 
     An action is optimal if the solution lists it, since whatever is chosen among those attains V*, or if π itself
     attains V* in this state: at γ = 1 there are optimal policies beside the listed ones. Where the entropy counts,
     every action has a share in the optimum: how much of π agrees with it. In a game V^π is that of self-play, in which
-    one player's fault may hide the other's: there only the listed actions count.
+    one player's mistake may cancel the other's: there only the listed actions count.
     """
     if optimal.temperature > 0.0:
         return float(judged.weights @ np.minimum(policy, optimal.policy).sum(1))

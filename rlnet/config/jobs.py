@@ -53,9 +53,7 @@ class Config(Settings):
     threads: int | None = None
     # Worker processes for the members of a population; null: chosen from the workload (rlnet.learning.resources).
     processes: int | None = None
-    # torch.compile of the loss, ten seconds or more at first. Then on one core (64×64 network, batch 128) a step of one
-    # PPO member took 0.92 ms in place of 1.25; of one DQN member 0.81 in place of 0.64, of 16 of them 5.5 in place
-    # of 1.9.
+    # torch.compile of the loss, ten seconds or more at first; whether it pays depends on algorithm and network.
     compile: bool = False
     logger: Any = (
         "tensorboard"  # where numbers go beside metrics.csv: tensorboard, wandb, mlflow, a list of them, or none
@@ -84,7 +82,7 @@ class SolveConfig(Settings):
 
     env: EnvConfig = MISSING
     gamma: float = MISSING
-    method: str = "auto"  # see rlnet.mdp.solving.METHODS
+    method: str = "auto"  # see rlnet.mdp.solvers.methods.METHODS
     tol: float = 1e-8  # the largest error of any value
     temperature: float = 0.0  # above 0: the entropy-regularised problem
     horizon: int | None = None  # at most so many steps; null: no limit

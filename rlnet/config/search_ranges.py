@@ -12,7 +12,7 @@ from rlnet.config.settings import leaves, require
 
 @dataclass(frozen=True)
 class Range:
-    """Where the values of a hyperparameter are looked for."""
+    """Search range of a hyperparameter."""
 
     low: float
     high: float

@@ -153,7 +153,8 @@ class Neural:
     ) -> tuple[Tensor, np.ndarray, bool]:
         """Full-batch Adam on ½·Σ w·(T(x̄) − x)², in rounds of a rate that falls to 0, until a round changes nothing.
 
-        x̄ follows x: without it bootstrapped updates wander, with it they end at the same fixed points.
+        x̄ follows x as a target network does: bootstrapped updates may not settle without it, and the fixed points are
+        the same.
         """
         weights = np.stack([floored(w, TRACE) for w in weights])
         spread = np.array([max(_spread(e, w), 1e-8) for e, w in zip(exact, weights, strict=True)])

@@ -85,7 +85,7 @@ class Estimator:
         return Network({}, lambda streams: {}, apply)
 
     def resampled(self, texts: list[Texts]) -> list[float]:
-        """Have groups in which all earn the same drawn again, as the option `resample` says.
+        """Account for the option `resample`: groups in which all rewards are equal are drawn again.
 
         With q their probability, mean over prompts, and n the option, a group of different rewards is learned from
         1 + q + … + qⁿ times as often as without, and one of equal rewards qⁿ times.
@@ -102,7 +102,7 @@ class Estimator:
         return equal
 
     def _counts(self, reward: np.ndarray) -> np.ndarray:
-        """So often groups of rewards [M, G] are learned from: [M]."""
+        """How often groups of rewards [M, G] are learned from, relative to no resampling: [M]."""
         return np.where((reward == reward[:, :1]).all(1), self.uninformative, self.informative)
 
     def hyper(self, beta: float | None) -> Hyper:
@@ -139,7 +139,7 @@ class Estimator:
         """The expected update by the logits: [K, S, A], K = 1 by enumeration, or K sets of sampled partners.
 
         Returns:
-            it, and how many groups were looked at.
+            the update, and how many groups were evaluated.
         """
         probability = texts.probability(self.acting)
         hyper, each = self.hyper(beta), math.comb(len(probability) + self.group - 1, self.group)

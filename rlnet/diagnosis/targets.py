@@ -20,7 +20,7 @@ from rlnet.mdp import FiniteMDP, ImproperPolicyError, occupancy
 
 
 class NotDefined(Exception):
-    """A part of the diagnosis is not defined here. The message is one clause that says why."""
+    """A part of the diagnosis is not defined for this run. The message is one clause that says why."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Target:
 def target_of(config: Config, problem: Problem, units: Units, policy: np.ndarray) -> Target:
     """The target of the run's algorithm for the judged policy [S, A], which stays as it is.
 
-    Where a time limit cuts a target of several steps short is not counted: it changes how far some rows look ahead.
+    That a time limit cuts targets of several steps short is neglected.
 
     Raises:
         NotDefined: there is no such operator for the algorithm.

@@ -29,7 +29,7 @@ def _told(infos: Mapping[str, Any], key: str, envs: int) -> np.ndarray:
 
 
 class Silent:
-    """Counts the steps in which no info has held a key, and says once that it may be none.
+    """One warning where the infos of the first steps never hold the key of an event.
 
     Args:
         key: of an event.
@@ -42,7 +42,7 @@ class Silent:
         self._key, self._title, self._steps = key, title, 0
 
     def warning(self, infos: Mapping[str, Any]) -> str | None:
-        """A sentence, in the step in which it is due."""
+        """The warning, in the step in which it is due; else None."""
         if self._steps < 0:
             return None
         if self._key in infos or self._key in (infos.get("final_info") or {}):

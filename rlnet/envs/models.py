@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 def model_of(
     env: gymnasium.Env, config: Any, actions: Actions, again: Callable[[], gymnasium.Env]
 ) -> "tuple[Believed | None, str]":
-    """The model that is believed; without one, why, in a sentence that the log says, too.
+    """The tested model of an environment and ""; without one, None and the reason, which is logged.
 
     Args:
         env: as it is stepped, wrappers included.
@@ -33,7 +33,7 @@ def model_of(
         again: makes another one in the same way.
 
     Raises:
-        ConfigError: a model that is asked for by `env.truth` is none of what is stepped.
+        ConfigError: `env.truth` asks for a model, and there is none that agrees with what is stepped.
     """
     if config.truth == "none":
         return None, "env.truth=none"

@@ -1,4 +1,4 @@
-"""A single environment of a run, to be watched: the one that is trained on, with a way of drawing itself."""
+"""Single environments with rendering, for watching a policy in the environment that it was trained in."""
 
 from typing import Any
 

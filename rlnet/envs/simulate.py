@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 class Around:
-    """What a simulation that is put around another one leaves to it."""
+    """Base of wrappers of a simulation: passes on what they do not change."""
 
     def __init__(self, simulation: Any) -> None:
         self.simulation = simulation

@@ -12,8 +12,7 @@ MASK = "action_mask"  # of a Dict observation, as in PettingZoo, and of an info
 def observed(space: spaces.Space) -> tuple[spaces.Space, tuple[str, ...]]:
     """The space that networks see, and its keys where a Dict holds a mask beside them (else none).
 
-    Of a Dict with an `action_mask` that is what else it holds, by itself where that is one part. Any other space is
-    its own part.
+    Of a Dict with an `action_mask` it is the space of the other entries (of one entry its own space); else the space.
     """
     if isinstance(space, spaces.Dict) and MASK in space.spaces and len(space.spaces) > 1:
         names = tuple(name for name in space.spaces if name != MASK)

@@ -98,7 +98,7 @@ def write_whole(path: Path, write: Callable[[Path], Any], before: Callable[[], N
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system says against writing a file names it: an `OSError` inside becomes one with this path."""
+    """Context manager for writing a file: an `OSError` inside becomes one that names this path."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go beside metrics.csv: TensorBoard, Weights & Biases, MLflow."""
+"""Loggers of a run beside metrics.csv: TensorBoard, Weights & Biases, MLflow."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from rlnet.experiment.tensorboard import Board
 
 
 class Logger(Protocol):
-    """What takes the numbers and pictures of a run."""
+    """Interface of a logger: takes scalars and images of a run."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers by name."""

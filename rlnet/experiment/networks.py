@@ -1,4 +1,4 @@
-"""What a run learns with: its device, the inputs of its networks, the networks, and the distribution of its actions."""
+"""Device, network inputs, networks and action distribution of a run, from its config and environment."""
 
 from dataclasses import replace
 

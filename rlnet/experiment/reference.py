@@ -34,7 +34,7 @@ MOST_KNOWN = 8
 def reference_policy(
     config: Config, network: Network, tokens: Tokens, states: int | None, folder: Path | None = None
 ) -> Known:
-    """The parameters of π_ref, name → [1, ...], and log π_ref [S, A] of a finite model: the same whoever asks.
+    """The parameters of π_ref, name → [1, ...], and log π_ref [S, A] of a finite model, determined by the config.
 
     Args:
         config: of the run.

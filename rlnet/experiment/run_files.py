@@ -49,7 +49,7 @@ class Record:
         self._written, self._digest = 0, hashlib.sha256()  # bytes of metrics.csv, and their checksum
 
     def begin(self) -> None:
-        """Start an empty metrics.csv, once the services that are to be told have let us in."""
+        """Start an empty metrics.csv, after the loggers have connected."""
         if set(chosen(self._config.logger)) - {"tensorboard"}:
             _ = self._loggers
         self._file = FileIO(self.folder / "metrics.csv", "w")
@@ -60,7 +60,7 @@ class Record:
         Args:
             rows: see `rows_until`.
             step: of the last one.
-            copied: whether they are another folder's, and TensorBoard is to be told of them, too.
+            copied: whether they come from another folder, so that TensorBoard gets them too.
         """
         path = self.folder / "metrics.csv"
         if copied:

@@ -1,4 +1,4 @@
-"""What an algorithm that acts by search is given: the model that it searches in, and the symmetries of a board."""
+"""Inputs of algorithms that act by search: the model to search in, and the symmetries of a board."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Bookkeeping of sweeps, in files: which jobs a sweep has, and what became of each.
+"""Records of sweeps on disk: the planned jobs of a sweep, and the state of each.
 
 The folder of a sweep holds `.sweep/sweep.json`, the jobs that it is to do, and a small file for each job that has
 begun. Every job writes its own, in whichever process or on whichever machine it runs; whoever wants to know reads them.
@@ -26,7 +26,7 @@ FREE = ("resume", "trust", "threads", "processes", "logger")
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What became of a job of a sweep."""
+    """State of a job of a sweep, as it is stored."""
 
     number: int
     overrides: list[str]  # that tell it from others, as they were typed
@@ -107,7 +107,7 @@ def told_apart(jobs: Sequence[JobRecord]) -> list[JobRecord]:
 
 
 def became(one: JobRecord) -> str:
-    """What became of a job."""
+    """The state of a job in words."""
     said = {FINISHED: "finished", FAILED: f"failed: {one.sentence}", PRUNED: f"pruned: {one.sentence}"}
     return said.get(one.state, "is not finished")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Board:
-    """A writer of TensorBoard's files. To be closed.
+    """Writer of TensorBoard event files; call `close()`.
 
     It writes in a thread. An `OSError` there is raised again in the next call here, where it names the files; the
     traceback that Python would print of the thread is left out.

@@ -1,7 +1,7 @@
 """Finite Markov decision processes and their exact solution by dynamic programming. Knows no network, no learner.
 
-SciPy's parts (`sp.sparse`, `sp.linalg`) are loaded when they are first named, which building a model does: whoever
-trains without one waits for none of them.
+SciPy's submodules (`sp.sparse`, `sp.linalg`) are loaded at first use, when a model is built: training without a model
+does not wait for them.
 """
 
 from rlnet.mdp.errors import (

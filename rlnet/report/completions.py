@@ -85,8 +85,8 @@ def show_completions(
 def frontier_figure(known: Completions, rows: Sequence[Mapping[str, Any]]) -> Figure:
     """The exact frontier of reward against divergence, and the paths of the members during training.
 
-    Beside them the laws that sampling from the reference has: the best of n completions, and of only those that earn
-    the most (rejection sampling until one does; what rejection fine-tuning imitates).
+    For comparison, two exact samplers from the reference: the best of n completions, and rejection sampling of only
+    those that earn the most (what rejection fine-tuning imitates).
 
     Args:
         known: the task, with a reference policy.

@@ -1,4 +1,4 @@
-"""What the evaluation says of board games without a model: Elo against earlier selves, endgames beside exact play."""
+"""Tables of the evaluation of board games without a model: Elo against earlier selves, endgames beside exact play."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Figures of the values of all states (matplotlib).
 
-No pyplot: a figure belongs to its caller and is gone when the caller drops it.
+Figures are made without pyplot, so that each is freed with its last reference.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def hyperparameters(methods: Sequence[Method], score: str) -> list[Hyperparamete
     """The settings in which methods differ, those that explain most of their scores first.
 
     A group of settings (`network`) stands for what it brings with it. Methods whose interquartile mean is not finite
-    count for nothing.
+    are left out.
     """
     tables = [method.settings for method in methods]
     middle = np.array([float(iqm(method.scores[score])) for method in methods])

@@ -21,11 +21,11 @@ NAMES = {"ret": "training return", "value_error": "V error"}
 class Progress:
     """Context manager that shows steps, speed, the latest numbers and the time left.
 
-    `update` costs a microsecond or so unless something is due to be drawn, so it may be called at every step.
+    `update` may be called at every step: it draws only when that is due.
     """
 
     def __init__(self, total_steps: int, console: Console | None = None, done: int = 0, clock: Any = None) -> None:
-        """`done` steps of `total_steps` are behind a resumed run; `clock` () → seconds is for tests.
+        """`done` of `total_steps` were made before a resumed run began; `clock` () → seconds is for tests.
 
         Raises:
             ValueError: total_steps is not positive.

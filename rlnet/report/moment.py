@@ -12,7 +12,7 @@ WIDTH = 12  # characters of a bar
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What a policy sees, thinks and does in one step. After the last step of an episode `action` is None."""
+    """Observation, values, policy and action of one step. After the last step of an episode `action` is None."""
 
     episode: int
     step: int

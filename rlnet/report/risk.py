@@ -1,4 +1,4 @@
-"""The section of a page on risk: how probable an event is, exactly, and how little test drives can say of it."""
+"""The section of a page on risk: exact probabilities of events, and what test episodes could show of them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ ASCII = (
 
 
 def fit(console: Console, text: str) -> str:
-    """The text without control characters, or its nearest ASCII where the console's encoding knows no more."""
+    """The text without control characters; its nearest ASCII where the console's encoding lacks its characters."""
     text = printable(text, keep="\n")
     return text.translate(ASCII).encode("ascii", "replace").decode() if console.options.ascii_only else text
 

@@ -1,4 +1,4 @@
-"""`Board`: what an environment of a board game has beside its model."""
+"""`Board`: the rules and positions of a board game, kept beside its model."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ class GameConfig(EnvConfig):
     `moves(state=START)` returns {action: (next_state, reward, ended)}: the state after the move, the reward of the
     player who moved (the other one's is its negative), and whether the game is over (then the state may be None). A
     fourth entry True says that the same player moves again. States are hashable; START, the first one, is the default
-    of the argument. In the state stands who moves, or it is written in the view of that player.
+    of the argument. A state says who moves, or is written in that player's view.
     """
 
     gamma: float = 1.0

@@ -1,8 +1,7 @@
 """Gymnasium's CartPole for M members × N environments in one array.
 
 `CartPoleVectorEnv` draws the starts of all its environments from one random stream, so that a population needs one for
-every member. Here all of them move together and each member draws its own starts. A test holds the dynamics to those of
-Gymnasium, step by step.
+every member. Here all of them move together and each member draws its own starts. The dynamics are those of Gymnasium.
 """
 
 from collections.abc import Sequence

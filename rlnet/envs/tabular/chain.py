@@ -40,7 +40,7 @@ class ChainConfig(EnvConfig):
 def build_chain(config: ChainConfig) -> FiniteMDP:
     """Build the model. Episodes begin in the first state; none ends.
 
-    Always going on earns slip · back_reward + (1 − slip)^length · goal_reward a step on average: 3.6768 as it is, the
+    Always going on earns slip · back_reward + (1 − slip)^length · goal_reward a step on average: 3.6768 by default, the
     optimum.
 
     Raises:

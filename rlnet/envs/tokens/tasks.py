@@ -139,7 +139,7 @@ def all_sums(digits: int) -> tuple[str, ...]:
 
 
 def imported(path: str, key: str) -> Reward:
-    """The reward `module:name` of the user; whatever is wrong with an answer of it is told by the key.
+    """The user's reward function `module:name`, checked at every call.
 
     Raises:
         ConfigError: there is none, or where it is called: it fails, or gives no finite number.

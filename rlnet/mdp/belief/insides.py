@@ -43,7 +43,7 @@ def global_generators() -> list[Any]:
 
 
 def saved(generator: Any) -> tuple[Any, Callable[[], None]]:
-    """(its state, comparable; what brings it back). A generator of the operating system has the state None."""
+    """(comparable state, function that restores it) of a generator; the state is None for the operating system's."""
     if isinstance(generator, np.random.Generator):
         generator = generator.bit_generator
     if isinstance(generator, np.random.BitGenerator):

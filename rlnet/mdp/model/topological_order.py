@@ -18,8 +18,7 @@ ALONE = 0.5  # share of strongly connected components in the states from which t
 
 
 def seems_acyclic(mdp: FiniteMDP) -> bool:
-    """Whether random walks hardly ever come back to where they were: then components are worth computing, which takes
-    as long as ten sweeps. This look takes milliseconds, once for each model.
+    """Whether random walks hardly ever revisit a state, so that computing the components is worth its time. Cached.
 
     A walk of 2 √n steps comes back even in a random graph, after many steps; in a grid it comes back all the time.
     """

@@ -94,8 +94,8 @@ def latest(p: sp.sparse.csr_matrix | np.ndarray, states: np.ndarray) -> np.ndarr
 def warm_start(system: System, gamma: float, tol: float) -> tuple[np.ndarray, np.ndarray, float, int]:
     """A few Jacobi backups, γ < 1: (v [n], greedy pair of each state that acts, bound, sweeps).
 
-    Where rewards come early or the model is deterministic they end the matter; elsewhere their greedy policy spares
-    policy iteration most of its linear solves.
+    Where rewards come early or the model is deterministic they suffice; elsewhere policy iteration from their greedy
+    policy needs far fewer linear solves.
     """
     states, begin = system.first_pairs()
     v, bound = np.zeros(system.n), np.inf

@@ -67,8 +67,8 @@ def from_below(sweeps: UndiscountedSweeps, tol: float, progress: Progress, prope
 
 
 def reached(sweeps: UndiscountedSweeps, progress: Progress) -> float:
-    """A bound on values that have not settled, which are moved to the middle of what is proved; inf if nothing is, or
-    where KeyboardInterrupt says that not even this is to be waited for.
+    """Error bound of values that have not settled, which are moved to its middle; inf if none is proved, or after
+    KeyboardInterrupt.
 
     With W as in `undiscounted`, v + κW ≥ T(v + κW) wherever κ (W − P_a W) ≥ r_a + P_a v − v for every pair; then
     v − δW ≤ V^π ≤ v* ≤ v + κW. There is such a κ where what is still to be gained leads nearer to the end.

@@ -115,7 +115,7 @@ class Table:
 def spare_tables(mdp: FiniteMDP) -> list[Table]:
     """The tables of a model that no solve is using; a solver takes one out, or makes one, and puts it back.
 
-    Solvers write into a table. Whoever has taken it is alone with it: another thread makes its own.
+    Solvers write into a table, so threads never share one.
     """
     kept = mdp.__dict__.get("_tables")
     return mdp.__dict__.setdefault("_tables", []) if kept is None else kept
