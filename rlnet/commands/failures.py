@@ -40,7 +40,7 @@ def answer(job: Callable[[], int]) -> int:
 
 def failed(error: BaseException) -> int:
     """Print one sentence on what is `EXPECTED`, or a signal; returns the exit code. Others are raised again."""
-    if isinstance(error, BrokenPipeError):  # who reads the output has had enough
+    if isinstance(error, BrokenPipeError):  # the reader has closed the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     said = told(error)

@@ -56,7 +56,7 @@ def _play(folder: Path, chosen: dict[str, Any]) -> int:
 
 
 class _Left(Exception):
-    """The person has had enough."""
+    """Raised when the person quits."""
 
 
 def _read(question: str) -> str:

@@ -109,7 +109,7 @@ class Completions:
 
     def frontier_gap(self, reward: float, kl: float) -> float:
         """Gap to the reward-divergence frontier: the further reward possible at the same divergence."""
-        from rlnet.compare.frontier import best_reward  # which needs parts of SciPy that nothing else does
+        from rlnet.compare.frontier import best_reward  # loads parts of SciPy that nothing else needs
 
         return best_reward(*self.problem, max(kl, 0.0))[0] - reward
 

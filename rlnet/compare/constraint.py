@@ -36,7 +36,7 @@ class Constrained:
 
     risk: Risk  # with the optimal policy without the constraint
     limit: float
-    multiplier: float  # λ*, at which both are optimal; 0 where the constraint binds nobody
+    multiplier: float  # λ*, at which both are optimal; 0 where the constraint does not bind
     safer: Place
     bolder: Place
 

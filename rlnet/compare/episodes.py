@@ -122,7 +122,7 @@ class Reliability(NamedTuple):
     low: np.ndarray  # [B], 95 % bootstrap interval of `obtained`, resampling episodes
     high: np.ndarray  # [B]
     bias: float  # mean of predicted − obtained over all steps
-    bias_interval: tuple[float, float]  # the same way
+    bias_interval: tuple[float, float]  # 95 % bootstrap interval, resampling episodes
 
 
 def reliability(predicted: np.ndarray, obtained: np.ndarray, episode: np.ndarray, bins: int = 10) -> Reliability | None:

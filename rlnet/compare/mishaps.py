@@ -10,7 +10,7 @@ import numpy as np
 from rlnet.compare.scores import Truth
 from rlnet.mdp import ImproperPolicyError, ToleranceWarning, UnboundedValueError, solve
 
-FACTOR = 10.0  # learned values so many times as large as any that is possible are not an error, but divergence
+FACTOR = 10.0  # learned values above so many times the largest possible one count as divergence
 LEAST = 1.0  # what the values of a fresh network may be, whatever the rewards are
 MOST_NAMED = 6  # members of one kind that are named one by one
 
@@ -19,7 +19,7 @@ MOST_NAMED = 6  # members of one kind that are named one by one
 class Mishap:
     """Failures of one member; empty texts where there are none."""
 
-    diverged: str = ""  # what shows it
+    diverged: str = ""  # the sign of divergence, in words
     endless: bool = False  # at γ = 1, the judged policy may never come to an end, and that costs without bound
     idle: bool = False  # its learning rate is 0
 

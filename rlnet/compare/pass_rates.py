@@ -23,7 +23,7 @@ FEWEST = 200
 LEVEL = 0.95
 STEPS = 60  # of a bisection
 LEAST_TILT, MOST_TILT = 1e-9, 700.0  # 1/β
-GRID, ZOOMS, LIKELY = 32, 3, 15.0  # points a side; how often it is laid anew; log of what is left out
+GRID, ZOOMS, LIKELY = 32, 3, 15.0  # points per axis; refinements; log likelihood ratio below which points are left out
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def risks_of(mdp: FiniteMDP, optimal: Solution, horizon: int | None) -> list[Ris
 class Point:
     """A policy by its return and its risk."""
 
-    penalty: float  # what the event costs where this policy is optimal; NaN: it is another one
+    penalty: float  # cost of the event at which this policy is optimal; NaN: a policy that is not from the frontier
     ret: float  # expected discounted return from the start, without what an event pays or costs that ends the episode
     probability: float  # of the event in an episode
 

@@ -31,8 +31,8 @@ from rlnet.mdp import FiniteMDP, Solution, nash_conv
 # Which exact values an estimate is compared with.
 AGAINST_OPTIMAL = "optimal"  # V*, Q*: for methods that learn optimal control
 AGAINST_POLICY = "policy"  # V^π, Q^π of the judged policy: for prediction and on-policy methods
-NOTHING = 1e-9  # of the size of a value, at least of 1: who loses no more loses nothing
-HIDDEN = 1e-6  # the same: what bounds of exact values may hide at most
+NOTHING = 1e-9  # relative to max(|V*|, 1): a smaller loss counts as none
+HIDDEN = 1e-6  # relative to the same: the most that error bounds of exact values may hide
 
 
 class Scores(NamedTuple):

@@ -135,12 +135,12 @@ class Registry(Generic[Entry]):
             self.complete()
 
     def _load(self, point: EntryPoint) -> None:
-        """Import an entry point; what is wrong with it is noted."""
+        """Import an entry point; an error is kept for `faults`."""
         try:
             point.load()
         except ConfigError as error:
             fault = f"cannot be used: {error}"
-        except Exception as error:  # noqa: BLE001 (others wrote it; it is told to whom it concerns)
+        except Exception as error:  # noqa: BLE001 (a plugin may raise anything; `faults` tells it)
             said = " ".join(str(error).split())
             fault = f"cannot be imported: {type(error).__name__}" + (f": {said}" if said else "")
         else:

@@ -66,10 +66,10 @@ def from_stored(path: Path, trust: bool = False) -> Config:
 
 
 def later_settings(algo: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers and choices that an algorithm has by now and a stored run does not name, as configs/algo/NAME.yaml has
-    them: `algo.options.NAME` or `algo.hyper.NAME` → value.
+    """Numbers and choices of an algorithm that a stored run does not name, with the values of configs/algo/NAME.yaml:
+    `algo.options.NAME` or `algo.hyper.NAME` → value.
 
-    What else a run may lack are fields with defaults in their schema.
+    Other missing settings are fields with defaults in their schema.
 
     Args:
         algo: the stored group; not changed.
@@ -88,9 +88,9 @@ def later_settings(algo: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(config: Config, stored: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The settings in which a config differs from that of a run: name, as it is, as it was.
+    """The settings in which a config differs from that of a run: (name, value of the config, value of the run).
 
-    A setting that is newer than the run was as it is by default: see `later_settings`.
+    A setting that the run does not name has its default: see `later_settings`.
 
     Args:
         config: as it is.

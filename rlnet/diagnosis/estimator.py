@@ -25,10 +25,10 @@ from rlnet.diagnosis.enumeration import Texts, multisets, probability_of
 from rlnet.nets import Network
 from rlnet.policies.distributions import Categorical
 
-MOST_GROUPS = 400_000  # of a prompt, that are enumerated
-PARTNERS = 24  # sets of partners that are sampled otherwise
-GROUPS = 4000  # groups that are sampled for the variance
-ROWS = 2_000_000  # steps of all groups that are looked at together
+MOST_GROUPS = 400_000  # of a prompt; up to so many are enumerated
+PARTNERS = 24  # sets of sampled partners, where there are more
+GROUPS = 4000  # groups that are sampled for `deviation`
+ROWS = 2_000_000  # steps of the groups in one batch
 
 
 class Estimator:
@@ -70,7 +70,7 @@ class Estimator:
         every = Observation(torch.arange(len(policy)).unsqueeze(0))
         acting = algorithm.acting.act(self.context, {PI: {"table": policy}}, every, self.hyper(None))
         self.acting = acting[0].numpy()  # [S, A], the policy that gathers
-        self.informative, self.uninformative = 1.0, 1.0  # so often each kind of group counts: see `resampled`
+        self.informative, self.uninformative = 1.0, 1.0  # how often each kind of group counts: see `resampled`
         # A loss over a window of steps is a mean over its rows, of which a completion has so many.
         self.rows = 1.0 if algorithm.data.whole_episodes else float(known.reached(self.acting).sum() / known.prompts)
 

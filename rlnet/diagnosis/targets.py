@@ -121,7 +121,7 @@ ROLLOUT_LAMBDA = ("a2c", "ppo")
 class Target:
     """The expected target of an algorithm."""
 
-    name: str  # for people
+    name: str  # as sentences name it
     operator: Operator | None  # None: the exact values themselves (Monte Carlo), nothing bootstraps
     affine: bool = True
 

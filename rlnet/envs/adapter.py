@@ -90,7 +90,7 @@ class GymnasiumSimulation:
         self._masked = masks or available is not None or bool(self._parts)
         self.mask: np.ndarray | None = None  # bool [M, N, A], of the observations to act on; None: all actions, always
         self._event: str | None = None  # the key of the infos that tells the event that is watched
-        self._errors = np.geterr()  # of which numpy warns in what others wrote, whoever steps it
+        self._errors = np.geterr()  # numpy's error settings, under which the environments run
 
     def watch(self, event: str) -> None:
         """Have steps tell whether an event happens in them, by the key of their infos that tells it."""
@@ -153,7 +153,7 @@ class GymnasiumSimulation:
         return told
 
     def _asked(self, m: int, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        """What a call into environments gives, or `RunFailed` with what they raised."""
+        """The result of a call into environments; `RunFailed` with what they raise."""
         try:
             if isinstance(self._vectors[m], AsyncVectorEnv):
                 with silent():

@@ -52,14 +52,14 @@ class Environment:
     masks: bool = field(default=False, kw_only=True)  # whether observations come with masks of the available actions
     game: bool = field(default=False, kw_only=True)  # whether steps have a sign: a zero-sum game of two players
     no_model: str = ""  # why there is no model, in one sentence, where one was looked for
-    tokens: Tokens | None = field(default=None, repr=False)  # of texts: what a language model has to know
+    tokens: Tokens | None = field(default=None, repr=False)  # of token tasks: the task, its tokens and reference
     board: Board | None = field(default=None, repr=False)  # of board games: the rules and the positions
     true_reward: np.ndarray | None = field(
         default=None, repr=False
     )  # [K] of the model's outcomes, where they pay a proxy
     states: StateRows | GridRows | None = field(default=None, repr=False)  # of a model, unless observations are indices
-    grid: GridModel | None = field(default=None, repr=False)  # whose model is approximate, and the only one here
-    layout: RowLayout | None = None  # what stands where in an observation that is no index
+    grid: GridModel | None = field(default=None, repr=False)  # the approximate model, where `mdp` is one
+    layout: RowLayout | None = None  # parts of an observation that is no index
     encoder: Encoder | None = field(default=None, repr=False)
     joined: tuple[int, ...] | None = None  # the factors whose product single actions are, the last one fastest
     drawing: Callable[[str], Any] | None = field(default=None, repr=False)  # render mode → what has draw(state)

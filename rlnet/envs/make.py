@@ -32,7 +32,7 @@ from rlnet.envs.wrapping import parsed, wrapped
 if TYPE_CHECKING:
     from rlnet.mdp.belief.from_gymnasium import Believed
 
-# Packages that presets import for their environments, and what comes with Gymnasium but for a package: the extras.
+# The extra that installs what an environment needs: packages that presets import; modules of Gymnasium that need one.
 PACKAGES = {"ale_py": "atari", "minigrid": "minigrid", "highway_env": "highway"}
 EXTRAS = {"gymnasium.envs.box2d": "box2d", "gymnasium.envs.mujoco": "mujoco", **PACKAGES}
 
@@ -118,7 +118,7 @@ class GymnasiumConfig(EnvConfig):
 
 
 def _register(name: str) -> None:
-    """Import the packages of which presets are made, until one of them has registered an id that nobody has."""
+    """Import the packages of presets, one by one, until an unknown id is registered."""
     for package in PACKAGES if ":" not in name else ():
         if name in gymnasium.registry:
             return
@@ -202,7 +202,7 @@ def _gives_masks(env: gymnasium.Env) -> bool:
 
 
 def _made(config: GymnasiumConfig) -> gymnasium.Env:
-    """One environment, every reason why there is none as a ConfigError."""
+    """One environment with its wrappers; ConfigError where it cannot be made."""
     require("max_episode_steps" not in config.kwargs, "env.kwargs", config.kwargs, "give env.max_episode_steps instead")
     try:
         env = gymnasium.make(config.id, **made_with(config))

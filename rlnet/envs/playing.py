@@ -38,7 +38,7 @@ def single(config: EnvConfig, environment: Environment, render_mode: str | None)
         try:
             drawn: dict[str, Any] = (
                 {} if render_mode is None else {"render_mode": render_mode}
-            )  # some constructors know none
+            )  # some constructors take no render_mode
             return wrapped(gymnasium.make(config.id, **drawn, **made_with(config)), config.wrappers)
         except REFUSALS as error:
             raise ConfigError(f"{config.title()}: cannot be drawn as {render_mode}: {first_line(error)}") from error

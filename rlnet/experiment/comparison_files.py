@@ -240,7 +240,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Rescored(Scored):
-    """What `rescore` returns: the scores are those of now."""
+    """Result of `rescore`: the recomputed scores, and how far they differ from the stored ones."""
 
     difference: float  # largest relative difference from the scores in comparison.json
 

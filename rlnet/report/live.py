@@ -69,7 +69,7 @@ class Progress:
             self.draw()
 
     def draw(self, final: bool = False) -> None:
-        """Draw now, whenever the last time was."""
+        """Draw at once."""
         now, self.drawn = self.clock(), self.step
         self.recent.append((now, self.step))
         start = self.first if final or not self.live else self.recent[0]

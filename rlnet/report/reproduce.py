@@ -104,7 +104,7 @@ def _is_sweep(words: Sequence[str]) -> bool:
 
 
 def _without_folder(words: Sequence[str]) -> list[str]:
-    """The command without the folder that it wrote into, which holds the run now."""
+    """The command without its output folder, which holds the run."""
     return [word for word in words if not word.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
 
 

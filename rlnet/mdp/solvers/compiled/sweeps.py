@@ -164,8 +164,11 @@ class PackedSweeps:
         self.relax = self.relax if relax else 1.0
 
     def _narrow(self, first: int, last: int, lo: int, hi: int) -> None:
-        """From now on only the states that changes of the states first..last can reach. One sweep carries them a single
-        step against its way, but any number along it: so many more that they do not meet the border."""
+        """Restrict further sweeps to the states that changes of the states first..last can reach.
+
+        A sweep carries a change a single step against its direction, but any number along it; the margin of states
+        around them keeps changes away from the border.
+        """
         if first < hi:
             touched = (lo > 0 and first < lo + self.reach) or (hi < self.n and last + self.reach >= hi)
             self.margin = 2 * self.margin if touched else max(self.margin // 2, 1)
