@@ -50,6 +50,18 @@ def positive(text: str) -> float:
     return value
 
 
+def read_folders(words: Sequence[str]) -> tuple[list[Path], bool]:
+    """The folders among some words, and whether `trust=true` is one of these.
+
+    Raises:
+        ConfigError: there are no folders.
+    """
+    folders = [Path(word) for word in words if word != "trust=true"]
+    if not folders:
+        raise ConfigError("trust=true: name the folders of runs, too")
+    return folders, "trust=true" in words
+
+
 def read_settings(given: Sequence[str], readers: Mapping[str, Reader], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a command line, with defaults for the others.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlnet.commands.failures import answer
-from rlnet.config import ConfigError
+from rlnet.commands.key_values import read_folders
 from rlnet.experiment.run_folder import program
 
 
@@ -20,10 +20,8 @@ def main() -> int:
 
 
 def _merge(words: Sequence[str], out: Path) -> int:
-    folders = [Path(word) for word in words if word != "trust=true"]
-    if not folders:
-        raise ConfigError("trust=true: name the folders of runs, too")
-    merged(folders, out, "trust=true" in words)
+    folders, trust = read_folders(words)
+    merged(folders, out, trust)
     return 0
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rlnet.commands.failures import answer
+from rlnet.commands.key_values import read_folders
 from rlnet.compare.names import LOSSES
-from rlnet.config import ConfigError
 from rlnet.experiment.run_folder import program
 
 SCORES = ("step", "return/mean", *LOSSES, "exact/v_rmse")  # printed; the file has them all
@@ -29,10 +29,8 @@ def main() -> int:
 def _table(words: Sequence[str], out: Path) -> int:
     from rlnet.report.table import final_rows, read_runs, write_table
 
-    folders = [Path(word) for word in words if word != "trust=true"]
-    if not folders:
-        raise ConfigError("trust=true: name the folders of runs, too")
-    rows = final_rows(read_runs(folders, "trust=true" in words))
+    folders, trust = read_folders(words)
+    rows = final_rows(read_runs(folders, trust))
     write_table(out, rows)
     _show(rows)
     print(f"Written: {out}")

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from rlnet.envs.actions import Actions
 from rlnet.envs.encoding import encoder_of
-from rlnet.envs.faults import EnvironmentFault, fault_of, shown
+from rlnet.envs.faults import EnvironmentFault, array_of, fault_of, shown
 from rlnet.envs.masks import checked_mask, split
 from rlnet.envs.spaces import MASK, observed
 from rlnet.numerics.random_streams import Array
@@ -85,10 +85,7 @@ class Checked(gymnasium.Wrapper):
             if not self._space.start <= int(obs) < self._space.start + self._space.n:
                 raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, which is not in {self._space}")
         elif type(obs) is not np.ndarray or obs.shape != self._shape or obs.dtype is not self._dtype:
-            try:
-                array = np.asarray(obs)
-            except ValueError:  # rows of different lengths
-                array = np.asarray(None)
+            array = array_of(obs)
             if array.dtype.kind not in "biuf":
                 raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, which is not numeric")
             if array.shape != self._shape:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from rlnet.envs.faults import EnvironmentFault, shown
+from rlnet.envs.faults import EnvironmentFault, array_of, shown
 from rlnet.envs.limits import SLACK, check_whole
 from rlnet.numerics.observation_rows import Part, RowLayout
 
@@ -191,10 +191,7 @@ def _values(space: spaces.Space, obs: Any, path: str, what: str) -> Iterator[Any
 def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndarray:
     """The numbers [count, size] of one part."""
     shape, where = (count, *space.shape), described(path)
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of different lengths
-        array = np.asarray(None)
+    array = array_of(value)
     if array.dtype.kind not in "biuf":
         raise EnvironmentFault(f"its {what} gave the observation {shown(value)}{where}, which is not numeric")
     if array.shape != shape:

@@ -31,6 +31,14 @@ def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
+def array_of(value: Any) -> np.ndarray:
+    """A value as an array; of type object and shape () where rows have different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.asarray(None)
+
+
 def shown(value: Any) -> str:
     """A value for a message, shortened."""
     text = " ".join((str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)).split())

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.envs.faults import EnvironmentFault, shown
+from rlnet.envs.faults import EnvironmentFault, array_of, shown
 from rlnet.envs.spaces import MASK
 
 
@@ -27,10 +27,7 @@ def checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         EnvironmentFault: it has another shape, or is neither of bool nor of the integers 0 and 1.
     """
-    try:
-        array = np.asarray(mask)
-    except ValueError:  # rows of different lengths
-        array = np.asarray(None)
+    array = array_of(mask)
     if array.shape != shape:
         raise EnvironmentFault(
             f"its {MASK} has the shape {array.shape[-1:] if array.ndim == len(shape) else array.shape}, "

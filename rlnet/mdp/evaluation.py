@@ -28,9 +28,11 @@ POLICY_TOLERANCE = 1e-5  # of a row's sum: policies come from float32 networks; 
 def policy_matrix(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
     """A policy as probabilities float64 [S, A], from the same or from one action per state, int [S].
 
-    Raises ValueError naming the state, the action and the number: a row that is no distribution (sum within 1e-5 of 1,
-    which float32 networks meet; it is then rescaled), or a probability for an action that is not available. Rows of
-    terminal states are not read.
+    Rows that sum to 1 within 1e-5, as those of float32 networks do, are rescaled. Rows of terminal states are not read.
+
+    Raises:
+        ValueError: another shape, a row that is no distribution, or a probability for an action that is not available;
+            names the state, the action and the number.
     """
     policy = np.asarray(policy)
     acts = ~mdp.terminal
@@ -76,14 +78,19 @@ def evaluate(
 ) -> Solution:
     """Evaluate a policy, float [S, A] or int [S]: V^π and Q^π, v = r_π + γ P_π v (S&B eq. 4.3-4.4).
 
-    By an LU solve up to 20,000 states, by compiled sweeps beyond. The other options are those of `solve`:
-    `temperature` τ adds τ H(π(·|s)) to every reward; with a `horizon` H the policy may also be [H, S, A] or int [H, S].
+    By an LU solve up to 20,000 states, by compiled sweeps beyond, and where the factors would be dense. The other
+    options are those of `solve`: `temperature` τ adds τ H(π(·|s)) to every reward; with a `horizon` H the policy may
+    also be [H, S, A] or int [H, S].
 
     In a two-player zero-sum game (a model with a `sign`) the policy plays both sides: values of self-play.
 
-    At γ = 1 a policy that goes on for ever in states without reward is worth 0 there; where reward is collected on the
-    way round it has no value: ImproperPolicyError names the states. Raises ValueError for γ outside [0, 1] or a policy
-    that is none. Warns (ToleranceWarning) where `error_bound` exceeds `tol`.
+    At γ = 1 a policy that goes on for ever in states without reward is worth 0 there. Warns (ToleranceWarning) where
+    `error_bound` exceeds `tol`.
+
+    Raises:
+        ImproperPolicyError: γ = 1, and the policy never ends while it collects reward; names the states.
+        ValueError: an option out of its range, or a policy that is none.
+        ArithmeticError: `verify` contradicts the bound.
     """
     began = time.perf_counter()
     gamma = check_gamma(gamma)
@@ -169,8 +176,11 @@ def _swept_chain(
 def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
     """Discounted state occupancy of a policy, float64 [S]: Σ_t γ^t Pr(S_t = s | S_0 ~ start, π), scaled to sum to 1.
 
-    At γ = 1: the expected visits until the end; ImproperPolicyError if from some reachable state the policy never ends.
-    Terminal states weigh 0. (S&B p. 199, with discounting as in ch. 13.)
+    At γ = 1: the expected visits until the end. Terminal states weigh 0. (S&B p. 199, with discounting as in ch. 13.)
+
+    Raises:
+        ImproperPolicyError: γ = 1, and from some reachable state the policy never ends.
+        ValueError: γ out of its range, a policy that is none, or every episode starts in a terminal state.
     """
     gamma = check_gamma(gamma)
     matrix = policy_matrix(mdp, policy)

@@ -45,17 +45,21 @@ def solve(
     - `temperature` τ > 0 maximises Σ γ^t (R + τ H(π(·|S_t))): v = τ log Σ_a exp(q/τ), and the policy is softmax(q/τ).
     - `horizon` H: at most H steps are left. Then v is [H + 1, S] (v[t]: at time t; v[H] = 0), q and policy [H, S, A].
     - `device`: "cpu", or "cuda" for torch sweeps on the GPU.
-    - `verify`: recompute the residual from the model's own arrays in extended precision, and raise ArithmeticError
-      if it contradicts the bound.
+    - `verify`: recompute the residual from the model's own arrays in extended precision.
+    - `max_sweeps`: stop after about so many `Solution.sweeps`; the bound says how far they came.
     - `callback(sweeps, bound, seconds)` is called between sweeps with the bound so far (inf before there is one).
       KeyboardInterrupt, also out of the callback, ends an iterative method with the best values and their bound.
 
     A two-player zero-sum game (a model with a `sign`) is solved in the view of whoever moves, v*(s) = max_a E[R +
     sign·γ·v*(S')]: by backward induction where every play ends, else, at γ < 1, by value iteration.
 
-    At γ = 1, v* is the best that policies reach which end, or go on for ever without reward. Raises ImproperPolicyError
-    where no such policy exists from some states, UnboundedValueError where a loop pays, ValueError for an argument out
-    of its range.
+    At γ = 1, v* is the best that policies reach which end, or go on for ever without reward.
+
+    Raises:
+        ImproperPolicyError: γ = 1, and from some states no such policy exists.
+        UnboundedValueError: γ = 1, and a loop has positive reward.
+        ArithmeticError: `verify` contradicts the bound.
+        ValueError: an argument out of its range, or options that do not go together.
     """
     began = time.perf_counter()
     gamma = _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps)

@@ -36,6 +36,8 @@ def from_coo(
     within 1e-8 (float32: 1e-6) are rescaled to sum to 1.
 
     Args:
+        state, action, next_state: int [K].
+        probability, reward: float [K].
         terminated: bool [K], default all False.
         n_states, n_actions: default the largest index + 1.
         terminal: bool [S], the states that have no action *by intent*; outcomes into them are marked terminated, and
@@ -43,9 +45,10 @@ def from_coo(
             leads to it is marked terminated; any other state without an action is an InvalidMDPError.
         start: float [S], default uniform over the states that are not terminal.
         sign: [K] of ±1, which makes a two-player zero-sum game of it: −1 where the other player moves next.
-        described: `shape`, `cell`, `action_labels` and `observations` of the `FiniteMDP`.
+        described: other fields of the `FiniteMDP`: `shape`, `cell`, `action_labels`, `observations`, `entry`.
 
-    Raises InvalidMDPError with the first offending (state, action) and the number.
+    Raises:
+        InvalidMDPError: names the first offending (state, action) and the number.
     """
     columns = _columns(state, action, next_state, probability, reward, terminated, sign)
     n_states = _size("n_states", n_states, columns[0], columns[2])

@@ -28,10 +28,11 @@ class FiniteMDP:
     pair i are `outcome_ptr[i]:outcome_ptr[i + 1]`. An outcome marked `terminated` gives its reward and no successor
     value (the episode is over), whatever its `next_state`; every outcome that leads to a terminal state is so marked.
     With a `sign` it is a two-player zero-sum game, V(s) = E[R + sign·γ·V(S')]: see `rlnet.mdp.games`.
-    Arrays are read-only. S states, P pairs, K outcomes.
+    Arrays are read-only. S states, P pairs, K outcomes. Build through the class methods, which sort, merge duplicates
+    and check. Sutton & Barto (2nd ed.), eq. 3.2.
 
-    Raises InvalidMDPError (a ValueError) where the arrays are no model. Build through the class methods, which sort,
-    merge duplicates and check. Sutton & Barto (2nd ed.), eq. 3.2.
+    Raises:
+        InvalidMDPError: (a ValueError) the arrays are no model.
     """
 
     pair_ptr: np.ndarray  # int [S + 1]
