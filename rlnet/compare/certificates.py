@@ -191,7 +191,10 @@ def _q_bound(base: _Bounds, q: np.ndarray, low: np.ndarray, high: np.ndarray) ->
 
 
 def state_values(mdp: FiniteMDP, q: np.ndarray, policy: np.ndarray | None, temperature: float = 0.0) -> np.ndarray:
-    """State values of q, float [S]: max_a q (τ > 0: τ·log Σ_a exp(q/τ)) or Σ_a π·q + τ·H(π); 0 in terminal states."""
+    """State values of q [S, A], float [S]: Σ_a π·q + τ·H(π), or without a policy max_a q (τ > 0: τ·log Σ_a exp(q/τ)).
+
+    0 in terminal states.
+    """
     if policy is not None:
         best = (policy * np.where(mdp.available, q, 0.0)).sum(1) + temperature * entropy(policy)
     else:
@@ -203,7 +206,7 @@ def state_values(mdp: FiniteMDP, q: np.ndarray, policy: np.ndarray | None, tempe
 
 
 def action_values(mdp: FiniteMDP, v: np.ndarray, gamma: float) -> np.ndarray:
-    """Action values of v, q(s, a) = Σ p·(r + γ·v(s')), float [S, A], −inf where unavailable."""
+    """Action values of v [S], q(s, a) = Σ p·(r + γ·v(s')): float [S, A], −inf where an action is not available."""
     q = np.full((mdp.n_states, mdp.n_actions), -np.inf)
     q[mdp.pair_state, mdp.pair_action] = system_of(mdp).q(v, gamma)
     return q

@@ -6,7 +6,13 @@ from rlnet.mdp import FiniteMDP
 
 
 def v_errors(learned: np.ndarray, exact: np.ndarray, weights: np.ndarray, uniform: np.ndarray) -> dict[str, float]:
-    """Weighted and uniform root mean square of a state-indexed error, and its maximum where `uniform` is positive."""
+    """Errors of state values: root mean squares, relative to the exact values too, and the maximum.
+
+    Args:
+        learned, exact: [S].
+        weights: [S], sum 1, of the weighted means.
+        uniform: [S], the uniform distribution over some states, to which the maximum is restricted.
+    """
     square = (learned - exact) ** 2
     return {
         "exact/v_rmse": float(np.sqrt(weights @ square)),
@@ -30,7 +36,15 @@ def normalised(value: float, random: float, best: float) -> float:
 def q_errors(
     q: np.ndarray, exact: np.ndarray, mdp: FiniteMDP, weights: np.ndarray, uniform: np.ndarray
 ) -> dict[str, float]:
-    """As `v_errors`; a state's error is the mean over its available actions, so that actions not taken count too."""
+    """Errors of action values: those of `v_errors`, and the bias.
+
+    A state's error is the mean over its available actions, so that actions that are not taken count too.
+
+    Args:
+        q, exact: [S, A].
+        mdp: says which actions are available.
+        weights, uniform: [S], as of `v_errors`.
+    """
     error = np.where(mdp.available, q, 0.0) - np.where(mdp.available, exact, 0.0)
     count = np.maximum(mdp.available.sum(1), 1)
     square, mean = (error**2).sum(1) / count, error.sum(1) / count

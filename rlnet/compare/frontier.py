@@ -131,7 +131,12 @@ def _beta_where(field: str, value: float, reward: np.ndarray, mass: np.ndarray, 
 def frontier(
     reward: np.ndarray, mass: np.ndarray, weight: np.ndarray, points: int = 50
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(β, KL, reward) along the frontier, from the reference to the best completions: [points] each."""
+    """(β, KL, reward) along the frontier, from the reference to the best completions: [points] each.
+
+    Args:
+        reward, mass, weight: see the module.
+        points: their divergences grow quadratically, as the reward grows like their root near the reference.
+    """
     kl = tilted(reward, mass, weight, 0.0).kl * np.linspace(0, 1, points) ** 2
     found = [best_reward(reward, mass, weight, float(x)) for x in kl]
     return np.array([beta for _, beta in found]), kl, np.array([earned for earned, _ in found])

@@ -108,6 +108,6 @@ class TimeLimit:
 
 
 def time_limit(mdp: FiniteMDP, gamma: float, steps: int, temperature: float = 0.0) -> TimeLimit:
-    """Compute the optimum under a time limit."""
+    """The optimum under a time limit of `steps` steps, at discount γ and temperature τ."""
     v = limited_values(mdp, gamma, steps, temperature=temperature)
     return TimeLimit(steps, v, float(mdp.start @ v), float(mdp.start @ limited_values(mdp, 1.0, steps)))

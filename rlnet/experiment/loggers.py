@@ -20,13 +20,13 @@ class Logger(Protocol):
     """Interface of a logger: takes scalars and images of a run."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers by name."""
+        """Log numbers by name."""
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
-        """A picture [H, W, 3] uint8."""
+        """Log an image [H, W, 3] uint8."""
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what is buffered, and close."""
 
 
 def check_installed(logger: Any) -> None:
@@ -89,14 +89,17 @@ class WandbLogger:
             known.put(str(self._run.id))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Logger`."""
         with _told("wandb"):
             self._run.log(dict(values), step=step)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
+        """See `Logger`."""
         with _told("wandb"):
             self._run.log({name: self._wandb.Image(image)}, step=step)
 
     def close(self) -> None:
+        """See `Logger`."""
         with _told("wandb"):
             self._run.finish()
 
@@ -119,14 +122,17 @@ class MlflowLogger:
                 known.put(self._id)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Logger`."""
         with _told("mlflow"):
             for name, value in values.items():
                 self._client.log_metric(self._id, name, value, step=step)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
+        """See `Logger`."""
         with _told("mlflow"):
             self._client.log_image(self._id, image, f"{name}_{step}.png")
 
     def close(self) -> None:
+        """See `Logger`."""
         with _told("mlflow"):
             self._client.set_terminated(self._id)

@@ -67,7 +67,7 @@ def note(sweep: Path, record: JobRecord) -> None:
 
 
 def known(sweep: Path, number: int, overrides: Sequence[str]) -> JobRecord | None:
-    """What became of a job when it was last begun; None where it never was, or another job had its number."""
+    """The record of a job's last start; None where it was never begun, or another job had its number."""
     path = sweep / RECORDS / _file(number, overrides)
     return _read(path) if path.is_file() else None
 

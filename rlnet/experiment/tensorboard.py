@@ -38,13 +38,13 @@ class Board:
             self._before(said)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers by name."""
+        """Log numbers by name."""
         with writing(self._path):
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
 
     def image(self, name: str, image: np.ndarray, step: int) -> None:
-        """A picture [H, W, 3] uint8."""
+        """Log an image [H, W, 3] uint8."""
         with writing(self._path):
             self._writer.add_image(name, image, step, dataformats="HWC")
 
@@ -55,7 +55,7 @@ class Board:
                 cast("FileWriter", self._writer.file_writer).add_summary(part)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what is buffered, and close."""
         try:
             with writing(self._path):
                 self._writer.close()
