@@ -1,6 +1,6 @@
 """Test of a simulator against its model: impossible outcomes, frequencies, and the power of the test."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from rlnet.audit.sources import Source
 from rlnet.compare import reachable
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.belief.exact_tests import POWER, holm, outcome_levels, smallest_error
+from rlnet.mdp.belief.trial import numbered_outcomes
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,7 @@ class _Expected:
 
     def __init__(self, mdp: FiniteMDP, tolerance: float) -> None:
         self._mdp, self._tolerance = mdp, tolerance
-        self._where: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
-        pair = np.repeat(np.arange(mdp.n_pairs), np.diff(mdp.outcome_ptr))
-        columns = (x.tolist() for x in (pair, mdp.next_state, mdp.terminated, mdp.probability))
-        for k, (i, successor, end, p) in enumerate(zip(*columns, strict=True)):
-            if p > 0:
-                self._where[i, successor, end].append(k)
+        self._where = numbered_outcomes(mdp)
 
     def match(self, outcomes: Counter) -> tuple[np.ndarray, list[Finding]]:
         """Counts of each outcome of the model [K], and observed outcomes that the model does not have."""

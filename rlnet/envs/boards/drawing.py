@@ -9,6 +9,13 @@ _BOARD, _HOLE = (52, 84, 150), (246, 246, 242)
 _STONES = {1: (205, 65, 60), -1: (240, 200, 70)}
 
 
+def drawn(rules: Rules, cells: np.ndarray, second: bool, mode: str | None) -> str | np.ndarray | None:
+    """A position in a render mode: "ansi", `drawn_text`; "rgb_array", `drawn_image`; None, None."""
+    if mode is None:
+        return None
+    return drawn_text(rules, cells, second) if mode == "ansi" else drawn_image(rules, cells, second)
+
+
 def drawn_text(rules: Rules, cells: np.ndarray, second: bool) -> str:
     """A position as text, with the names of columns and rows where moves are cells.
 

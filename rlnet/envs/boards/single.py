@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlnet.config import check_env
-from rlnet.envs.boards.drawing import drawn_image, drawn_text
+from rlnet.envs.boards.drawing import drawn
 from rlnet.envs.boards.environment import BoardConfig
 from rlnet.envs.boards.simulation import planes
 from rlnet.envs.presets import preset
@@ -74,10 +74,7 @@ class BoardEnv(gymnasium.Env[Any, int]):
 
     def render(self) -> str | np.ndarray | None:
         """The board, as `render_mode` says; None without one."""
-        if self.render_mode is None:
-            return None
-        draw = drawn_text if self.render_mode == "ansi" else drawn_image
-        return draw(self.rules, self._cells, self._moves % 2 == 1)
+        return drawn(self.rules, self._cells, self._moves % 2 == 1, self.render_mode)
 
     def _observed(self) -> Any:
         return self._state if self.mdp is not None else planes(self._cells).reshape(2, *self.rules.shape)

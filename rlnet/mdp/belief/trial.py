@@ -58,6 +58,17 @@ class Record:
     since: float = field(default_factory=time.process_time)
 
 
+def numbered_outcomes(mdp: FiniteMDP) -> dict[tuple[int, int, bool], list[int]]:
+    """The numbers of a model's possible outcomes, by (pair, successor, terminated); [] for any other."""
+    found: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
+    pair = np.repeat(np.arange(mdp.n_pairs), np.diff(mdp.outcome_ptr))
+    columns = (x.tolist() for x in (pair, mdp.next_state, mdp.terminated, mdp.probability))
+    for k, (i, successor, end, p) in enumerate(zip(*columns, strict=True)):
+        if p > 0:
+            found[i, successor, end].append(k)
+    return found
+
+
 class Trial:
     """Test of a model against an environment.
 
@@ -83,12 +94,7 @@ class Trial:
     ) -> None:
         self._mdp, self._subject, self._state_of, self._effort = mdp, subject, state_of, effort
         self._claim, self._exact_start, self._hidden = claim, exact_start, hidden
-        self._known: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
-        pair = np.repeat(np.arange(mdp.n_pairs), np.diff(mdp.outcome_ptr))
-        columns = (x.tolist() for x in (pair, mdp.next_state, mdp.terminated, mdp.probability))
-        for k, (i, successor, end, p) in enumerate(zip(*columns, strict=True)):
-            if p > 0:
-                self._known[i, successor, end].append(k)
+        self._known = numbered_outcomes(mdp)
         self._pairs, self._rewards = mdp.pair_index.tolist(), mdp.reward.tolist()
         self._possible = (mdp.start > 0).tolist()
         self.record = Record(np.zeros(mdp.n_outcomes), np.zeros(mdp.n_pairs), np.zeros(mdp.n_states))

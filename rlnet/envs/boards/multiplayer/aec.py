@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo.utils.env import AECEnv
 
-from rlnet.envs.boards.drawing import drawn_image, drawn_text
+from rlnet.envs.boards.drawing import drawn
 from rlnet.envs.boards.rules import Rules
 from rlnet.envs.boards.simulation import planes
 
@@ -84,10 +84,7 @@ class BoardAEC(AECEnv):
 
     def render(self) -> str | np.ndarray | None:
         """The board, as `render_mode` says; None without one."""
-        if self.render_mode is None:
-            return None
-        draw = drawn_text if self.render_mode == "ansi" else drawn_image
-        return draw(self.rules, self._cells, self._moves % 2 == 1)
+        return drawn(self.rules, self._cells, self._moves % 2 == 1, self.render_mode)
 
     def close(self) -> None:
         """Nothing to release (part of the interface)."""
