@@ -12,7 +12,7 @@ from rlnet.compare.ranking import SAMPLED, ranked_by
 from rlnet.config import EnvConfig, PredictionConfig, leaves
 from rlnet.config.population import each_setting, settings
 from rlnet.report.finished import Finished
-from rlnet.report.sampled import at_the_end
+from rlnet.report.sampled import at_the_end, rows_by_member
 
 LONGEST = 60  # characters of a value in a name
 # Settings in which repetitions may differ, or that belong to the problem.
@@ -190,10 +190,11 @@ def _method(name: str, parts: Sequence[_Part]) -> Method:
     seen: set[int] = set()
     for part in parts:
         run, seeds = part.run, part.run.config.member_seeds
+        of_member = rows_by_member(run.rows)
         for m in part.members:
             if seeds[m] in seen:
                 continue
-            mine = [row for row in run.rows if int(row["member"]) == m]
+            mine = of_member.get(m, [])
             rows += [{**row, "member": str(len(seen))} for row in mine]
             seen.add(seeds[m])
             numbers.setdefault(SAMPLED, []).append(at_the_end(mine, SAMPLED))

@@ -17,6 +17,14 @@ MEANINGS = {
 LAST = 0.1  # of the logged rows: how much of the end of a run a return is taken from
 
 
+def rows_by_member(rows: Sequence[dict[str, str]]) -> dict[int, list[dict[str, str]]]:
+    """The rows of metrics.csv of each member, in their order."""
+    found: dict[int, list[dict[str, str]]] = {}
+    for row in rows:
+        found.setdefault(int(row["member"]), []).append(row)
+    return found
+
+
 def at_the_end(rows: Sequence[Mapping[str, str]], name: str) -> float:
     """The mean of the returns of one member that were logged last; nan where no episode ended."""
     logged = [float(row[name]) for row in rows if row.get(name)]
@@ -24,7 +32,7 @@ def at_the_end(rows: Sequence[Mapping[str, str]], name: str) -> float:
     return float(np.mean(last)) if last else float("nan")
 
 
-def beside_exact(rows: Sequence[Mapping[str, str]], value: Any, objective: str) -> str:
+def beside_exact(rows: Sequence[dict[str, str]], value: Any, objective: str) -> str:
     """The returns of training in one sentence beside J(π), means over members; empty where no episode ended.
 
     Args:
@@ -32,10 +40,9 @@ def beside_exact(rows: Sequence[Mapping[str, str]], value: Any, objective: str) 
         value: J(π).
         objective: what J counts, as in comparison.json.
     """
-    members = list(dict.fromkeys(row["member"] for row in rows))
+    members = rows_by_member(rows).values()
     plain, discounted = (
-        float(np.mean([at_the_end([row for row in rows if row["member"] == m], name) for m in members]))
-        for name in (UNDISCOUNTED, DISCOUNTED)
+        float(np.mean([at_the_end(own, name) for own in members])) for name in (UNDISCOUNTED, DISCOUNTED)
     )
     if np.isnan(plain) or np.isnan(discounted):
         return ""
