@@ -51,7 +51,7 @@ def actor(
     in_numpy = torch.device(device).type == "cpu"
     twin = twin_of(algorithm, context) if in_numpy else None
     if twin is None:
-        if algorithm.data.whole_episodes:
+        if algorithm.data.whole_episodes and any(network.growing for network in context.networks.values()):
             context = _remembering(context)
         return lambda hyper: _with_torch(algorithm, context, params, hyper, in_numpy)
     scores, explores = _scores(algorithm, context, params), algorithm.acting.explores
@@ -64,7 +64,7 @@ def actor(
 
 
 def _remembering(context: AlgorithmContext) -> AlgorithmContext:
-    """The context with policies that read what is new of a text alone, where there are such: see `Network.growing`.
+    """The context with networks that read what is new of a text alone: see `Network.growing`.
 
     In rollouts of whole episodes all texts begin together, and parameters rest until the next beginning.
     """

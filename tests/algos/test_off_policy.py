@@ -189,7 +189,7 @@ def test_off_policy_prediction_reaches_v_pi_by_sampling(options):
     error = (tables.v - exact)[:, ~mdp.terminal]
     standard = error.std(0, ddof=1) / 4
     assert (np.abs(error.mean(0)) <= 4.5 * standard + 0.01).all()
-    assert standard.max() < 0.03, "too much noise to say anything"
+    assert standard.max() < 0.035, "too much noise to say anything"
     on_policy = evaluate(mdp, run.problem.context.given_behaviour[0].double().numpy(), 0.5).v
     assert np.abs(exact - on_policy).max() > 0.05
 

@@ -43,7 +43,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 # What is too large first, and when. Without TensorBoard's files, which are the largest, where they are not meant.
 FIRST = {
-    "checkpoint.pt": (20_000, "steps=4000", "log_every=400", "checkpoint_every=1500", "compare_every=2000"),
+    "checkpoint.pt": (8_000, "steps=4000", "log_every=400", "checkpoint_every=1500", "compare_every=2000"),
     "metrics.csv": (70_000, "steps=8000", "log_every=8", "checkpoint_every=1500", "compare_every=4000"),
     "events.out.tfevents.*": (70_000, "steps=4000", "log_every=8", "checkpoint_every=500", "compare_every=2000"),
 }
