@@ -11,7 +11,7 @@ import pytest
 from commands.test_command_line import script
 from gymnasium.vector import AutoresetMode
 from scipy.stats import binom
-from support import random_mdp
+from support import quick_rows, random_mdp
 
 from rlnet.audit import PopulationSource, SingleSource, VectorSource, audit
 from rlnet.audit.job import audit_and_write
@@ -177,7 +177,9 @@ def test_a_wrong_start_distribution_is_found():
     assert {"autoreset"} <= {f.kind for f in found} <= {"start", "autoreset"}
 
 
-@pytest.mark.parametrize(("env", "limit"), [("FrozenLake-v1", 100), ("CliffWalking-v1", 60), ("Taxi-v4", 200)])
+@pytest.mark.parametrize(
+    ("env", "limit"), quick_rows([("FrozenLake-v1", 100), ("CliffWalking-v1", 60), ("Taxi-v4", 200)], 1)
+)
 def test_toy_text_environments_agree_with_their_tables_by_their_own_code(env, limit):
     one = gymnasium.make(env, max_episode_steps=limit)
     mdp = FiniteMDP.from_env(one)

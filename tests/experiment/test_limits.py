@@ -143,6 +143,7 @@ def limited(kind: str, most: int, *arguments: str, cwd: Path) -> subprocess.Comp
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_a_program_whose_files_may_not_grow_says_one_sentence(tmp_path):
     options = ("env=random_walk", "network=tabular", "steps=20000", "log_every=40", "checkpoint_every=2000")
     done = limited("RLIMIT_FSIZE", 120_000, "train", *options, "hydra.run.dir=run", cwd=tmp_path)

@@ -88,8 +88,8 @@ def test_ppo_mixes_two_gambles_on_the_frontier():
     # Dual ascent circles about the optimum: the mean of its policies is near it.
     mean = np.mean(policies[len(policies) // 2 :], axis=0)
     risk, ret = mean @ [0.0, 0.1, 0.5], mean @ [1.0, 2.0, 3.0]
-    assert risk == pytest.approx([0.3, 0.05], abs=0.03)
-    assert ret == pytest.approx([2 + 2.5 * (risk[0] - 0.1), 1 + 10 * risk[1]], abs=0.05)
+    assert risk == pytest.approx([0.3, 0.05], abs=0.05)
+    assert ret == pytest.approx([2 + 2.5 * (risk[0] - 0.1), 1 + 10 * risk[1]], abs=0.1)
     scores = run.compare()[1].scalars
     assert scores["exact/constraint_multiplier"] == pytest.approx([2.5, 10.0], abs=1e-5)
     assert scores["exact/constrained_optimal_return"] == pytest.approx([2.5, 1.5])

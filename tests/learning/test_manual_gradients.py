@@ -73,7 +73,7 @@ def check(found) -> None:
         torch.testing.assert_close(own.error, other.error, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", quick(NETWORKS, ["tabular", "one_hot"]))
+@pytest.mark.parametrize("network", quick(NETWORKS, ["one_hot"]))
 @pytest.mark.parametrize("name", BY_HAND)
 def test_gradients_by_hand_are_those_of_autograd(name, network):
     run = run_of(name, *NETWORKS[network])

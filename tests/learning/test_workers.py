@@ -374,7 +374,8 @@ def test_ctrl_c_leaves_a_checkpoint_of_whole_updates_and_no_process(tmp_path):
     assert_same(again.state_dict(), resumed.state_dict())
 
 
-@pytest.mark.parametrize("name", quick(["SIGINT", "SIGTERM"], ["SIGINT"]))
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.slow
 def test_environments_in_processes_of_their_own_outlive_a_signal_to_the_group(name, tmp_path, caplog):
     options = ["env=cartpole", "env.id=Acrobot-v1", "env.stepping=async", "algo=a2c", "algo.envs=2", "log_every=100"]
     options.append("steps=100000000")

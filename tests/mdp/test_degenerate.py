@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import quick
+from support import quick, quick_rows
 
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, UnboundedValueError, evaluate, occupancy, solve
 from rlnet.mdp.solving import METHODS
@@ -117,7 +117,7 @@ def seldom(n, chance):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("n", "chance"), [(2, 1e-9), pytest.param(5, 1e-4, marks=pytest.mark.slow), (40, 0.25)])
+@pytest.mark.parametrize(("n", "chance"), quick_rows([(2, 1e-9), (5, 1e-4), (40, 0.25)], 1))
 def test_ends_that_only_many_rare_steps_lead_to_are_refused(method, n, chance):
     """Some 1e18 steps and more: no sum of floats shows that they end."""
     with pytest.raises(ImproperPolicyError, match=r"states 0.* lost in rounding"):

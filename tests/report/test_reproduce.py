@@ -106,6 +106,7 @@ def test_a_run_that_went_on_for_longer(typed):
     assert_same(Path("elsewhere"), Path("again"))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_is_one_command(typed, monkeypatch):
     command = shlex.join(["python", "scripts/train.py", *SMALL])
 

@@ -49,6 +49,7 @@ def members(folder: Path) -> np.ndarray:
     return np.array([float(member["scores"][SCORE]) for member in document["members"]])
 
 
+@pytest.mark.slow
 def test_environments_are_problems_and_what_else_differs_makes_methods(sweep):
     found = groups([read_run(sweep / k) for k in "0123"])
     assert [(group.problem, group.score) for group in found] == [
