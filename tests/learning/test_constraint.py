@@ -93,7 +93,7 @@ def test_ppo_mixes_two_gambles_on_the_frontier():
     scores = run.compare()[1].scalars
     assert scores["exact/constraint_multiplier"] == pytest.approx([2.5, 10.0], abs=1e-5)
     assert scores["exact/constrained_optimal_return"] == pytest.approx([2.5, 1.5])
-    assert ((scores["exact/regret"] >= -1e-9) & (scores["exact/regret"] < 0.05)).all()  # no policy above the frontier
+    assert ((scores["exact/regret"] >= -1e-9) & (scores["exact/regret"] < 0.1)).all()  # no policy above the frontier
     lacks = scores["exact/constraint_gap"] + scores["exact/constraint_multiplier"] * scores["exact/constraint_excess"]
     np.testing.assert_allclose(lacks, scores["exact/regret"], atol=1e-9)
     assert objective(run.problem) == "reward − 2.5, 10·1[loss], the exact multiplier of the constraint"
