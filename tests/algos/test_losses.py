@@ -256,7 +256,7 @@ def test_each_member_learns_from_its_own_rewards():
 
 
 @pytest.mark.parametrize("limit", quick([10, 100], [10]))
-@pytest.mark.parametrize("algo", ["td0", "q_learning", "sarsa", "expected_sarsa"])
+@pytest.mark.parametrize("algo", quick(["td0", "q_learning", "sarsa", "expected_sarsa"], 2))
 def test_truncation_is_not_termination(algo, limit):
     """One state, reward 1 a step, γ = .99: V = 100. Taking the time limit for an end gives 9.6 (10) or 63.4 (100)."""
     options = ("gamma=0.99", "network=tabular", "seeds=2", "algo.envs=4", "schedule@optimizer.schedule=constant")

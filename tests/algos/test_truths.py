@@ -135,6 +135,7 @@ def test_fixed_points_of_state_aggregation_on_the_thousand_state_walk(options, p
         ),
     ],
 )
+@pytest.mark.slow
 def test_random_policy_on_the_4x4_gridworld(options):
     """S&B Fig. 4.1: 0 −14 −20 −22 / −14 −18 −20 −20 / −20 −20 −18 −14 / −22 −20 −14 0, by sampling alone."""
     table = np.array([0, -14, -20, -22, -14, -18, -20, -20, -20, -20, -18, -14, -22, -20, -14, 0.0])

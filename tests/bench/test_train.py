@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from support import quick_rows
 from torch.utils.flop_counter import FlopCounterMode
 
 from rlnet.bench import train, train_peer, train_process, train_shares, train_tables
@@ -136,7 +137,9 @@ def test_goals_are_ratios_of_what_was_measured():
     ]
 
 
-@pytest.mark.parametrize(("overrides", "used"), [(("env=gridworld",), EXACT), (("env=cartpole", "algo=ppo"), ())])
+@pytest.mark.parametrize(
+    ("overrides", "used"), quick_rows([(("env=gridworld",), EXACT), (("env=cartpole", "algo=ppo"), ())], 1)
+)
 def test_the_first_update_waits_for_nothing_that_it_does_not_use(overrides, used, tmp_path):
     command = [sys.executable, "-m", "rlnet.bench.train_start", "0", *overrides, f"hydra.run.dir={tmp_path}/run"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

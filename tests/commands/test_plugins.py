@@ -168,6 +168,7 @@ def test_a_package_installed_by_pip_gives_an_environment_and_an_algorithm(tmp_pa
     assert " two_doors, " in called("train", "--help", cwd=empty, path=[site]).stdout
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_found_from_python(tmp_path):
     install(tmp_path, "doors", PLUGIN, {"two_doors": "doors:TwoDoors"})
     install(tmp_path, "more", "import doors", {"my_q": "doors:my_q"}, "algorithms")

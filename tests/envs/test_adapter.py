@@ -11,6 +11,7 @@ from envs_chi_square import assert_samples, assert_starts
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
+from support import quick
 
 from rlnet.config import RunFailed
 from rlnet.envs import (
@@ -96,7 +97,7 @@ def test_terminated_and_truncated_episodes_in_every_mode(make_vector, mode):
 
 
 @pytest.mark.parametrize("make_vector", MAKERS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", quick(MODES, 1))
 def test_random_rollouts_sample_the_model_in_every_mode(make_vector, mode):
     mdp = build_gridworld(GridworldConfig(name="test", gamma=0.9, map="..G\n.#.\n...", slip=0.3, step_reward=-1.0))
     vectors = [make_vector(mdp, 4, mode, max_steps=6) for _ in range(3)]

@@ -107,7 +107,7 @@ def test_masks_are_those_of_the_observations_in_every_mode(kind, mode, gives):
     simulation.close()
 
 
-@pytest.mark.parametrize("stepping", ["sync", "async", "vector"])
+@pytest.mark.parametrize("stepping", quick(["vector", "sync", "async"], 1))
 def test_a_mask_in_an_observation_is_worth_the_same_in_an_info(stepping):
     """The same environment told in both ways: rollouts and learned parameters are the same, bit for bit."""
     torch.set_num_threads(1)
@@ -126,7 +126,7 @@ def test_a_mask_in_an_observation_is_worth_the_same_in_an_info(stepping):
         run.collector._simulation.close()
 
 
-@pytest.mark.parametrize("gives", ["info", "int8"])
+@pytest.mark.parametrize("gives", quick(["info", "int8"], 1))
 @pytest.mark.parametrize("algo", ["dqn", "ppo", "sac_discrete", "sarsa"])
 def test_masks_are_kept_in_acting_and_in_learning(algo, gives):
     """Whoever tries a closed door fails; values and policies of closed doors are −inf."""

@@ -148,6 +148,7 @@ train(composed(*sys.argv[2:]), folder)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_before_the_newest_checkpoint_has_its_name_leaves_the_one_before(finished, tmp_path):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     command = [sys.executable, "-c", DIES, str(tmp_path / "run"), *SMALL]
@@ -159,6 +160,7 @@ def test_a_process_that_is_killed_before_the_newest_checkpoint_has_its_name_leav
     assert_equal_runs(tmp_path / "run", finished)
 
 
+@pytest.mark.slow
 def test_rows_of_members_with_different_numbers_of_steps_stay_with_them(tmp_path, monkeypatch):
     options = ("env=random_walk", "algo=mc_control", "algo.rollout=30", "vary.gamma=[0.8,0.9]", "seeds=2", "steps=600")
     options += ("algo.envs=2", "log_every=60", "compare_every=120", "checkpoint_every=200")
@@ -180,6 +182,7 @@ def test_rows_of_members_with_different_numbers_of_steps_stay_with_them(tmp_path
     assert_equal_runs(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_score_that_waits_for_its_row_is_not_lost(tmp_path, monkeypatch):
     options = (*SMALL[:-2], "log_every=500", "compare_every=400", "checkpoint_every=400")
     train(composed(*options), tmp_path / "whole")

@@ -100,6 +100,7 @@ print(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_forked_after_parallel_work_does_parallel_work():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "7"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import quick
 
 import rlnet
 from rlnet.config import ConfigError
@@ -165,7 +166,7 @@ def test_of_large_games_the_page_holds_what_is_next_to_the_games_played_out(monk
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
-@pytest.mark.parametrize("name", [*GAMES, "rules"])
+@pytest.mark.parametrize("name", quick(["rules", *GAMES], 2))
 def test_moves_are_clicked_in_a_browser(runs, tmp_path, name):
     """The first move of the table, one of the board, a line of play to its end, and back; nothing goes wrong."""
     source = (runs / name / "report.html").read_text(encoding="utf-8")

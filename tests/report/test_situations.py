@@ -36,6 +36,7 @@ def test_the_next_step_is_a_horizon_of_one():
         np.testing.assert_allclose(next_step(mdp, mdp.events["crash"])[:, action], one, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_the_page_draws_situations_with_both_actions_and_risks(folder):
     run = read_run(folder)
     found = situations_section(run)

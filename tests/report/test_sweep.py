@@ -277,6 +277,7 @@ def test_seeds_are_repetitions(sweep):
     assert len(alone["groups"][0]["pictures"]) == 1, "there is only the learning curve to show"
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_population_are_methods_too(tmp_path):
     options = ("env=random_walk", "vary.learning_rate=[0.5,0.001]", "network=tabular", "gamma=0.9", "seeds=3")
     folder = finished(tmp_path / "run", *options, "steps=1000")
