@@ -260,20 +260,17 @@ class TrainingState:
         visits = cast(Tensor, self.visits).cpu().numpy()
         return visits if self._rows is None else self._rows.spread(visits)
 
+    def _parts(self) -> dict[str, Any]:
+        """What keeps a state of its own beside the collector, by its name in a checkpoint."""
+        parts = {
+            "learner": self.learner, "replay": self.replay, "self_play": self.self_play, "earlier": self.earlier,
+            "normalization": self.normalization, "constraint": self.constraint, "shuffle": self.shuffle,
+        }  # fmt: skip
+        return {name: part for name, part in parts.items() if part is not None}
+
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint, from which a run goes on exactly where it stopped."""
-        parts = {"learner": self.learner.state_dict(), "collector": self.collector.state_dict()}
-        if self.replay is not None:
-            parts["replay"] = self.replay.state_dict()
-        if self.self_play is not None:
-            parts["self_play"] = self.self_play.state_dict()
-        if self.earlier is not None:
-            parts["earlier"] = self.earlier.state_dict()
-        if self.normalization is not None:
-            parts["normalization"] = self.normalization.state_dict()
-        if self.constraint is not None:
-            parts["constraint"] = self.constraint.state_dict()
-        parts["shuffle"] = self.shuffle.state_dict()
+        parts = {name: part.state_dict() for name, part in {**self._parts(), "collector": self.collector}.items()}
         counters = {"steps": self.steps, "diverged": self.diverged, "visits": self.visits, "updates": self.updates}
         return {**parts, **counters, "config": asdict(self.config)}
 
@@ -294,37 +291,28 @@ class TrainingState:
             warnings.simplefilter("ignore", RuntimeWarning)  # of environments that cannot be saved
             check_fits(self.state_dict(), state)
         state = copy.deepcopy(dict(state))  # or two runs restored from it would share their tensors
-        self.learner.load_state_dict(state["learner"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         exact = self.collector.load_state_dict(state["collector"], trust)
         self.steps.copy_(state["steps"])
         self.diverged.copy_(state["diverged"])
         self.updates = state["updates"]
-        self.shuffle.load_state_dict(state["shuffle"])
-        if self.replay is not None:
-            self.replay.load_state_dict(state["replay"])
-        if self.self_play is not None:
-            self.self_play.load_state_dict(state["self_play"])
-        if self.earlier is not None:
-            self.earlier.load_state_dict(state["earlier"])
-        if self.normalization is not None:
-            self.normalization.load_state_dict(state["normalization"])
-        if self.constraint is not None:
-            self.constraint.load_state_dict(state["constraint"])
         if self.visits is not None:
             self.visits.copy_(state["visits"])
         self.follow()
         if not exact:
-            if self.constraint is not None:
-                self.constraint.begin()
-            if self.replay is not None:
-                self.replay.cut()
-            if self.learner.traces is not None:
-                self.learner.traces.forget(torch.ones_like(self.learner.traces.foreseen, dtype=torch.bool))
-            pickled = (
-                "those of the checkpoint are pickled, and unpickling runs code; trust=true restores them and goes "
-            )
-            why = state["collector"]["simulation"]["reason"] or f"{pickled}on exactly where the run was"
-            _log.warning("the environments begin new episodes: %s", why)
+            self._begin_new_episodes(state["collector"]["simulation"]["reason"])
+
+    def _begin_new_episodes(self, reason: str | None) -> None:
+        """Forget the running episodes, which the environments could not go on with, and say why."""
+        if self.constraint is not None:
+            self.constraint.begin()
+        if self.replay is not None:
+            self.replay.cut()
+        if self.learner.traces is not None:
+            self.learner.traces.forget(torch.ones_like(self.learner.traces.foreseen, dtype=torch.bool))
+        pickled = "those of the checkpoint are pickled, and unpickling runs code; trust=true restores them and goes "
+        _log.warning("the environments begin new episodes: %s", reason or f"{pickled}on exactly where the run was")
 
 
 def _begin_together(simulation: Any, algo: AlgoConfig) -> None:

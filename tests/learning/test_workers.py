@@ -51,6 +51,8 @@ def options_of(algo: str) -> tuple[str, ...]:
     own = (f"algo={algo}", f"env={env}", "gamma=0.9", "steps=160")
     own += (f"algo.envs={1 if algo == 'true_online_td_lambda' else 2}",)
     own += ("optimizer=sgd", "optimizer.learning_rate=0.03")  # Adam would magnify the rounding of small gradients
+    if algo == "alphazero":  # whole games of few moves, from a replay without priorities
+        return (*own, "algo.rollout=20", *REPLAYS[:2], "algo.batch=8")
     return (*own, *(REPLAYS if algos.load(algo).data.replay else ()))
 
 
