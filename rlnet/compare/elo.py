@@ -50,7 +50,7 @@ def ratings(points: np.ndarray) -> Ratings:
 
     def chances(theta: np.ndarray) -> np.ndarray:
         full = np.append(0.0, theta)
-        return scipy.special.expit(full[:, None] - full)
+        return expected_score(SCALE * (full[:, None] - full))
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         full = np.append(0.0, theta)
