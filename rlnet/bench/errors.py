@@ -173,4 +173,4 @@ def _cell(found: Reached) -> str:
 def _percent(share: float) -> str:
     if not np.isfinite(share):
         return "∞"
-    return "0" if abs(share) < 5e-6 else f"{100 * share:.2g} %"
+    return "0" if abs(share) < 5e-6 else f"{float(f'{100 * share:.2g}'):g} %"
