@@ -55,7 +55,7 @@ DYNAMICS, TREES = "rlnet/planning/dynamics.py", "rlnet/planning/kernels.py"
 SEARCH, ALPHAZERO = "rlnet/planning/tree_search.py", "rlnet/algos/alphazero.py"
 EXPLOITED = checked_by("tests/algos/test_alphazero.py", "search_is_scored_exactly")
 OUTCOMES = checked_by("tests/algos/test_alphazero.py", "every_row_gets_the_outcome")
-CONSTRAINT, CONSTRAINT_TESTS = "rlnet/learning/constraint.py", "tests/learning/test_constraint.py"
+CONSTRAINT, CONSTRAINT_TESTS = "rlnet/learning/lagrange_multipliers.py", "tests/learning/test_lagrange_multipliers.py"
 
 MUTATIONS = (
     Mutation(

@@ -31,7 +31,7 @@ def _search(config: Config, folder: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from rlnet.experiment.run_folder import as_typed
-    from rlnet.learning.search import search
+    from rlnet.learning.hyperparameter_search import search
 
     said = search(config, folder, as_typed(HydraConfig.get().overrides.task))
     finish(folder)

@@ -47,7 +47,7 @@ class Config(Settings):
     seed: int = 0  # of the first member
     seeds: int = 1  # members of each setting, seeded seed, seed + 1, ...
     vary: dict[str, Any] = field(default_factory=dict)  # lists for PER_MEMBER numbers: M = their product × seeds
-    search: SearchConfig | None = None  # for hyperparameters: see `rlnet.learning.search`
+    search: SearchConfig | None = None  # for hyperparameters: see `rlnet.learning.hyperparameter_search`
     device: str = "cpu"
     # Threads of torch, at most the number of cores; null: chosen from the workload (rlnet.learning.resources).
     threads: int | None = None

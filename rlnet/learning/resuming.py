@@ -10,7 +10,7 @@ from rlnet.config.stored import from_stored
 from rlnet.experiment.checkpoints import NEWEST, PREVIOUS, DamagedError, checkpoints, read_checkpoint
 from rlnet.experiment.run_files import rows_until
 from rlnet.experiment.run_folder import STORED
-from rlnet.learning.stored_state import same_settings
+from rlnet.learning.checkpoint_checks import same_settings
 from rlnet.learning.training_state import TrainingState
 
 _log = logging.getLogger(__name__)

@@ -24,13 +24,13 @@ from rlnet.data.rollout import Observation, Rollout, copied, with_environments
 from rlnet.data.visits import count_visits
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
-from rlnet.learning.constraint import Constraint
+from rlnet.learning.checkpoint_checks import check_fits, same_settings
 from rlnet.learning.earlier_selves import EarlierSelves
+from rlnet.learning.lagrange_multipliers import Constraint
 from rlnet.learning.learner import Learner
 from rlnet.learning.normalization import Normalization
 from rlnet.learning.scheduled import Scheduled, Schedules
 from rlnet.learning.self_play import SelfPlay
-from rlnet.learning.stored_state import check_fits, same_settings
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.exploration import COUNTING, greedy, softmax

@@ -3,8 +3,8 @@
 from rlnet.nets.build import Inputs, lookup, make_network, number
 from rlnet.nets.causal_lm import TokenInputs
 from rlnet.nets.conv import ConvNet
+from rlnet.nets.module_bodies import ResidualNet
 from rlnet.nets.network import Network, ParameterLayout, ParameterView, with_noise
-from rlnet.nets.residual import ResidualNet
 
 __all__ = [
     "ConvNet",

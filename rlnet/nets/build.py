@@ -24,7 +24,7 @@ from rlnet.config import (
     require,
 )
 from rlnet.nets.causal_lm import TokenInputs, causal_lm
-from rlnet.nets.convolutional import cnn_network
+from rlnet.nets.cnn import cnn_network
 from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, ParameterView, Params
 from rlnet.nets.numpy.acting import forward

@@ -12,7 +12,7 @@ from rlnet.config import ConfigError
 from rlnet.config.search import SearchConfig
 from rlnet.config.search_ranges import Range, check_search
 from rlnet.experiment import sweeps
-from rlnet.learning.search import search
+from rlnet.learning.hyperparameter_search import search
 from rlnet.learning.training_loop import train
 
 SMALL = ("env=random_walk", "network=tabular", "algo.envs=4", "algo.rollout=8", "steps=640", "log_every=160")
@@ -126,7 +126,7 @@ def test_a_trial_whose_process_was_killed_goes_on_and_ends_bit_equal(optuna, tmp
     folder = tmp_path / "study"
     config = composed(*TINY, "search=optuna", SPACE, "search.trials=2", "search.pruner=none")
     with monkeypatch.context() as patch:
-        patch.setattr("rlnet.learning.search.train", killed)
+        patch.setattr("rlnet.learning.hyperparameter_search.train", killed)
         with pytest.raises(Killed):
             search(config, folder, TINY)
     assert [one.state.name for one in journal(optuna, folder).trials] == ["RUNNING"]

@@ -14,7 +14,7 @@ from rlnet.config import ConfigError
 from rlnet.data.rollout import Rollout
 from rlnet.envs import make, preset
 from rlnet.experiment.comparison_files import document, objective
-from rlnet.learning.constraint import Constraint
+from rlnet.learning.lagrange_multipliers import Constraint
 from rlnet.learning.workers import Workers
 from rlnet.mdp import FiniteMDP, evaluate, event_probability, solve
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from rlnet.config import CnnConfig, ConfigError
 from rlnet.nets import Inputs, make_network
-from rlnet.nets.convolutional import Layer, convolve, planes
+from rlnet.nets.cnn import Layer, convolve, planes
 from rlnet.numerics.observation_rows import Part, RowLayout
 from rlnet.numerics.random_streams import Streams
 
