@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +22,8 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="module")
 def without_pictures() -> Iterator[None]:
     """Runs draw no values, which takes a second of each: for tests that look at none."""
+    from support import draw_no_values
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rlnet.learning.final_files._picture", lambda *_: None)
-        patch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
+        draw_no_values(patch)
         yield

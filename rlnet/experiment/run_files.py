@@ -149,6 +149,11 @@ class Record:
         names = chosen(self._config.logger)
         return {name: start(name, self.folder, described, self._purge) for name in names}
 
+    @property
+    def shows_images(self) -> bool:
+        """Whether there is a logger that images go to."""
+        return bool(self._loggers)
+
     def image(self, name: str, image: np.ndarray, step: int) -> None:
         """Log an image [H, W, 3] uint8."""
         for logger in self._loggers.values():

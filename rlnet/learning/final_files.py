@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from rlnet.experiment.reference import FILE
 from rlnet.experiment.run_files import Record, write_arrays, write_json
 from rlnet.learning.final_positions import positions
 from rlnet.learning.training_state import TrainingState
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _log = logging.getLogger(__name__)
 LONGER = "a larger algo.rollout and env.max_episode_steps, a smaller gamma, or a TD method would use them all"
@@ -113,10 +110,12 @@ def finish(
         write_json(folder / "comparison.json", content)
         files += [folder / name for name in ("values.npz", "comparison.json")]
         if comparison.v is not None:  # a method without values has none to draw
-            if first is not None and not (folder / "values.png").exists():  # of a run that goes on after its end it is
-                _picture(problem, record, first, content["drawn"])
-            figure = _picture(problem, record, last, content["drawn"])
-            write_whole(folder / "values.png", lambda part: save_png(figure, part))
+            # A run that goes on after its end has shown its first values.
+            if first is not None and record.shows_images and not (folder / "values.png").exists():
+                record.image("values", _picture(problem, first, content["drawn"]), first.step)
+            image = _picture(problem, last, content["drawn"])
+            record.image("values", image, last.step)
+            write_whole(folder / "values.png", lambda part: save_png(image, part))
             files.append(folder / "values.png")
     if end.positions is not None:
         write_arrays(folder / POSITIONS, end.positions)
@@ -127,8 +126,8 @@ def finish(
     return scored, scalars, [*files, *sorted(folder.glob("events.out.tfevents.*"))]
 
 
-def _picture(problem: Problem, record: Record, judgement: Judgement, drawn: Mapping[str, Any]) -> "Figure":
-    """Learned values, exact values and the error of the member that is drawn everywhere, to TensorBoard."""
+def _picture(problem: Problem, judgement: Judgement, drawn: Mapping[str, Any]) -> np.ndarray:
+    """Learned values, exact values and the error of the member that is drawn everywhere, uint8 [height, width, 3]."""
     from rlnet.report.figures import image_array, values_figure
     from rlnet.report.panels import learned_and_exact
 
@@ -137,6 +136,4 @@ def _picture(problem: Problem, record: Record, judgement: Judgement, drawn: Mapp
     note = f", {drawn['name']}" if drawn["name"] else ""
     learned = cast(np.ndarray, comparison.v)[m]
     panels = learned_and_exact(learned, comparison.v_exact[m], *policies, problem.against, note, problem.approximation)
-    figure = values_figure(problem.mdp, panels)
-    record.image("values", image_array(figure), judgement.step)
-    return figure
+    return image_array(values_figure(problem.mdp, panels))

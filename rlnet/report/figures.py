@@ -47,19 +47,19 @@ def values_figure(mdp: FiniteMDP, panels: Sequence[Panel], start: np.ndarray | N
     return grid_figure(mdp, panels, few_starts(mdp, start))
 
 
-def image_array(figure: Figure) -> np.ndarray:
+def image_array(figure: Figure, dpi: float = 120) -> np.ndarray:
     """The figure as pixels: uint8 [height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_png(figure: Figure, path: Path | str, dpi: float = 120) -> Path:
-    """Write the figure as PNG and return its path. Raises OSError where that is not possible."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def save_png(image: np.ndarray, path: Path | str) -> Path:
+    """Write an image, uint8 [height, width, 3], as PNG and return its path. Raises OSError where it cannot."""
+    from matplotlib.image import imsave
 
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=dpi)
+    imsave(path, image, format="png")
     return Path(path)

@@ -1,16 +1,15 @@
 """`rlnet play`: a game in the terminal, move by move."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import draw_no_values
 
 import rlnet
 from rlnet.commands.play import main
 from rlnet.envs import make, preset
 from rlnet.envs.boards.match import Match
-from rlnet.learning import final_files
 from rlnet.learning.players import search_of
 from rlnet.mdp import solve
 from rlnet.report import page
@@ -38,8 +37,7 @@ def runs(tmp_path_factory):
     board = ("env=connect", "env.rows=3", "env.columns=3", "env.k=3")
     planes = ("env.max_states=9", "network=mlp", "network.hidden=[4]", "evaluation.every=0")
     with pytest.MonkeyPatch.context() as patch:  # no pictures and pages, which take longer than all else
-        patch.setattr(final_files, "_picture", lambda *_: None)
-        patch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
+        draw_no_values(patch)
         patch.setattr(page, "write_page", lambda *_, **__: folder)
         rlnet.train(*board, *TINY, folder=folder / "board")
         rlnet.train(*board, *TINY[1:], *planes, folder=folder / "rules")

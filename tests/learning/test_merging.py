@@ -28,7 +28,7 @@ def trained(folder, seeds, seed=0, *more):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, without_pictures):
     """The whole run, its shards in another order, and what they were merged into."""
     place = tmp_path_factory.mktemp("merging")
     shards = [trained(place / f"from_{seed}", 2, seed) for seed in (4, 2, 6)]

@@ -6,11 +6,10 @@ import re
 import shutil
 import subprocess
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
-from support import quick
+from support import draw_no_values, quick
 
 import rlnet
 from rlnet.config import ConfigError
@@ -18,7 +17,7 @@ from rlnet.envs import make, preset
 from rlnet.envs.boards.enumeration import enumerate_positions, game_of
 from rlnet.envs.boards.rules import KInARow, play_moves
 from rlnet.envs.boards.simulation import planes
-from rlnet.learning import final_files, final_positions
+from rlnet.learning import final_positions
 from rlnet.mdp import solve
 from rlnet.report import page, page_game
 
@@ -49,8 +48,7 @@ def runs(tmp_path_factory):
             patch.setattr(f"rlnet.report.{place}.embedded", lambda *_: picture)
         patch.setattr(page, "_curves", lambda _: [])
         patch.setattr(page, "scatter_plots", lambda _: [])
-        patch.setattr(final_files, "_picture", lambda *_: None)
-        patch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
+        draw_no_values(patch)
         for name, options in GAMES.items():
             rlnet.train(*options, "algo=q_learning", "network=tabular", "steps=100", folder=folder / name)
             page.write_page(folder / name, trust=True)

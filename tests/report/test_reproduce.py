@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from support import draw_no_values
 
 import rlnet
 from rlnet.commands import main, train
@@ -41,8 +42,7 @@ def typed(tmp_path, monkeypatch):
     monkeypatch.setattr("rlnet.report.page._curves", lambda _: [])
     monkeypatch.setattr("rlnet.report.page.scatter_plots", lambda _: [])
     monkeypatch.setattr("rlnet.report.sweep._pictures", lambda *_: [])
-    monkeypatch.setattr(final_files, "_picture", lambda *_: None)
-    monkeypatch.setattr("rlnet.report.figures.save_png", lambda _, path: Path(path).write_bytes(b""))
+    draw_no_values(monkeypatch)
     monkeypatch.setattr(Record, "hparams", lambda *_: None)
     monkeypatch.setattr("rlnet.report.summary.show_run", lambda *_: None)
 
