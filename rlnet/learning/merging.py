@@ -34,7 +34,7 @@ from rlnet.config.memory import require_memory
 from rlnet.config.optional import chosen
 from rlnet.config.population import joined
 from rlnet.experiment.checkpoints import NEWEST, read_checkpoint, write_checkpoint
-from rlnet.experiment.evaluation_files import CALIBRATION, POSITIONS, read_evaluation
+from rlnet.experiment.evaluation_files import BESIDE, POSITIONS, read_evaluation
 from rlnet.experiment.problem import Problem, build
 from rlnet.experiment.reference import write_reference
 from rlnet.experiment.run_files import Record
@@ -242,25 +242,16 @@ def _joined_files(parts: Sequence[Any], members: Any, shards: Sequence[Shard], n
 
 
 def _evaluated(shards: Sequence[Shard]) -> dict[str, Any] | None:
-    """The final episodes of all members; None where they were not evaluated."""
-    parts: list[dict[str, Any]] = []
-    for shard in shards:
-        read = read_evaluation(shard.folder, len(shard.members))
-        if read is None:
-            parts.append({})
-            continue
-        content, found = read
-        groups = [*content["policies"], *(["calibration"] if "calibration" in content else [])]
-        parts.append(
-            {f"{g}": {k.removeprefix(f"{g}_"): x for k, x in found.items() if k.startswith(f"{g}_")} for g in groups}
-        )
+    """The final episodes and contests of all members; None where they were not evaluated."""
+    found = [read_evaluation(shard.folder, len(shard.members)) for shard in shards]
+    parts = [{} if one is None else _groups(*one) for one in found]
     return _joined_files(parts, [shard.members for shard in shards], shards, "evaluation.json") or None
 
 
-def _groups(content: Mapping[str, Any], found: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of an evaluation by policy, and those of its calibration."""
-    names = [*content["policies"], *([CALIBRATION] if CALIBRATION in content else [])]
-    return {
-        name: {key.removeprefix(f"{name}_"): x for key, x in found.items() if key.startswith(f"{name}_")}
-        for name in names
+def _groups(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of an evaluation by policy, and what it holds beside its policies."""
+    groups = {
+        name: {key.removeprefix(f"{name}_"): x for key, x in arrays.items() if key.startswith(f"{name}_")}
+        for name in (*content["policies"], *BESIDE)
     }
+    return {name: group for name, group in groups.items() if group}

@@ -83,6 +83,20 @@ def test_shards_of_whole_episodes_have_rows_at_steps_of_their_own(tmp_path):
     assert write_page(tmp_path / "merged").is_file()
 
 
+@pytest.mark.slow
+def test_contests_and_endgames_of_board_games_are_merged_too(tmp_path):
+    board = ("env=connect", "env.rows=4", "env.columns=4", "env.k=3", "env.max_states=10", "algo=ppo", "network=mlp")
+    options = (*board, "network.hidden=[8]", "algo.envs=4", "algo.rollout=16", "steps=400", "evaluation.games=4")
+    folders = [tmp_path / name for name in ("0", "1", "whole")]
+    for folder, own in zip(folders, ("seed=0", "seed=1", "seeds=2"), strict=True):
+        train(composed(*options, "logger=none", "processes=1", own), folder, [*options, own])
+    merge(folders[:2], tmp_path / "merged")
+    for name in ("evaluation.json", "evaluation.npz", "positions.npz"):
+        assert (tmp_path / "merged" / name).read_bytes() == (folders[2] / name).read_bytes(), name
+    assert "contests" in json.loads((tmp_path / "merged" / "evaluation.json").read_text())
+    assert write_page(tmp_path / "merged").is_file()
+
+
 def edit_yaml(path, before, after):
     text = path.read_text()
     assert before in text
