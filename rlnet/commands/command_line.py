@@ -110,6 +110,7 @@ class Jobs:
         overrides, folder = as_typed(settings.overrides.task), settings.runtime.output_dir
         before = sweeps.known(sweep, number, overrides)
         record = JobRecord(number, overrides, os.path.relpath(folder, sweep))
+        lock = sweeps.taken(sweep, str(number))  # None: another process does this job, which its folder will say
         try:
             config, place = self._checked(composed)
             begun = sweeps.check_same(place, config, f"hydra.sweep.dir={settings.sweep.dir}")
@@ -130,6 +131,9 @@ class Jobs:
             sweeps.note(sweep, replace(record, state=FAILED, sentence=said[0], code=said[1]))
         else:
             sweeps.note(sweep, replace(record, state=FINISHED))
+        finally:
+            if lock is not None:
+                lock.close()
 
     def _do(self, config: Any, folder: Path, going_on: bool = False) -> None:
         if not self._claim:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rlnet.experiment.sweeps import FAILED, FINISHED
 from rlnet.learning.interrupts import exit_code
 
 MOST_TOLD = 20  # jobs, of which a sweep prints a sentence each
+PAUSE = 1.0  # seconds between two looks at jobs that go on by themselves
 
 
 class SweepCallback(Callback):
@@ -81,8 +83,19 @@ def told_at_the_end(finish: Callable[[Path], None] | None, again: str) -> Iterat
         if not SweepCallback.begun:
             raise
         stop = error
+        for folder, _ in SweepCallback.begun:
+            _wait(folder)
     codes = [_ended(folder, typed, finish, stop, again) for folder, typed in SweepCallback.begun]
     outcome.code = max(codes, key=(0, 2, 1).index, default=0)
+
+
+def _wait(folder: Path) -> None:
+    """Wait for the jobs of a sweep that go on in processes of their own, although their launcher has broken off."""
+    going = sweeps.at_work(folder)
+    if going:
+        print(f"Waiting for {', '.join(one.name for one in going[:MOST_TOLD])}", file=sys.stderr)
+    while sweeps.at_work(folder):
+        time.sleep(PAUSE)
 
 
 def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop: Exception | None, again: str) -> int:
@@ -111,7 +124,7 @@ def _stopped(error: Exception, done: bool) -> int:
         return say(" ".join(str(error).split())[:300], 1 if done else 2)
     if isinstance(error, EXPECTED) and told(error) is not None:
         return failed(error)
-    said = " ".join(str(error).split())[:300]
+    said = next(iter(str(error).strip().splitlines()), "without a word")[:300]
     return say(f"the launcher broke off: {type(error).__name__}: {said}", 1 if done else 2)
 
 

@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rlnet.config import ConfigError
 from rlnet.config.files import MALFORMED, read_json, read_yaml, reading
 from rlnet.experiment.checkpoints import write_whole
-from rlnet.experiment.run_folder import STORED, as_typed
+from rlnet.experiment.run_folder import STORED, as_typed, fcntl
 
 RECORDS = ".sweep"
 PLAN = "sweep.json"
@@ -64,6 +64,33 @@ def note(sweep: Path, record: JobRecord) -> None:
     """Write down what became of a job."""
     (sweep / RECORDS).mkdir(parents=True, exist_ok=True)
     _write(sweep / RECORDS / _file(record.number, record.overrides), asdict(record))
+
+
+def taken(sweep: Path, name: str) -> IO[str] | None:
+    """A lock on a job, held until it is closed or the process ends; None where another process holds it."""
+    (sweep / RECORDS).mkdir(parents=True, exist_ok=True)
+    file = (sweep / RECORDS / f"{name}.lock").open("a")
+    try:
+        if fcntl is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def at_work(sweep: Path) -> list[JobRecord]:
+    """The jobs of a sweep that other processes do now."""
+    return [one for one in told_apart(planned(sweep)) if one.state == RUNNING and _is_taken(sweep, one)]
+
+
+def _is_taken(sweep: Path, one: JobRecord) -> bool:
+    if not (sweep / RECORDS / f"{one.number}.lock").is_file():
+        return False
+    lock = taken(sweep, str(one.number))
+    if lock is not None:
+        lock.close()
+    return lock is None
 
 
 def known(sweep: Path, number: int, overrides: Sequence[str]) -> JobRecord | None:

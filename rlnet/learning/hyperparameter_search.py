@@ -108,18 +108,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _taken(folder: Path, number: int) -> IO[str] | None:
-    """A lock on a trial, held until it is closed or the process ends; None where another process holds it."""
-    file = (folder / RECORDS / f"trial_{number}.lock").open("a")
-    try:
-        if fcntl is not None:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
 def _next(
     optuna: Any, study: Any, own: SearchConfig, folder: Path, space: Mapping[str, Range]
 ) -> tuple[Any, IO[str]] | None:
@@ -129,7 +117,7 @@ def _next(
         trials = study.get_trials(deepcopy=False)
         for one in trials:
             if one.state == running and one.user_attrs.get("folder") == here and set(one.params) == set(space):
-                lock = _taken(folder, one.number)
+                lock = sweeps.taken(folder, f"trial_{one.number}")
                 if lock is not None:
                     return optuna.trial.Trial(study, one._trial_id), lock
         if len(trials) >= own.trials:
@@ -146,7 +134,7 @@ def _next(
         float_ = optuna.distributions.FloatDistribution
         trial = study.ask({path: float_(one.low, one.high, log=one.log) for path, one in space.items()})
         trial.set_user_attr("folder", here)
-        lock = _taken(folder, trial.number)
+        lock = sweeps.taken(folder, f"trial_{trial.number}")
         assert lock is not None
         return trial, lock
 

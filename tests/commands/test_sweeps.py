@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from support import ROOT
 
 from rlnet.commands.arguments import prepared
 from rlnet.commands.failures import explain
+from rlnet.commands.sweeps import SweepCallback, told_at_the_end
 from rlnet.config import ConfigError
 from rlnet.experiment import sweeps
 from rlnet.experiment.sweeps import FAILED, FINISHED, RUNNING, JobRecord
@@ -134,6 +137,38 @@ def test_a_killed_sweep_goes_on_from_its_checkpoints_and_ends_bit_equal(tmp_path
         )
         assert script("train", *SMALL, *alone, cwd=tmp_path).returncode == 0
         same_results(sweep / seed, tmp_path / f"alone{seed}")
+
+
+def test_a_launcher_that_breaks_off_is_outlived_by_jobs_in_processes_of_their_own(tmp_path, monkeypatch, capsys):
+    """The launcher of submitit ends with the first job that was killed, and the others go on."""
+    monkeypatch.setattr("rlnet.commands.sweeps.PAUSE", 0.05)
+    sweeps.plan(tmp_path, [["gamma=0.9"], ["gamma=0.8"], ["gamma=0.7"]])
+    first, second = JobRecord(0, ["gamma=0.9"], "0"), JobRecord(1, ["gamma=0.8"], "1")
+    for one in (first, second):
+        sweeps.note(tmp_path, one)
+    hold = "import fcntl; f = open('.sweep/1.lock', 'a'); fcntl.lockf(f, 2); print('held', flush=True); input()"
+    command = [sys.executable, "-c", hold]
+    job = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert job.stdout.readline() == "held\n"
+
+    def done() -> None:
+        sweeps.note(tmp_path, replace(second, state=FINISHED))
+        job.communicate("\n")
+
+    later = threading.Timer(0.3, done)
+    SweepCallback.begun.clear()
+    with told_at_the_end(None, "hydra.sweep.dir={0}") as outcome:
+        SweepCallback.begun.append((tmp_path, "sweep"))
+        later.start()
+        raise RuntimeError("job 0 was killed\n see the log")
+    assert outcome.code == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "Waiting for job 1 (gamma=0.8)",
+        "error: the launcher broke off: RuntimeError: job 0 was killed",
+        "error: job 0 (gamma=0.9): is not finished",
+        "error: job 2 (gamma=0.7): is not finished",
+        "The same sweep goes on where it was with hydra.sweep.dir=sweep",
+    ]
 
 
 LAUNCHERS = {
