@@ -2,7 +2,7 @@
 
 from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
 from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
-from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment, take
+from rlnet.algos.loss_terms import REPLAY_HYPER, segment_return, take
 from rlnet.data.rollout import Rollout
 
 
@@ -10,7 +10,7 @@ def target(context: AlgorithmContext, params: Params, target_params: Params, bat
     """R + … + γ^n·Q⁻(S_n, argmax_a Q(S_n, a))."""
     best = context.q(params, batch.next_state).argmax(-1)
     next_value = take(context.q(target_params, batch.next_state), best)
-    return Target(over_the_segment(batch, hyper, batch.reward, next_value))
+    return Target(segment_return(batch, hyper, batch.reward, next_value))
 
 
 ALGORITHM = Algorithm(

@@ -108,7 +108,7 @@ def following_values(context: AlgorithmContext, params: Params, batch: Rollout, 
     return following
 
 
-def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor) -> Tensor:
+def segment_return(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor) -> Tensor:
     """n-step return G_{t:t+n}, n the length of the segment: [T, M, N].
 
     Args:
@@ -119,7 +119,7 @@ def over_the_segment(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: T
     return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
 
 
-def pulled_towards(aim: Target, context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> Loss:
+def semi_gradient_loss(aim: Target, context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Semi-gradient loss Σ weight·h(target − V(S)), or with Q(S, A).
 
     h(δ) = ½·δ², or κ·(|δ| − ½·κ) beyond the `huber` κ of replays. Its gradient step is the semi-gradient update

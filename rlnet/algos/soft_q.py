@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
 from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
-from rlnet.algos.loss_terms import REPLAY_HYPER, over_the_segment, take
+from rlnet.algos.loss_terms import REPLAY_HYPER, segment_return, take
 from rlnet.data.rollout import Rollout
 
 
@@ -32,7 +32,7 @@ def soft_target(
     next_value = soft_value(context.q(target_params, batch.next_state), hyper["temperature"])
     entropy = -scaled_log_policy(context, target_params, batch, hyper)
     reward = torch.cat((reward[:1], reward[1:] + entropy[1:]))
-    return Target(over_the_segment(batch, hyper, reward, next_value))
+    return Target(segment_return(batch, hyper, reward, next_value))
 
 
 def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

@@ -17,7 +17,7 @@ from rlnet.algos.algorithm import Loss, LossGradient, ManualGradient, Target, Tr
 from rlnet.algos.context import Hyper, Q, Role
 from rlnet.data.rollout import Rollout
 from rlnet.nets import ParameterLayout, ParameterView
-from rlnet.nets.numpy.perceptron import as_steps, rows_of
+from rlnet.nets.numpy.member_rows import as_steps, rows_of
 from rlnet.numerics.loss_derivatives import error_by_hand, pull_by_hand
 from rlnet.policies.distributions import Categorical
 
@@ -93,7 +93,7 @@ class ManualGradients:
 def _semi_gradient(
     values: Array, batch: Rollout, hyper: Hyper, target: Target, by_action: bool
 ) -> tuple[Array, Callable[[], Loss]]:
-    """The derivative of `loss_terms.pulled_towards` by values [M, R, O], and a function that computes it on demand."""
+    """Derivative of `semi_gradient_loss` with respect to values [M, R, O], and a function that computes that loss."""
     weights = batch.array("weight") if target.weight is None else target.weight.numpy()
     shape = weights.shape
     aims, weights = (rows_of(x, False)[None] for x in (target.value.numpy(), weights))

@@ -13,7 +13,7 @@ from rlnet.config import Config
 from rlnet.data.collector import Choose, Searched
 from rlnet.mdp import FiniteMDP
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams
-from rlnet.planning import where_it_matters
+from rlnet.planning import policy_where_reachable
 
 
 class SelfPlay:
@@ -63,7 +63,7 @@ class SelfPlay:
             def at(state: np.ndarray, member: int = member) -> np.ndarray:
                 return planner.states(np.full(len(state), member), state)
 
-            tables.append(where_it_matters(mdp, at, own)[0])
+            tables.append(policy_where_reachable(mdp, at, own)[0])
         return np.stack(tables)
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from rlnet.nets.build import Inputs, lookup, make_network, number
 from rlnet.nets.causal_lm import TokenInputs
-from rlnet.nets.conv import ConvNet
-from rlnet.nets.module_bodies import ResidualNet
+from rlnet.nets.module_bodies import ConvNet, ResidualNet
 from rlnet.nets.network import Network, ParameterLayout, ParameterView, with_noise
 
 __all__ = [

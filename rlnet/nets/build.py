@@ -29,7 +29,8 @@ from rlnet.nets.module import module_network
 from rlnet.nets.network import Network, ParameterView, Params
 from rlnet.nets.numpy.acting import forward
 from rlnet.nets.numpy.activations import ACTIVATIONS as FAST
-from rlnet.nets.numpy.perceptron import Perceptron, Table
+from rlnet.nets.numpy.perceptron import Perceptron
+from rlnet.nets.numpy.table import Table
 from rlnet.numerics.observation_rows import RowLayout
 from rlnet.numerics.random_streams import Streams
 

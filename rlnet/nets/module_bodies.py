@@ -1,7 +1,25 @@
-"""A residual convolutional network for boards, a body for `network=module`."""
+"""Bodies for `network=module`: a small convolutional network, and a residual one for boards."""
 
 import torch
 from torch import Tensor, nn
+
+
+class ConvNet(nn.Module):
+    """Two 3×3 convolutions with same padding, [B, C, H, W] → [B, channels, H, W].
+
+    Args:
+        inputs: C.
+        channels: of both layers.
+    """
+
+    def __init__(self, inputs: int = 1, channels: int = 8) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """See the class."""
+        return torch.relu(self.second(torch.relu(self.first(picture))))
 
 
 class ResidualNet(nn.Module):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rlnet.config import ConfigError
-from rlnet.nets.numpy.perceptron import Perceptron, Table
+from rlnet.nets.numpy.perceptron import Perceptron
+from rlnet.nets.numpy.table import Table
 from rlnet.numerics.random_streams import Streams
 
 Params = Mapping[str, Tensor]  # name → [M, *shape]

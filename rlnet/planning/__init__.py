@@ -1,7 +1,7 @@
 """Planning: search trees over a deterministic model, guided by a prior policy and a value function."""
 
 from rlnet.planning.dynamics import Dynamics, NotDeterministicError, RulesDynamics, TableDynamics
-from rlnet.planning.reachable_states import where_it_matters
+from rlnet.planning.reachable_states import policy_where_reachable
 from rlnet.planning.symmetries import Symmetries
 from rlnet.planning.tree_search import (
     Evaluate,
@@ -27,8 +27,8 @@ __all__ = [
     "Symmetries",
     "TableDynamics",
     "gumbel_noise",
+    "policy_where_reachable",
     "priors",
     "root_noise",
     "search",
-    "where_it_matters",
 ]

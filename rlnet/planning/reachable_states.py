@@ -17,7 +17,7 @@ from rlnet.mdp import FiniteMDP
 PolicyAt = Callable[[np.ndarray], np.ndarray]
 
 
-def where_it_matters(mdp: FiniteMDP, policy_at: PolicyAt, elsewhere: np.ndarray) -> tuple[np.ndarray, int]:
+def policy_where_reachable(mdp: FiniteMDP, policy_at: PolicyAt, elsewhere: np.ndarray) -> tuple[np.ndarray, int]:
     """The policy [S, A] of `policy_at` wherever it can come to act, and `elsewhere` [S, A] in all other states; and the
     number of states that it was asked for."""
     policy = elsewhere.copy()

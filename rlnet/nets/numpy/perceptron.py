@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rlnet.nets.numpy.activations import ACTIVATIONS
+from rlnet.nets.numpy.member_rows import as_steps, rows_of
+from rlnet.nets.numpy.table import sum_rows
 from rlnet.numerics.floating_point import QUIET
 
 Array = np.ndarray
@@ -209,26 +211,6 @@ def _look_up(layer: Array, index: Array, out: Array) -> None:
         np.add(layer[np.arange(len(layer))[:, None], index], layer[:, -1:], out=out)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Tabular values [M, S·O] with the same two passes as `Perceptron`."""
-
-    states: int
-    of_indices = True
-
-    def layers(self, flat: Array) -> list[Array]:
-        """The table as a view [M, S, O]."""
-        return [flat.reshape(len(flat), self.states, -1)]
-
-    def forward(self, layers: list[Array], x: Array) -> tuple[Array, Array]:
-        """Forward pass: the rows x [M, R] of the tables, [M, R, O], and x for `backward`."""
-        return layers[0][np.arange(len(x))[:, None], x], x
-
-    def backward(self, layers: list[Array], values: Array, grad: Array, into: list[Array]) -> None:
-        """Backward pass: the gradient into the `layers` of an array [M, S·O] from that of the rows [M, R, O]."""
-        _sum_rows(values, grad, into[0])
-
-
 def _scatter(index: Array, grad: Array, into: Array) -> None:
     """The gradient of `_look_up` from that of its rows [R, H], into [S + 1, H], or all this for members."""
     if into.ndim == 2 and len(into) <= DENSE:  # one product of one-hot rows, with the 1 of the bias
@@ -237,36 +219,8 @@ def _scatter(index: Array, grad: Array, into: Array) -> None:
         rows[:, -1] = 1
         np.matmul(rows.T, grad, out=into)
         return
-    _sum_rows(index, grad, into[..., :-1, :])
+    sum_rows(index, grad, into[..., :-1, :])
     np.add.reduce(grad, -2, out=into[..., -1, :])
-
-
-def _sum_rows(index: Array, grad: Array, into: Array) -> None:
-    """Σ of the rows [R, O] with the same index [R], into [S, O], or all this for members."""
-    states, outputs = into.shape[-2:]
-    if into.ndim == 3:
-        index = index + np.arange(len(into))[:, None] * states
-    at, rows = torch.from_numpy(index.ravel()), torch.from_numpy(np.ascontiguousarray(grad).reshape(-1, outputs))
-    sums = torch.zeros(into.size // outputs, outputs, dtype=rows.dtype).index_add_(0, at, rows)
-    into[...] = sums.numpy().reshape(into.shape)
-
-
-def rows_of(x: Array, features: bool) -> Array:
-    """Reshape [..., M, N(, F)] to [M, R(, F)]: all rows of a member together."""
-    axis = x.ndim - 2 - features  # of M
-    if axis == 0 or x.shape[:axis] == (1,):
-        return x.reshape(x.shape[axis:])
-    order = (axis, *range(axis), *range(axis + 1, x.ndim))
-    return x.transpose(order).reshape(x.shape[axis], -1, *x.shape[axis + 2 :])
-
-
-def as_steps(out: Array, shape: Sequence[int]) -> Array:
-    """The inverse of `rows_of`, for shape [..., M, N]: [M, R, O] → [..., M, N, O]."""
-    axis = len(shape) - 2  # of M
-    if axis == 0 or shape[:axis] == (1,):
-        return out.reshape(*shape, out.shape[-1])
-    apart = out.reshape(len(out), *shape[:axis], shape[-1], out.shape[-1])
-    return apart.transpose(*range(1, axis + 1), 0, axis + 1, axis + 2)
 
 
 def _lead(obs: Tensor, net: Perceptron) -> torch.Size:
