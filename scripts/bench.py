@@ -32,7 +32,7 @@ def main() -> None:
     elif options.part == "games":
         games.run(options.peers, options.rounds, options.seconds, options.out, options.only)
     elif options.part == "trl":
-        trl_steps.run(options.rounds, options.only)
+        trl_steps.run(options.rounds)
     elif options.part == "dp":
         dp.run(options.peers, options.rounds, options.full, options.limit, options.out, options.only)
     else:

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import torch
 
-from rlnet.bench import trl_audit
 from rlnet.commands.api import composed
 from rlnet.config import CausalLMConfig, Config
+from rlnet.diagnosis.trl_trainers import tokenizer_of
 from rlnet.experiment.problem import Problem, build
 from rlnet.learning.training_state import TrainingState
 from rlnet.learning.updates import learn
@@ -60,7 +60,7 @@ def trl_steps(config: Config, problem: Problem) -> list[tuple[float, float]]:
 
     assert problem.environment.tokens is not None
     task, own, algo = problem.environment.tokens.task, cast(CausalLMConfig, config.network), config.algo
-    tokenizer = trl_audit.tokenizer_of(task.alphabet)
+    tokenizer = tokenizer_of(task.alphabet)
     clock = Clock([], [])
 
     def rewarded(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
@@ -97,21 +97,13 @@ def trl_steps(config: Config, problem: Problem) -> list[tuple[float, float]]:
     return clock.steps()
 
 
-def run(rounds: int, only: str) -> None:
-    """Print the audit of TRL's trainers, and the time of a step beside rlnet's.
-
-    Args:
-        rounds: turns of each program.
-        only: `audit` or `steps`; empty: both.
-    """
+def run(rounds: int) -> None:
+    """Print the time of a step of TRL beside rlnet's, medians over `rounds` turns of each program."""
     if find_spec("trl") is None:
         print("TRL is not installed, so nothing is compared: pip install -e '.[trl]'")
         return
     warnings.filterwarnings("ignore")
-    if only in ("", "audit"):
-        trl_audit.run()
-    if only in ("", "steps"):
-        _print_steps(rounds)
+    _print_steps(rounds)
 
 
 def _print_steps(rounds: int) -> None:

@@ -1,7 +1,8 @@
-"""Test the simulators of an environment against its model, or an update of an algorithm against exact gradients.
+"""Test the simulators of an environment against its model, or an update against exact gradients.
 
     rlnet audit env=frozen_lake samples=200000
     rlnet audit algo=grpo env=tokens_nano
+    rlnet audit trl=all
 
 Exit code 0 where nothing is found, 1 where a simulator and the model differ, 2 for input that cannot be used.
 """
@@ -11,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rlnet.commands.command_line import launch
-from rlnet.config import AuditConfig, Config, RunFailed
+from rlnet.config import AuditConfig, Config, RunFailed, TrainerAuditConfig
 
 
 def job(config: AuditConfig, folder: Path) -> None:
@@ -44,8 +45,25 @@ def estimator_job(config: Config, folder: Path) -> None:
     show_estimator(Console(), audit, f"the expected update of {config.algo.name} on {config.env.label}", [file, page])
 
 
+def trainer_job(config: TrainerAuditConfig, folder: Path) -> None:
+    """Set the expected updates of TRL's trainers beside exact gradients, write trl.json and a page."""
+    from rich.console import Console
+
+    from rlnet.diagnosis.trl_audit import audit_trainers
+    from rlnet.diagnosis.trl_page import show_trainers, write_trainers
+    from rlnet.experiment.run_files import write_json
+
+    audit, file = audit_trainers(config, print), folder / "trl.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, asdict(audit))
+    show_trainers(Console(), audit, [file, write_trainers(folder, audit)])
+
+
 def main() -> int:
     """Run `rlnet audit` with the arguments of `sys.argv`; returns the exit code."""
-    if any(argument.startswith("algo=") for argument in sys.argv[1:]):
+    keys = {argument.partition("=")[0] for argument in sys.argv[1:]}
+    if "trl" in keys:
+        return launch("trainer_audit", trainer_job)
+    if "algo" in keys:
         return launch("train", estimator_job)
     return launch("audit", job)

@@ -15,6 +15,7 @@ from rlnet.config.jobs import (
     AuditConfig,
     Config,
     SolveConfig,
+    TrainerAuditConfig,
     register,
 )
 from rlnet.config.plugins import import_named, import_plugins
@@ -93,6 +94,7 @@ __all__ = [
     "Settings",
     "SolveConfig",
     "TabularConfig",
+    "TrainerAuditConfig",
     "check_env",
     "import_named",
     "import_plugins",

@@ -29,7 +29,7 @@ from rlnet.config.schemas import (
     TabularConfig,
 )
 from rlnet.config.search import SearchConfig
-from rlnet.config.settings import PER_MEMBER, Settings, leaves
+from rlnet.config.settings import PER_MEMBER, Settings, leaves, require
 
 
 @dataclass
@@ -103,10 +103,28 @@ class AuditConfig(Settings):
     plugins: list[str] = field(default_factory=list)  # modules that register environments
 
 
+@dataclass
+class TrainerAuditConfig(Settings):
+    """Settings of an audit of TRL's trainers (`rlnet audit trl=...`)."""
+
+    trl: str = MISSING  # all: a table of them; or GRPOTrainer, RLOOTrainer, DPOTrainer: that one, with `options`
+    options: dict[str, Any] = field(default_factory=dict)  # of its config, which change its loss
+    group: int = 4  # completions of a prompt that are compared with each other
+    beta: float = 0.3  # the weight of the divergence from the reference
+    length: int = 2  # the most tokens of a completion, its end included
+
+    def check(self) -> None:
+        """Raise ConfigError where a number is out of range."""
+        require(2 <= self.group <= 100, "group", self.group, "must be from 2 to 100")
+        require(0 <= self.beta < float("inf"), "beta", self.beta, "must be at least 0")
+        require(1 <= self.length <= 8, "length", self.length, "must be from 1 to 8")
+
+
 SCHEMAS: dict[str, type] = {
     "train": Config,
     "solve": SolveConfig,
     "audit": AuditConfig,
+    "trainer_audit": TrainerAuditConfig,
     **ALGO_SCHEMAS,
     "network/tabular": TabularConfig,
     "network/linear": LinearConfig,

@@ -25,6 +25,7 @@ from rlnet.config import (
     ReplayConfig,
     ScheduleConfig,
     SolveConfig,
+    TrainerAuditConfig,
     check_env,
     leaves,
     require,
@@ -244,11 +245,14 @@ def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
 
 
 def check(config: Any) -> Any:
-    """Check the ranges of a `Config`, `SolveConfig` or `AuditConfig`, and return it.
+    """Check the ranges of the settings of a job, and return them.
 
     Raises:
         ConfigError: the first number that is not.
     """
+    if isinstance(config, TrainerAuditConfig):
+        config.check()
+        return config
     if isinstance(config, AuditConfig):
         check_env(config.env)
         require_memory(_memory(config))
@@ -275,7 +279,7 @@ def _check_gamma_and_env(config: Config | SolveConfig) -> None:
 
 
 def from_hydra(composed: DictConfig) -> Any:
-    """The composed config as a checked `Config`, `SolveConfig` or `AuditConfig`.
+    """The composed config as checked settings of a job: `Config`, `SolveConfig`, ...
 
     Raises:
         ConfigError: a value is missing or out of range.

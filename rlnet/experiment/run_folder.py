@@ -25,10 +25,11 @@ RESULTS = (
     "solution.npz",
     "audit.json",
     "estimator.json",
+    "trl.json",
 )  # a folder that holds one of them must not be written into
 STORED = ".hydra"
 # Groups that may get keys which no config lists.
-OPEN = ("vary.", "env.kwargs.", "env.targets.", "network.kwargs.", "search.space.")
+OPEN = ("vary.", "env.kwargs.", "env.targets.", "network.kwargs.", "search.space.", "options.")
 _held: set[Path] = set()  # locks of a process do not keep out the process itself
 
 

@@ -68,6 +68,8 @@ FILES = {
     "audit.json": "what was tested, and every difference found",
     "estimator.json": "the expected update beside exact gradients",
     "estimator.html": "the same in words and with a picture, on one page",
+    "trl.json": "the expected updates of TRL's trainers beside exact gradients",
+    "trl.html": "the same in words and with a picture, on one page",
     "report.html": "the whole run on one page",
     "values.png": "values against the exact ones, as a picture",
     "curves.png": "learning curves",

@@ -1,15 +1,13 @@
 """Exact expected updates of TRL's trainers, from their own advantages and losses on all groups of completions.
 
-What `rlnet audit algo=...` does for algorithms of rlnet, for `GRPOTrainer`, `RLOOTrainer` and `DPOTrainer` of TRL,
-called as a library: only what they generate, or the pairs that they learn from, is handed to them. The policy is a
-Llama over the two symbols and the end token, with another one as reference; the task that of `tokens_nano`, with
-completions of at most two tokens so that groups are few.
+`GRPOTrainer`, `RLOOTrainer` and `DPOTrainer` of TRL are called as a library: only what they generate, or the pairs
+that they learn from, is handed to them. The policy is a Llama over two symbols and the end token, with another one as
+reference; the task that of `tokens_nano`, with short completions so that groups are few.
 """
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,49 +18,36 @@ from rlnet import algos
 from rlnet.compare.completions import Completions
 from rlnet.diagnosis.enumeration import Texts, multisets, probability_of
 from rlnet.diagnosis.estimator import Estimator
-from rlnet.diagnosis.estimator_audit import FORWARD, PREFERENCES, REGULARISED, REWARD
-from rlnet.diagnosis.objectives import Match, Objectives, match
 from rlnet.envs import make, preset
 
-GROUP, BETA, LENGTH, PROMPTS = 4, 0.3, 2, ["0", "1"]
-Variant = tuple[dict[str, Any], dict[str, Any]]  # arguments of TRL, and the options of rlnet that should be the same
-TOKENS = {"kl": "ratio_k3", "kl_of": "token", "kl_in": "loss", "ratio": "token"}
-GRPO: dict[str, Variant] = {
-    "GRPO, defaults (dapo, beta=0)": ({"beta": 0.0}, {"advantage": "std", "length": "batch"}),
-    "GRPO, dapo": ({}, {"advantage": "std", "length": "batch"}),
-    "GRPO, grpo": ({"loss_type": "grpo"}, {"advantage": "std", "length": "mean"}),
-    "GRPO, dr_grpo, scale_rewards=none, beta=0": (
-        {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.0},
-        {"advantage": "mean", "length": "constant"},
-    ),
-    "GRPO, dr_grpo, scale_rewards=none": (
-        {"loss_type": "dr_grpo", "scale_rewards": "none"},
-        {"advantage": "mean", "length": "constant"},
-    ),
-    "the same, use_bias_correction_kl=False": (
-        {"loss_type": "dr_grpo", "scale_rewards": "none", "use_bias_correction_kl": False},
-        {"advantage": "mean", "length": "constant", "kl": "k3"},
-    ),
-}
-WHOLE = {"advantage": "loo", "length": "sum", "kl": "k1", "kl_of": "sequence", "kl_in": "reward", "ratio": "sequence"}
-RLOO: dict[str, Variant] = {"RLOO, beta=0": ({"beta": 0.0}, WHOLE), "RLOO": ({}, WHOLE)}
-DPO: dict[str, Variant] = {"DPO": ({}, {})}
-OWN = {"GRPO": "grpo", "RLOO": "grpo", "DPO": "dpo"}  # rlnet's algorithm
+PROMPTS = ["0", "1"]
 
 
 class Models:
-    """A policy and a reference over the tokens of the task, and what is exact about them."""
+    """A policy and a reference over the tokens of the task, and what is exact about them.
 
-    def __init__(self) -> None:
+    Args:
+        group: completions of a prompt that are compared with each other.
+        beta: the weight of the divergence from the reference.
+        length: the most tokens of a completion, its end included.
+    """
+
+    def __init__(self, group: int = 4, beta: float = 0.3, length: int = 2) -> None:
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        self.environment = make(preset("tokens_nano", prompts=PROMPTS, length=LENGTH))
+        self.group, self.beta, self.length = group, beta, length
+        self.environment = make(preset("tokens_nano", prompts=PROMPTS, length=length))
         assert self.environment.tokens is not None
         assert self.environment.mdp is not None
         self.tokens, self.mdp = self.environment.tokens, self.environment.mdp
-        size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+        size: dict[str, Any] = {
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+        }
         self.settings = LlamaConfig(
-            vocab_size=3, intermediate_size=24, max_position_embeddings=8, bos_token_id=None, eos_token_id=2,
+            vocab_size=3, intermediate_size=24, max_position_embeddings=64, bos_token_id=None, eos_token_id=2,
             pad_token_id=2, attn_implementation="eager", initializer_range=0.5, **size,
         )  # fmt: skip
         made = []
@@ -111,14 +96,14 @@ def trainer_of(models: Models, kind: str, options: dict[str, Any]) -> tuple[Any,
         return [task.reward(p, c.replace(" ", "")) for p, c in zip(prompts, completions, strict=True)]
 
     rows: dict[str, list[str]] = {"prompt": prompts}
-    common: dict[str, Any] = {"beta": BETA, "per_device_train_batch_size": GROUP, **options}
+    common: dict[str, Any] = {"beta": models.beta, "per_device_train_batch_size": models.group, **options}
     more: dict[str, Any] = {}
-    if kind == "DPO":
+    if kind == "DPOTrainer":
         rows |= dict.fromkeys(("chosen", "rejected"), ["0"] * len(prompts))
     else:
-        common |= {"num_generations": GROUP, "max_completion_length": LENGTH}
+        common |= {"num_generations": models.group, "max_completion_length": models.length}
         more["reward_funcs"] = rewarded
-    config, trainer_class = getattr(trl, f"{kind}Config"), getattr(trl, f"{kind}Trainer")
+    config, trainer_class = getattr(trl, kind.replace("Trainer", "Config")), getattr(trl, kind)
     with tempfile.TemporaryDirectory() as folder:
         models.policy.save_pretrained(folder)
         arguments = config(
@@ -146,24 +131,24 @@ def expected_update(models: Models, kind: str, options: dict[str, Any]) -> Tenso
     for p, prompt in enumerate(prompts):
         texts = Texts.of(models.known, p)
         probability = texts.probability(policy)
-        every = np.concatenate(list(multisets(len(probability), GROUP, 10**6)))
+        every = np.concatenate(list(multisets(len(probability), models.group, 10**6)))
         for which, weight in zip(every, probability_of(every, probability), strict=True):
             written = [texts.action[y][texts.valid[y]].tolist() for y in which]
-            given = (written, None) if kind == "GRPO" else written
+            given = (written, None) if kind == "GRPOTrainer" else written
             trainer._generate_single_turn = lambda *_, given=given, **__: given
-            inputs = trainer._generate_and_score_completions([{"prompt": prompt}] * GROUP)
+            inputs = trainer._generate_and_score_completions([{"prompt": prompt}] * models.group)
             loss = trainer._compute_loss(model, inputs)
             for into, x in zip(total, torch.autograd.grad(loss, list(model.parameters())), strict=True):
                 into -= float(weight) / len(prompts) * x
     return torch.cat([x.flatten() for x in total]).double()
 
 
-def preferred_update(models: Models, options: dict[str, Any]) -> Tensor:
+def preferred_update(models: Models, kind: str, options: dict[str, Any]) -> Tensor:
     """Minus the expected gradient of DPOTrainer's loss over all pairs of completions of the reference: [P].
 
     The first of a pair is preferred with the probability σ(R(y) − R(z)).
     """
-    trainer, model = trainer_of(models, "DPO", options)
+    trainer, model = trainer_of(models, kind, options)
     total, prompts = [torch.zeros_like(x) for x in model.parameters()], models.tokens.task.prompts
     for p, prompt in enumerate(prompts):
         texts = Texts.of(models.known, p)
@@ -181,66 +166,9 @@ def preferred_update(models: Models, options: dict[str, Any]) -> Tensor:
 
 def own_update(models: Models, algo: str, options: dict[str, Any], beta: float) -> Tensor:
     """That of rlnet's `grpo` or `dpo` with these options: [P]."""
-    chosen = {"group": 2} if algo == "dpo" else {**TOKENS, **options, "group": GROUP}
+    chosen = {"group": 2} if algo == "dpo" else {**options, "group": models.group}
     total, numbers = torch.zeros_like(models.log_policy), {"beta": beta, "clip_low": 0.2, "clip_high": 0.2}
     estimator = Estimator(models.known, models.log_policy, models.log_reference, algos.load(algo), chosen, numbers)
     for p in range(len(PROMPTS)):
         total += estimator.expected(Texts.of(models.known, p), None, 0)[0][0] / len(PROMPTS)
     return models.carried(total)
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is said about a trainer."""
-
-    title: str
-    matches: dict[str, Match]  # beside exact gradients, by the objective
-    own: Match  # beside rlnet's update
-
-    @property
-    def nearest(self) -> str:
-        """The objective whose gradient is nearest."""
-        return max(self.matches, key=lambda name: self.matches[name].cosine)
-
-
-def gradients_of(models: Models) -> dict[str, Tensor]:
-    """Exact gradients by the parameters, by the objective."""
-    objectives = Objectives(models.known, models.log_reference, models.log_policy)
-    texts = [Texts.of(models.known, p) for p in range(len(PROMPTS))]
-    values = {
-        REWARD: objectives.reward,
-        REGULARISED: objectives.reward - BETA * objectives.kl,
-        FORWARD: objectives.reward - BETA * objectives.forward,
-        PREFERENCES: -objectives.preferences(texts, BETA),
-    }
-    return {name: models.carried(objectives.gradient(value)) for name, value in values.items()}
-
-
-def audited(models: Models, gradients: dict[str, Tensor], kind: str, title: str, variant: Variant) -> Row:
-    """The row of a trainer."""
-    options, ours = variant
-    beta = options.get("beta", BETA)
-    update = preferred_update(models, options) if kind == "DPO" else expected_update(models, kind, options)
-    same = match(update[None], own_update(models, OWN[kind], ours, beta))
-    asked = [name for name in gradients if (beta or name == REWARD) and (kind == "DPO" or name != PREFERENCES)]
-    return Row(title, {name: match(update[None], gradients[name]) for name in asked}, same)
-
-
-def run() -> None:
-    """Print the table, in Markdown."""
-    import trl
-
-    models = Models()
-    gradients = gradients_of(models)
-    print(
-        f"TRL {trl.__version__}, G = {GROUP}, β = {BETA}, {len(PROMPTS)} prompts, "
-        f"completions of at most {LENGTH} tokens\n"
-    )
-    print("| update | " + " | ".join(f"cosine to ∇({name})" for name in gradients) + " | scale | cosine to rlnet's |")
-    print("|---|" + "---|" * (len(gradients) + 2))
-    for kind, variants in (("GRPO", GRPO), ("RLOO", RLOO), ("DPO", DPO)):
-        for title, variant in variants.items():
-            row = audited(models, gradients, kind, title, variant)
-            cells = [f"{row.matches[name].cosine:.6f}" if name in row.matches else "" for name in gradients]
-            scale = f"{row.matches[row.nearest].scale:.4g}"
-            print(f"| {title} | {' | '.join(cells)} | {scale} | {row.own.cosine:.6f} |", flush=True)
