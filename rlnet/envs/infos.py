@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from rlnet.envs.faults import EnvironmentFault, array_of, shown
+
 
 def happened(infos: Mapping[str, Any], key: str, ended: np.ndarray, same_step: bool) -> np.ndarray:
     """Whether an event happened in a step of N environments, by a key of their infos: bool [N].
@@ -14,6 +16,9 @@ def happened(infos: Mapping[str, Any], key: str, ended: np.ndarray, same_step: b
         key: of the event.
         ended: bool [N], where an episode ended.
         same_step: whether environments were reset in the step that ended an episode: what it told is in `final_info`.
+
+    Raises:
+        EnvironmentFault: a value is none of True, False, 1, 0 and None, nor an array of them, of which any counts.
     """
     now = _told(infos, key, len(ended))
     if not same_step or not ended.any():
@@ -24,8 +29,17 @@ def happened(infos: Mapping[str, Any], key: str, ended: np.ndarray, same_step: b
 def _told(infos: Mapping[str, Any], key: str, envs: int) -> np.ndarray:
     if key not in infos:
         return np.zeros(envs, bool)
-    given = np.array([bool(np.any(value)) for value in infos[key]])
-    return given & np.asarray(infos.get(f"_{key}", np.ones(envs, bool)))
+    told = np.asarray(infos.get(f"_{key}", np.ones(envs, bool)))
+    return np.array([bool(t) and _truth(key, value) for t, value in zip(told, infos[key], strict=True)])
+
+
+def _truth(key: str, value: Any) -> bool:
+    array = np.asarray([] if value is None else array_of(value))
+    if array.dtype != bool and not (array.dtype.kind in "iuf" and ((array == 0) | (array == 1)).all()):
+        raise EnvironmentFault(
+            f"its infos[{key!r}] is {shown(value)}, allowed are True, False, 1, 0 and arrays of them"
+        )
+    return bool(array.any())
 
 
 class Silent:

@@ -14,7 +14,7 @@ from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.evaluation import evaluate, policy_matrix
 from rlnet.mdp.limited import limited_values
 from rlnet.mdp.model.finite_mdp import FiniteMDP
-from rlnet.mdp.model.validation import check_count
+from rlnet.mdp.model.validation import check_count, checked_event
 
 
 def event_model(mdp: FiniteMDP, event: str | np.ndarray) -> FiniteMDP:
@@ -34,9 +34,8 @@ def event_model(mdp: FiniteMDP, event: str | np.ndarray) -> FiniteMDP:
         if event not in known:
             raise InvalidMDPError(f"event {event!r}: this model names {', '.join(known) or 'none'}")
         event = known[event]
-    event = np.asarray(event)
-    if event.shape != (mdp.n_outcomes,) or event.dtype != bool:
-        raise InvalidMDPError(f"an event is bool [K] = [{mdp.n_outcomes}], not {event.dtype} {list(event.shape)}")
+    else:
+        event = checked_event(event, "an event", mdp.n_outcomes)
     reward = event.astype(np.float64)
     return replace(mdp, reward=reward, terminated=mdp.terminated | event, sign=None, entry=None)
 

@@ -10,6 +10,7 @@ from support import composed, make_run, skip_without_extras, update
 
 from rlnet.config import ConfigError
 from rlnet.config.files import read_json
+from rlnet.envs.faults import EnvironmentFault
 from rlnet.envs.infos import Silent, happened
 from rlnet.learning.evaluation import evaluate
 from rlnet.learning.training_loop import train
@@ -54,6 +55,30 @@ def test_a_crash_is_that_of_the_step_that_ended_the_episode(stepping):
     assert (ended & ~event).any()
     charged = run.charged(rows).reward - rows.reward
     assert (charged[~event] == 0).all()
+
+
+@pytest.mark.parametrize("wrong", [2.0, float("nan"), -1, 0.5, "False", {"hit": True}, [True, "no"], [[1], [1, 0]]])
+def test_an_info_that_is_no_truth_value_is_refused(wrong):
+    values = np.empty(2, object)
+    values[:] = [True, wrong]
+    with pytest.raises(EnvironmentFault, match=r"^its infos\['hit'\] is .*, allowed are True, False, 1, 0 and arrays"):
+        happened({"hit": values}, "hit", np.zeros(2, bool), False)
+    # What another environment did not tell is no value.
+    told = {"hit": values, "_hit": np.array([True, False])}
+    assert happened(told, "hit", np.zeros(2, bool), False).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([1.0, 0.0]), [True, False]),
+        (np.array([[0, 1], [0, 0]]), [True, False]),
+        (np.array([None, True], object), [False, True]),
+        (np.array([np.True_, np.array([False, False])], object), [True, False]),
+    ],
+)
+def test_truth_values_of_infos(values, expected):
+    assert happened({"hit": values}, "hit", np.zeros(2, bool), False).tolist() == expected
 
 
 def test_infos_of_a_step_that_resets_are_the_final_ones():

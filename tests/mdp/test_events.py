@@ -58,11 +58,51 @@ def test_events_stay_with_a_model_whose_rewards_are_of_many_sizes():
     assert solve(replace(mdp, events={"end": mdp.terminated}), 1.0).v.tolist() == [-2.0, -1.0]
 
 
-def test_wrong_events_are_named():
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        (["x"], "events must be a dict of name: bool [K] = [6], not a list"),
+        ({"x": np.zeros(2, bool)}, "events: 'x' must be bool [K] = [6], one for each outcome, not bool [2]"),
+        ({"x": np.zeros((6, 1), bool)}, "events: 'x' must be bool [K] = [6], one for each outcome, not bool [6, 1]"),
+        ({"x": True}, "events: 'x' must be bool [K] = [6], one for each outcome, not bool []"),
+        ({"x": np.ones(6)}, "events: 'x' must be bool [K] = [6], one for each outcome, not float64"),
+        ({"x": [0, 1, 2, 0, 0, 0]}, "one for each outcome, not int64, and one of them is 2"),
+        ({"x": [0, np.nan, 1, 0, 0, 0]}, "one for each outcome, not float64, and one of them is nan"),
+        ({"x": [0.5] * 6}, "one for each outcome, not float64, and one of them is 0.5"),
+        ({"x": ["no"] * 6}, "one for each outcome, not <U2, and one of them is 'no'"),
+        ({"x": [None] * 6}, "one for each outcome, not object, and one of them is None"),
+        ({"x": [[True], [True, False]]}, "not a list of rows that differ in length"),
+        ({"x": None}, "events: 'x' must be bool [K] = [6], one for each outcome, not object []"),
+        ({"": np.ones(6, bool)}, "events: the name '' must be letters, digits, _ and -, and begin with no digit"),
+        ({"a/b": np.ones(6, bool)}, "events: the name 'a/b' must be letters"),
+        ({"a,b": np.ones(6, bool)}, "events: the name 'a,b' must be letters"),
+        ({3: np.ones(6, bool)}, "events: the name 3 must be letters"),
+        (
+            {"fall": np.ones(6, bool), "Fall": np.ones(6, bool)},
+            "events: the names 'fall' and 'Fall' clash, they differ by capitals alone",
+        ),
+    ],
+)
+def test_malformed_events_are_named(events, message):
     mdp = gambler(0.5, 4)
-    with pytest.raises(InvalidMDPError, match="events: 'x' must be bool"):
-        replace(mdp, events={"x": np.zeros(2, bool)})
-    with pytest.raises(InvalidMDPError, match=r"an event is bool \[K\]"):
+    with pytest.raises(InvalidMDPError) as caught:
+        replace(mdp, events=events)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_events_are_read_only_and_may_be_lists():
+    mdp = gambler(0.5, 4)
+    own = mdp.events["goal"].copy()
+    listed = replace(mdp, events={"goal": own.tolist()})
+    np.testing.assert_array_equal(listed.events["goal"], own)
+    with pytest.raises(ValueError, match="read-only"):
+        listed.events["goal"][0] = True
+
+
+def test_wrong_arguments_of_event_probability_are_named():
+    mdp = gambler(0.5, 4)
+    with pytest.raises(InvalidMDPError, match=r"an event must be bool \[K\] = \[6\].* not float64"):
         event_probability(mdp, np.zeros(3, int), np.ones(6))
     with pytest.raises(ValueError, match="horizon must be a whole number"):
         event_probability(mdp, np.zeros(3, int), "goal", horizon=-1)

@@ -14,7 +14,14 @@ from rlnet.mdp.errors import InvalidMDPError
 from rlnet.mdp.model import builders
 from rlnet.mdp.model.from_outcomes import from_outcomes
 from rlnet.mdp.model.index_type import index_dtype
-from rlnet.mdp.model.validation import check_outcomes, check_pointer, check_sign, check_start, owner
+from rlnet.mdp.model.validation import (
+    check_outcomes,
+    check_pointer,
+    check_sign,
+    check_start,
+    checked_events,
+    owner,
+)
 
 if TYPE_CHECKING:
     from rlnet.mdp.cells import EntryRewards
@@ -72,6 +79,8 @@ class FiniteMDP:
         if self.sign is not None:
             check_sign(self.sign, np.shape(self.next_state))
             types["sign"] = np.int8
+        if self.events is not None:
+            object.__setattr__(self, "events", checked_events(self.events, n_outcomes))
         for name, dtype in types.items():
             array: np.ndarray = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             array.flags.writeable = False
@@ -236,7 +245,6 @@ def _check_model(mdp: FiniteMDP) -> None:
         )
     check_start(mdp.start, mdp.n_states)
     _check_drawing(mdp)
-    _check_events(mdp)
 
 
 def _check_pairs(mdp: FiniteMDP) -> None:
@@ -252,12 +260,6 @@ def _check_pairs(mdp: FiniteMDP) -> None:
     if same.any():
         i = int(same.argmax()) + 1
         raise InvalidMDPError(f"{_pair_name(mdp, i)}: actions of a state must be listed once, in ascending order")
-
-
-def _check_events(mdp: FiniteMDP) -> None:
-    for name, event in (mdp.events or {}).items():
-        if np.shape(event) != (mdp.n_outcomes,) or np.asarray(event).dtype != bool:
-            raise InvalidMDPError(f"events: {name!r} must be bool [K] = [{mdp.n_outcomes}], one for each outcome")
 
 
 def _check_drawing(mdp: FiniteMDP) -> None:

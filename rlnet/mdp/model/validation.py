@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from math import inf
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +66,48 @@ def check_sign(sign: np.ndarray, shape: tuple[int, ...]) -> None:
     bad = np.abs(sign) != 1
     if bad.any():
         raise InvalidMDPError(f"sign: outcome {int(bad.argmax())} has {sign[bad][0]}, allowed are 1 and -1")
+
+
+def checked_events(events: object, n_outcomes: int) -> Mapping[str, np.ndarray]:
+    """Read-only events, {name: bool [K]}, of a model with K outcomes; InvalidMDPError names the one that is none.
+
+    The name of an event is a part of the names of scores, columns and keys of the command line. Names that differ by
+    capitals alone are refused.
+    """
+    if not isinstance(events, Mapping):
+        raise InvalidMDPError(f"events must be a dict of name: bool [K] = [{n_outcomes}], not {_kind(events)}")
+    checked: dict[str, np.ndarray] = {}
+    for name, event in events.items():
+        if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name)):
+            raise InvalidMDPError(
+                f"events: the name {name!r} must be letters, digits, _ and -, and begin with no digit"
+            )
+        same = next((other for other in checked if other.lower() == name.lower()), None)
+        if same is not None:
+            raise InvalidMDPError(f"events: the names {same!r} and {name!r} clash, they differ by capitals alone")
+        checked[name] = checked_event(event, f"events: {name!r}", n_outcomes)
+    return checked
+
+
+def checked_event(event: Any, what: str, n_outcomes: int) -> np.ndarray:
+    """A read-only set of outcomes, bool [K]; InvalidMDPError, which begins with `what`, where it is none."""
+    allowed = f"must be bool [K] = [{n_outcomes}], one for each outcome"
+    try:
+        array: np.ndarray = np.asarray(event).view()
+    except ValueError as error:  # rows of different lengths
+        raise InvalidMDPError(f"{what} {allowed}, not {_kind(event)} of rows that differ in length") from error
+    if array.shape != (n_outcomes,):
+        raise InvalidMDPError(f"{what} {allowed}, not {array.dtype} {list(array.shape)}")
+    if array.dtype != bool:
+        wrong = [x for x in array.tolist() if not (isinstance(x, bool | int | float) and x in (0, 1))]
+        found = f", and one of them is {wrong[0]!r}" if wrong else ""
+        raise InvalidMDPError(f"{what} {allowed}, not {array.dtype}{found}")
+    array.flags.writeable = False
+    return array
+
+
+def _kind(value: object) -> str:
+    return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
 
 
 def check_start(start: np.ndarray, n_states: int) -> None:
