@@ -1,50 +1,20 @@
-"""Rollouts from vector environments, and the bookkeeping of episodes."""
+"""Collector of rollouts: steps vector environments by a behaviour policy."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlnet.data.episodes import EpisodeCounts, later
+from rlnet.data.interfaces import Choose, Searched, Simulation
 from rlnet.data.rollout import EVENTS, OPTIONAL, Rollout
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array, derive_seed
 from rlnet.policies.distributions import Distribution
 
-
-class Simulation(Protocol):
-    """Interface of a simulation: M × N environments that step together (fields of a step: see `rlnet.envs`).
-
-    Arrays are those of numpy, or tensors of a device; the collector works with the same.
-    """
-
-    @property
-    def mask(self) -> Array | None: ...
-
-    def reset(self, seeds: Sequence[int] | None = None) -> Array: ...
-
-    def step(self, action: Array) -> Any: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-    def close(self) -> None: ...
-
-
 BOOKED = ("reward", "terminated", "truncated", "valid")
 STEPPED = ("obs", "action", "next_obs", "reward", "terminated", "truncated", "valid")  # known at every step
-# (obs [M, N, ...], mask [M, N, A] or None, uniform numbers [M, N, *shape of an action]) → actions of the behaviour. Of
-# one that searches also (bool [M, N], the environments whose episode goes on; None: all) → `Searched`.
-Choose = Callable[..., Any]
-
-
-class Searched(NamedTuple):
-    """Actions that a search chose, and what it found."""
-
-    action: Array  # int64 [M, N]
-    policy: Array  # float32 [M, N, A], to be learned
-    value: Array  # float32 [M, N], of the observation that was acted on
 
 
 class Collector:
@@ -107,15 +77,16 @@ class Collector:
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()
         }
+        # Computed on the host; on the CPU these are the memory of the fields themselves.
+        self._weight, self._discount = (np.zeros((lookback + rollout, *grid), np.float32) for _ in range(2))
+        self._tensors["start_discount"] = torch.from_numpy(self._discount).to(device)
         for name in {"mask", "next_mask"} & set(self._tensors):
             # Rows before the first step: any action, or there would be none to average over.
             self._tensors[name].fill_(True)
         self._rows = {name: as_array(tensor, self._library) for name, tensor in self._tensors.items()}
         stepped = (*STEPPED, *(name for name in OPTIONAL if name in self._tensors))
         self._new = {name: self._rows[name][lookback:].reshape(-1, *self._rows[name].shape[2:]) for name in stepped}
-        self._weight = np.zeros((lookback + rollout, *grid), np.float32)
-        weight = torch.from_numpy(self._weight)
-        fields: dict[str, Any] = self._tensors | {"weight": weight.to(device)}
+        fields: dict[str, Any] = self._tensors | {"weight": torch.from_numpy(self._weight).to(device)}
         self._all = Rollout(**fields)  # of all rows, as they are at any time
         self._share = np.float32(1) / np.float32(envs * (1 if whole_episodes else rollout))
         self.new_steps = np.zeros(len(seeds), np.int64)  # transitions that the last rollout added, per member
@@ -159,7 +130,7 @@ class Collector:
         return self._play(choose, as_array(drawn, self._library), as_array(which.clone(), self._library))
 
     def _play(self, choose: Choose, uniforms: Array, running: Array) -> Rollout:
-        """The next rollout; with whole episodes of the environments that are `running`, bool [M, N]."""
+        """Step the environments T times; with whole episodes until all that are `running` (bool [M, N]) have ended."""
         keep, first, first_mask, steps, actions = self.lookback, self._obs, self._mask, [], []
         found: list[Searched] = []
         for t in range(self._rollout):
@@ -201,16 +172,14 @@ class Collector:
         return self._finish(keep + count)
 
     def _finish(self, total: int) -> Rollout:
-        """Count what is new among `total` rows, and show all of them."""
-        keep, arrays = self.lookback, self._library is np
-        reward, terminated, truncated, valid = (
-            (self._rows[name] if arrays else self._tensors[name].cpu().numpy())[:total] for name in BOOKED
-        )
+        """Count the new steps among the first `total` rows, weigh the rows, and return them."""
+        keep = self.lookback
+        reward, terminated, truncated, valid = (self._on_host(name, total) for name in BOOKED)
         weight, count = self._weight[:total], np.count_nonzero
         gain = reward[keep:]
-        if "sign" in self._tensors:
-            sign = self._tensors["sign"][keep:total].cpu().numpy()
-            gain = self._episodes.of_first_player(gain, sign, (terminated | truncated | ~valid)[keep:])
+        if "sign" in self._rows:
+            begins = (terminated | truncated | ~valid)[keep:]
+            gain = self._episodes.of_first_player(gain, self._on_host("sign", total)[keep:], begins)
         self.ended = count(valid) != valid.size or bool(count(terminated) or count(truncated))
         if not self.ended:
             discount = self._episodes.go_on(gain)
@@ -223,13 +192,19 @@ class Collector:
             discount = self._episodes.book(gain, ended[keep:], valid[keep:])
             np.multiply(valid if self._whole else self._due(ended, valid), self._share, out=weight)
             self.new_steps = valid[keep:].sum((0, 2))
-        self._rows["start_discount"][keep:total] = discount if arrays else torch.from_numpy(discount)
-        if self._all.weight.device.type != "cpu":
+        self._discount[keep:total] = discount
+        if self._device.type != "cpu":
             self._all.weight[:total] = torch.from_numpy(weight)
+            self._all.start_discount[keep:total] = torch.from_numpy(discount)
         if total == len(self._weight):
             return self._all
         fields: dict[str, Any] = {name: self._all.tensor(name)[:total] for name in self._all.names}
         return Rollout(**fields)
+
+    def _on_host(self, name: str, total: int) -> np.ndarray:
+        """The first rows of a field as an array of numpy: on the CPU in the same memory, from a device a copy."""
+        rows = self._rows[name][:total]
+        return rows if isinstance(rows, np.ndarray) else rows.cpu().numpy()
 
     def _restart(self) -> None:
         # The environments get new seeds from each member's own stream: how long other members' episodes were
@@ -311,10 +286,10 @@ class Collector:
 def _fields(
     obs: Tensor, mask: Array | None, actions: Distribution, game: bool, searched: int | None
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """The fields of a row but for its weight: name → (shape, type)."""
+    """The fields of a row that a simulation or a search gives: name → (shape, type)."""
     kinds = dict.fromkeys(("obs", "next_obs"), (tuple(obs.shape[2:]), obs.dtype))
     kinds["action"] = (actions.shape, actions.dtype)
-    kinds |= dict.fromkeys(("reward", "start_discount"), ((), torch.float32))
+    kinds["reward"] = (), torch.float32
     kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
     if mask is not None:
         kinds |= dict.fromkeys(("mask", "next_mask"), (tuple(mask.shape[2:]), torch.bool))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
 from rlnet.algos.context import PI, Hyper, Params, Q, Role
-from rlnet.data.collector import Choose
+from rlnet.data.interfaces import Choose
 from rlnet.data.rollout import Observation
 from rlnet.nets import ParameterView
 from rlnet.policies.distributions import Categorical

@@ -10,7 +10,7 @@ from rlnet.algos import Algorithm, AlgorithmContext
 from rlnet.algos.algorithm import Planner
 from rlnet.algos.context import Hyper, Params
 from rlnet.config import Config
-from rlnet.data.collector import Choose, Searched
+from rlnet.data.interfaces import Choose, Searched
 from rlnet.mdp import FiniteMDP
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams
 from rlnet.planning import policy_where_reachable

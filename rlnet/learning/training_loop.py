@@ -1,7 +1,5 @@
 """The training loop: collect → update → compare → log → checkpoint; and resuming from a checkpoint."""
 
-import logging
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -14,18 +12,18 @@ import torch
 from torch import Tensor
 
 from rlnet.compare.episodes import scalar_names, scalars
-from rlnet.config import Config, ConfigError, RunFailed
-from rlnet.config.population import each_setting, member_settings
-from rlnet.experiment.checkpoints import checkpoints, write_checkpoint
+from rlnet.config import Config, ConfigError
+from rlnet.experiment.checkpoints import write_checkpoint
 from rlnet.experiment.evaluation_files import BESIDE
 from rlnet.experiment.loggers import check_installed
 from rlnet.experiment.problem import build
 from rlnet.experiment.reference import write_reference
 from rlnet.experiment.run_files import Record
-from rlnet.experiment.run_folder import STORED, claimed, keep_settings, program, shown
+from rlnet.experiment.run_folder import STORED, claimed, keep_settings
 from rlnet.learning.evaluation import FINAL, cadence, evaluate, policies
 from rlnet.learning.final_files import End, Judgement, Result, finish
-from rlnet.learning.interrupts import Interrupted, described, put_off
+from rlnet.learning.interrupts import Interrupted, put_off
+from rlnet.learning.messages import report_diverged, warn_idle, with_advice
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.resuming import Past, check_steps, restored
 from rlnet.learning.training_state import TrainingState
@@ -33,13 +31,6 @@ from rlnet.learning.triggers import Cadence, Capped, Pace, Timed
 from rlnet.learning.updates import learn, logged, updates_until
 from rlnet.learning.workers import Workers
 from rlnet.report.live import progress
-
-_log = logging.getLogger(__name__)
-
-
-class DivergedError(RunFailed):
-    """All members diverged: none has a finite gradient."""
-
 
 OnRow = Callable[[int, Mapping[str, np.ndarray]], None]  # (step, scalars of the row: name → [M])
 
@@ -81,7 +72,7 @@ def _train(
 ) -> Result:
     """`train` from a run that is built; `here`: whether it goes on in its own folder."""
     config = state.config
-    _warn_idle(config)
+    warn_idle(config)
     set_threads(state)
     count = processes(state)
     with claimed(folder, going_on=here), closing(Record(folder, config)) as record:
@@ -103,26 +94,7 @@ def _train(
                 scalars, last = loop.go()
             return Result(state, *finish(End.of(state, scalars, last, loop.evaluated), record, first))
         except KeyboardInterrupt as stop:
-            raise _with_advice(stop, folder) from None
-
-
-def _with_advice(stop: KeyboardInterrupt, folder: Path) -> Interrupted:
-    """An interruption with advice on how to resume."""
-    number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
-    how = described(number)
-    if str(stop):
-        how += f" {stop}"
-    if not checkpoints(folder):
-        return Interrupted(number, f"{how}; before the first checkpoint: resume={shown(folder)} begins again")
-    return Interrupted(number, f"{how}; go on with: {program('train')} resume={shown(folder)}")
-
-
-def _warn_idle(config: Config) -> None:
-    """Warn of members with a learning rate of 0."""
-    rates = [one.optimizer.learning_rate for one in each_setting(config)]
-    if 0 in rates:
-        some = "" if set(rates) == {0} else f" in {rates.count(0)} of {len(rates)} settings"
-        _log.warning("optimizer.learning_rate=0%s: nothing is learned; the scores are those of the first values", some)
+            raise with_advice(stop, folder) from None
 
 
 def _judged(state: TrainingState) -> Judgement | None:
@@ -250,7 +222,7 @@ class Loop:
     def _row(self) -> dict[str, np.ndarray]:
         members = len(self.state.steps)
         row = logged(self.state, self.metrics()) if self.workers is None else self.workers.logged()
-        _report_diverged(self.state)
+        report_diverged(self.state)
         speed = (int(self.state.steps.sum()) - self.before) / max(time.perf_counter() - self.clock, 1e-9)
         row |= {"time/steps_per_second": np.full(members, speed)}
         if self.exact:
@@ -288,22 +260,3 @@ def _shown(row: Mapping[str, np.ndarray]) -> dict[str, float]:
     names |= {"nash_conv_search": "exact/nash_conv_search", "value_error": "exact/v_rmse"}
     finite = {short: row[name][~np.isnan(row[name])] for short, name in names.items() if name in row}
     return {short: float(values.mean()) for short, values in finite.items() if len(values)}
-
-
-def _report_diverged(state: TrainingState) -> None:
-    """Warn of members that the learner has frozen.
-
-    Raises:
-        DivergedError: none is left that learns.
-    """
-    settings, seeds, steps = member_settings(state.config), state.config.member_seeds, state.steps.tolist()
-    said = [
-        "".join([f"member {m} (seed {seeds[m]}", *(f", {name}={value:g}" for name, value in settings[m].items())])
-        + f") diverged: its gradient was not finite by step {steps[m]}"
-        for m in state.newly_diverged()
-    ]
-    advice = "a smaller optimizer.learning_rate or max_grad_norm may help"
-    if (state.diverged >= 0).all():
-        raise DivergedError(f"{said[0]}{', as did all others' if len(seeds) > 1 else ''}; {advice}")
-    for sentence in said:
-        _log.warning("%s; it keeps its last sound parameters, and the others go on; %s", sentence, advice)

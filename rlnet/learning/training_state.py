@@ -18,7 +18,8 @@ from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
 from rlnet.config import AlgoConfig, Config, ReplayConfig, require
 from rlnet.config.population import column, columns, constrained
-from rlnet.data.collector import Choose, Collector
+from rlnet.data.collector import Collector
+from rlnet.data.interfaces import Choose
 from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Observation, Rollout, copied, with_environments
 from rlnet.data.visits import count_visits

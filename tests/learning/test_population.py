@@ -14,7 +14,8 @@ from rlnet.config import ConfigError
 from rlnet.config.population import alone, column, member_settings, numbers, settings, varied
 from rlnet.experiment.comparison_files import rescore
 from rlnet.experiment.problem import build
-from rlnet.learning.training_loop import DivergedError, train
+from rlnet.learning.messages import DivergedError
+from rlnet.learning.training_loop import train
 from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import solve
 

@@ -23,8 +23,9 @@ from rlnet.config import ConfigError, RunFailed
 from rlnet.config.population import alone, joined, part_of, split
 from rlnet.experiment.checkpoints import read_checkpoint
 from rlnet.learning import resources, training_loop
+from rlnet.learning.messages import DivergedError
 from rlnet.learning.resources import processes, set_threads
-from rlnet.learning.training_loop import DivergedError, train
+from rlnet.learning.training_loop import train
 from rlnet.learning.training_state import TrainingState
 from rlnet.learning.triggers import Pace
 from rlnet.learning.updates import learn, updates_until

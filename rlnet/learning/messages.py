@@ -1,0 +1,56 @@
+"""Messages of a training run: how to resume it, a learning rate of 0, members that diverged."""
+
+import logging
+import signal
+from pathlib import Path
+
+from rlnet.config import Config, RunFailed
+from rlnet.config.population import each_setting, member_settings
+from rlnet.experiment.checkpoints import checkpoints
+from rlnet.experiment.run_folder import program, shown
+from rlnet.learning.interrupts import Interrupted, described
+from rlnet.learning.training_state import TrainingState
+
+_log = logging.getLogger(__name__)
+
+
+class DivergedError(RunFailed):
+    """All members diverged: none has a finite gradient."""
+
+
+def with_advice(stop: KeyboardInterrupt, folder: Path) -> Interrupted:
+    """The interruption, with a sentence that says how to resume the run of `folder`."""
+    number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
+    how = described(number)
+    if str(stop):
+        how += f" {stop}"
+    if not checkpoints(folder):
+        return Interrupted(number, f"{how}; before the first checkpoint: resume={shown(folder)} begins again")
+    return Interrupted(number, f"{how}; go on with: {program('train')} resume={shown(folder)}")
+
+
+def warn_idle(config: Config) -> None:
+    """Warn of members with a learning rate of 0."""
+    rates = [one.optimizer.learning_rate for one in each_setting(config)]
+    if 0 in rates:
+        some = "" if set(rates) == {0} else f" in {rates.count(0)} of {len(rates)} settings"
+        _log.warning("optimizer.learning_rate=0%s: nothing is learned; the scores are those of the first values", some)
+
+
+def report_diverged(state: TrainingState) -> None:
+    """Warn of members that have diverged since the last call.
+
+    Raises:
+        DivergedError: all members have diverged.
+    """
+    settings, seeds, steps = member_settings(state.config), state.config.member_seeds, state.steps.tolist()
+    said = [
+        "".join([f"member {m} (seed {seeds[m]}", *(f", {name}={value:g}" for name, value in settings[m].items())])
+        + f") diverged: its gradient was not finite by step {steps[m]}"
+        for m in state.newly_diverged()
+    ]
+    advice = "a smaller optimizer.learning_rate or max_grad_norm may help"
+    if (state.diverged >= 0).all():
+        raise DivergedError(f"{said[0]}{', as did all others' if len(seeds) > 1 else ''}; {advice}")
+    for sentence in said:
+        _log.warning("%s; it keeps its last sound parameters, and the others go on; %s", sentence, advice)
