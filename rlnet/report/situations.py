@@ -9,6 +9,7 @@ import numpy as np
 from rlnet.mdp import FiniteMDP, event_probability, occupancy
 from rlnet.report.finished import Finished
 from rlnet.report.html import embedded_image
+from rlnet.report.page_road import road_board
 from rlnet.report.page_states import member_note
 from rlnet.report.panels import action_names
 
@@ -18,7 +19,7 @@ MOST = 6  # situations of each kind
 def situations_section(run: Finished) -> dict[str, Any] | None:
     """Drawings of the most dangerous situations and of those in which the policies differ; None without any to draw.
 
-    Only what the learned policy meets is shown, weighted by how often it does.
+    Only what the learned policy meets is shown, weighted by how often it does. Of a road any situation can be chosen.
     """
     draws, mdp = run.drawing, run.mdp
     if draws is None or not mdp.events:
@@ -29,7 +30,8 @@ def situations_section(run: Finished) -> dict[str, Any] | None:
     after = {name: event_probability(mdp, own, event, horizon=horizon) for name, own in policies.items()}
     learned, optimal = policies.values()
     met = occupancy(mdp, learned, float(values["gamma"][m]))
-    now = (learned * next_step(mdp, outcomes)).sum(1)
+    soon = next_step(mdp, outcomes)
+    now = (learned * soon).sum(1)
     other = optimal[np.arange(mdp.n_states), learned.argmax(1)] < 1e-6
     apart = np.abs(after["learned"] - after["optimal"]) * other
     kinds = (
@@ -48,7 +50,12 @@ def situations_section(run: Finished) -> dict[str, Any] | None:
     parts = [(title, [card(int(s)) for s in _largest(weight)]) for title, weight in kinds]
     where = "in the episode" if horizon is None else f"within {horizon} steps"
     note = f"{member_note(run)} Drawn are situations that the learned policy meets; P({event}): {where}, from there on."
-    return {"note": note.strip(), "parts": [(title, cards) for title, cards in parts if cards]}
+    first = int((met * now).argmax())
+    return {
+        "note": note.strip(),
+        "parts": [(title, cards) for title, cards in parts if cards],
+        "road": road_board(run, drawing, first, soon, after, event),
+    }
 
 
 def next_step(mdp: FiniteMDP, event: np.ndarray) -> np.ndarray:
