@@ -19,7 +19,7 @@ from rlnet.experiment.run_folder import override_key as _key
 
 def prepared(argv: list[str]) -> list[str]:
     """The arguments as Hydra is to see them: numbers whole, `resume=` expanded, names in folders checked."""
-    return _for_ray(_for_each_job(_named_safely(opened(_with_stored_overrides(readable(argv))))))
+    return _for_ray(_for_each_job(_named_safely(opened(_with_stored_overrides(_flags_first(readable(argv)))))))
 
 
 def given_keys(argv: Sequence[str]) -> set[str]:
@@ -36,6 +36,11 @@ def loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _flags_first(argv: Sequence[str]) -> list[str]:
+    """The arguments with -m in front: Hydra reads no settings behind one that stands among them."""
+    return sorted(argv, key=lambda item: item not in SEVERAL)
 
 
 def _with_stored_overrides(argv: list[str]) -> list[str]:
@@ -78,7 +83,7 @@ def _for_each_job(argv: list[str]) -> list[str]:
     """The arguments, with the settings of a group that a sweep chooses from given to each job, and not to the default
     choice of the group, by which Hydra composes the sweep itself and which may have no such setting.
     """
-    if not {"-m", "--multirun"} & set(argv):
+    if not SEVERAL & set(argv):
         return argv
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
@@ -145,6 +150,7 @@ def _whole_numbers() -> frozenset[str]:
     return frozenset(whole - others)
 
 
+SEVERAL = {"-m", "--multirun"}  # flags of a sweep
 # Options of Hydra that are followed by a word.
 VALUED = ("-cn", "-cp", "-cd", "-p", "-i", "--config-name", "--config-path", "--config-dir", "--package", "--info")
 REAL = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)[eE][+-]?\d+")  # 1e5, 1.5e-3

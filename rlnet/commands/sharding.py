@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlnet.commands.arguments import readable
+from rlnet.commands.arguments import SEVERAL, readable
 from rlnet.config import ConfigError
 from rlnet.config.files import check_folder
 from rlnet.experiment.run_folder import override_key
@@ -27,7 +27,7 @@ def split(argv: Sequence[str]) -> list[str] | None:
     items = readable(list(argv))
     given = {override_key(item): item.partition("=")[2] for item in items if "=" in item}
     asked = [key for key in (SHARDS, SIZE) if key in given]
-    several = {"-m", "--multirun"} & set(items)
+    several = SEVERAL & set(items)
     if not asked and (several or "hydra/launcher" not in given or not given.get("seeds", "").isdecimal()):
         return None
     if asked:

@@ -72,6 +72,11 @@ def test_settings_of_a_group_that_is_swept_are_those_of_each_job(typed, composed
     assert prepared(typed) == [*typed[:-1], composed]
 
 
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_the_flag_of_a_sweep_may_stand_anywhere(flag):
+    assert prepared(["env=cliff", flag, "gamma=0.9,1", "steps=1e3"]) == [flag, "env=cliff", "gamma=0.9,1", "steps=1000"]
+
+
 def test_a_sweep_over_algorithms_with_a_setting_that_the_default_does_not_have(tmp_path):
     done = swept("algo=dqn,q_learning", "algo.n_step=3", cwd=tmp_path)
     assert done.returncode == 2
