@@ -178,8 +178,11 @@ def _absent(name: str) -> Array:
 
 def apart(rollout: Rollout) -> Rollout:
     """Reshape so that every environment is a member of its own: [T, M, N, ...] → [T, M·N, 1, ...]; without `extra`."""
-    fields: dict[str, Any] = {name: rollout.tensor(name).flatten(1, 2).unsqueeze(2) for name in rollout.names}
-    return Rollout(**fields)
+
+    def field(name: str) -> Tensor:
+        return rollout.tensor(name).flatten(1, 2).unsqueeze(2)
+
+    return Rollout.lazily(field, field("weight"), {}, rollout.names)
 
 
 def copied(rollout: Rollout) -> Rollout:
@@ -217,13 +220,17 @@ def rows_in_order(rollout: Rollout, lookback: int) -> Iterator[Rollout]:
         that a step is a mean over the environments of a member.
     """
     due = rollout.weight > 0
+
+    def cut(rows: slice, name: str) -> Tensor:
+        return rollout.tensor(name)[rows]
+
     for t in range(len(due)):
         if due[t].any():
             rows = slice(t, t + 1 + lookback)
             weight = torch.zeros_like(rollout.weight[rows])
             weight[0] = due[t] / due.shape[-1]
-            tensors = {name: rollout.tensor(name)[rows] for name in rollout.names} | {"weight": weight}
-            yield Rollout(**tensors, extra={name: tensor[rows] for name, tensor in rollout.extra.items()})
+            extra = {name: tensor[rows] for name, tensor in rollout.extra.items()}
+            yield Rollout.lazily(partial(cut, rows), weight, extra, rollout.names)
 
 
 def minibatches(rollout: Rollout, order: Tensor | None, count: int) -> Iterator[Rollout]:

@@ -7,6 +7,7 @@ from mdp.test_agreement import discounted_truth
 from mdp.test_methods import garnet, lake
 from mdp_problems import dense, random_mdp
 
+from rlnet.bench.dp_problems import lake as lake_columns
 from rlnet.mdp import FiniteMDP, ToleranceWarning, solve
 from rlnet.mdp.operators.bellman import max_norm
 from rlnet.mdp.operators.linear_systems import DiscountedSystem, SingularChainError
@@ -105,6 +106,21 @@ def test_newton_agrees_with_extended_precision(gamma, tol, costly):
         exact = np.where(listed, exact, -np.inf)
         best = listed & (exact >= exact.max(axis=1, keepdims=True))
         assert (policy[best] > 0).all()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 0.99, 1.0])
+@pytest.mark.parametrize(("holes", "soon"), [(0.0, False), (0.01, False), (0.2, True)])
+def test_newton_starts_from_a_few_backups_where_steps_cost_and_episodes_end_soon(holes, soon, gamma):
+    columns = lake_columns(30, step=-1.0, goal=0.0, holes=holes)
+    mdp = FiniteMDP.from_coo(**columns | {"n_states": 900, "n_actions": 4})
+    table, given = parts(mdp, gamma, 1e-6)
+    x, _, _, bound = newton(table.bands, *given)
+    assert table.bands.work > bands.COSTLY
+    assert table.bands.first.tolist() == table.bands._settled().tolist() if soon else table.bands._settled() is None
+    truth = solve(mdp, gamma, method="policy_iteration")
+    assert np.abs(x - truth.v[table.states]).max() <= bound + truth.error_bound
+    assert bound <= 1e-6
+    assert truth.error_bound < 1e-8
 
 
 @pytest.mark.parametrize(("below", "above"), [(0, 3), (4, 0), (7, 2), (150, 150)])

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
+from rlnet.bench.dp_problems import lake
 from rlnet.mdp import FiniteMDP, evaluate, solve
+from rlnet.mdp.operators.bellman import system_of
+from rlnet.mdp.solvers.optimal_actions import listed_pairs
 
 METHODS = (
     "auto",
@@ -42,6 +45,30 @@ def test_every_choice_on_a_lake_where_waiting_takes_very_long_attains_the_optimu
         worth = evaluate(mdp, np.where(mdp.terminal, 0, policy) if policy.ndim == 1 else policy, 1.0)
         assert (solution.v - worth.v).max() <= solution.policy_loss + worth.error_bound
     assert solution.greedy_loss <= solution.policy_loss
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_every_step_costs_no_choice_among_near_ties_loses_more_than_is_proved(method):
+    rng, columns = np.random.default_rng(0), lake(9, step=-1.0, goal=0.0)
+    columns["reward"] -= np.repeat(rng.choice([0.0, 1e-8, 1e-3], len(columns["reward"]) // 3), 3)  # of each pair
+    mdp = FiniteMDP.from_coo(**columns | {"n_states": 81, "n_actions": 4})
+    solution = solve(mdp, 1.0, tol=1e-6, method=method)
+    assert solution.policy_loss <= 4e-6
+    for policy in (solution.policy, solution.greedy, *some_choices(solution.policy, rng)):
+        worth = evaluate(mdp, np.where(mdp.terminal, 0, policy) if policy.ndim == 1 else policy, 1.0)
+        assert (solution.v - worth.v).max() <= solution.policy_loss + worth.error_bound
+
+
+@pytest.mark.parametrize(("cost", "listed"), [(1e-8, True), (1e-3, False)])
+@pytest.mark.parametrize("steps", [1, 200])  # that an episode takes
+def test_near_ties_of_episodes_that_cost_are_listed_as_far_as_the_tolerance_reaches(steps, cost, listed):
+    """Beside each step of −1 one that costs a little more: all of them together lose steps · cost."""
+    outcomes = {s: {a: [(1.0, s + 1, -1.0 - a * cost, s + 1 == steps)] for a in range(2)} for s in range(steps)}
+    mdp = FiniteMDP.from_outcomes(outcomes, n_states=steps + 1)
+    v = -np.arange(steps, -1.0, -1.0)
+    pairs, loss = listed_pairs(system_of(mdp), v, system_of(mdp).q(v, 1.0), 1e-6, 1e-4)
+    assert (pairs.reshape(steps, 2) == [True, listed]).all()
+    assert steps * cost * listed <= loss <= 1e-6 + 2.0 * steps * cost * listed + 1e-9
 
 
 @pytest.mark.filterwarnings("ignore:tolerance")  # the slow state takes 10^7 steps

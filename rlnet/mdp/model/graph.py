@@ -119,6 +119,8 @@ def end_components(
     states to each other. `use` must hold no pair that may end the episode. (de Alfaro 1997, ch. 3.)
     """
     inside = use.copy()
+    if not inside.any():
+        return np.full(successors.shape[1], -1), inside
     source = np.repeat(pair_state, np.diff(successors.indptr))
     while True:
         for _ in range(TRIMS):  # pairs that may fall out of the states which still have one: cheaper than components

@@ -57,7 +57,7 @@ class System:
         """bool [P]: the pairs that end so rarely that sums of their probabilities do not show it; None if none does."""
         if not self.ends.any():
             return None
-        rest = 1.0 - self.transition.sum(axis=1).A1
+        rest = 1.0 - self.transition @ np.ones(self.n)
         lost = self.ends & (rest <= 2.0 * (self.terms + 8) * EPS)
         return lost if lost.any() else None
 
@@ -87,7 +87,7 @@ class System:
     def slack(self, v: np.ndarray, gamma: float) -> np.ndarray:
         """float64 [P]: `rounding` for each pair, by what it adds up itself: what is large elsewhere is no matter."""
         own = np.abs(v)
-        return 0.5 * (self.terms + 6) * EPS * (self.magnitude + gamma * (self.rows @ own) + own[self.pair_state])
+        return 0.5 * (self.terms + 6) * EPS * (self.magnitude + gamma * (self.rows @ own) + own.take(self.pair_state))
 
     @cached_property
     def costs(self) -> bool:

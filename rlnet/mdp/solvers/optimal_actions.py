@@ -5,7 +5,8 @@ an action that is greedy for nearly exact values need not be optimal: a loop of 
 round, or go on for so long that what is hidden in rounding adds up. What a pair loses is its gap g_a = v − q_a, with
 the rounding error of q_a. Where ℓ ≥ g_a + P_a ℓ holds for all listed pairs, and ℓ ≥ 0, every policy over them, however
 it picks, ends, since g_a > 0, and earns at least v − ℓ: u = v − ℓ has T_a u ≥ u. The least such ℓ is the largest sum of
-gaps that a policy over the listed pairs can collect: a decision process of its own, solved by policy iteration.
+gaps that a policy over the listed pairs can collect: a decision process of its own, solved by policy iteration; where
+every step costs at least c > g, the largest gap, it is at most g |v| / (c − g), since no policy takes more steps.
 """
 
 from __future__ import annotations
@@ -70,16 +71,18 @@ def listed_pairs(system: System, v: np.ndarray, q: np.ndarray, bound: float, tol
         return np.zeros(0, dtype=bool), 0.0
     known, scale = (bound if np.isfinite(bound) else 0.0), float(np.abs(v).max())
     rounding = system.slack(v, 1.0)
-    gap = np.maximum(v[system.pair_state] - q, 0.0) + rounding + TINY * (1.0 + scale)
+    gap = np.maximum(v.take(system.pair_state) - q, 0.0) + rounding + TINY * (1.0 + scale)
     # q is off by as much as v, on both sides of the comparison.
-    states, begin = system.first_pairs()
-    top = best_pairs(q, begin)
-    level = np.zeros(system.n)
-    level[states] = q[top] - 2.0 * known - 4.0 * rounding[top]
-    near = q >= level[system.pair_state] - 4.0 * rounding
+    _, begin = system.first_pairs()
+    level = np.maximum.reduceat(q - 4.0 * rounding, begin) - 2.0 * known
+    near = q + 4.0 * rounding >= level.repeat(np.diff(np.append(begin, len(q))))
+    limit = max(tol, 4.0 * known, 1e-12 * scale)
+    lost = costly_loss(0.0, float(np.where(near, gap, 0.0).max()), system.cost, scale)
+    if lost <= limit:
+        return near, bound + lost
     pairs, idle = np.zeros(len(q), dtype=bool), _idle(system, v, 2.0 * known + 32.0 * EPS * scale)
     if idle is None:
-        pairs, lost = _safe(system, near, q, gap, max(tol, 4.0 * known, 1e-12 * scale))
+        pairs, lost = _safe(system, near, q, gap, limit)
         return pairs, bound + lost
     component, inside = idle
     smaller, of, origin = quotient(system, component, inside)
@@ -90,7 +93,7 @@ def listed_pairs(system: System, v: np.ndarray, q: np.ndarray, bound: float, tol
         near[origin] | ~real,
         np.where(real, q[origin], 0.0),
         np.where(real, gap[origin], worth[smaller.pair_state] + TINY * (1.0 + scale)),
-        max(tol, 4.0 * known, 1e-12 * scale),
+        limit,
     )
     pairs[inside] = True
     pairs[origin[listed & real]] = True

@@ -54,9 +54,10 @@ class Solver(Protocol):
 
 def laid_out(mdp: FiniteMDP, q: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(q [S, A], policy [S, A]) from q and the listed ones among the pairs, [P]."""
+    place = mdp.n_actions * mdp.pair_state.astype(np.intp) + mdp.pair_action  # in a flat table: one index is faster
     table = np.full((mdp.n_states, mdp.n_actions), -np.inf)
-    table[mdp.pair_state, mdp.pair_action] = q
+    table.reshape(-1)[place] = q
     policy = np.zeros((mdp.n_states, mdp.n_actions))
-    policy[mdp.pair_state[best], mdp.pair_action[best]] = 1.0
-    policy /= np.maximum(policy.sum(axis=1, keepdims=True), 1.0)
+    policy.reshape(-1)[place] = best
+    policy /= np.maximum(policy.dot(np.ones(mdp.n_actions)), 1.0)[:, None]
     return table, policy

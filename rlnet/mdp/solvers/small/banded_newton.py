@@ -17,6 +17,7 @@ COSTLY = 3e5  # products of one factorization from which some steps and backups 
 KEPT = (0.01, 0.3)  # factors are kept while a step leaves at most this share of the change; the second: if costly
 AHEAD = (0, 3)  # backups before a factorization
 AHEAD_FIRST = 2  # at least, before the first one
+SOON = 20  # backups in which most episodes of a model with costs may end: then factors are not worth their time yet
 FIRST_GAMMA = 0.99  # of the values to start from, which serve every γ
 TRUSTING = 15  # factorizations after which none is kept: policy iteration alone is sure to settle
 MAX_FACTORS = 50
@@ -74,23 +75,39 @@ class Bands:
         weight[entry] = -self.rows.data
         self.place, self.weight = place.reshape(size, columns), weight.reshape(size, columns)
 
-    def at(self, gamma: float) -> None:
-        """Prepare the rows γP and the entries of I − γP for this γ."""
+    def at(self, gamma: float, costs: bool = False) -> None:
+        """Prepare the rows γP and the entries of I − γP for this γ; `costs`: whether every step costs something."""
         if self.gamma < 0.0:
             self._lay_out()
             self.buffer = np.zeros((self.m + 1) * self.depth, dtype=self.dtype)
-            self.product, self.first = csr_product(), self._first()
+            self.product = csr_product()
+            self.first = self._settled() if costs and self.work > COSTLY else None
+            if self.first is None:
+                self.first = self._of_all_choices()
         if gamma != self.gamma:
-            p = self.rows
-            self.gamma, self.discounted = gamma, (p.indptr, p.indices, gamma * p.data)
-            self.entries = self._entries(gamma).astype(self.dtype)
+            self._discount(gamma)
+
+    def _discount(self, gamma: float) -> None:
+        p = self.rows
+        self.gamma, self.discounted = gamma, (p.indptr, p.indices, gamma * p.data)
+        self.entries = self._entries(gamma).astype(self.dtype)
 
     def _entries(self, gamma: float) -> np.ndarray:
         entries = gamma * self.weight
         entries[:, 0] += 1.0
         return entries
 
-    def _first(self) -> np.ndarray | None:
+    def _settled(self) -> np.ndarray | None:
+        """The values after some backups of zeros, [m]; None where the last one still changes half of what the first
+        did."""
+        self._discount(FIRST_GAMMA)
+        v = before = self.backup(np.zeros(self.m))[1]
+        change = max_norm(v)
+        for _ in range(SOON):
+            before, v = v, self.backup(v)[1]
+        return v if max_norm(v - before) < 0.5 * change else None
+
+    def _of_all_choices(self) -> np.ndarray | None:
         """The values of the policy that takes every choice as often, [m]; None where it has no factors."""
         factors = Factors(self)
         entries = (self._entries(FIRST_GAMMA) / self.width).astype(self.dtype).reshape(self.width, self.m, -1)
@@ -163,9 +180,9 @@ def newton(
     v ← v + (I − γP)⁻¹ (Tv − v), P of the policy greedy for v: policy iteration, written as Newton's method (Puterman &
     Brumelle 1979). While the change shrinks fast enough, P may stay an earlier policy's; a step that makes it grow is
     taken back. It starts from the values of the policy that takes every action as often, whose greedy policy is good
-    where rewards are rare.
+    where rewards are rare; where every step costs and most episodes end soon, from those after some backups.
     """
-    bands.at(gamma)
+    bands.at(gamma, system.cost > 0.0)
     if bands.first is None:
         return None
     v, kept, count, settled = bands.first, False, 0, False
