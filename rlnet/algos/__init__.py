@@ -10,11 +10,19 @@ from rlnet.config import ALGORITHMS, ConfigError
 __all__ = ["Algorithm", "AlgorithmContext", "load", "names"]
 
 
-SHARED = ("algorithm", "context", "eligibility_traces", "loss_terms", "returns")  # what they are made of
+# Modules that algorithms share.
+SHARED = (
+    "algorithm",
+    "context",
+    "eligibility_traces",
+    "kl_estimators",
+    "loss_terms",
+    "returns",
+)
 
 
 def ours() -> list[str]:
-    """The names of the algorithms of rlnet: the files of this folder."""
+    """Names of the built-in algorithms: the files of this folder, without those in `SHARED`."""
     return sorted(module.name for module in iter_modules(__path__) if module.name not in SHARED)
 
 
@@ -24,7 +32,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Algorithm:
-    """The record of an algorithm.
+    """Load the record of an algorithm by its name.
 
     Raises:
         ConfigError: there is none of this name, or the installed plugin that should have it cannot be used.

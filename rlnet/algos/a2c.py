@@ -27,7 +27,7 @@ def advantages(context: AlgorithmContext, params: Params, batch: Rollout, hyper:
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−Â·log π(A|S) + c·½·(Â + V⁻(S) − V(S))² − c_H·H(π(·|S))."""
+    """−γ^(κ·t)·(Â·log π(A|S) + c_H·H(π(·|S))) + c·½·(Â + V⁻(S) − V(S))², κ = `state_discount`."""
     advantage, target = advantages(context, target_params, batch, hyper)
     value_loss, error = regression(target, context.v(params, batch.state), batch.weight)
     advantage = advantage - baseline_of_others(context, batch, hyper, advantage, batch.weight)

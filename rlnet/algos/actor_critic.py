@@ -12,7 +12,7 @@ from rlnet.data.rollout import Rollout
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−γ^t·δ·log π(A|S) + c·½·δ² with δ = R + γ·V(S') − V(S)."""
+    """−γ^(κ·t)·(δ·log π(A|S) + c_H·H(π(·|S))) + c·½·δ², δ = R + γ·V(S') − V(S), κ = `state_discount`."""
     with torch.no_grad():
         next_value = context.v(target_params, batch.next_state)
         target = one_step(batch, hyper, next_value)

@@ -24,11 +24,11 @@ class Judged(StrEnum):
     BEHAVIOUR = "behaviour"  # the policy that acts, exploration included
     GREEDY = "greedy"  # optimal control: the policy greedy for the learned Q
     SOFT = "soft"  # optimal control with entropy: the softmax of the learned Q
-    ACTOR = "actor"  # the same by a policy network
+    ACTOR = "actor"  # optimal control: the policy network of an actor
 
     @property
     def is_control(self) -> bool:
-        """Whether the learned values are meant to be the optimal ones."""
+        """Whether the learned values estimate the optimal ones (control), not those of a policy (prediction)."""
         return self in (Judged.GREEDY, Judged.SOFT, Judged.ACTOR)
 
 
@@ -37,14 +37,14 @@ class Loss(NamedTuple):
 
     total: Tensor  # [M]
     metrics: Metrics
-    error: Tensor | None = None  # [T, M, N], by how much each row missed its target: what replay may prioritise by
+    error: Tensor | None = None  # [T, M, N], TD errors of the rows, by which replay is prioritised; None: none
 
 
 class LazyLoss:
     """A `Loss` that is computed when it is first read; most steps are never logged.
 
     Args:
-        measure: computes it, from numbers that hold until the next rollout is collected.
+        measure: computes the loss; valid until the next rollout is collected.
     """
 
     def __init__(self, measure: Callable[[], Loss]) -> None:
@@ -52,7 +52,7 @@ class LazyLoss:
 
     @cached_property
     def loss(self) -> Loss:
-        """All of it."""
+        """The loss, computed at the first access."""
         return self._measure()
 
     @property
@@ -77,16 +77,16 @@ class Target(NamedTuple):
     value: Tensor  # [T, M, N]
     weight: Tensor | None = None  # [T, M, N], in place of that of the batch
     metrics: Mapping[str, Tensor] = MappingProxyType({})
-    error: str = "loss/td_error"  # the name in the log of by how much it is missed
+    error: str = "loss/td_error"  # the name under which its root mean squared error is logged
 
 
 class TraceStep(NamedTuple):
     """Per-step inputs of an eligibility-trace update: [T, M, N] each, of which the first row counts."""
 
-    value: Tensor  # the estimate that is learned, with gradient
-    next_value: Tensor  # that of the successor: δ = R + discount·next_value − value
+    value: Tensor  # v(S_t) or q(S_t, A_t), with gradient
+    next_value: Tensor  # the value of the successor: δ = R + discount·next_value − value
     discount: Tensor  # γ, 0 where the MDP ended
-    decay: Tensor  # γλ, by which the trace fades before ∇value joins it; 0 forgets the past
+    decay: Tensor  # γλ, factor of the trace before ∇value is added; 0 resets it
 
 
 # ---------------------------------------------------------------------------------------------- objectives
@@ -133,7 +133,7 @@ Objective = SemiGradient | LossGradient | TraceUpdate
 
 
 class Plan(NamedTuple):
-    """What a search finds at M × N observations, in numpy."""
+    """Result of a tree search from M × N observations, in numpy."""
 
     policy: np.ndarray  # float64 [M, N, A], the probabilities to act by
     target: np.ndarray  # float64 [M, N, A], the policy to be learned
@@ -141,7 +141,7 @@ class Plan(NamedTuple):
 
 
 class Planner(Protocol):
-    """A search with fixed parameters."""
+    """Interface of a tree search with fixed network parameters."""
 
     threads: int  # that it may use
 
@@ -152,12 +152,12 @@ class Planner(Protocol):
 
         Args:
             move: steps since the episodes began.
-            uniform: float64 [M, N, A] in [0, 1), for exploration; None: the search as it plays to win.
-            active: bool [M, N], where an answer is needed; None: everywhere.
+            uniform: float64 [M, N, A] in [0, 1), random numbers of the exploration; None: no exploration.
+            active: bool [M, N], the environments in which to search; None: all.
         """
 
     def states(self, member: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """Of a finite model, the policy of the search as it plays to win: float64 [B, A].
+        """Policy of the search without exploration in states of a finite model: float64 [B, A].
 
         Args:
             member, state: int64 [B].
@@ -175,19 +175,19 @@ class Acting:
     act: Callable[[AlgorithmContext, Params, Observation, Hyper], Tensor]
     discrete: bool = True  # can act where actions are Discrete
     continuous: bool = False  # can act in a Box, by a policy over real actions
-    squashes: bool = False  # its real actions are squashed between the bounds of the Box, which must be finite
-    # Who acts by a search in the model of the environment: prepares it for parameters that stay until the next rollout.
-    # `act` is then the policy that is learned.
+    squashes: bool = False  # real actions are squashed (tanh) into the bounds of the Box, which must be finite
+    # For methods that act by a tree search in a model: prepares the search for parameters that stay fixed until the
+    # next rollout; `act` is then the learned policy. None: no search.
     planner: Callable[[AlgorithmContext, Params, Hyper], "Planner"] | None = None
 
     @property
     def explores(self) -> bool:
-        """Whether it acts on action values, by an exploration that can be chosen."""
+        """Whether it acts by a configurable exploration of action values."""
         return self.act is by_values
 
     @property
     def by_policy(self) -> bool:
-        """Whether it acts by the policy that is learned."""
+        """Whether it acts by the learned policy."""
         return self.act is by_policy
 
     @property
@@ -200,13 +200,13 @@ class Acting:
 class Data:
     """The data regime: which transitions an update learns from."""
 
-    replay: bool = False  # segments of a replay; else rollouts
-    target_network: bool = True  # targets of a replay are those of a second network, which follows
+    replay: bool = False  # learns from segments of a replay buffer; else from rollouts
+    target_network: bool = True  # with replay: targets bootstrap from a target network
     whole_episodes: bool = False  # a rollout is one episode per environment, from its start
-    complete_returns: bool = False  # only rows whose return was sampled to its end
-    lookback: int = 0  # steps that a row's target needs after it: rows wait that long to be learned from
+    complete_returns: bool = False  # learns only from rows whose return was sampled to its end
+    lookback: int = 0  # later steps that the target of a row needs; the row is learned from once they are known
     off_policy: bool = False  # prediction that corrects for acting by another policy than the given one
-    # Of whole episodes, those [M, N] (bool) that are to be drawn again, after so many draws; None: no more draws.
+    # Dynamic sampling: (options, episodes, draws so far) → bool [M, N], the episodes to be sampled again; None: stop.
     drawn_again: Callable[[Options, Rollout, int], Tensor | None] | None = None
 
 
@@ -214,11 +214,12 @@ class Data:
 class Update:
     """Update regime: how a rollout becomes optimiser steps."""
 
-    row_by_row: bool = False  # rows are learned from in time order, each in a step of its own
+    row_by_row: bool = False  # one optimiser step for each row, in time order
     # Computed once for a rollout, before its optimiser steps or before a replay stores it, and passed to every step as
     # `batch.extra`.
     prepare: Callable[[AlgorithmContext, Params, Rollout, Hyper], dict[str, Tensor]] | None = None
-    # Uniform numbers that the loss draws for each row: `batch.extra["uniform"]` [T, M, N, draws], anew for each step.
+    # How many uniform random numbers the loss needs for each row: `batch.extra["uniform"]` [T, M, N, draws], new for
+    # every optimiser step.
     draws: Callable[[AlgorithmContext], int] | None = None
 
 
@@ -226,22 +227,22 @@ class Update:
 class Algorithm:
     """An algorithm: a record of functions and properties, without state."""
 
-    roles: tuple[Role, ...]  # the networks that it needs
+    roles: tuple[Role, ...]  # the networks that it learns
     acting: Acting
     objective: Objective
     judged: Judged
     source: str  # where the method is described
     data: Data = Data()
     update: Update = Update()
-    hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # its own numbers and their ranges
-    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # its own choices and what each can be
-    # The record for some choices, where they decide more than numbers in a loss.
+    hyper: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # own hyperparameters and their ranges
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # own options and their allowed values
+    # Adapts the record to chosen options, where these decide more than terms of the loss; None: nothing to adapt.
     configure: Callable[["Algorithm", Options], "Algorithm"] | None = None
-    # The weight τ of the policy's entropy in the problem that it solves, from its own numbers; 0 for plain returns.
+    # Temperature τ of the entropy-regularised problem that it solves, from its hyperparameters; None: no entropy.
     temperature: Callable[[Mapping[str, Any]], Any] | None = None
-    # The weight β of KL(π ‖ π_ref) in the problem that it solves, E[R] − β·KL, from its own numbers; None: no term.
+    # Weight β of the KL-regularised problem that it solves, E[R] − β·KL(π ‖ π_ref); None: no KL term.
     regularisation: Callable[[Mapping[str, Any]], float] | None = None
-    # The action values [..., M, N, A] that its parameters stand for, where they are not simply Q.
+    # Action values [..., M, N, A] that estimate Q* or Q^π, where they are not simply the outputs of Q; None: Q.
     values: Callable[[AlgorithmContext, Params, Observation, Hyper], Tensor] | None = None
 
     @property
@@ -250,11 +251,11 @@ class Algorithm:
         return self.objective.kind if isinstance(self.objective, TraceUpdate) else None
 
     def chosen(self, options: Options) -> "Algorithm":
-        """The record with these options chosen."""
+        """The record adapted to chosen options."""
         return self if self.configure is None else self.configure(self, options)
 
     def action_values(self, context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
-        """Action values of the parameters: [..., M, N, A]."""
+        """Learned action values: [..., M, N, A]."""
         return context.q(params, state) if self.values is None else self.values(context, params, state, hyper)
 
 

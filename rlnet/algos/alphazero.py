@@ -1,8 +1,8 @@
-"""AlphaZero: self-play by a search that π and V guide, and that they learn from (Silver et al. 2018).
+"""AlphaZero: a tree search guided by π and V acts, and π and V learn from it (Silver et al. 2018).
 
-π learns the search's policy, the shares of its visits, and V what the game brought the player who moved, or a mixture
-with what the search expected. With `search=gumbel` the targets are the improved policy of Danihelka et al. 2022.
-It works wherever there is a deterministic model to search in: board games, and finite models of one player.
+The target of π is the visit distribution of the search; that of V is the outcome of the game for the player who moves,
+or a mixture of it with the value of the search. With `search=gumbel` the target of π is the improved policy of
+Danihelka et al. 2022. It needs a deterministic model to search in: board games, and finite models of one player.
 """
 
 import math
@@ -33,7 +33,7 @@ ROWS = 2048  # states that networks are given at once
 
 
 class Planner:
-    """The search with fixed parameters; see `rlnet.algos.algorithm.Planner`."""
+    """Tree search by π and V with fixed parameters; implements `rlnet.algos.algorithm.Planner`."""
 
     threads = 1
 
@@ -74,7 +74,7 @@ class Planner:
     def _found(
         self, root: np.ndarray, member: np.ndarray, legal: np.ndarray, move: int, uniform: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Policies to act by and to learn [B, A], and values [B]."""
+        """Search from states: the policies to act by and to learn, [B, A] each, and the values [B]."""
         number = {name: x[member, 0] for name, x in self._hyper.items() if x.shape[1:] == (1,)}
         explores = uniform is not None and move < self._hyper["sampled_moves"].max()
         sampled = (move < number["sampled_moves"])[:, None]
@@ -129,7 +129,7 @@ class Planner:
 
 
 def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
-    """What every game brought the player who moved: the return to its end, with V(S) where it was cut: [T, M, N]."""
+    """Outcome of the game for the player who moves, bootstrapped from V where the game was truncated: [T, M, N]."""
     discount, trace = ends(batch, hyper, lambda_=1.0)
     cut = batch.truncated & batch.valid
     next_value = context.v(params, batch.next_state) if cut.any() else torch.zeros_like(batch.reward)
@@ -139,7 +139,7 @@ def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hy
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−Σ_a p(a)·log π(a|S) + c·½·(z − V(S))², p the search's policy, z the outcome or a mixture with its value."""
+    """−Σ_a p(a)·log π(a|S) + c·½·(z − V(S))², p the policy of the search, z the outcome mixed with its value."""
     state, target = batch.state, batch.tensor("search_policy")
     if context.symmetries is not None:  # each row in an image of its own
         which = (batch.extra["uniform"][..., 0] * context.symmetries.count).long()
@@ -157,7 +157,7 @@ def loss(
 
 
 def draws(context: AlgorithmContext) -> int:
-    """One number for each row, which chooses its symmetry."""
+    """Random numbers for each row: one, which chooses its symmetry, or none."""
     return 0 if context.symmetries is None else 1
 
 

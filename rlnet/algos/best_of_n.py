@@ -1,8 +1,8 @@
 """Best-of-n imitation: rejection fine-tuning on the best sampled completions (RAFT; Dong et al. 2023).
 
-The best of each group is imitated by a supervised step; `sampler` says who draws the groups: the `policy`, which gets
-better at it (RAFT, expert iteration), or the `reference`, which makes it the distillation of best-of-n sampling.
-`positive` groups alone may count: a best one that earns nothing is not imitated.
+A supervised step imitates the best completion of each group. `sampler` names the policy that samples the groups: the
+learned `policy` (RAFT, expert iteration), or the `reference`, which makes it a distillation of best-of-n sampling.
+With `positive` a group is skipped whose best return is not above 0.
 """
 
 from torch import Tensor
@@ -23,7 +23,7 @@ def act(context: AlgorithmContext, params: Params, state: Observation, hyper: Hy
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−Σ_t log π(y_t), the mean over the best completions of the groups."""
+    """−Σ_t log π(y_t) of the best completion of a group, averaged over ties and over groups."""
     state, valid = played(batch)
     log_prob = taken(context, context.policy(params, state), batch.action)
     ret = (batch.reward * valid).sum(0).unflatten(-1, (-1, context.options["group"]))  # [M, groups, G]

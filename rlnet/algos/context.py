@@ -1,4 +1,4 @@
-"""What an algorithm computes with: roles of networks, parameters, numbers, and the context that it is given."""
+"""Roles of networks, types of parameters and hyperparameters, and the context that every algorithm is given."""
 
 import math
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ TEMPERATURE = Role("temperature")  # one number θ
 
 
 Params = Mapping[str, Mapping[str, Tensor]]  # role → name → [M, ...]
-# name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; and visits [M, S, A] where states can be counted.
+# name → [M, 1]: gamma, explore (ε or τ), and the algorithm's own; visits [M, S, A] with count-based exploration.
 Hyper = Mapping[str, Tensor]
 Metrics = dict[str, Tensor]  # name → [M]
 Options = Mapping[str, Any]  # the algorithm's own choices: name → one of those that its record allows
@@ -72,10 +72,10 @@ class AlgorithmContext:
     dueling: bool = False  # Q = V + advantage, from two streams of one network
     longest: int = 1  # steps that an episode may have at most, where rollouts are whole episodes
     epochs: int = 1  # optimiser steps on one rollout of whole episodes
-    options: Options = field(default_factory=dict)  # what was chosen among `Algorithm.options`
-    dynamics: Dynamics | None = None  # the model that who acts by search searches in
+    options: Options = field(default_factory=dict)  # chosen values of `Algorithm.options`
+    dynamics: Dynamics | None = None  # the model in which a tree search plans
     symmetries: Symmetries | None = None  # of the observations of a board game
-    layout: RowLayout | None = None  # what stands where in an observation, where it is a row of parts
+    layout: RowLayout | None = None  # the parts of a flattened observation; None: it has no parts
 
     @property
     def quantiles(self) -> int:
@@ -113,7 +113,7 @@ class AlgorithmContext:
         return self.networks[role].apply(params[role], inputs).squeeze(-1)
 
     def return_quantiles(self, params: Params, state: Observation, role: str = Q) -> Tensor:
-        """K numbers for the return of every action, also of those that are not available: [..., M, N, A, K].
+        """K quantiles of the return of every action, unavailable ones included: [..., M, N, A, K].
 
         With `dueling`: V(s) + advantage(s, a) − mean advantage over A(s) (Wang et al. 2016, eq. 9).
         """

@@ -18,7 +18,7 @@ from rlnet.policies.exploration import greedy
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """½·(R + γ·Q2(S', argmax_a Q1(S', a)) − Q1(S, A))² where a coin shows heads, else the same with 1 and 2 swapped."""
+    """½·(R + γ·Q2(S', argmax_a Q1(S', a)) − Q1(S, A))² with probability ½, else with 1 and 2 swapped."""
     heads = batch.extra["uniform"][..., 0] < 0.5
     discount = ends(batch, hyper, lambda_=0.0).discount
     losses = []

@@ -1,4 +1,4 @@
-"""Direct preference optimisation (Rafailov et al. 2023), with preferences that follow from the exact reward.
+"""Direct preference optimisation, DPO (Rafailov et al. 2023), on preferences that are sampled from the true reward.
 
 Of two completions of a prompt, drawn from the reference policy, y is preferred to z with the probability
 σ(R(y) − R(z)) of Bradley and Terry (1952). Then the loss is least at π* ∝ π_ref·exp(R/β), the optimum of
@@ -27,7 +27,7 @@ def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hy
 
 
 def preference(batch: Rollout) -> Tensor:
-    """σ(R(y) − R(z)), with which probability the first completion of each pair is preferred: [M, pairs]."""
+    """Bradley-Terry probability σ(R(y) − R(z)) that the first completion of each pair is preferred: [M, pairs]."""
     _, valid = played(batch)
     ret = (batch.reward * valid).sum(0).unflatten(-1, (-1, 2))
     return torch.sigmoid(ret[..., 0] - ret[..., 1])
@@ -36,7 +36,7 @@ def preference(batch: Rollout) -> Tensor:
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−log σ(β·(d(y) − d(z))), d = log π/π_ref, where y was preferred to z by a draw."""
+    """−log σ(β·(d(y) − d(z))), d = log π/π_ref, y the preferred completion, sampled by `preference`."""
     state, valid = played(batch)
     log_prob = taken(context, context.policy(params, state), batch.action)
     log_ratio = ((log_prob - batch.extra["reference"]) * valid).sum(0).unflatten(-1, (-1, 2))  # [M, pairs, 2]

@@ -46,7 +46,7 @@ class Traces:
     Args:
         kind: of KINDS.
         shape: (M, N, P).
-        device: where they live.
+        device: of the tensors.
     """
 
     def __init__(self, kind: str, shape: tuple[int, int, int], device: torch.device | str = "cpu") -> None:

@@ -1,30 +1,29 @@
 """Group-relative policy optimisation (GRPO; Shao et al. 2024), with its published variants as options.
 
-G episodes with the same start are compared with each other; there is no critic. Meant for completions of language
-models: return R(y) of a completion y of |y| tokens, reference policy π_ref. The choices:
+The baseline comes from the G episodes with the same start (a group); there is no critic. Meant for completions of
+language models: return R(y) of a completion y of |y| tokens, reference policy π_ref. The options:
 
 - `advantage`: `mean` R − mean of the group; `std` the same over the group's deviation (+ 1e-4); `loo` R − the mean of
   the G − 1 others.
-- `length`: how tokens are added up. `sum`: Σ_t over a completion, mean over completions, which is the policy gradient;
+- `length`: weight of a token in the loss. `sum`: Σ_t over a completion, mean over completions (the policy gradient);
   `mean`: 1/|y| of it; `constant`: 1/L of it, L the longest possible; `batch`: the mean over all tokens of the update.
-- `kl`: the estimate of KL(π ‖ π_ref) from d = log π − log π_ref of what was sampled: `k1` d; `k2` d²/2; `k3`
-  e^−d − 1 + d (Schulman 2020); `ratio_k3` π/π_old·k3; `none`. `kl_of` says whether d is that of a `token` or summed
-  over the `sequence`, and `kl_in` whether it is subtracted from the `reward`, or added to the `loss`.
-- `resample`: so often at most a group whose returns are all equal is drawn again, with a new prompt (the dynamic
-  sampling of DAPO; Yu et al. 2025).
-- `ratio`: whether the ratio π/π_old that is clipped is that of each `token`, or of the `sequence`.
+- `kl`: the estimator of KL(π ‖ π_ref), `k1` `k2` `k3` `ratio_k3` of `rlnet.algos.kl_estimators`, or `none`; `kl_of`:
+  of each `token`, or of the `sequence`; `kl_in`: subtracted from the `reward`, or added to the `loss`.
+- `resample`: how often at most a group with equal returns is sampled again, with a new prompt (dynamic sampling, DAPO;
+  Yu et al. 2025).
+- `ratio`: whether the clipped ratio π/π_old is that of each `token`, or of the `sequence`.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, LossGradient, Update, by_policy
 from rlnet.algos.context import PI, AlgorithmContext, Hyper, Metrics, Options, Params
+from rlnet.algos.kl_estimators import penalty
 from rlnet.algos.loss_terms import mean, total
 from rlnet.config import require
 from rlnet.data.rollout import Observation, Rollout
@@ -44,9 +43,9 @@ NUMBERS = {"beta": (0.0, math.inf), "clip_low": (0.0, 1.0), "clip_high": (0.0, m
 
 
 def played(batch: Rollout) -> tuple[Observation, Tensor]:
-    """The observations of the episodes, and which rows belong to them, [T, M, N] of zeros and ones.
+    """Observations of the episodes, and the mask of the rows that belong to them, [T, M, N] of zeros and ones.
 
-    The rows behind an end show the start again: what is not learned from need not be looked at.
+    Rows after the end of an episode get the first observation: distinct texts would cost forward passes for nothing.
     """
     valid = batch.weight > 0
     state = batch.state
@@ -60,19 +59,19 @@ def taken(context: AlgorithmContext, policy: Tensor, action: Tensor) -> Tensor:
 
 
 def equal_groups(batch: Rollout, group: int) -> Tensor:
-    """The episodes [M, N] of groups in which all earn the same: bool."""
+    """Whether an episode is of a group with equal returns, which have no advantage: bool [M, N]."""
     _, valid = played(batch)
     own = (batch.reward * valid).sum(0).unflatten(-1, (-1, group))
     return (own == own[..., :1]).all(-1, keepdim=True).expand_as(own).flatten(-2)
 
 
 def drawn_again(options: Options, batch: Rollout, draws: int) -> Tensor | None:
-    """Episodes of groups without a difference to learn from, at most `resample` times (Yu et al. 2025, section 3.2)."""
+    """Dynamic sampling: the episodes of groups with equal returns, `resample` times at most (Yu et al. 2025)."""
     return equal_groups(batch, options["group"]) if draws < options.get("resample", 0) else None
 
 
 def compared(ret: Tensor, group: int, how: str) -> Tensor:
-    """Advantages [M, N] of returns [M, N], N groups of `group` in a row; `how` as the option `advantage`."""
+    """Group-relative advantages [M, N] of returns [M, N], G consecutive episodes a group; `how`: option `advantage`."""
     own = ret.unflatten(-1, (-1, group))
     centred = own - own.mean(-1, keepdim=True)
     if how == "loo":
@@ -83,7 +82,7 @@ def compared(ret: Tensor, group: int, how: str) -> Tensor:
 
 
 def token_weights(valid: Tensor, how: str, longest: int) -> Tensor:
-    """Weight of each token in the loss, [T, M, N]; `how` as the option `length`, `longest` L."""
+    """Weight of each token in the loss, [T, M, N]; `how`: option `length`; `longest`: L."""
     episodes = valid.shape[2]
     if how == "batch":
         return valid / valid.sum((0, 2), keepdim=True)
@@ -92,32 +91,10 @@ def token_weights(valid: Tensor, how: str, longest: int) -> Tensor:
     return valid / (episodes * (longest if how == "constant" else 1))
 
 
-def divergence(log_ratio: Tensor, kind: str, importance: Tensor | float = 1.0) -> Tensor:
-    """An estimate of KL(π ‖ π_ref) from d = log π − log π_ref; `importance` is π/π_old, for ratio_k3."""
-    if kind == "k1":
-        return log_ratio
-    if kind == "k2":
-        return 0.5 * log_ratio.square()
-    k3 = torch.expm1(-log_ratio) + log_ratio
-    return importance * k3 if kind == "ratio_k3" else k3
-
-
-def penalty(
-    options: Mapping[str, Any], log_prob: Tensor, reference: Tensor, old: Tensor, valid: Tensor
-) -> tuple[Tensor, bool]:
-    """The estimate that the options choose, of tokens [T, M, N] (True) or of sequences [M, N] (False)."""
-    log_ratio, importance = (log_prob - reference) * valid, ((log_prob - old) * valid)
-    tokens = options["kl_of"] == "token"
-    if not tokens:
-        log_ratio, importance = log_ratio.sum(0), importance.sum(0)
-    estimate = divergence(log_ratio, options["kl"], importance.exp())
-    return (estimate * valid, True) if tokens else (estimate, False)
-
-
 def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> dict[str, Tensor]:
-    """log π_ref of the taken actions; for several epochs also log π, and the advantage of each episode on its rows.
+    """log π_ref of the taken actions; with several epochs also log π_old and the advantages: [T, M, N] each.
 
-    Where there is one step alone, its loss has log π at hand, and takes the rest from there.
+    With a single epoch π_old = π, so the loss computes both from its own forward pass.
     """
     state, _ = played(batch)
     found: dict[str, Tensor] = {}
@@ -182,7 +159,7 @@ def loss(
 
 
 def checked(algorithm: Algorithm, options: Options) -> Algorithm:
-    """The record; ConfigError where options do not fit together."""
+    """Check options against each other (ConfigError), and fix β = 0 where no KL term reads it."""
     allowed = "must be sum with algo.options.ratio=sequence, where a completion counts as a whole"
     require(
         options["ratio"] == "token" or options["length"] == "sum", "algo.options.length", options["length"], allowed

@@ -1,6 +1,7 @@
-"""The offline λ-return algorithm: whole episodes, targets from the values as they were before (S&B section 12.1).
+"""The offline λ-return algorithm: λ-returns of whole episodes as targets (S&B section 12.1).
 
-`one_by_one` learns from one state after the other, as the book does, instead of from all of them in one step.
+The targets use the values from before the update. `one_by_one` takes an optimiser step for each state in time order, as
+the book does, in place of one step for all of them.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Shared terms of targets and losses."""
+"""Shared terms of losses and targets: expectations, regression, n-step targets, policy gradient, baselines."""
 
 import math
 from typing import cast
@@ -30,7 +30,7 @@ def ratio(context: AlgorithmContext, batch: Rollout) -> Tensor:
         return torch.ones_like(batch.reward)
     tables = cast(Tensor, context.given_policy), context.given_behaviour
     target, behaviour = (take(in_state(table, batch.obs), batch.action) for table in tables)
-    return target / behaviour.clamp(min=1e-30)  # of rows that nobody sampled, 0 / 0
+    return target / behaviour.clamp(min=1e-30)  # rows that were not sampled would give 0 / 0
 
 
 def expectation(probabilities: Tensor, values: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def rms(error: Tensor, weight: Tensor) -> Tensor:
     return (total(error.square(), weight) / weight.sum(dim=(0, 2))).sqrt()
 
 
-# What every regression from replay has: errors beyond `huber` count linearly; infinity leaves them squared.
+# Hyperparameters of all regressions from replay: κ of the Huber loss; infinity gives the squared error.
 REPLAY_HYPER = {"huber": (1e-6, math.inf)}
 
 
@@ -96,10 +96,10 @@ def _bootstrapped(
 def following_values(context: AlgorithmContext, params: Params, batch: Rollout, value: Tensor) -> Tensor:
     """V(S') of the rows of a rollout whose states have the values V(S), without gradient: [T, M, N].
 
-    Where the episode goes on that is the next row's value. The network is asked for the rows in which some episode was
-    cut, and for the last one. Where the MDP ended there is no such value, and the number means nothing.
+    Where the episode goes on it is V of the next row. The network is evaluated only for rows with a truncation and for
+    the last row. Where the MDP terminated the number is arbitrary: its discount is 0.
     """
-    if value.is_cuda or torch.compiler.is_compiling():  # which rows these are would have to be waited for
+    if value.is_cuda or torch.compiler.is_compiling():  # reading the flags would synchronise with the GPU
         return context.v(params, batch.next_state)
     asked = batch.truncated.flatten(1).any(1)
     asked[-1] = True
@@ -112,7 +112,7 @@ def segment_return(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Ten
     """n-step return G_{t:t+n}, n the length of the segment: [T, M, N].
 
     Args:
-        reward, next_value: [T, M, N]: what is collected, and the value of the successor.
+        reward, next_value: [T, M, N], rewards of the rows and values of their successors.
     """
     if reward.shape[0] == 1:
         return _bootstrapped(reward, hyper["gamma"], batch.terminated, next_value, *_sign_of(batch))
@@ -138,7 +138,7 @@ COMPLETE = 1e-3
 
 
 def complete_returns(batch: Rollout, hyper: Hyper) -> tuple[Tensor, Tensor, Tensor]:
-    """Sampled returns, and weights that leave out those that the sample cut short.
+    """Monte Carlo returns, and weights that leave out rows whose return was not sampled to its end.
 
     Returns:
         ret [T, M, N], weight [T, M, N], and the share of the rows that were complete [M].
@@ -164,9 +164,9 @@ def baseline_of_others(
 ) -> Tensor:
     """Leave-one-out baseline for advantages of real actions: the mean over the member's other environments.
 
-    They know nothing of an environment's own actions, so the mean of the gradient stays what it is. What a critic is
-    wrong by is the same for all of them, and would be multiplied by scores of the order 1/σ: it drops out. 0 for
-    discrete actions, whose scores are bounded, and where there is one environment only.
+    It is independent of the environment's own actions, so the gradient stays unbiased. A critic's error that all
+    environments share, which the score of a narrow Gaussian would multiply by 1/σ, cancels. 0 for discrete actions,
+    whose scores are bounded, and with a single environment.
 
     Args:
         advantage, weight: [T, M, N].
@@ -189,7 +189,7 @@ def entropy_scale(context: AlgorithmContext, advantage: Tensor, weight: Tensor) 
 def policy_gradient(
     context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper, advantage: Tensor, weight: Tensor
 ) -> tuple[Tensor, Metrics]:
-    """Policy gradient loss −Σ weight·γ^t·Â·log π(A|S) − c·entropy (S&B eq. 13.8).
+    """Policy gradient loss −Σ weight·γ^(κ·t)·(Â·log π(A|S) + c_H·u·H(π(·|S))), u = `entropy_scale` (S&B eq. 13.8).
 
     Args:
         advantage: [T, M, N], detached.

@@ -1,6 +1,6 @@
 """Munchausen DQN: soft Q-learning that adds α·τ·log π(A|S) to its own rewards (Vieillard et al. 2020).
 
-Without the floor, π = softmax(Q/τ) at its fixed point is the optimal policy of the problem with entropy at the
+Without the floor l, π = softmax(Q/τ) at its fixed point is the optimal policy of the problem with entropy at the
 temperature (1 − α)·τ, and Q − α·τ·log π is that problem's Q*: the bonus widens the gaps between the actions' values.
 """
 

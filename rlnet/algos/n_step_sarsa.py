@@ -1,6 +1,7 @@
 """n-step Sarsa: n rewards, then the action value of the action taken (S&B section 7.2).
 
-A row waits for the n rows after it; at a truncation the expectation over the next action stands in for it, as in Sarsa.
+A row is learned from once the n rows after it are known; at a truncation the target takes the expectation over the next
+action, as in Sarsa.
 """
 
 from dataclasses import replace

@@ -1,7 +1,8 @@
 """n-step TD prediction: n rewards before the bootstrap (S&B section 7.1).
 
-A row waits for the n − 1 rows after it. `one_by_one` gathers a whole episode and then goes through it as the book's box
-does, one state after the other, each target from the values as they are by then: nobody acts on V, so nothing is lost.
+A row is learned from once the n − 1 rows after it are known. `one_by_one` first samples the whole episode and then
+updates one state after the other, each target from the current values, as the box of the book does: the given policy
+does not depend on V, so the updates are the same.
 """
 
 from dataclasses import replace

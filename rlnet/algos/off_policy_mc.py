@@ -1,7 +1,7 @@
 """Off-policy Monte Carlo prediction by importance sampling (S&B sections 5.5 and 5.9).
 
 `ordinary` weighs the return with ρ = Π π(A|S)/b(A|S) of the rest of the episode, `per_decision` each reward with the
-ratios up to it: both without bias. `weighted` weighs the squared error: with a bias that vanishes, and less variance.
+ratios up to it: both are unbiased. `weighted` weighs the squared error with ρ: biased but consistent, of less variance.
 """
 
 from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_given

@@ -1,7 +1,7 @@
 """Proximal policy optimisation with a clipped objective (Schulman et al. 2017).
 
 Its first step on a rollout, at ρ = 1, is that of `a2c`. The switch `normalise` is 1 to shift and scale the advantages
-of each minibatch to mean 0 and deviation 1, which changes the length of the gradient, and for few rows its direction.
+of each minibatch to mean 0 and deviation 1, which rescales the gradient, and in small minibatches turns it.
 `value_clip` keeps V within a distance of what it was when the rollout began (Engstrom et al. 2020).
 """
 
@@ -50,7 +50,7 @@ def prepare(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hy
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−γ^t·(min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c_H·H(π)) + c·½·(Â + V_old(S) − V(S))², ρ = π(A|S)/π_old(A|S)."""
+    """−γ^(κ·t)·(min(ρ·Â, clip(ρ, 1 ± ε)·Â) + c_H·H(π)) + c·½·(Â + V_old(S) − V(S))², ρ = π(A|S)/π_old(A|S)."""
     pi = context.policy(params, batch.state)
     actions = cast(Density, context.actions)
     log_prob, entropy = actions.log_prob(pi, batch.action), actions.entropy(pi)
@@ -74,7 +74,7 @@ def loss(
 
 
 def manual_gradient(scores: Mapping[str, np.ndarray], batch: Rollout, hyper: Hyper) -> OutputGradients:
-    """The derivatives of `loss` with discrete actions by the preferences [1, M, B, A] and the values [1, M, B, 1]."""
+    """Gradient of `loss` with respect to the logits [1, M, B, A] and the values [1, M, B, 1]; discrete actions only."""
     action, weight, early = (batch.array(name) for name in ("action", "weight", "start_discount"))
     raw, old_value, old = (batch.extra[name].numpy() for name in ("advantage", "value", "log_prob"))
     number = {name: hyper[name].numpy() for name in ALGORITHM.hyper}

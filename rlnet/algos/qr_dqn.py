@@ -15,7 +15,7 @@ from rlnet.data.rollout import Rollout
 def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
     """Σ_i mean_j |τ_i − 1{u_ij < 0}|·h(u_ij), u_ij = R + … + γ^n·θ⁻_j(S_n, a*) − θ_i(S, A), τ_i = (i − ½)/K.
 
-    a* maximises the mean of θ⁻; h is |u|, rounded off within ±κ where `huber` κ > 0: eq. 10 of the paper over κ.
+    a* maximises the mean of θ⁻; h is the Huber loss over κ = `huber` (eq. 10 of the paper over κ), for κ = 0 |u|.
     """
     count = context.quantiles
     with torch.no_grad():
@@ -28,19 +28,19 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     error = target.unsqueeze(-2) - estimate.unsqueeze(-1)  # [T, M, N, i, j]
     level = (torch.arange(count, device=error.device) + 0.5) / count
     tilt = (level.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()
-    row = (tilt * _rounded(error.abs(), hyper["huber"][..., None, None])).mean(-1).sum(-1)
+    row = (tilt * _huber(error.abs(), hyper["huber"][..., None, None])).mean(-1).sum(-1)
     missed = (target.mean(-1) - estimate.mean(-1)).detach()
     return Loss(total(row, batch.weight), {"loss/td_error": rms(missed, batch.weight)}, missed)
 
 
 def _of(quantiles: Tensor, action: Tensor) -> Tensor:
-    """Those of one action: [..., A, K], int64 [...] → [..., K]."""
+    """Quantiles of one action: [..., A, K], int64 [...] → [..., K]."""
     index = action[..., None, None].expand(*action.shape, 1, quantiles.shape[-1])
     return quantiles.gather(-2, index).squeeze(-2)
 
 
-def _rounded(size: Tensor, threshold: Tensor) -> Tensor:
-    """|u| − κ/2 beyond κ, u²/(2·κ) within; |u| where κ = 0."""
+def _huber(size: Tensor, threshold: Tensor) -> Tensor:
+    """Huber loss over κ: |u| − κ/2 beyond κ, u²/(2·κ) within; |u| where κ = 0."""
     return torch.where(size < threshold, size.square() / (2 * threshold.clamp(min=1e-12)), size - 0.5 * threshold)
 
 

@@ -1,7 +1,7 @@
 """REINFORCE with rewards to go, with or without a learned value baseline (S&B section 13.3-13.4; Williams 1992).
 
-`baseline` b is 1 with it and 0 without; V is learned either way, to be compared with V^π. Whatever V is, the gradient
-has the same mean: that of J where `state_discount` is 1 and every return is sampled to its end.
+`baseline` b is 1 with the baseline and 0 without; V is learned either way, to be compared with V^π. The baseline does
+not change the expected gradient, which is that of J where `state_discount` is 1 and all returns are complete.
 """
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from rlnet.data.rollout import Rollout
 def loss(
     context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper
 ) -> tuple[Tensor, Metrics]:
-    """−γ^t·(G − b·V(S))·log π(A|S) + c·½·(G − V(S))², over the steps whose return was sampled to its end."""
+    """−γ^(κ·t)·((G − b·V(S))·log π(A|S) + c_H·H(π(·|S))) + c·½·(G − V(S))², over complete returns alone."""
     ret, weight, share = complete_returns(batch, hyper)
     v = context.v(params, batch.state)
     value_loss, error = regression(ret, v, weight)

@@ -1,4 +1,4 @@
-"""Residual gradient: descent on the squared TD error itself (S&B section 11.5; Baird 1995). For contrast.
+"""Residual gradient: descent on the squared TD error itself (S&B section 11.5; Baird 1995).
 
 It converges, off-policy too, but to the minimum of E[δ²], which is not V^π where successors are random.
 """

@@ -12,11 +12,11 @@ from torch import Tensor
 
 
 class Boundaries(NamedTuple):
-    """Discounts and traces of a rollout: how far targets look, step by step."""
+    """Discounts and traces of the steps of a rollout, by which targets bootstrap and stop at ends of episodes."""
 
     # [T, M, N] weight of the successor's value: γ, or 0 where the MDP ended; −γ where the other player moves next
     discount: Tensor
-    trace: Tensor  # [T, M, N] weight of the sampled continuation against the bootstrap: λ, or 0 where it is not there
+    trace: Tensor  # [T, M, N] weight of the sampled continuation against the bootstrap: λ, or 0 where none was sampled
 
 
 def discounts(gamma: Tensor, terminated: Tensor, sign: Tensor | None = None) -> Tensor:
@@ -106,7 +106,7 @@ def lambda_return(reward: Tensor, discount: Tensor, trace: Tensor, next_value: T
 
 
 def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple[Tensor, Tensor]:
-    """Monte Carlo return G_t = R_{t+1} + γ·G_{t+1} (S&B eq. 3.9), and the share that lies beyond the sample.
+    """Monte Carlo return G_t = R_{t+1} + γ·G_{t+1} (S&B eq. 3.9), and the discount weight of what was not sampled.
 
     Args:
         reward, discount, trace: [T, M, N], from `boundaries` with λ = 1.
@@ -118,7 +118,8 @@ def monte_carlo_return(reward: Tensor, discount: Tensor, trace: Tensor) -> tuple
     """
     nothing = torch.zeros_like(reward)
     ret = lambda_return(reward, discount, trace, nothing)
-    missing = lambda_return(nothing, discount.abs(), trace, torch.ones_like(reward))  # a weight: whoever moves there
+    # A weight has no sign, whoever moves.
+    missing = lambda_return(nothing, discount.abs(), trace, torch.ones_like(reward))
     return ret, missing
 
 

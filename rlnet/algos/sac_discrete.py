@@ -1,7 +1,7 @@
 """Soft actor-critic for discrete actions at a fixed temperature (Christodoulou 2019; Haarnoja et al. 2018).
 
 It solves the entropy-regularised problem: maximise Σ γ^t·(R + τ·H(π(·|S_t))). Expectations over actions are sums, not
-samples. Two critics are learned and the lower of them is believed, in the target and by the actor.
+samples. The target and the actor use the minimum of two critics.
 """
 
 from typing import cast

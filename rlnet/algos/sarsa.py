@@ -1,7 +1,7 @@
 """Sarsa: learn Q of the policy that acts, from the action that it took next (S&B section 6.4; Rummery & Niranjan 1994).
 
-A row waits for its next action, which is in the next row (`lookback=1`). At a truncation there is no next action; the
-expectation over the one that would have been drawn stands in for it.
+A row is learned from once its next action is known, which is in the next row (`lookback=1`). At a truncation no next
+action was taken; the target then takes the expectation over it.
 """
 
 import torch
@@ -14,7 +14,7 @@ from rlnet.data.rollout import Rollout
 
 
 def next_values(context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> Tensor:
-    """Q(S', A'), where an episode ended Σ_a π(a|S')·Q(S', a): [T, M, N]. Of the last row only the latter is right."""
+    """Q(S', A'), or Σ_a π(a|S')·Q(S', a) where an episode ended: [T, M, N]; not valid in the last row, without A'."""
     next_q = context.q(params, batch.next_state)
     expected = expectation(by_values(context, params, batch.next_state, hyper), next_q)
     return torch.where(batch.terminated | batch.truncated, expected, take(next_q, batch.action.roll(-1, dims=0)))
