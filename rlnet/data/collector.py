@@ -26,18 +26,19 @@ class Collector:
         envs: N.
         rollout: T, new steps in each rollout; with `whole_episodes` the most steps that an episode may have.
         gamma: [M, 1], for discounted returns.
-        actions: how actions are drawn from what `act` gives.
-        lookback: old rows kept at the front of each rollout, for targets that wait for later steps. A row is
-            learned from in the rollout in which its target becomes known, and only in that one.
+        actions: distribution from which actions are sampled.
+        lookback: rows of the rollout before, kept at the front of each rollout, for targets that need later steps. A
+            row has a weight only in the rollout in which its target becomes known.
         whole_episodes: every rollout starts all environments afresh and plays one episode in each. A row's weight is
-            then 1/N, so that a loss is a sum over the episode; otherwise it is 1/(T·N), a mean over steps. Episodes
-            that happen to end inside a running window would be too short on average: hence the fresh start.
-        game: whether steps have a sign, that of a game of two players. Returns are then those of the first player.
-        searched: A, where actions are chosen by a search, whose findings are kept in `search_policy` and
-            `search_value`; None: they are not.
-        full: rollouts of whole episodes have all their rows, also where all episodes ended before: what a replay draws
-            for a member must not depend on how long the episodes of others were.
-        watched: whether the simulation watches an event, which is then a field of the rollouts.
+            then 1/N, so that a loss is a sum over the episode; otherwise it is 1/(T·N), a mean over steps. (A
+            window over running episodes would complete short episodes more often than long ones.)
+        game: whether the environment is a game of two players, whose steps have a sign; returns are then logged for
+            the player who moves first.
+        searched: A, where a tree search chooses actions; it fills the fields `search_policy` and `search_value`.
+            None: no search.
+        full: rollouts of whole episodes have T rows even where all episodes are shorter, so that what a replay samples
+            for a member does not depend on the episode lengths of other members.
+        watched: whether the simulation reports an event, which is then the field `event`.
     """
 
     def __init__(
@@ -114,15 +115,15 @@ class Collector:
     @torch.no_grad()
     @np.errstate(over="ignore", invalid="ignore")
     def collect_again(self, choose: Choose, which: Tensor, number: int) -> Rollout:
-        """Play one more episode in some environments, in place of those of the last rollout of whole episodes.
+        """Play one more episode in some environments, to replace theirs in the last rollout of whole episodes.
 
-        The numbers that it takes follow from those of `collect`, whose streams are left where they are: what a member
-        gets next does not depend on how often it, or another one, was played again.
+        Its random numbers are derived from the seeds of that rollout; the streams of `collect` are not advanced, so the
+        next rollout does not depend on how often episodes were replayed.
 
         Args:
             choose: as of `collect`.
             which: bool [M, N]; rows of the others are not valid.
-            number: which time it is.
+            number: how many times episodes of this rollout were replayed before.
         """
         seeds = [derive_seed(seed, "again", number) % 2**31 for seed in self._seeds]
         self._begin(seeds)
@@ -228,7 +229,7 @@ class Collector:
 
     @property
     def episode_count(self) -> np.ndarray:
-        """int64 [M]: the episodes that each member has finished since the beginning."""
+        """Number of episodes that each member has finished since the start of the run: int64 [M]."""
         return self._episodes.count
 
     def episodes(self) -> dict[str, Tensor]:
@@ -257,12 +258,12 @@ class Collector:
         """Restore the state of `state_dict`.
 
         Args:
-            state: what it gave.
-            trust: whether environments may be unpickled, which can run any code. Otherwise, and where they could not
-                be saved, they begin new episodes, and the running ones count as truncated after their last step.
+            state: the state.
+            trust: whether environments may be unpickled, which can run arbitrary code. Otherwise, and where they could
+                not be saved, new episodes begin, and the running ones count as truncated after their last step.
 
         Returns:
-            Whether everything goes on where it was.
+            Whether the running episodes continue exactly.
         """
         self._obs = as_array(state["obs"], self._library)
         self._mask = as_array(state["mask"], self._library) if "mask" in state else None

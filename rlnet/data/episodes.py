@@ -1,4 +1,4 @@
-"""Bookkeeping of episodes: ages and returns of those that run, sums over those that ended. In numpy, on the CPU."""
+"""Episode statistics: steps and returns of running episodes, sums over finished ones; in numpy, on the CPU."""
 
 import numpy as np
 import torch
@@ -6,13 +6,13 @@ from torch import Tensor
 
 
 class EpisodeCounts:
-    """Ages, returns and lengths of the episodes of M × N environments.
+    """Returns, lengths and numbers of the episodes of M × N environments.
 
     Args:
         grid: (M, N).
         gamma: [M, 1], for discounted returns.
         rollout: T, the most new steps at a time.
-        game: whether rewards are those of two players in turn; returns are then those of the first player.
+        game: whether two players move in turn; returns are then those of the player who moves first.
     """
 
     def __init__(self, grid: tuple[int, int], gamma: np.ndarray, rollout: int, game: bool = False) -> None:
@@ -30,7 +30,7 @@ class EpisodeCounts:
             self.side[:] = 1.0
 
     def of_first_player(self, reward: np.ndarray, sign: np.ndarray, begins: np.ndarray) -> np.ndarray:
-        """Rewards of new steps of a game as the first player's; `begins`: a new episode follows the row. [T, M, N]."""
+        """Rewards [T, M, N] of the first player from those of the mover; `begins`: a new episode follows the row."""
         gain, side = np.empty(reward.shape, reward.dtype), self.side
         assert side is not None
         for t in range(len(reward)):
@@ -39,7 +39,7 @@ class EpisodeCounts:
         return gain
 
     def go_on(self, reward: np.ndarray) -> np.ndarray:
-        """`book` of new steps among which no episode ends."""
+        """`book` for new steps without an end of an episode: faster, same result."""
         age = self.age + self._time[: len(reward)]
         self.age = age[-1] + 1
         discount = np.power(self._gamma, age.astype(np.float32))
@@ -48,7 +48,7 @@ class EpisodeCounts:
         return discount
 
     def book(self, reward: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """Add new steps [T, M, N] to the running episodes and to those that ended; γ^t of each step, float32."""
+        """Add new steps [T, M, N] to running and finished episodes; returns γ^t, t the step in its episode: float32."""
         time = self._time[: len(reward)]
         begins = ended | ~valid  # the next row begins an episode: an invalid row is a reset
         # The row in which the episode of row t began; −age for the one that was running before.
@@ -79,7 +79,7 @@ class EpisodeCounts:
         return means
 
     def counted(self) -> dict[str, np.ndarray]:
-        """What is counted: views [M, ...]."""
+        """Views of all counters with the members in front, [M, ...], for a checkpoint."""
         counted = {"age": self.age, "sums": self.sums.swapaxes(0, 1), "finished": self.finished.T}
         counted |= {"episode_count": self.count}
         return counted if self.side is None else counted | {"side": self.side}

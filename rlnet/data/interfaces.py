@@ -7,9 +7,9 @@ from rlnet.numerics.random_streams import Array
 
 
 class Simulation(Protocol):
-    """Interface of a simulation: M × N environments that step together (fields of a step: see `rlnet.envs`).
+    """Interface of a vector environment of M × N copies (the fields of a step: see `rlnet.envs`).
 
-    Arrays are those of numpy, or tensors of a device; the collector works with the same.
+    All arrays are numpy arrays, or all are tensors of one device; the collector works with the same.
     """
 
     @property
@@ -25,14 +25,14 @@ class Simulation(Protocol):
     def close(self) -> None: ...
 
 
-# (obs [M, N, ...], mask [M, N, A] or None, uniform numbers [M, N, *shape of an action]) → actions of the behaviour. Of
-# one that searches also (bool [M, N], the environments whose episode goes on; None: all) → `Searched`.
+# Chooses actions: (obs [M, N, ...], mask bool [M, N, A] or None, uniform numbers [M, N, *action shape]) → actions. With
+# a tree search it also takes the running environments (bool [M, N]; None: all) and returns `Searched`.
 Choose = Callable[..., Any]
 
 
 class Searched(NamedTuple):
-    """Actions that a search chose, and what it found."""
+    """Actions chosen by a tree search, with its policy and value."""
 
     action: Array  # int64 [M, N]
-    policy: Array  # float32 [M, N, A], to be learned
-    value: Array  # float32 [M, N], of the observation that was acted on
+    policy: Array  # float32 [M, N, A], the target of the learned policy
+    value: Array  # float32 [M, N], of the observation before the action

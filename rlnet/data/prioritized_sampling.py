@@ -1,6 +1,6 @@
-"""Prioritised sampling: draws rows in proportion to changing masses, by sums over blocks.
+"""Prioritised sampling: draws rows in proportion to priorities that change, by sums over blocks (a flat sum tree).
 
-Rows stand in blocks, of which the sums are kept. A draw inverts the cumulative sum of the blocks and then that of one
+Rows are grouped in blocks, whose sums are kept. A draw inverts the cumulative sum of the blocks and then that of one
 block. With K = √(R/B) of R rows in a block, B draws cost in the order of √(R·B), and so does setting B masses.
 """
 
@@ -16,12 +16,12 @@ _BELOW_ONE = 1 - 2.0**-52
 
 
 class Priorities:
-    """Masses [M, R] to sample from, one set for each member.
+    """Unnormalised probabilities (masses) of R rows for each of M members, to sample rows from.
 
     Args:
         mass: initial masses, float64, at least 0.
         batch: B, how many are drawn at a time; affects speed and rounding alone.
-        library: numpy or torch, whose arrays come in and out.
+        library: numpy or torch, the library of all arrays.
     """
 
     def __init__(self, mass: Array, batch: int, library: ModuleType) -> None:

@@ -1,11 +1,11 @@
 """Replay buffer: a ring of the last transitions of every environment, and batches of n-step segments from it.
 
-A segment of n consecutive steps of one environment comes back as a `Rollout` [n, M, B], so that a loss that learns from
-rollouts learns from replay too, but for the discounts since the start of episodes, which policy gradients alone ask
-for; a one-step method asks for n = 1. Only the first row of a segment has a weight.
+A segment is n consecutive steps of one environment. A batch is a `Rollout` [n, M, B], so that losses of rollouts work
+on replay too (it has no `start_discount`, which only policy gradients use); one-step methods take n = 1. Only the first
+row of a segment has a weight.
 
 Prioritised (Schaul et al. 2016), a segment is drawn with probability ∝ p^α, p = |δ| + floor of its first row when it
-was last learned from (new rows: the largest so far). Importance weights (P_min/P)^β undo this in the mean: with β = 1
+was last learned from (new rows: the largest so far). Importance weights (P_min/P)^β correct for this: with β = 1
 the expected gradient is that of uniform draws times P_min·(number of segments). P_min is that of all the segments that
 could be drawn, not of those in the batch, which would make the weights of one row depend on the others.
 """
@@ -31,7 +31,7 @@ class Replay:
         batch: B, segments per member in a batch.
         steps: n, rows of a segment.
         seeds: the M member seeds; each draws from its own stream.
-        device: where everything lives, as tensors; None: on the CPU, in records of numpy.
+        device: stores tensors on it; None: stores numpy records on the CPU.
         priority: α; 0 samples uniformly.
         floor: added to every |δ|, [M, 1] or a number.
 
@@ -125,11 +125,11 @@ class Replay:
     def sample(self, correction: Tensor | float = 1.0) -> Rollout:
         """Sample B segments of n steps for each member: [n, M, B]. Rows that are no transitions have weight 0.
 
-        `extra["place"]` [1, M, B] of a prioritised sample says where the first rows lie, for `prioritise`. A sample
-        holds until rows are added: its fields are gathered when they are looked at.
+        `extra["place"]` [1, M, B] of a prioritised sample holds the indices of the first rows, for `prioritise`. A
+        sample is valid until rows are added: its fields are gathered when they are first read.
 
         Args:
-            correction: β, [M, 1] or a number, of prioritised samples.
+            correction: β of the importance weights of prioritised samples, [M, 1] or a number.
 
         Raises:
             ValueError: fewer than n steps are stored.
@@ -172,7 +172,7 @@ class Replay:
 
         Args:
             batch: of `sample`.
-            error: δ [n, M, B], of which the first row counts.
+            error: TD errors δ [n, M, B]; only the first row is used.
         """
         missed = as_array(error[0].abs().double() + self._floor, self._library)
         mass = torch.as_tensor(missed**self._exponent)
@@ -203,7 +203,7 @@ class Replay:
             self._drawable = Priorities(as_array(mass.flatten(1), self._library), self.batch, self._library)
 
     def cut(self) -> None:
-        """Truncate the running episodes at the newest rows: the next rows do not follow from them."""
+        """Mark the running episodes as truncated at the newest rows, because new episodes begin."""
         if self._ring is not None and self._added:
             row = (self._added - 1) % self.slots
             newest = {name: self._ring.field(name)[row] for name in ("valid", "terminated", "truncated")}

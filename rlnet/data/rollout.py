@@ -14,10 +14,10 @@ from torch import Tensor
 from rlnet.numerics.random_streams import Array, as_array
 
 FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "valid", "start_discount", "weight")
-MASKS = ("mask", "next_mask")  # fields that only environments with masks of actions have
-GAMES = ("sign",)  # that only games of two players have
-EVENTS = ("event",)  # that only those have whose simulation watches an event
-SEARCHED = ("search_policy", "search_value")  # that only those who act by search have
+MASKS = ("mask", "next_mask")  # fields of environments with action masks
+GAMES = ("sign",)  # of games of two players
+EVENTS = ("event",)  # of simulations that report an event
+SEARCHED = ("search_policy", "search_value")  # of rollouts whose actions a tree search chose
 OPTIONAL = (*MASKS, *GAMES, *EVENTS, *SEARCHED)
 
 
@@ -28,7 +28,7 @@ class Observation(NamedTuple):
     mask: Tensor | None = None  # bool [..., M, N, A]; None: all actions, always
 
     def rows(self, which: Tensor) -> "Observation":
-        """Some rows of the first axis."""
+        """Select rows of the first axis."""
         return Observation(self.obs[which], None if self.mask is None else self.mask[which])
 
 
@@ -36,14 +36,14 @@ class Rollout:
     """T consecutive steps of M × N environments, or a minibatch of them.
 
     Each field is read as a tensor (an attribute) or, on the CPU, as an array of numpy in the same memory (`array`). The
-    fields of a minibatch are gathered when they are first read: few losses need all. A collector's rollout shows its
-    buffers: it holds until the next one is collected.
+    fields of a minibatch are gathered when they are first read: few losses need all. A collector's rollout is a view of
+    its buffers, valid until the next one is collected.
 
     Args:
-        extra: what an algorithm prepared before its steps, name → [T, M, N].
+        extra: additional columns that an algorithm prepared (`Update.prepare`), name → [T, M, N].
         fields: the fields below; `mask` and `next_mask` only where the environment masks actions, `sign` only of games,
-            `event` only where one is watched, `search_policy` [T, M, N, A] and `search_value` only where a search
-            acted.
+            `event` only where one is reported, `search_policy` [T, M, N, A] and `search_value` only where a tree
+            search acted.
     """
 
     __slots__ = ("_arrays", "_make", "_tensors", "extra", "names")
@@ -108,12 +108,12 @@ class Rollout:
 
     @property
     def state(self) -> Observation:
-        """S_t: the observation that was acted on, with its mask."""
+        """S_t: the observation before the action, with its mask."""
         return Observation(self.tensor("obs"), self.tensor("mask") if "mask" in self.names else None)
 
     @property
     def next_state(self) -> Observation:
-        """S_{t+1}: the true successor, at an end the final observation, with its mask."""
+        """S_{t+1}: the successor, at the end of an episode its final observation, with its mask."""
         return Observation(self.tensor("next_obs"), self.tensor("next_mask") if "next_mask" in self.names else None)
 
     @property
@@ -133,7 +133,7 @@ class Rollout:
 
     @property
     def next_obs(self) -> Tensor:
-        """As obs: the true successor S_{t+1}, at an end the final observation."""
+        """Like `obs`: the successor S_{t+1}, at the end of an episode its final observation."""
         return self.tensor("next_obs")
 
     @property
@@ -163,7 +163,7 @@ class Rollout:
 
     @property
     def event(self) -> Tensor:
-        """[T, M, N] bool: whether the event that is watched happened."""
+        """[T, M, N] bool: whether the reported event happened in this step."""
         return self.tensor("event")
 
     @property
@@ -192,11 +192,11 @@ def copied(rollout: Rollout) -> Rollout:
 
 
 def with_environments(rollout: Rollout, other: Rollout, which: Tensor) -> Rollout:
-    """A rollout in which some environments are those of another one; the shorter gets rows that count for nothing.
+    """Take some environments of a rollout from another one; the shorter one is padded with rows of weight 0.
 
     Args:
         rollout, other: [T, M, N] and [T', M, N], without `extra`.
-        which: bool [M, N], those of the other one.
+        which: bool [M, N], the environments to take from `other`.
     """
     steps = max(len(rollout.weight), len(other.weight))
 

@@ -1,6 +1,6 @@
-"""Storage of transitions in a ring of rows: as records of numpy on the CPU, as tensors on another device.
+"""Ring storage of transitions for the replay buffer: numpy records on the CPU, tensors on another device.
 
-What an algorithm has prepared for its rows (`Rollout.extra`) is stored with them.
+The columns of `Rollout.extra` are stored with the fields.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from rlnet.numerics.random_streams import Array
 
 KNOWN = frozenset((*FIELDS, *OPTIONAL))
 NOT_STORED = ("weight", "start_discount")
-# Indices of states and actions are stored in half of their width: no network has 2³¹ rows to look up.
+# Integers (states, actions) are stored in 32 bits: no network has 2³¹ rows to look up.
 NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_, torch.uint8: np.uint8}
 
 
 class Transitions(Protocol):
-    """A ring of rows of transitions, [slots, M, N] each."""
+    """Interface of a ring of transitions with fields [slots, M, N, ...]."""
 
     names: tuple[str, ...]  # of the fields
 
@@ -34,11 +34,11 @@ class Transitions(Protocol):
         ...
 
     def write(self, rollout: Rollout, begin: int) -> None:
-        """Write the rows of a rollout [T, M, N] from a slot on; behind the last slot comes the first again."""
+        """Write the rows of a rollout [T, M, N] from slot `begin` on, wrapping around at the last slot."""
         ...
 
     def sample(self, at: Array, weight: Array | float, extra: Mapping[str, Tensor]) -> Rollout:
-        """The transitions with the numbers `at` int [n, M, B]; the first rows weigh `weight` [M, B] where valid."""
+        """Transitions at flat indices int [n, M, B]; valid first rows get the weight `weight` [M, B], others 0."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -47,7 +47,7 @@ class Transitions(Protocol):
 
 
 def room_for(rollout: Rollout, slots: int, in_numpy: bool) -> Transitions:
-    """An empty ring for rows like those of a rollout."""
+    """Allocate an empty ring for rows with the fields of a rollout."""
     fields = {name: rollout.tensor(name) for name in rollout.names if name not in NOT_STORED} | dict(rollout.extra)
     if in_numpy:
         kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in fields.items()]
@@ -56,7 +56,7 @@ def room_for(rollout: Rollout, slots: int, in_numpy: bool) -> Transitions:
 
 
 def restored(state: Mapping[str, Tensor], in_numpy: bool) -> Transitions:
-    """The ring of a `state_dict`."""
+    """Restore the ring of a `state_dict`."""
     fields = {name: rows.transpose(0, 1) for name, rows in state.items()}
     if not in_numpy:
         return Tensors(fields)
@@ -68,7 +68,7 @@ def restored(state: Mapping[str, Tensor], in_numpy: bool) -> Transitions:
 
 
 class Tensors:
-    """A ring of tensors, one for each field."""
+    """Ring storage as one tensor for each field."""
 
     def __init__(self, fields: dict[str, Tensor]) -> None:
         self.names, self._fields = tuple(fields), fields
@@ -98,7 +98,7 @@ class Tensors:
 
 
 class Records:
-    """A ring of records of numpy: a transition lies together, so that a drawn one is a single visit of memory.
+    """Ring storage as numpy records: all fields of a transition are adjacent in memory, so gathering one is one read.
 
     Args:
         kinds: of the fields: (name, type, shape).

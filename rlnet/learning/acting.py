@@ -1,9 +1,9 @@
 """Action selection while data is collected, in torch or, on the CPU, by equivalent numpy functions.
 
-A call into torch costs microseconds whatever its size, and gathering is made of many small ones: for one small network
-numpy acts several times faster, and for a handful of environments plain numbers of Python draw the action faster still.
-What they compute is what `Algorithm.act` and `Distribution.sample` say, and tests hold them together; networks,
-behaviours and actions that have no twin here take the plain path.
+A call into torch costs microseconds whatever its size, and collecting data takes many small ones: for one small network
+numpy is several times faster, and for a few environments plain Python numbers are faster still. The results are those
+of `Acting.act` and `Distribution.sample`, which tests compare; networks, behaviours and action spaces without a numpy
+equivalent use torch.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from rlnet.nets import ParameterView
 from rlnet.policies.distributions import Categorical
 from rlnet.policies.exploration import Behaviour, epsilon_greedy, greedy, softmax
 
-# For so many environments and fewer, actions are drawn one by one in numbers of Python, with the same results.
+# Up to so many environments, actions are sampled one by one in Python numbers, with the same results.
 FEW = 8
 
 
@@ -39,11 +39,12 @@ class NumpyBehaviour(NamedTuple):
 def actor(
     algorithm: Algorithm, context: AlgorithmContext, params: Params, device: torch.device | str = "cpu"
 ) -> Callable[[Hyper], Choose]:
-    """Prepare acting by these parameters, whose later in-place changes are followed.
+    """Make the action selection of a behaviour policy; later in-place changes of its parameters take effect.
 
     Args:
-        algorithm, context: who acts, and in what.
-        params: by role; on the CPU observations and actions are arrays of numpy, on another device tensors.
+        algorithm, context: the algorithm and its context.
+        params: by role.
+        device: cpu: observations and actions are numpy arrays; another device: tensors.
 
     Returns:
         A function hyperparameters → the function that chooses actions.
@@ -64,9 +65,9 @@ def actor(
 
 
 def _remembering(context: AlgorithmContext) -> AlgorithmContext:
-    """The context with networks that read what is new of a text alone: see `Network.growing`.
+    """The context with networks that sample texts with a KV cache, see `Network.growing`.
 
-    In rollouts of whole episodes all texts begin together, and parameters rest until the next beginning.
+    In rollouts of whole episodes all texts begin together, and parameters stay fixed until they end.
     """
     networks = {
         role: network if network.growing is None else replace(network, apply=network.growing())
@@ -82,7 +83,7 @@ def _with_torch(
         return context.actions.sample(algorithm.acting.act(context, params, Observation(obs, mask), hyper), uniform)
 
     def choose_arrays(obs: np.ndarray, mask: np.ndarray | None, uniform: np.ndarray) -> np.ndarray:
-        # Copies: what one environment shows is read-only, which a tensor cannot be.
+        # Copies: observations may be read-only arrays, which tensors cannot be.
         seen = torch.from_numpy(obs.copy()), None if mask is None else torch.from_numpy(mask.copy())
         return choose(*seen, torch.from_numpy(uniform)).numpy()
 
@@ -90,7 +91,7 @@ def _with_torch(
 
 
 def _scores(algorithm: Algorithm, context: AlgorithmContext, params: Params) -> Callable[[np.ndarray], np.ndarray]:
-    """obs [M, N, ...] → scores [M, N, A]: the numbers that the twin makes weights of."""
+    """Make the function obs [M, N, ...] → scores [M, N, A] (logits, action values or probabilities) in numpy."""
     if algorithm.acting.by_given:
         given = context.given_policy if context.given_behaviour is None else context.given_behaviour
         table = cast(Tensor, given).numpy()
@@ -104,7 +105,7 @@ def _scores(algorithm: Algorithm, context: AlgorithmContext, params: Params) -> 
 
 
 def twin_of(algorithm: Algorithm, context: AlgorithmContext) -> NumpyBehaviour | None:
-    """The behaviour in numpy; None where there is no equivalent."""
+    """Look up the numpy equivalent of the behaviour policy; None where there is none."""
     if not isinstance(context.actions, Categorical):
         return None
     if algorithm.acting.by_given:
@@ -122,7 +123,7 @@ def _acting_role(algorithm: Algorithm) -> Role:
 
 
 def _drawing(twin: NumpyBehaviour, forward: Callable[[np.ndarray], np.ndarray], explore: np.ndarray) -> Choose:
-    """`Categorical.sample` of what the twin makes of `forward`, obs [M, N, ...] → [M, N, A]; `explore` is [M, 1]."""
+    """Make the numpy equivalent of `Categorical.sample` for scores `forward`: obs → [M, N, A]; `explore`: [M, 1]."""
     numbers = explore[:, 0].tolist()
 
     def choose(obs: np.ndarray, mask: None, uniform: np.ndarray) -> np.ndarray:
@@ -141,14 +142,14 @@ def _drawing(twin: NumpyBehaviour, forward: Callable[[np.ndarray], np.ndarray], 
 
 @cache
 def _alone(action: int) -> np.ndarray:
-    """The action of the only environment there is, [1, 1] int64, read-only."""
+    """The action of a single environment, [1, 1] int64, read-only."""
     array = np.full((1, 1), action)
     array.flags.writeable = False
     return array
 
 
 def _one(weights: list[float], uniform: float) -> int:
-    """The first action whose cumulative weight exceeds its share; the first of all where there is no number."""
+    """Sample an action by inverting the cumulative weights; action 0 where they are NaN."""
     cumulative = list(accumulate(weights))
     edge = uniform * cumulative[-1]
     for action, upto in enumerate(cumulative):

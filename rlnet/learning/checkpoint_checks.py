@@ -1,4 +1,4 @@
-"""Whether the stored state of a run belongs to a run: its settings, and the shapes and counts of its parts."""
+"""Checks of a checkpoint against the run that it is loaded into: settings, shapes and counters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from rlnet.config import Config, ConfigError
 from rlnet.config.stored import differences
 from rlnet.experiment.checkpoints import DamagedError, misfit
 
-# What may be set anew when a run goes on. More steps also stretch the schedules, which follow the share of the run.
+# Settings that may change when a run is resumed. More steps also stretch schedules, which follow the share of the run.
 RESUMABLE = (
     "steps",
     "logger",
@@ -26,7 +26,7 @@ RESUMABLE = (
 
 
 def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a run that goes on has other settings than it had, but for `RESUMABLE`."""
+    """Raise ConfigError where a resumed run has other settings than before, except for `RESUMABLE`."""
     for name, now, before in differences(config, stored):
         if name.partition(".")[0] not in RESUMABLE:
             allowed = f"a resumed run keeps its settings; only {', '.join(RESUMABLE[:-2])} may change"
@@ -34,7 +34,7 @@ def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
 
 
 def check_fits(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Raise DamagedError for a stored state that a run whose state is `own` cannot have had."""
+    """Raise DamagedError where a stored state does not fit the state `own` of a run: shapes, types, counters."""
     if own["collector"]["simulation"].get("environments") is not None:
         own["collector"]["simulation"]["environments"] = None  # saved in more or fewer bytes
     for name, part in own.items():

@@ -29,7 +29,7 @@ POSITIONS, STATES = 200, 500_000  # endgames of a member, and positions that are
 
 
 def contests(trained: Trained, earlier: EarlierSelves, games: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-    """Everybody against everybody else: a player who moves at random, the K earlier selves, and what was learned.
+    """Round-robin tournament: a random player, the K earlier selves and the final policy.
 
     Args:
         trained: of M members, of a board game.
@@ -54,7 +54,7 @@ def contests(trained: Trained, earlier: EarlierSelves, games: int, seeds: Sequen
 
 
 class Ply(NamedTuple):
-    """A move in each of M × N games."""
+    """One ply (move) in each of M × N games."""
 
     cells: np.ndarray  # int8 [M, N, C], before it, in the view of the player who moves
     running: np.ndarray  # bool [M, N], where the game had not ended before
@@ -121,9 +121,9 @@ def _at_random(seen: Observation, uniform: Tensor) -> Tensor:
 
 
 def endgames(trained: Trained, empties: int, games: int, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-    """What was learned, with and without its search, beside exact play where at most `empties` cells are empty.
+    """Compare the final policy and its search with exact play, in endgames of at most `empties` empty cells.
 
-    The positions are those that it reaches against itself; all that can follow is enumerated and solved.
+    The positions are those of its games against itself; all that can follow is enumerated and solved.
 
     Args:
         trained: of M members, of a board game.

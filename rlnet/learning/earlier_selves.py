@@ -1,4 +1,4 @@
-"""Earlier selves: the parameters that a run had at evenly spaced steps, against which it is played at its end."""
+"""Earlier selves: snapshots of the parameters at evenly spaced steps, the opponents in contests at the end of a run."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class EarlierSelves:
-    """Parameters of M members at K moments: when each began, and after 1/K, 2/K, ... of its steps.
+    """Snapshots of the parameters of M members at K steps: at the start, and after 1/K, 2/K, ... of the run.
 
-    Each member is kept by its own count of steps: what others do has no influence.
+    Each member is kept by its own count of steps.
 
     Args:
         steps: of the run.
@@ -29,7 +29,7 @@ class EarlierSelves:
         return len(self._due)
 
     def observe(self, steps: Tensor, theta: Tensor) -> None:
-        """Keep the parameters [M, P] of those whose steps int64 [M] have come so far."""
+        """Keep the parameters theta [M, P] of members that have reached the step of a snapshot; steps: int64 [M]."""
         due = (self.step < 0) & (steps[:, None] >= self._due)
         if due.any():
             self.step = torch.where(due, steps[:, None], self.step)

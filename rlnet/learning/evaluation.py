@@ -1,8 +1,8 @@
-"""Evaluation: whole episodes of what was learned, in an environment of their own with seeds of their own.
+"""Evaluation: whole episodes by the learned policy, in separate environments with separate seeds.
 
-Nothing of it is shared with training, and nothing goes on from one evaluation to the next: every evaluation makes its
-environments anew and seeds them by the member's seed and the number of the evaluation. So a run with evaluation learns
-what it learns without, and one that goes on after an interruption evaluates as if there had been none.
+Nothing is shared with training or between evaluations: every evaluation makes new environments, seeded by the member's
+seed and the number of the evaluation. So evaluation does not change what is learned, and a resumed run evaluates as an
+uninterrupted one does.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from rlnet.learning.players import chooser, observation
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
 
-SHARE = 10  # so many evaluations over a run, where nothing else is said
+SHARE = 10  # evaluations over a run by default
 FINAL = 0  # the number of the evaluation at the end; the others count from 1
-KEPT = 20_000_000  # steps of all members of which value and reward are kept, about
+KEPT = 20_000_000  # steps of all members up to which values and rewards are kept for the calibration
 
 
 def cadence(config: Config, environment: Environment) -> int:
@@ -51,7 +51,7 @@ def evaluate(trained: Trained, number: int, episodes: int, earlier: EarlierSelve
 
     Args:
         trained: of M members.
-        number: of the evaluation: other numbers, other random numbers.
+        number: of the evaluation, which decides its random numbers.
         episodes: E, of each member and policy.
         earlier: the earlier selves that it is played against at the end, of board games without a model.
 
@@ -89,15 +89,15 @@ def evaluate(trained: Trained, number: int, episodes: int, earlier: EarlierSelve
 def play(
     trained: Trained, policy: str, number: int, episodes: int, *, with_values: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    """One episode in each of E environments of each member, by one policy.
+    """Play one episode in each of E environments of each member, by one policy.
 
-    An episode counts from its beginning to its end, however long others are: no short ones are preferred. In a game of
-    two players the other one moves at random, and the policy moves first in every second episode; the returns are its.
+    Exactly E episodes are counted, whatever their lengths: short ones are not over-represented. In a game of two
+    players the opponent moves at random, and the policy moves first in every second episode; returns are the policy's.
 
     Args:
         trained, number, episodes: see `evaluate`.
         policy: greedy, behaviour or given.
-        with_values: whether predicted and obtained returns are set side by side.
+        with_values: whether to compare predicted with obtained returns.
 
     Returns:
         Name → [M, E] (`event` only where one can be watched), and what `predicted_beside_obtained` gives, or None.
@@ -155,7 +155,7 @@ def play(
 
 
 class _Turns:
-    """Whose turn it is in games against a player who moves at random.
+    """Turns in games of two players against an opponent who moves at random.
 
     Args:
         seeds: of M members.
@@ -168,7 +168,7 @@ class _Turns:
         self._uniforms: BlockUniform | None = None
 
     def action(self, action: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """The policy's action [M, E], or where it is the other player's turn a random one among mask [M, E, A]."""
+        """The action [M, E] of the policy, or on the opponent's turn a random one of mask [M, E, A]."""
         if self._uniforms is None:
             shape = self._episodes, mask.shape[-1]
             self._uniforms = BlockUniform(Streams(self._seeds, "search"), shape, library=np)
@@ -176,7 +176,7 @@ class _Turns:
         return np.where(self._side > 0, action, drawn)
 
     def reward(self, step: Step) -> np.ndarray:
-        """The rewards of the policy [M, E]; then it is the next player's turn."""
+        """Rewards of the policy [M, E]; passes the turn."""
         reward = self._side * step.reward
         self._side = self._side * np.asarray(step.sign)
         return reward

@@ -33,7 +33,7 @@ Run = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 class Exported(nn.Module):
-    """The best action of one member, and its value and Q, as a module: rows of observations in, a tuple of tensors out.
+    """The greedy action, value and Q of one member as a torch module: observations in, a tuple of tensors out.
 
     Args:
         trained: of one member.
@@ -82,7 +82,7 @@ def export(trained: Trained, folder: Path, formats: tuple[str, ...]) -> tuple[li
 
     Args:
         trained: of one member, see `Trained.of`.
-        folder: where to; made where it is missing.
+        folder: of the files; created if missing.
         formats: of FORMATS.
 
     Returns:
@@ -90,7 +90,7 @@ def export(trained: Trained, folder: Path, formats: tuple[str, ...]) -> tuple[li
 
     Raises:
         ConfigError: it cannot be exported, or a package is missing.
-        RunFailed: what was exported does not act as the original.
+        RunFailed: the exported policy chooses other actions than the original.
     """
     _check(trained, formats)
     module = Exported(trained).eval()
@@ -139,7 +139,7 @@ def _check(trained: Trained, formats: tuple[str, ...]) -> None:
 
 
 def observations(trained: Trained) -> dict[str, np.ndarray]:
-    """`CHECKED` observations that the policy with its exploration meets, as networks see them; and masks, if any."""
+    """Sample `CHECKED` observations, and action masks if any, by the policy with its exploration."""
     environment, envs = trained.problem.environment, 10
     seed = derive_seed(0, "evaluation") % 2**31
     simulation: Any = environment.simulate([seed], envs)
@@ -170,7 +170,7 @@ def observations(trained: Trained) -> dict[str, np.ndarray]:
 
 
 def _original(trained: Trained, module: Exported, rows: Arrays) -> list[np.ndarray]:
-    """What the policy itself says."""
+    """Outputs of the original policy."""
     mask = torch.from_numpy(rows["mask"])[None] if "mask" in rows else None
     obs = torch.from_numpy(rows["obs"])
     if trained.problem.available is not None:
@@ -262,7 +262,7 @@ def _shape(array: np.ndarray) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters of torch tell their own developers."""
+    """Context manager: silence warnings and logs of the torch exporters."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

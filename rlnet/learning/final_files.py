@@ -81,9 +81,9 @@ def finish(
     """Write the final comparison, the pictures (of the beginning too: matplotlib takes a second to begin) and settings.
 
     Args:
-        end: what was reached.
-        record: who writes.
-        first: the scores at the beginning, for their picture; None: there is none.
+        end: final state of the population.
+        record: writer of the run's files.
+        first: scores at the start, for their picture; None: no picture.
 
     Returns:
         The final scores, all final numbers, and the files of the run.

@@ -1,4 +1,4 @@
-"""Positions of a board game without a model, as they were learned: the first moves, and those next to games."""
+"""Learned policy and values in positions of a board game without a model: opening positions, and games of self-play."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""Search for hyperparameters with Optuna: trials are runs in folders below that of the study.
+"""Hyperparameter search with Optuna: trials are runs in subfolders of the study.
 
-Several processes may work on one study, on machines that share its folder, or its storage: each asks for a trial, runs
-it, and tells what it reached. A trial whose process was killed is gone on with, from its last checkpoint, by whichever
-process of the same folder next looks for work.
+Several processes may work on one study, on machines that share its folder or its storage: each asks for a trial, runs
+it and reports its objective. A trial whose process was killed is resumed from its last checkpoint by the next process
+of the same folder that asks for a trial.
 """
 
 import warnings
@@ -29,14 +29,14 @@ JOURNAL = "study.journal"
 
 
 class _Pruned(Exception):
-    """The trial has fallen behind the others."""
+    """The pruner has stopped the trial."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"at step {step}")
 
 
 def search(config: Config, folder: Path, given: Sequence[str]) -> str:
-    """Run trials until the study has as many as it is to have; what was found, as a sentence.
+    """Run trials until the study has `search.trials` of them; returns a sentence about the best one.
 
     Args:
         config: a checked config with `search`.
@@ -111,7 +111,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _next(
     optuna: Any, study: Any, own: SearchConfig, folder: Path, space: Mapping[str, Range]
 ) -> tuple[Any, IO[str]] | None:
-    """A trial that nobody works on: one whose process ended before it did, or a new one; None where all are done."""
+    """The next trial: one whose process was killed, or else a new one; None where all trials are done or running."""
     running, here = optuna.trial.TrialState.RUNNING, str(folder.resolve())
     with _alone(folder):
         trials = study.get_trials(deepcopy=False)

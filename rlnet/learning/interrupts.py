@@ -44,7 +44,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 class Asked:
-    """A received signal, if any."""
+    """Record of a received signal; `number` is None until one arrives."""
 
     number: int | None = None
 
@@ -78,8 +78,9 @@ def put_off() -> Iterator[Asked]:
 
 @contextmanager
 def ignored_by_children() -> Iterator[None]:
-    """Processes that are forked within ignore the signals, which reach all processes of a terminal or of a job: the
-    first one decides when the others end.
+    """Context manager: processes forked inside ignore the signals.
+
+    A terminal or a job sends signals to all its processes; the parent decides when its children end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

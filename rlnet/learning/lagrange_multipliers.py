@@ -1,4 +1,4 @@
-"""A chance constraint while it is learned: the multipliers of a Lagrangian, by dual ascent on sampled episodes."""
+"""Lagrange multipliers of a chance constraint, updated by dual ascent on sampled episodes."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from rlnet.data.rollout import Rollout
 
 
 class Constraint:
-    """Multipliers λ of the members for P(event in an episode) ≤ limit.
+    """Lagrange multipliers λ [M, 1] of the constraint P(event in an episode) ≤ limit.
 
     max_π min_{λ ≥ 0} J(π) − λ·(P(π) − limit): the learner maximises the reward R − λ·1[event], and the episodes that
     end in a rollout change λ ← max(0, λ + rate·Σ (1[the event happened in it] − limit)), exploration included (dual
@@ -32,12 +32,12 @@ class Constraint:
         self._counts = torch.zeros(len(limit), 2, dtype=torch.float64, device=limit.device)  # since the last row
 
     def charged(self, rollout: Rollout) -> Rollout:
-        """A rollout, or a batch of a replay, with the reward R − λ·1[event]."""
+        """Replace the reward of a rollout or replay batch by R − λ·1[event]."""
         return rollout.replace(reward=rollout.reward - self.multiplier.float() * rollout.event)
 
     @torch.no_grad()
     def observe(self, rollout: Rollout, first: int, active: Tensor) -> None:
-        """Change the multipliers by the episodes that end in the rows of a rollout [T, M, N] from `first` on.
+        """Dual ascent step with the episodes that end in a rollout [T, M, N] from row `first` on.
 
         Args:
             active: bool [M], the members that still learn.
@@ -55,14 +55,14 @@ class Constraint:
         self._counts += counts
 
     def logged(self) -> dict[str, Tensor]:
-        """The multiplier, and the share of the episodes since the last call with the event (NaN without any): [M]."""
+        """Metrics [M]: multiplier, and share of the episodes since the last call with the event (NaN: no episodes)."""
         with_event, ended = self._counts.unbind(-1)
         rate = with_event / ended
         self._counts.zero_()
         return {"constraint/multiplier": self.multiplier.squeeze(-1), "constraint/event_rate": rate}
 
     def begin(self) -> None:
-        """Begin new episodes everywhere."""
+        """Forget the running episodes, because all environments begin new ones."""
         self._happened.zero_()
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -37,12 +37,12 @@ from rlnet.numerics.floating_point import QUIET
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.distributions import Gaussian
 
-KEEPING = 8  # every so many steps the parameters are kept, for a member that diverges
+KEEPING = 8  # steps between two backups of the parameters, to which a diverging member is reset
 _log = logging.getLogger(__name__)
 
 
 def _can_compile(device: torch.device) -> bool:
-    """Whether torch finds what it compiles with; a warning where it does not."""
+    """Whether torch.compile finds its compiler; warns where it does not."""
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cuda" and find_spec("triton") is None:
         _log.warning("compile=true: triton is not installed; going on without compiling")
@@ -54,7 +54,7 @@ def _can_compile(device: torch.device) -> bool:
 
 
 def _semi_gradient(target: TargetFunction) -> LossFunction:
-    """The loss of an algorithm that pulls V(S) or Q(S, A) towards a target, for autograd."""
+    """Make the loss function of a semi-gradient method, for autograd."""
 
     def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
         with torch.no_grad():
@@ -68,13 +68,13 @@ class Learner:
     """The parameters of a population and their updates.
 
     Args:
-        algorithm: what is learned.
-        context: what it is learned with.
-        config: the optimiser.
-        seeds: the M member seeds; each draws its own first parameters.
-        device: where parameters live.
+        algorithm: the algorithm.
+        context: its networks and action distribution.
+        config: of the optimiser.
+        seeds: the M member seeds; each initialises its own parameters.
+        device: of the parameters.
         envs: N, environments per member, each of which has an eligibility trace where the algorithm has them.
-        compiled: whether torch compiles the loss; without a compiler for the device it is said that it does not.
+        compiled: whether to compile the loss by torch.compile; without a compiler for the device a warning is logged.
     """
 
     def __init__(
@@ -117,9 +117,9 @@ class Learner:
         self.target_params = self.params if self.target is None else self.layout.unpack(self.target, resting=True)
         self._numbers = Streams(seeds, "update", device)  # what losses draw
         self._noise = Streams(seeds, "noise", device)  # of noisy networks
-        # A member whose gradient is once not finite goes back to parameters before, and stays there.
+        # A member whose gradient is not finite once is reset to earlier parameters, and frozen.
         self.alive = torch.ones_like(self.theta[:, :1], dtype=torch.bool)  # [M, 1]
-        self.all_alive = True  # for sure; not asked of a GPU, which would have to be waited for
+        self.all_alive = True  # certainly; unknown (False) on a GPU, where reading it would synchronise
         self._sound = self.theta.clone()  # [M, P], parameters whose gradient was finite, at most KEEPING steps old
         self._count = 0  # steps
         shape = (len(seeds), envs, self.layout.size)

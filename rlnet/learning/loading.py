@@ -1,4 +1,4 @@
-"""What a run has learned, read from its folder, without its environments, replay and exact solution."""
+"""Loading the trained networks of a run folder, without its environments, replay buffer and exact solution."""
 
 import logging
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from rlnet.learning.trained import Trained
 from rlnet.policies.exploration import COUNTING
 
 _log = logging.getLogger(__name__)
-# What reading a part of a checkpoint that is not what it should be may raise.
+# Exceptions of reading a malformed checkpoint.
 MALFORMED = (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 def load_trained(folder: Path, trust: bool = False, device: str = "cpu") -> Trained:
-    """Read what a run has learned from its newest sound checkpoint. Nothing is unpickled.
+    """Load the trained networks from the newest intact checkpoint of a run. Nothing is unpickled.
 
     Args:
         folder: of the run.
@@ -59,7 +59,7 @@ def load_trained(folder: Path, trust: bool = False, device: str = "cpu") -> Trai
 
 
 def check_run(folder: Path) -> None:
-    """Raise ConfigError unless a folder is that of a training run, saying what else it is."""
+    """Raise ConfigError unless a folder is that of a training run; the message says what it is instead."""
     if (folder / STORED / "config.yaml").is_file() and (folder / "metrics.csv").is_file():
         return
     if not folder.is_dir():
@@ -75,7 +75,7 @@ def check_run(folder: Path) -> None:
 
 
 def _trained(config: Config, problem: Problem, stored: Mapping[str, Any]) -> Trained:
-    """What a checkpoint holds of it.
+    """The trained networks of a checkpoint.
 
     Raises:
         DamagedError: it does not fit the config.

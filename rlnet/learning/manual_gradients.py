@@ -1,7 +1,7 @@
 """Hand-written gradients in numpy for small networks and losses, in place of autograd.
 
-For one small network autograd takes several times as long as the arithmetic. What is computed here is what autograd
-would find, and a test holds the two together for every algorithm. It works on the CPU, for networks that have a numpy
+For one small network autograd takes several times as long as the arithmetic. A test compares these gradients with those
+of autograd for every algorithm. It works on the CPU, for networks that have a numpy
 twin and objectives whose derivative is known: all semi-gradient methods, and losses with a `manual_gradient`.
 """
 
@@ -40,7 +40,7 @@ class ManualGradients:
 
     Args:
         algorithm, context: as in `possible`, which must hold.
-        layout: where the parameters of each role lie.
+        layout: of the parameters of all roles.
         buffer: [M, P], the memory that gradients are returned in.
     """
 

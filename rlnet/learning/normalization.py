@@ -1,4 +1,4 @@
-"""Running statistics of observations and returns for each member, by which networks normalise."""
+"""Normalisation: running statistics of observations and returns for each member."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class Moments:
         return torch.where(self.count > 1, (self.squares / self.count.clamp(min=1) + SMALLEST).rsqrt(), 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All of it, with the members in front."""
+        """State for a checkpoint, with the members in front."""
         return {"count": self.count, "mean": self.mean, "squares": self.squares}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -50,7 +50,7 @@ class Moments:
 
 
 class Normalization:
-    """Running statistics of a run, which it writes into the parameters of the networks.
+    """Running statistics of observations and returns, stored in the parameters of the networks.
 
     Observations: mean and deviation of every number that was acted on (images are scaled by their space instead).
     Returns: the deviation of Σ γ^k·R_{t−k}, the discounted sum of the rewards of the running episode so far
@@ -75,7 +75,7 @@ class Normalization:
 
     @property
     def is_active(self) -> bool:
-        """Whether some network normalises."""
+        """Whether any network has normalised inputs or outputs."""
         return self.inputs is not None or self.returns is not None
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class Normalization:
 
     @property
     def _plain(self) -> Tensor:
-        """Which numbers of an observation are none of an image: bool [F]."""
+        """The numbers of an observation that belong to no image: bool [F]."""
         if self._context.layout is None or self.inputs is None:
             return torch.ones((), dtype=torch.bool, device=self._gamma.device)
         parts = self._context.layout.parts

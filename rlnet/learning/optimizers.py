@@ -1,6 +1,6 @@
 """Optimisers for a population: gradient descent and Adam with a learning rate for each member.
 
-A member's numbers are the same bit for bit in a population of any size.
+The results of a member are the same bit for bit in a population of any size.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-WIDE = 64  # numbers: a multiple of those that any processor computes with at once
+WIDE = 64  # numbers: a multiple of the vector length of any processor
 
 
 class Optimizer(Protocol):
-    """An optimiser of parameters theta [M, P], which it changes in place."""
+    """Interface of an optimiser, which changes parameters theta [M, P] in place."""
 
     state: State
 
@@ -71,13 +71,13 @@ def _copied_row(rows: Tensor) -> Tensor:
 class Adam:
     """Adam (Kingma & Ba 2015, algorithm 1) with β = (0.9, 0.999), ε = 1e-8, and a learning rate for each member.
 
-    On the CPU it is one pass over memory instead of eight, for neighbours of the same rate together. The last numbers
-    of a row that do not fill a vector of the processor are rounded in another way than the others, and which ones these
-    are depends on how many members there are: hence the room behind them.
+    On the CPU it is one pass over memory instead of eight, for adjacent members of the same learning rate together. The
+    last numbers of an array, which do not fill a vector of the processor, are rounded differently from the others, and
+    which ones these are depends on the number of members: hence the padding of `roomy`.
 
     Args:
         theta: [M, P], changed in place by every step; fastest where `roomy` made it.
-        grad: the memory in which gradients usually come, likewise.
+        grad: the tensor in which gradients usually are, likewise.
     """
 
     def __init__(self, theta: Tensor, grad: Tensor | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Who moves in whole episodes: the learned policy in its forms, and the search by which it may act."""
+"""Action functions of trained policies in evaluation: greedy, with exploration, given, or by tree search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,18 +17,18 @@ Choose = Callable[[Observation, Tensor], Tensor]  # (observations, uniform numbe
 
 @dataclass(frozen=True)
 class MoveSearch:
-    """A search by the networks of M members, as it plays to win: without noise."""
+    """Tree search by the networks of M members without exploration noise."""
 
     planner: Planner
     simulations: int
 
     def __call__(self, obs: Any) -> Plan:
-        """What it finds from observations [M, N, ...]."""
+        """Search from observations [M, N, ...]."""
         return self.planner(np.asarray(obs), 0, None)
 
 
 def search_of(trained: Trained, simulations: int | None = None) -> MoveSearch | None:
-    """The search by which a trained policy acts; None where its algorithm acts without one.
+    """Make the tree search by which a trained policy acts; None where its algorithm has none.
 
     Args:
         trained: of M members.
@@ -43,7 +43,7 @@ def search_of(trained: Trained, simulations: int | None = None) -> MoveSearch | 
 
 
 def chooser(trained: Trained, policy: str) -> Choose:
-    """How a policy chooses: greedy, behaviour or given; see `rlnet.learning.evaluation.evaluate`."""
+    """Make the action function of a policy: `greedy`, `behaviour` (with exploration) or `given`."""
     sample = trained.context.actions.sample
     search = search_of(trained) if policy == "greedy" else None
     if search is not None:
@@ -65,6 +65,6 @@ def chooser(trained: Trained, policy: str) -> Choose:
 
 
 def observation(obs: Any, mask: Any, device: torch.device) -> Observation:
-    """Arrays as tensors; copies, since what an environment shows may be read-only."""
+    """Convert observations and masks to tensors, by copies: observations may be read-only arrays."""
     allowed = None if mask is None else torch.from_numpy(np.array(mask)).to(device)
     return Observation(torch.from_numpy(np.array(obs)).to(device), allowed)

@@ -16,11 +16,11 @@ Seen = np.ndarray | int | Mapping[str, Any]
 
 
 class Policy:
-    """The learned policy and values of one member of a run, as `rlnet.load` and `rlnet.train` give them.
+    """The learned policy and values of one member of a run, as returned by `rlnet.load` and `rlnet.train`.
 
-    Observations are what the environment gives: a state index, numbers of any shape, which are flattened, or a nested
+    Observations are those of the environment: a state index, numbers of any shape, which are flattened, or a nested
     dict or tuple of its space; one of them, or a batch with an axis in front (of every part). `mask` says which of the
-    discrete actions are available; a finite model knows it itself, and an observation with an `action_mask` holds it.
+    discrete actions are available; finite models and observations with an `action_mask` need no `mask`.
 
     Args:
         trained: of all members of the run.
@@ -42,7 +42,7 @@ class Policy:
 
     @property
     def trained(self) -> Trained:
-        """What the member has learned, as functions of tensors [1, N, ...]."""
+        """The networks of the member, as functions of tensors [1, N, ...]."""
         return self._own
 
     def member(self, number: int) -> "Policy":
@@ -50,14 +50,14 @@ class Policy:
         return Policy(self._all, number)
 
     def reseed(self, seed: int) -> None:
-        """Start the random numbers of `sample=True` again; at first they have the member's own seed."""
+        """Seed the random numbers of `sample=True`; the initial seed is that of the member."""
         self._sample.manual_seed(seed)
 
     def __call__(self, obs: Seen, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
         """The action for one observation, or one for each of a batch: int64 [...] or float32 [..., D].
 
         Args:
-            obs: as the environment gives it.
+            obs: observation of the environment, or a batch.
             mask: bool [..., A], the available actions; None: all, or those of the finite model.
             sample: draw from the policy that acted while training, exploration included (noisy networks act by their
                 means); else its most likely action, for action values the greedy one.
@@ -79,8 +79,8 @@ class Policy:
     def value(self, obs: Seen, mask: np.ndarray | None = None) -> np.ndarray:
         """The predicted value of the judged policy: float32 [...].
 
-        V(s) where the algorithm learns it. Otherwise what its Q says of the policy: the maximum for greedy policies
-        (−inf never counts), the soft maximum of entropy-regularised ones, the mean under a policy with exploration; for
+        V(s) where the algorithm learns it. Otherwise computed from Q: the maximum over available actions for greedy
+        policies, the soft maximum of entropy-regularised ones, the mean under a policy with exploration; for
         real actions Q(s, a) of the most likely action.
 
         Raises:

@@ -1,11 +1,11 @@
 """Choice of threads and processes, and floating-point modes.
 
-Networks that have their own way in numpy (`Network.in_numpy`: small tables, perceptrons) leave nothing to torch that
-would repay a second thread: measured on two cores (64×64 network, DQN and PPO on CartPole, all of a run), two threads
-over one gave 0.93 and 1.05 with 64 members, 0.93 with 256. For other networks small products lose more by being handed
-to a second thread than it saves: 0.99 with one member, 1.2 with 16, 1.4 with 64. Where another program computes on the
-same cores, waiting for each other makes two threads 3 to 50 times slower. So the work of an update must be clearly
-worth it. Exact dynamic programming splits its sweeps by itself (`rlnet.mdp.solvers.compiled.sweeps`).
+Networks that act in numpy (`Network.in_numpy`: tables, perceptrons) do not gain from a second torch thread: measured on
+two cores (64×64 network, DQN and PPO on CartPole, whole runs), the speed of two threads over one was 0.93 and 1.05 with
+64 members, 0.93 with 256. For other networks it was 0.99 with one member, 1.2 with 16, 1.4 with 64: small products lose
+more by synchronisation than a second thread saves. Where another program computes on the same cores, waiting for each
+other makes two threads 3 to 50 times slower. So a second thread needs a large update. Exact dynamic programming splits
+its sweeps by itself (`rlnet.mdp.solvers.compiled.sweeps`).
 
 Members in two processes (`rlnet.learning.workers`) gave 1.56 (DQN) to 1.87 (PPO) times the steps of one, 64 members.
 
@@ -35,7 +35,7 @@ MEMBERS_EACH, STEPS_EACH = 4, 100_000  # members, and steps of all of them toget
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -113,7 +113,7 @@ def processes(run: TrainingState) -> int:
 
 
 def _why_not(run: TrainingState) -> str | None:
-    """Why several processes cannot be used; None where they can."""
+    """The reason why several processes cannot be used; None where they can."""
     if run.config.device != "cpu":
         return f"device={run.config.device} is not shared between processes"
     if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":

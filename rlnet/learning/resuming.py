@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Past:
-    """State of a resumed run."""
+    """The checkpoint and log from which a run is resumed."""
 
     stored: dict[str, Any]  # its checkpoint
     rows: bytes  # of metrics.csv
@@ -26,7 +26,7 @@ class Past:
 
 
 def restored(state: TrainingState, source: Path) -> Past | None:
-    """Restore a run from the newest sound checkpoint of a folder; None where there was none yet.
+    """Restore a run from the newest intact checkpoint of a folder; None where it has no checkpoint yet.
 
     Raises:
         ConfigError: other settings than the folder's, or no checkpoint of it can be used.
@@ -56,7 +56,7 @@ def restored(state: TrainingState, source: Path) -> Past | None:
 
 
 def check_steps(state: TrainingState, source: Path | None) -> None:
-    """Refuse fewer steps than were done; log where no more are asked for."""
+    """Raise ConfigError for fewer steps than were done; warn where there are none left to do."""
     done, steps = int(state.steps.min()), state.config.steps
     if source is None or done < steps:
         return

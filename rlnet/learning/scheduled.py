@@ -1,4 +1,4 @@
-"""Scheduled numbers of a run: exploration, learning rate, correction of prioritised replay."""
+"""Current values of the schedules of a run: exploration, learning rate, β of prioritised replay."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -13,7 +13,7 @@ from rlnet.policies.schedules import Progress, scheduled
 
 
 class Scheduled:
-    """A number of each member that follows a schedule: `value` [M, 1], as of the last `update`."""
+    """Current value of one schedule for each member: `value` [M, 1], as of the last `update`."""
 
     def __init__(self, config: ScheduleConfig, device: str, factor: np.ndarray | float = 1.0) -> None:
         self._config, self._device, self._factor = config, device, factor
@@ -27,7 +27,7 @@ class Scheduled:
 
 
 class Schedules:
-    """The scheduled numbers of a run, each None where the run has no such number."""
+    """Current values of all schedules of a run; None where the run has no such schedule."""
 
     def __init__(self, config: Config) -> None:
         device, algo = config.device, config.algo

@@ -1,4 +1,4 @@
-"""Acting by search: the random numbers of members, and what the collector is told."""
+"""Self-play and other acting by tree search: action selection for the collector, with each member's random numbers."""
 
 from itertools import count
 from typing import Any, cast
@@ -17,10 +17,10 @@ from rlnet.planning import policy_where_reachable
 
 
 class SelfPlay:
-    """Action selection of an algorithm that searches, in whole episodes.
+    """Action selection by tree search, in rollouts of whole episodes.
 
     Args:
-        algorithm, context: whose `acting.planner` it is, and in what.
+        algorithm, context: an algorithm with `acting.planner`, and its context.
         config: of the run.
     """
 
@@ -33,7 +33,7 @@ class SelfPlay:
         self.threads = 1
 
     def planner(self, params: Params, hyper: Hyper) -> Planner:
-        """The search by these parameters."""
+        """Make the tree search with these parameters."""
         assert self._plan is not None
         planner = self._plan(self._context, params, hyper)
         planner.threads = self.threads

@@ -1,4 +1,4 @@
-"""What a population has learned: parameters, and the numbers that acting by them needs."""
+"""Trained networks of a population as functions: actions, policies and values of observations."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,10 +19,10 @@ from rlnet.policies.exploration import greedy, softmax
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The networks of M members as functions of observations [M, N, ...], without gradients.
+    """Trained networks of M members as functions of observations [M, N, ...], without gradients.
 
-    Two policies act by them: the one that gathered the data, with its exploration (`acting`), and the one of the most
-    likely or most valuable action (`best`).
+    `acting` is the policy of the training data, with its exploration; `best` chooses the most likely or most valuable
+    action.
     """
 
     config: Config
@@ -33,7 +33,7 @@ class Trained:
     members: tuple[int, ...] | None = None  # which of the run they are; None: all
 
     def of(self, member: int) -> "Trained":
-        """That of one member.
+        """Select one member.
 
         Raises:
             ValueError: there is no such member.
@@ -67,7 +67,7 @@ class Trained:
 
     @property
     def by_network(self) -> bool:
-        """Whether a policy network was learned, which then acts, whoever gathered the data."""
+        """Whether a policy network was learned; it then acts, whichever policy collected the data."""
         return PI in self.algorithm.roles
 
     @torch.no_grad()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger(__name__)
-TURN = 0.5  # seconds of updates between two moments at which a run can be interrupted
-GRACE = 1.0  # seconds of comparing that no run has to account for: what so little costs nobody notices
+TURN = 0.5  # seconds of updates between two checks for signals
+GRACE = 1.0  # seconds of comparison that are always allowed
 
 
 class Cadence:
@@ -24,7 +24,7 @@ class Cadence:
 
 
 class Timed(Cadence):
-    """A trigger that knows which share of the time since it was made was spent on what it triggers."""
+    """Trigger that measures the share of the run's time spent on what it triggers."""
 
     def __init__(self, every: int, step: int) -> None:
         super().__init__(every, step)
@@ -44,31 +44,31 @@ class Timed(Cadence):
 
 
 class Pace:
-    """How many updates make a turn of about `TURN` seconds, from the time that they took before."""
+    """Number of updates that take about `TURN` seconds, estimated from earlier ones."""
 
     def __init__(self) -> None:
         self._each = TURN  # seconds that an update took in the last turn
 
     def updates(self, most: int) -> int:
-        """At least one, and at most so many."""
+        """The number of updates of the next turn, 1 .. `most`."""
         return max(1, min(most, int(TURN / self._each)))
 
     @contextmanager
     def timed(self, updates: int) -> Iterator[None]:
-        """Wrap so many updates."""
+        """Context manager that measures the time of so many updates."""
         began = time.perf_counter()
         yield
         self._each = max((time.perf_counter() - began) / updates, 1e-9)
 
 
 class Capped(Cadence):
-    """A trigger that skips turns which would take more than a share of the run's time.
+    """Trigger that skips turns which would exceed a share of the run's time.
 
-    Turns are at the same steps, whatever they cost; which of them are left out goes by the clock.
+    Turns are due at the same steps, whatever they cost; the clock decides which of them are skipped.
 
     Args:
         every, step: see Cadence.
-        share: in (0, 1]; 1 never stretches. The first second in all is free.
+        share: in (0, 1]; 1 never skips. The first `GRACE` seconds are not counted.
         clock: () → seconds; for tests.
     """
 
@@ -101,7 +101,7 @@ class Capped(Cadence):
         return True
 
     def state_dict(self) -> dict[str, float]:
-        """The first step, the seconds since then, those that were spent, and those of the last time."""
+        """State for a checkpoint: the first step, seconds since then, seconds spent, seconds of the last turn."""
         elapsed = self._clock() - self._began
         return {"first": self._first, "elapsed": elapsed, "spent": self.spent, "last": self._last}
 

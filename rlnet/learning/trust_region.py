@@ -1,4 +1,4 @@
-"""Trust region of policies over real actions: optimiser steps shortened to a largest change of the policy."""
+"""Trust region for Gaussian policies: optimiser steps scaled down to a maximal KL change of the policy."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,21 +16,22 @@ from rlnet.policies.distributions import Gaussian
 def short_steps(
     policy: Callable[[], Tensor], actions: Gaussian, flat: Tensor, grad: Tensor, weight: Tensor, most: Tensor | float
 ) -> Iterator[None]:
-    """Shorten the optimiser step that is taken inside, where the policy changes by more than `most` on average.
+    """Context manager: scale down the optimiser step taken inside where the policy's mean KL change exceeds `most`.
 
-    The score of a mean grows as 1/σ, and a step of Adam has the same length whatever its gradient: a policy that has
-    become narrow would leap over the actions that it knows about, and have nothing left to learn from. In units of its
-    own width no policy leaps (the trust region of Schulman et al. 2015, by one rescaling).
+    An Adam step has the same length whatever the gradient, so a narrow Gaussian policy would move by many of its own
+    standard deviations. The change is measured by the Fisher information (`Gaussian.change`) and limited by one
+    rescaling of the step (a trust region as in Schulman et al. 2015).
 
-    As a policy narrows, its advantages shrink by orders of magnitude within the memory of Adam's second moment, which
-    would leave it steps of no length: the policy's gradient is handed over with length 1.
+    As the policy narrows, its advantages shrink by orders of magnitude within the memory of Adam's second moment, and
+    steps would become too short: the policy's gradient is therefore normalised to length 1.
 
     Args:
-        policy: computes the policy of the current parameters, the parameters of `actions`.
+        policy: computes the distribution parameters of the current policy.
+        actions: the action distribution.
         flat: [M, P], the parameters of the policy's network.
         grad: [M, P], their gradient; normalised in place.
-        weight: [T, M, N], of the rows that the change is averaged over.
-        most: the largest change, broadcastable to [M, 1].
+        weight: [T, M, N], weights of the rows in the mean change.
+        most: maximal change, broadcastable to [M, 1].
     """
     grad /= gradient_norms(grad).clamp(min=1e-30)
     first, before = flat.clone(), policy()

@@ -14,7 +14,7 @@ from rlnet.data.replay_buffer import Replay
 from rlnet.data.rollout import Rollout, minibatches, rows_in_order
 from rlnet.learning.training_state import TrainingState
 
-# The name in the log of what an exploration's schedule gives.
+# Names of the scheduled exploration parameter in the log.
 SCHEDULED_AS = {
     "epsilon_greedy": "explore/epsilon",
     "softmax": "explore/temperature",
@@ -37,7 +37,7 @@ def learn(state: TrainingState, rollout: Rollout) -> Callable[[], dict[str, Tens
 
 
 def _prepared(state: TrainingState, rollout: Rollout) -> Rollout:
-    """A rollout with what the algorithm computes once for it."""
+    """Add the columns of `Update.prepare` to a rollout."""
     prepare = state.problem.algorithm.update.prepare
     if prepare is None:
         return rollout
@@ -120,7 +120,7 @@ def updates_until(config: Config, steps: Tensor, until: int) -> int:
 
 
 def logged(state: TrainingState, metrics: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """The numbers of the log as they are now, [M] each: episodes, losses, exploration and learning rate.
+    """Current metrics for the log, [M] each: episodes, losses, exploration and learning rate.
 
     Args:
         metrics: of the last update, see `learn`.

@@ -1,4 +1,4 @@
-"""Playing a learned policy step by step in a single environment, to be watched."""
+"""Playing a learned policy step by step in a single environment, for `rlnet watch`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,16 +15,16 @@ from rlnet.learning.policy import Policy
 from rlnet.report.moment import Moment
 from rlnet.report.panels import action_names
 
-NAMED = 18  # actions; of more, none is named
+NAMED = 18  # actions up to which they are named
 
 
 def watched(
     policy: Policy, *, render_mode: str | None, episodes: int, seed: int, sample: bool, most: int
 ) -> Iterator[Moment]:
-    """Play episodes: a moment for every observation, that after the last step of an episode included.
+    """Play episodes; yields a `Moment` for every observation, the final one of an episode included.
 
     Args:
-        policy: who acts.
+        policy: the policy that acts.
         render_mode: of the environment, see `rlnet.envs.playing`; None: nothing is drawn.
         episodes: how many.
         seed: of the first episode and of the random numbers of `sample`.

@@ -1,9 +1,9 @@
-"""The members of a population shared out among several processes.
+"""Worker processes: the members of a population are distributed among several processes.
 
-Members depend on nothing but themselves, so a share of them may learn anywhere. Each share is a population of its own,
-a whole `TrainingState`, in a process that is forked once the problem is built and solved. All shares take the same
-number of updates between two answers, and rollouts of whole episodes have as many rows in all of them: together they
-hold what one process would have, bit for bit, counters included.
+Members are independent of each other. Each process has a share of them, a complete `TrainingState`, and is forked after
+the problem is built and solved. All shares make the same number of updates between two requests, and rollouts of whole
+episodes have the same number of rows in all of them: the result is that of a single process, bit for bit, counters
+included.
 """
 
 import multiprocessing
@@ -30,7 +30,7 @@ from rlnet.learning.updates import learn, logged
 
 
 class Share:
-    """A part of the members that learns in one process."""
+    """The members of a population that are trained in one process."""
 
     def __init__(self, state: TrainingState) -> None:
         self.state = state
@@ -123,7 +123,7 @@ class Workers:
             other.close()
 
     def _ask(self, method: Callable[..., Any], *arguments: Any) -> Any:
-        """What a method of `Share` says of all members."""
+        """Call a method of `Share` in all processes, and join the results of all members."""
         for other in self._others:
             other.send((method, arguments))
         while True:
@@ -139,11 +139,11 @@ class Workers:
 
 
 class _Steps(int):
-    """A process asks: of how many steps are the rollouts of all, if its own is of so many?"""
+    """Message of a process: the number of steps of its rollout; the answer is the largest of all processes."""
 
 
 class _Failed(NamedTuple):
-    """A process says: the method raised this."""
+    """Message of a process: the method raised this error."""
 
     error: Exception
 
@@ -241,6 +241,6 @@ def _serve(
 
 
 def _steps_of_all(asked: Connection, steps: int) -> int:
-    """The most steps of the rollouts that all processes have just collected, this one's being of so many."""
+    """The largest number of steps of the rollouts that all processes have just collected."""
     asked.send_bytes(pickle.dumps(_Steps(steps)))
     return pickle.loads(asked.recv_bytes())

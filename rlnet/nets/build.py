@@ -1,6 +1,6 @@
-"""Builders of networks from settings: tabular, linear, multi-layer perceptron, convolutional, torch modules.
+"""`make_network`: networks from settings (tabular, linear, perceptron, convolutional, torch module, language model).
 
-State indices stay integers until here: a one-hot vector times a matrix is a row of the matrix, so it is looked up.
+State indices stay integers: a one-hot vector times a matrix is a row of the matrix, so it is looked up.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,9 +49,9 @@ class Inputs:
     n_states: int | None  # S where observations are state indices
     features: Tensor | None  # [S, F] of the states, where the environment has them
     size: int | None  # length of a vector observation
-    several: bool = False  # whether members are ever several, though a process may have one of them alone
-    tokens: TokenInputs | None = None  # what the texts of an environment are made of
-    layout: RowLayout | None = None  # what stands where in a vector observation
+    several: bool = False  # whether the population has several members, even if this process has only one of them
+    tokens: TokenInputs | None = None  # where observations are texts of tokens
+    layout: RowLayout | None = None  # the parts of a vector observation
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def _acting(fast: Perceptron | None) -> Callable[[np.ndarray], Callable[[np.ndar
 
 @dataclass(frozen=True)
 class _Seen:
-    """Input encoding: the vector by which a network sees an observation."""
+    """Input encoding: from observations to input vectors of `width` numbers."""
 
     width: int
     indexed: bool = False  # one-hot: the observation is the index of what is 1
@@ -234,10 +234,10 @@ def make_network(
 
     Args:
         config: which function class.
-        inputs: what it sees.
+        inputs: of the network.
         outputs: 1 for V, the number of actions for Q or policy logits.
-        split: so many of the outputs, the first ones, have a stream of hidden units of their own (dueling networks).
-        initial: added to the first values of the outputs, or of these first ones alone; None: config.initial_value.
+        split: number of first outputs that have hidden units of their own (the value stream of dueling networks).
+        initial: initial value of the outputs, or with `split` of the first ones alone; None: config.initial_value.
 
     Raises:
         ConfigError: the function class cannot represent a function of these observations.

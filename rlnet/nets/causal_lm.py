@@ -1,7 +1,7 @@
 """Language models as networks: a decoder of the transformers library over prefixes of tokens, for a whole population.
 
-A decoder is causal: one pass over a text gives its outputs for every prefix of that text. Of the prefixes that are
-asked for, only those that no other one continues are passed through it.
+A decoder is causal: one pass over a text gives the outputs of all its prefixes. Only prefixes that are not a prefix of
+another one in the batch are passed through it.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ CHUNK = 4096  # texts that pass through the decoder together where no gradient i
 
 @dataclass(frozen=True, eq=False)
 class TokenInputs:
-    """How observations are texts."""
+    """Token encoding of observations: texts of at most W tokens."""
 
     width: int  # W, tokens of the longest
     kinds: int  # different tokens, 0 .. kinds − 1; −1 stands behind the end of a text
@@ -36,7 +36,7 @@ class TokenInputs:
 
 
 def longest(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Texts that cover others: which rows no other one continues, and for every row one of those that begins with it.
+    """Maximal texts: rows that are no prefix of another row, and for every row a maximal one that begins with it.
 
     Args:
         rows: int [B, W], −1 behind the end of a text.
@@ -55,12 +55,12 @@ def longest(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def causal_lm(first: Tensor, config: CausalLMConfig, tokens: TokenInputs) -> Network:
-    """A decoder that reads a prefix, and a linear layer on what it says at the last token.
+    """Build a decoder with a linear head on the hidden state of the last token.
 
     Args:
         first: [outputs], added to the first bias.
-        config: which decoder.
-        tokens: what observations are.
+        config: settings of the decoder.
+        tokens: encoding of observations.
 
     Raises:
         ConfigError: the transformers library is not installed.

@@ -1,4 +1,4 @@
-"""Convolutional networks of a whole population: images through convolutions, joined by numbers, then hidden layers."""
+"""Convolutional networks of a whole population: convolutions for images, then a perceptron on all features."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def small(side: int) -> tuple[Layer, ...]:
 
 
 def planes(shape: tuple[int, ...], first: bool | None = None) -> tuple[tuple[int, ...], tuple[int, int, int]]:
-    """How an image is read: the order of its axes that puts channels first, and its form (C, H, W) then.
+    """Channels-first form of an image: the permutation of its axes, and the shape (C, H, W).
 
     (H, W) has one channel. In a stack of frames (K, H, W, C) each channel of each frame is one.
 
@@ -106,12 +106,12 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, layer: Layer) -> Tensor:
 def cnn_network(
     config: CnnConfig, layout: RowLayout | None, size: int, env: str, head: Callable[[int, list[int]], Network]
 ) -> Network:
-    """Build a network of convolutions for every image, whose features and all other numbers pass through a perceptron.
+    """Build convolutions for every image, and a perceptron on their features and all other numbers of an observation.
 
     Args:
         config: its settings.
         layout: of observations.
-        size: numbers that it sees; those behind the numbers of an observation are an action.
+        size: length of the input; numbers after those of the observation are an action.
         env: KEY=VALUE of the environment's setting, for messages.
         head: (width of its input, widths of hidden layers) → the perceptron.
 

@@ -1,7 +1,7 @@
-"""Decoding token by token: a decoder that keeps the keys and values of what it has read, for sampling.
+"""KV cache: sampling token by token from a decoder that keeps the keys and values of earlier tokens.
 
-A text that is one token longer than in the call before costs a pass of that token alone. The layers are those of the
-transformers library (Llama, GPT-2), computed without gradient from the same parameters for all members at once.
+A text that is one token longer than in the call before costs a forward pass of that token alone. The layers are those
+of the transformers library (Llama, GPT-2), computed without gradient from the same parameters for all members at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -109,12 +109,12 @@ class _Cache(NamedTuple):
 
 
 class Decoding:
-    """Last hidden states of texts that grow by a token from call to call, while the parameters rest.
+    """Last hidden states of texts that grow by a token from call to call, with fixed parameters.
 
-    A call in which no text is one token longer than in the one before begins anew; so beginnings must be no longer than
-    what stood there before. From then on a text that does anything but grow is no longer looked at: its hidden states
-    are zeros until the next beginning. That is what rollouts of whole episodes need, in which what stands behind the
-    end of a text is not learned from.
+    A call in which no text is the one before plus a token resets the cache; so new prompts must not be longer than the
+    texts before them. After a reset, a text that does not grow by one token is dropped: its hidden states are zeros
+    until the next reset. Rollouts of whole episodes need no more, because rows after the end of a text are not learned
+    from.
 
     Args:
         layers: of the decoder.

@@ -1,7 +1,7 @@
 """Networks with any torch module as their body, batched over members by `functional_call` under `vmap`.
 
-The body is a class that is named in the config and constructed once for each member, from the member's own random
-numbers; a linear layer makes the outputs of a role from what it returns.
+The config names the class of the body, which is constructed once for each member with the member's own random numbers;
+a linear layer maps its features to the outputs.
 """
 
 from collections.abc import Callable

@@ -18,21 +18,21 @@ Params = Mapping[str, Tensor]  # name → [M, *shape]
 
 @dataclass(frozen=True)
 class Network:
-    """One function approximator, for all members at once."""
+    """Function approximator of one role, evaluated for all members at once."""
 
     shapes: Mapping[str, tuple[int, ...]]  # of one member's parameters, by name
     init: Callable[[Streams], Params]  # first parameters, each [M, *shape]
     apply: Callable[[Params, Tensor], Tensor]  # (params, obs [..., M, N(, F)]) → [..., M, N, outputs]
-    # What noise in a parameter is divided by, by name: the root of how many inputs meet in its layer.
+    # √fan_in of the layer of each parameter, by which the initial noise of noisy networks is divided.
     fan_in_roots: Mapping[str, float] = field(default_factory=dict)
     sigma: float = 0.0  # above 0: every parameter is a mean and a learned deviation, see `with_noise`
-    # Its forward and backward pass in numpy, which a learner may call itself; None where there are none.
+    # Hand-written forward and backward pass in numpy, in place of autograd; None where there is none.
     by_hand: Perceptron | Table | None = None
     # `apply` in numpy, for acting on the CPU: given the parameters [M, P], whose memory may change, a function
     # obs [M, N(, F)] → [M, N, outputs], which may be overwritten by the next call. None where there is none.
     in_numpy: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None = None
-    # For sampling whole texts: gives a function like `apply`, obs [M, N, ...] alone, that remembers the call before and
-    # reads what is new (`rlnet.nets.decoding.Decoding`, with what is no longer looked at). None where there is none.
+    # For sampling whole texts: makes a function like `apply`, for obs [M, N, ...], with a KV cache that computes new
+    # tokens alone (`rlnet.nets.decoding.Decoding`). None where there is none.
     growing: Callable[[], Callable[[Params, Tensor], Tensor]] | None = None
 
 
@@ -43,7 +43,7 @@ def with_noise(network: Network, sigma: float) -> Network:
     numbers. `ParameterLayout` keeps σ beside μ and draws ε for each member from its own stream.
 
     Raises:
-        ConfigError: the network does not say what its layers are.
+        ConfigError: the layers of the network are not known.
     """
     if set(network.fan_in_roots) != set(network.shapes):
         raise ConfigError("exploration=noisy: this network has no noisy form; use network=tabular, linear or mlp")
@@ -56,8 +56,8 @@ class ParameterView(Mapping[str, Tensor]):
     Args:
         flat: [M, P], a slice of theta.
         shapes: of one member's parameters, in their order.
-        resting: whether they stay for many steps, as those of a target network do: outputs for every state are then
-            worth being kept, until `changed` is called.
+        resting: whether they stay fixed for many steps, like those of a target network: outputs of all states are then
+            cached until `changed` is called.
     """
 
     def __init__(self, flat: Tensor, shapes: Mapping[str, tuple[int, ...]], resting: bool = False) -> None:

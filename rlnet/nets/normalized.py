@@ -1,8 +1,8 @@
-"""Networks with normalised inputs, and values in units of the deviation of returns.
+"""Networks with normalised observations, and values in units of the standard deviation of returns.
 
-The statistics are parameters without a gradient: they lie in theta beside the weights of each network, are updated
-while data is gathered (`rlnet.learning.normalization`), and are part of every checkpoint. Whoever applies a network
-with the parameters of a checkpoint (evaluation, export, `rlnet.load`) applies them, frozen.
+The statistics are parameters without gradient: they are stored in theta with the weights, updated while data is
+collected (`rlnet.learning.normalization`), and part of every checkpoint. Evaluation, export and `rlnet.load` apply them
+unchanged.
 """
 
 import torch
@@ -13,16 +13,16 @@ from rlnet.numerics.observation_rows import RowLayout
 from rlnet.numerics.random_streams import Streams
 
 MEAN, SCALE, UNIT = "input_mean", "input_scale", "output_unit"  # their names in theta
-FURTHEST = 10.0  # deviations from the mean; what lies further is seen there
+FURTHEST = 10.0  # normalised inputs are clipped to ± so many deviations
 
 
 def normalized(network: Network, layout: RowLayout | None, inputs: int, outputs: bool) -> Network:
-    """A network that sees (x − mean)·scale, within ±`FURTHEST`, and whose outputs count in a unit.
+    """Wrap a network: inputs (x − mean)·scale, clipped to ±`FURTHEST`, and outputs multiplied by a unit.
 
     Args:
         network: of inputs that are vectors.
         layout: of observations.
-        inputs: so many numbers, the first ones, are normalised; 0: none. Those behind them are an action.
+        inputs: number of first inputs that are normalised; 0: none. The others are an action.
         outputs: whether outputs are multiplied by a unit.
     """
     shapes: dict[str, tuple[int, ...]] = {MEAN: (inputs,), SCALE: (inputs,)} if inputs else {}

@@ -1,6 +1,6 @@
-"""Deterministic dynamics for search: states and actions in, successors, rewards and signs out, in batches of numpy.
+"""Deterministic models for tree search: batched transitions (states, actions) → (successors, rewards, signs) in numpy.
 
-A state is whatever the model says, a row of an array: an index of a finite model, the cells of a board. The `sign` of a
+A state is a row of an array: an index of a finite model, or the cells of a board. The `sign` of a
 step is +1 where the same player moves next, −1 where the other player of a zero-sum game does, and 0 where the episode
 ended: γ·sign is the weight of the successor's value in the value of the mover, as in `returns.boundaries`.
 """
@@ -29,17 +29,17 @@ class Moved(NamedTuple):
 
 
 class Dynamics(Protocol):
-    """A deterministic model, as a search sees it."""
+    """Interface of a deterministic model for tree search."""
 
     @property
     def n_actions(self) -> int:
         """A."""
 
     def states(self, obs: np.ndarray) -> np.ndarray:
-        """The states [..., *] that an environment shows as obs [..., *]."""
+        """Convert observations [..., *] to states [..., *]."""
 
     def observations(self, state: np.ndarray) -> np.ndarray:
-        """What an environment shows of states, for networks."""
+        """Convert states to observations, the inputs of networks."""
 
     def available(self, state: np.ndarray) -> np.ndarray:
         """The available actions of states [B, ...]: bool [B, A]."""
@@ -49,7 +49,7 @@ class Dynamics(Protocol):
 
 
 class TableDynamics:
-    """A deterministic `FiniteMDP` of one player or two, as tables.
+    """Dynamics of a deterministic `FiniteMDP` of one or two players, as lookup tables.
 
     Args:
         mdp: the model.
@@ -74,25 +74,25 @@ class TableDynamics:
         self.sign = np.where(mdp.terminated[outcome], 0.0, sign[outcome]).astype(np.float64)  # [P]
 
     def states(self, obs: np.ndarray) -> np.ndarray:
-        """The numbers that are observed."""
+        """See `Dynamics`; observations are state indices."""
         return obs
 
     def observations(self, state: np.ndarray) -> np.ndarray:
-        """The numbers of states."""
+        """See `Dynamics`; observations are state indices."""
         return state
 
     def available(self, state: np.ndarray) -> np.ndarray:
-        """See `Dynamics`; of state numbers [B]."""
+        """See `Dynamics`; states are indices [B]."""
         return self.pair[state] >= 0
 
     def step(self, state: np.ndarray, action: np.ndarray) -> Moved:
-        """See `Dynamics`; of state numbers [B]."""
+        """See `Dynamics`; states are indices [B]."""
         pair = self.pair[state, action]
         return Moved(self.successor[pair], self.reward[pair], self.sign[pair])
 
 
 class RulesDynamics:
-    """A board game by its rules, in which the players move in turn; states are cells [B, C]."""
+    """Dynamics of a board game from its rules; the players move in turn, states are cells [B, C]."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -103,12 +103,12 @@ class RulesDynamics:
         return self._rules.n_actions
 
     def states(self, obs: np.ndarray) -> np.ndarray:
-        """Cells int8 [..., C] from their planes [..., 2·C]."""
+        """Cells int8 [..., C] from observations, planes [..., 2·C]."""
         mine, theirs = np.split(obs, 2, axis=-1)
         return (mine - theirs).astype(np.int8)
 
     def observations(self, state: np.ndarray) -> np.ndarray:
-        """Planes float32 [..., 2·C]."""
+        """Observations of cells: planes float32 [..., 2·C]."""
         return planes(state)
 
     def available(self, state: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Compiled steps of tree search on arrays of trees: selection by PUCT or Gumbel, growth by a node, backup.
+"""Compiled kernels of batched tree search: selection (PUCT or Gumbel), expansion, backup.
 
-Axes: B trees, K nodes of each, A actions. Everything is written for one tree `b` and called for all of them; trees know
-nothing of each other. Sources: AlphaZero (Silver et al. 2018) for PUCT; Danihelka et al. 2022 and its reference
-implementation mctx for the Gumbel searches.
+Axes: B trees, K nodes of each, A actions. Each kernel works on one tree `b`; trees are independent of each other.
+Sources: AlphaZero (Silver et al. 2018) for PUCT; Danihelka et al. 2022 and its reference implementation mctx for the
+Gumbel searches.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Trees(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What selection needs beside the trees. Where `gumbel` has no rows it is by PUCT."""
+    """Parameters of selection. Where `gumbel` has no rows, selection is by PUCT."""
 
     growth: np.ndarray  # float64 [K + 1], by the simulations n of a node: log((1 + n)/base + 1) of c(n)
     init: np.ndarray  # float64 [B], the rest of c(n)
@@ -138,7 +138,7 @@ def gumbel_root(t, n, b, due, scratch):
 
 @compiled
 def descend(t, n, b, scratch):
-    """The edge (node, action) at which the next simulation leaves the tree, or enters an end."""
+    """Selection: descend from the root to the edge (node, action) that leaves the tree or ends the episode."""
     k = np.int64(0)
     while True:
         if len(n.gumbel) == 0:
@@ -158,7 +158,7 @@ def descend(t, n, b, scratch):
 
 @compiled
 def clear(t, b, k):
-    """Make room for node k."""
+    """Reset the statistics of node k."""
     for a in range(t.child.shape[2]):
         t.child[b, k, a] = -1
         t.visits[b, k, a] = 0
@@ -168,7 +168,7 @@ def clear(t, b, k):
 
 @compiled
 def grow(t, b, k, a, reward, discount, prior, value):
-    """Add the node behind the edge (k, a), with its prior [A] and value; an end is added once. Returns the node."""
+    """Expansion: add the child of edge (k, a) with its prior [A] and value, unless it exists; returns the child."""
     node = np.int64(t.child[b, k, a])
     if node < 0:
         node = np.int64(t.size[b])
@@ -185,7 +185,7 @@ def grow(t, b, k, a, reward, discount, prior, value):
 
 @compiled
 def backup(t, b, node):
-    """Hand the value of a node up to the root: G ← r + γ·sign·G along every edge."""
+    """Backup: propagate the value of a node to the root, G ← r + γ·sign·G along every edge."""
     ret = t.value[b, node]
     while node > 0:
         ret = t.reward[b, node] + t.discount[b, node] * ret
@@ -198,7 +198,7 @@ def backup(t, b, node):
 
 @compiled
 def plant(t, lo, hi, prior, value):
-    """Begin trees lo..hi−1 with roots of these priors [B, A] and values [B]."""
+    """Initialise trees lo..hi−1 with the priors [B, A] and values [B] of their roots."""
     for b in range(lo, hi):
         clear(t, b, np.int64(0))
         t.size[b] = 1
@@ -210,7 +210,7 @@ def plant(t, lo, hi, prior, value):
 
 @compiled
 def select(t, n, lo, hi, node, action):
-    """The edges of the next simulation of trees lo..hi−1 into `node` and `action` [B]."""
+    """Selection in trees lo..hi−1: writes the selected edges to `node` and `action` [B]."""
     scratch = np.empty(t.prior.shape[2])
     for b in range(lo, hi):
         node[b], action[b] = descend(t, n, b, scratch)
@@ -218,7 +218,7 @@ def select(t, n, lo, hi, node, action):
 
 @compiled
 def extend(t, lo, hi, node, action, reward, discount, prior, value, into):
-    """Grow and back up one simulation of trees lo..hi−1; the nodes that were reached into `into` [B]."""
+    """Expansion and backup of one simulation in trees lo..hi−1; writes the reached nodes to `into` [B]."""
     for b in range(lo, hi):
         into[b] = grow(t, b, node[b], action[b], reward[b], discount[b], prior[b], value[b])
         backup(t, b, np.int64(into[b]))

@@ -1,8 +1,8 @@
-"""The policy of a search in the states of a finite model that matter: where the player who searches can ever move.
+"""Policy of a tree search in all states of a finite model in which it can have to move.
 
-What a policy is worth against its best opponents depends on these states alone: those that are reached while one player
-follows the policy and the other one, if there is one, does anything. They are found from the starts, a move at a time,
-and only they are searched.
+These are the states that can be reached from the start when the searching player follows the search and the opponent,
+if there is one, plays any actions. The value of the policy against a best response depends on them alone, so only they
+are searched, breadth first.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ PolicyAt = Callable[[np.ndarray], np.ndarray]
 
 
 def policy_where_reachable(mdp: FiniteMDP, policy_at: PolicyAt, elsewhere: np.ndarray) -> tuple[np.ndarray, int]:
-    """The policy [S, A] of `policy_at` wherever it can come to act, and `elsewhere` [S, A] in all other states; and the
-    number of states that it was asked for."""
+    """Policy [S, A]: `policy_at` in the states that it can reach, `elsewhere` [S, A] in all others.
+
+    Returns:
+        The policy, and the number of states in which `policy_at` was evaluated.
+    """
     policy = elsewhere.copy()
-    known = np.zeros(mdp.n_states, bool)  # searched
+    known = np.zeros(mdp.n_states, bool)  # `policy_at` was evaluated
     met = np.zeros((2, mdp.n_states), bool)  # with the player who searches to move, or with the opponent
     begin = np.flatnonzero((mdp.start > 0) & ~mdp.terminal)
     fresh = [begin, begin if mdp.sign is not None else begin[:0]]  # of two players either may begin

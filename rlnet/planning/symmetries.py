@@ -1,4 +1,4 @@
-"""Symmetries of board games, as maps of observations, masks and policies: one game teaches all its images."""
+"""Symmetries of board games as maps of observations, masks and policies, for data augmentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Symmetries:
         rules: of the game.
         cells: int8 [S, C], the positions, where they are numbered and observations are their numbers; None:
             observations are planes [2·C].
-        device: of what is mapped.
+        device: of the tensors that are mapped.
     """
 
     def __init__(self, rules: Rules, cells: np.ndarray | None, device: torch.device | str = "cpu") -> None:

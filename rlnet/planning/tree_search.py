@@ -1,10 +1,10 @@
 """Batched Monte Carlo tree search over a deterministic model: PUCT (AlphaZero) and Gumbel with sequential halving.
 
 B trees grow side by side, one leaf of each per simulation, so that the network is evaluated once for all of them; of a
-finite model whose states have all been evaluated before, each tree grows by itself in compiled code. No tree looks at
-another one: what it finds depends on its own root, noise and network alone.
+finite model whose states have all been evaluated before, each tree grows by itself in compiled code. Trees are
+independent: a result depends on its own root, noise and network alone.
 
-The sign of every edge comes from the model: −1 where the other player moves next. Nothing here counts plies.
+The sign of every edge comes from the model: −1 where the other player moves next.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _leaf_by_leaf(dynamics, evaluate, root, gamma, simulations, trees, numbers, 
 
 
 def _trees(count: int, nodes: int, actions: int):  # type: ignore[no-untyped-def]
-    """Room for so many trees, of which nothing has been planted."""
+    """Allocate trees, uninitialised."""
     from rlnet.planning.kernels import Trees
 
     edges, shape = (count, nodes, actions), (count, nodes)
@@ -212,7 +212,7 @@ def _trees(count: int, nodes: int, actions: int):  # type: ignore[no-untyped-def
 
 
 def _numbers(method: Puct | Gumbel, noise: np.ndarray | None, count: int, actions: int):  # type: ignore[no-untyped-def]
-    """What the compiled selection needs of a method."""
+    """Parameters of the compiled selection for a method."""
     from rlnet.planning.kernels import Numbers
 
     nothing = np.zeros((0, actions))

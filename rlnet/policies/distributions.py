@@ -1,8 +1,8 @@
 """Action distributions (categorical, products of them, Gaussian, squashed Gaussian) as pure functions of tensors.
 
-A policy network gives `outputs` numbers for a state, its scores. `parameters` makes the numbers of a distribution of
-them: log-probabilities of discrete actions, or mean and log deviation of real ones. `sample` inverts the cumulative
-distribution at uniform numbers that the caller draws, so that a member acts by its own random stream.
+A policy network gives `outputs` numbers for a state, its scores (logits). `parameters` maps them to the parameters of a
+distribution: log-probabilities of discrete actions, or mean and log deviation of real ones. `sample` inverts the
+cumulative distribution at uniform numbers that the caller draws, so that a member acts by its own random stream.
 """
 
 import math
@@ -23,15 +23,15 @@ _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
 class Distribution(Protocol):
-    """A distribution over actions, as collectors and networks use it."""
+    """Interface of a distribution over actions, used by collectors and networks."""
 
     @property
     def outputs(self) -> int:
-        """Numbers that a policy network gives for one state."""
+        """Number of outputs of a policy network for one state."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one action, () or (D,): so many uniform numbers draw it."""
+        """Shape of one action, () or (D,), and of the uniform numbers that sample it."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -41,7 +41,7 @@ class Distribution(Protocol):
         """Parameters of the distribution from the outputs of a network: [..., outputs] → [..., outputs]."""
 
     def behaviour(self, parameters: Tensor) -> Tensor:
-        """What `sample` draws from, [..., outputs]: probabilities, or mean and log deviation."""
+        """Parameters as `sample` takes them, [..., outputs]: probabilities, or mean and log deviation."""
 
     def sample(self, behaviour: Tensor, uniform: Tensor) -> Tensor:
         """Draw actions [..., *shape] from uniform numbers [..., *shape] in [0, 1), float64."""
@@ -51,7 +51,7 @@ class Distribution(Protocol):
 
 
 class Density(Distribution, Protocol):
-    """A distribution with log-probabilities and an entropy in closed form, as policy-gradient losses use it."""
+    """Interface of a distribution with log-probability and entropy in closed form, for policy-gradient losses."""
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
         """log π(a|s) of actions [..., *shape]: [...]."""

@@ -53,7 +53,7 @@ def softmax(q: Tensor, temperature: Tensor, counts: Tensor | None = None) -> Ten
 def count_bonus(q: Tensor, scale: Tensor, counts: Tensor | None) -> Tensor:
     """UCB policy: greedy on q(s,a) + c·√(ln N(s) / N(s,a)) (S&B eq. 2.10; Auer et al. 2002).
 
-    An action that was never tried in s comes first.
+    An action that was never taken in s is taken first.
 
     Args:
         q: [..., A] action values, −inf where an action is not available.
@@ -76,7 +76,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "optimistic": greedy,
     "noisy": greedy,
 }
-COUNTING = ("count_bonus",)  # those that need to know how often each action was taken in each state
+COUNTING = ("count_bonus",)  # behaviours that need visit counts N(s,a)
 
 
 def sample(probabilities: Tensor, uniform: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Schedules of ε, temperature, bonus or learning rate: pure functions of a member's progress."""
+"""Schedules (constant, linear, exponential, cosine, piecewise, by episodes): pure functions of training progress."""
 
 from typing import NamedTuple
 
@@ -71,8 +71,8 @@ def scheduled(config: ScheduleConfig, progress: Progress) -> np.ndarray:
     """Evaluate a schedule.
 
     Args:
-        config: which schedule, and its numbers, or arrays [M, 1] of them.
-        progress: how far each member is.
+        config: settings of the schedule, numbers or arrays [M, 1].
+        progress: of each member.
 
     Returns:
         float32 [M, 1].

@@ -1,6 +1,6 @@
 """Forward pass of a perceptron for acting, in preallocated memory.
 
-A layer is one product, as in `backprop`: the bias is the weight of an input that is always 1.
+A layer is one product, as in `perceptron`: the bias is the weight of an input that is always 1.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Multi-layer perceptrons of all members in numpy, with a hand-written backward pass, on the CPU.
 
-Plain autograd says the same in a page less, and is what every other network has; a test holds the two together. What
-this saves is what small networks spend their time on: dozens of calls into torch, and fresh memory for every layer.
+Other networks use autograd; a test compares the two. This saves what takes most of the time of small networks: dozens
+of calls into torch, and new memory for every layer.
 
 A bias is the weight of an input that is always 1. Every layer's input therefore has one more column than it has units,
 and weights with the bias row below them, as they lie in theta, are one matrix: one product makes W·x + b, another one
@@ -88,7 +88,8 @@ class Perceptron:
     activation: str
     indexed: bool  # observations are indices of rows of the first weights
     features: Array | None = None  # [S, I]: observations are indices of these rows
-    # Whether members are ever several. One alone is computed with in another order, faster; a share of one is not.
+    # Whether the population has several members. A population of one is computed in another, faster order; a single
+    # member of a larger population is not, so that it gets the same numbers in every process.
     several: bool = False
 
     @property
@@ -148,7 +149,7 @@ class Perceptron:
     def forward(self, layers: list[Array], x: Array, kept: bool = True) -> tuple[Array, _Space]:
         """Forward pass: the outputs [M, R, O] of rows x [M, R, I] or [M, R], and the buffers that `backward` needs.
 
-        Numbers that are not finite are no mistake here, of which numpy should warn; the same holds for `backward`.
+        Call it, and `backward`, with numpy's warnings off (`QUIET`): values of a diverging member may be infinite.
         """
         if self.features is not None:
             x = self.features[x]
