@@ -127,11 +127,19 @@ def explain(error: Exception, argv: list[str]) -> str:
 
 
 def _alternatives(key: str, cause: BaseException | None) -> str:
-    """Suggestion for an unknown key: a similar name, or the names that its parent has."""
+    """Suggestion for an unknown key: a similar name beside it or in another group, or the names that its parent has."""
     parent = getattr(cause, "parent_node", None)
     names = sorted(str(name) for name in parent) if isinstance(parent, DictConfig) else []
     prefix, _, last = key.rpartition(".")
-    close = difflib.get_close_matches(last, names, n=1)
-    if close:
-        return f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
+    others: dict[str, str] = {}
+    root = parent._get_root() if isinstance(parent, DictConfig) else None
+    if isinstance(root, DictConfig):
+        for group, own in root.items_ex(resolve=False):
+            others |= {str(name): f"{group!s}.{name!s}" for name in own} if isinstance(own, DictConfig) else {}
+    beside = difflib.get_close_matches(last, names, n=1)
+    elsewhere = difflib.get_close_matches(last, others, n=1, cutoff=0.65)
+    if elsewhere and (last in others or not beside):
+        return f"did you mean {others[elsewhere[0]]}?"
+    if beside:
+        return f"did you mean {prefix + '.' if prefix else ''}{beside[0]}?"
     return f"allowed here are {', '.join(names)}" if names else f"{prefix or key} has no keys of its own"

@@ -20,6 +20,12 @@ WRONG = [
     ("train", ["gamma=1.2"], "gamma=1.2: must be in [0, 1]"),
     ("train", ["gamma=abc"], "gamma=abc: Value 'abc' of type 'str' could not be converted to Float"),
     ("train", ["gama=0.9"], "gama=0.9: there is no such key; did you mean gamma?"),
+    ("train", ["env.risk_limit=0.1"], "env.risk_limit=0.1: there is no such key; did you mean constraint.limit?"),
+    (
+        "train",
+        ["algo.learning_rate=1"],
+        "algo.learning_rate=1: there is no such key; did you mean optimizer.learning_rate?",
+    ),
     ("train", ["schedule.start=-0.1"], "schedule.start=-0.1: ε of exploration=epsilon_greedy must be in [0, 1]"),
     ("train", ["env=chess"], "env=chess: allowed are acrobot, baird, "),
     ("train", ["algo=dqm"], "algo=dqm: allowed are a2c, actor_critic, "),
