@@ -156,6 +156,14 @@ class Planner(Protocol):
             active: bool [M, N], the environments in which to search; None: all.
         """
 
+    def know(self, policy: np.ndarray, value: np.ndarray) -> None:
+        """Of a finite model, what the networks say in every state, where they have been evaluated already.
+
+        Args:
+            policy: float64 [M, S, A], 0 where an action is not available.
+            value: float64 [M, S].
+        """
+
     def states(self, member: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Policy of the search without exploration in states of a finite model: float64 [B, A].
 

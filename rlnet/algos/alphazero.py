@@ -40,15 +40,14 @@ class Planner:
     def __init__(self, context: AlgorithmContext, params: Params, hyper: Hyper) -> None:
         self._context, self._params, self._dynamics = context, params, cast(Dynamics, context.dynamics)
         self._hyper = {name: number.cpu().numpy().astype(np.float64) for name, number in hyper.items()}  # [M, 1]
-        self._known: Evaluated | None = None
-        dynamics = self._dynamics
-        if isinstance(dynamics, TableDynamics) and len(dynamics.pair) <= TABLE:
-            self._known = self._everywhere(dynamics)
+        self._known: Evaluated | None = None  # the networks in all states, once somebody needs them
 
     def __call__(
         self, obs: np.ndarray, move: int, uniform: np.ndarray | None, active: np.ndarray | None = None
     ) -> Plan:
         """See `rlnet.algos.algorithm.Planner`."""
+        if self._known is None and isinstance(self._dynamics, TableDynamics) and len(self._dynamics.pair) <= TABLE:
+            self._known = self._everywhere(self._dynamics)
         state = self._dynamics.states(obs)
         (members, envs), kind = obs.shape[:2], state.shape[2:]
         root, member = state.reshape(-1, *kind), np.repeat(np.arange(members), envs)
@@ -63,6 +62,13 @@ class Planner:
             policy[rows], target[rows], value[rows] = self._found(root[rows], member[rows], legal[rows], move, noise)
         shape = (members, envs, -1)
         return Plan(policy.reshape(shape), target.reshape(shape), value.reshape(members, envs))
+
+    def know(self, policy: np.ndarray, value: np.ndarray) -> None:
+        """See `rlnet.algos.algorithm.Planner`."""
+        prior = np.where(cast(TableDynamics, self._dynamics).pair >= 0, policy, -1.0)
+        self._known = Evaluated(
+            np.ascontiguousarray(prior, np.float32), np.ascontiguousarray(value, np.float64), np.zeros(0, np.int64)
+        )
 
     def states(self, member: np.ndarray, state: np.ndarray) -> np.ndarray:
         """See `rlnet.algos.algorithm.Planner`."""

@@ -55,9 +55,17 @@ class SelfPlay:
 
         return choose
 
-    def played(self, params: Params, hyper: Hyper, mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
-        """The policies [M, S, A] of the searches as they play to win, where they can ever act; elsewhere `policy`."""
+    def played(
+        self, params: Params, hyper: Hyper, mdp: FiniteMDP, policy: np.ndarray, value: np.ndarray | None
+    ) -> np.ndarray:
+        """The policies [M, S, A] of the searches as they play to win, where they can ever act; elsewhere `policy`.
+
+        Args:
+            policy, value: [M, S, A] and [M, S], what these parameters say in every state; no value: not evaluated yet.
+        """
         planner, tables = self.planner(params, hyper), []
+        if value is not None:
+            planner.know(policy, value)
         for member, own in enumerate(policy):
 
             def at(state: np.ndarray, member: int = member) -> np.ndarray:

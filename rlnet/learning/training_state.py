@@ -243,8 +243,8 @@ class TrainingState:
         own = slice(None) if self._rows is None else self._rows.of_state
         policy = policy.double().nan_to_num(1.0).cpu().numpy()[:, own] * mdp.available
         policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
-        searched = None if self.self_play is None else self.self_play.played(params, hyper, mdp, policy)
         v_array, q_array = (None if x is None else x.double().cpu().numpy()[:, own] for x in (v, q))
+        searched = None if self.self_play is None else self.self_play.played(params, hyper, mdp, policy, v_array)
         return Tables(policy, v_array, q_array, searched)
 
     def _temperature(self) -> Tensor:

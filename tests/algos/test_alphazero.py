@@ -150,6 +150,21 @@ def test_only_states_that_matter_are_searched_and_the_score_is_that_of_all():
     assert context.dynamics is not None
 
 
+def test_the_score_of_the_search_evaluates_no_state_again(monkeypatch):
+    run = make_run(*SMALL, "seeds=2", "network=mlp", "network.hidden=[8]", "network.input=features")
+    planner, states = run.self_play.planner(run.learner.params, run.hyper()), np.flatnonzero(~run.problem.mdp.terminal)
+    assert planner._known is None
+    own = [planner.states(np.full(len(states), member), states) for member in range(2)]
+    assert planner._known is not None
+    monkeypatch.setattr(type(planner), "_everywhere", None)
+    tables = run.tables()
+    for member in range(2):
+        searched, alone = tables.searched[member, states], tables.policy[member, states]
+        elsewhere = (searched == alone).all(1)
+        assert elsewhere.mean() < 1
+        assert np.array_equal(searched[~elsewhere], own[member][~elsewhere])
+
+
 @pytest.mark.parametrize("rules", [KInARow(3, 3, 3, False), KInARow(3, 4, 3, True)], ids=lambda rules: rules.name)
 def test_images_of_positions_are_the_same_game(rules):
     """Playing the image of a move in the image of a position leads to the image of the successor."""
