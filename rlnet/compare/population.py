@@ -13,8 +13,16 @@ import numpy as np
 from rlnet.compare.mishaps import Mishap, told
 from rlnet.compare.names import LOSSES
 from rlnet.compare.ranking import MOST_TOLD, less_is_better, rank, rank_sentence, ranked_by
+from rlnet.compare.scores import NOTHING
 from rlnet.compare.sentence import policy_name, sentence
 from rlnet.numerics.statistics import INTERQUARTILE, aggregate
+
+VERBS = {
+    "exact/nash_conv": "can be exploited",
+    "exact/nash_conv_search": "can be exploited with search",
+    "exact/regret": "could earn more",
+    "exact/regret_search": "could earn more with search",
+}  # a loss → what is true of a member that has one
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,21 @@ def _over(chosen: Sequence[int], members: int) -> str:
 def _sentence(population: Population, scalars: Mapping[str, np.ndarray], chosen: Sequence[int]) -> str:
     table = aggregate({name: values[list(chosen)] for name, values in scalars.items()})
     middles = {name: cast(float, row["iqm"]) for name, row in table.items()}
-    return sentence(middles, population.against, population.judged)
+    return sentence(middles, population.against, population.judged) + _exceptions(scalars, middles, chosen)
+
+
+def _exceptions(scalars: Mapping[str, np.ndarray], middles: Mapping[str, float], chosen: Sequence[int]) -> str:
+    """The members that lose something where the interquartile mean says that nothing is lost; empty: there are none."""
+    said = []
+    for name, verb in VERBS.items():
+        if name not in scalars or ("nash" not in name and "exact/nash_conv" in scalars):
+            continue
+        least = NOTHING * max(abs(middles.get("exact/optimal_return", 0.0)), 1.0)
+        own = scalars[name][list(chosen)]
+        some = own > least
+        if middles[name] <= least and some.any():
+            said.append(f" {int(some.sum())} of {len(own)} {verb}, the worst by {own.max():.3g}.")
+    return "".join(said)
 
 
 def _mishaps_of_settings(population: Population) -> list[str]:
