@@ -48,12 +48,19 @@ ESTIMATORS = checked_by("tests/diagnosis/test_estimator.py", "rloo_is_the_gradie
 BEHIND = checked_by("tests/diagnosis/test_estimator.py", "behind_the_end")
 
 GAME_TESTS, SELF_PLAY, BOARDS = "tests/algos/test_games.py", "tests/learning/test_games.py", "rlnet/envs/boards/"
-SMALL = ("connect", "q_learning", 60_000, "env.rows=3", "env.columns=3", "env.k=3")
-WITHOUT_MODEL = on("tic_tac_toe", "ppo", 40_000, "env.max_states=10", network="mlp")
-# What a learner earns by self-play says nothing of how well it plays: these have no return curve.
+# Games: what a learner earns by self-play says nothing of how well it plays.
+THREE = ("env.rows=3", "env.columns=3", "env.k=3")
+LINES = on("connect", "q_learning", 60_000, *THREE)
+PLANES = on("tic_tac_toe", "dqn", 40_000, "env.max_states=10", network="mlp")  # without a model
+SEARCHES = on(
+    "connect", "alphazero", 20_000, *THREE, "network.input=features", "network.hidden=[64]", "algo.envs=128",
+    "algo.rollout=9", "algo.capacity=10000", "algo.updates=16", "algo.hyper.root_share=0.5", "algo.hyper.noise=0.4",
+    "algo.options.symmetries=true", network="mlp",
+)  # fmt: skip
 DYNAMICS, TREES = "rlnet/planning/dynamics.py", "rlnet/planning/kernels.py"
 SEARCH, ALPHAZERO = "rlnet/planning/tree_search.py", "rlnet/algos/alphazero.py"
 EXPLOITED = checked_by("tests/algos/test_alphazero.py", "search_is_scored_exactly")
+PUCT = checked_by("tests/planning/test_tree_search.py", "plain_recursion and puct and tables")
 OUTCOMES = checked_by("tests/algos/test_alphazero.py", "every_row_gets_the_outcome")
 CONSTRAINT, CONSTRAINT_TESTS = "rlnet/learning/lagrange_multipliers.py", "tests/learning/test_lagrange_multipliers.py"
 
@@ -333,32 +340,37 @@ MUTATIONS = (
         "the other player's value taken for one's own",
         ((RETURNS, "discount if sign is None else discount * sign", "discount"),),
         checked_by(GAME_TESTS, "targets_are_those", "expected_steps", "every_algorithm"),
-        on(*SMALL),
+        (),
+        LINES,
     ),
     Mutation(
         "traces that do not change their sign with the player",
         ((LEARNER, "traces.turn(torch.where(weight > 0, batch.sign[0], 1.0))", "pass"),),
         checked_by(GAME_TESTS, "traces_reach_back"),
-        on("connect", "watkins_q_lambda", *SMALL[2:]),
+        (),
+        on("connect", "watkins_q_lambda", 30_000, *THREE),
     ),
     Mutation(
         "the reward of the other seat",
         ((f"{BOARDS}simulation.py", "Step(final, reward.reshape(grid)", "Step(final, -reward.reshape(grid)"),),
         checked_by(SELF_PLAY, "a_game_without_a_model"),
-        WITHOUT_MODEL,
+        (),
+        PLANES,
     ),
     Mutation(
         "a draw taken for a loss",
         ((f"{BOARDS}compiled/kernels.py", "1.0 if won else 0.0", "1.0 if won else (-1.0 if empty == 1 else 0.0)"),),
         checked_by("tests/envs/boards/test_rules.py", "moves_agree", "draw"),
-        WITHOUT_MODEL,
+        (),
+        LINES,
     ),
     Mutation(
         "a game that goes on after its time limit",
         ((f"{BOARDS}simulation.py", "np.where(over[:, None], self._start, cells)",
           "np.where(ended[:, None], self._start, cells)"),),
         checked_by(SELF_PLAY, "a_game_without_a_model"),
-        ("env.max_episode_steps=6", *WITHOUT_MODEL),
+        (),
+        ("env.max_episode_steps=6", *PLANES),
     ),
     Mutation(
         "search: the value of the wrong player",
@@ -366,18 +378,21 @@ MUTATIONS = (
           "np.where(mdp.terminated[outcome], 0.0, abs(sign[outcome]))"),),
         EXPLOITED,
         (),
+        SEARCHES,
     ),
     Mutation(
         "search: the sign of a leaf",
         ((TREES, "t.value[b, node] = value if discount != 0.0", "t.value[b, node] = -value if discount != 0.0"),),
         EXPLOITED,
         (),
+        SEARCHES,
     ),
     Mutation(
         "search: the reward of the other seat",
         ((DYNAMICS, "np.ascontiguousarray(mdp.reward[outcome])", "np.ascontiguousarray(-mdp.reward[outcome])"),),
         EXPLOITED,
         (),
+        SEARCHES,
     ),
     Mutation(
         "search: moves that are not legal",
@@ -386,6 +401,14 @@ MUTATIONS = (
           "return (weight / np.where(total > 0, total, 1.0)).astype(np.float32)")),
         checked_by("tests/planning/test_tree_search.py", "none_is_of_a_masked_move"),
         (),
+        SEARCHES,
+    ),
+    Mutation(  # the sign of a virtual loss would do the same, but one leaf of each tree at a time needs none
+        "search: visits draw further visits",
+        ((TREES, "score = q / n.scale[b] + bonus", "score = q / n.scale[b] - bonus"),),
+        PUCT,
+        (),
+        SEARCHES,
     ),
     Mutation(
         "self-play: a draw taken for a loss",
@@ -393,6 +416,7 @@ MUTATIONS = (
           "lambda_return(batch.reward - ((batch.reward == 0) & batch.terminated).float(), discount"),),
         OUTCOMES,
         (),
+        SEARCHES,
     ),
     Mutation(
         "self-play: a reset that keeps the terminal flag",
@@ -401,6 +425,7 @@ MUTATIONS = (
          (COLLECT, "self._obs, dtype=bool)\n", "self._obs, dtype=bool))\n")),
         OUTCOMES,
         (),
+        SEARCHES,
     ),
     Mutation(
         "a constraint that pays for its event",

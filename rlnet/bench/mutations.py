@@ -3,6 +3,8 @@
 Each mutation replaces a piece of a copy of the source. The checks are a few quick tests of this project, chosen for the
 mutation. The return curve is the mean return in the last quarter of a training run, over a population of seeds; it
 "shows" a mutation where the mutated one is worse at the 1 % level of Welch's t-test, one-sided, or does not run at all.
+In games of two players, whose return in self-play says nothing, the share of games won against a random player takes
+its place, and stands beside the exact exploitability.
 """
 
 import csv
@@ -19,6 +21,9 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import ttest_ind
+
+from rlnet.bench.self_play import GAMES, Strength, strength
+from rlnet.numerics.statistics import wilson
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("rlnet", "configs", "scripts", "tests", "pyproject.toml")
@@ -38,6 +43,7 @@ class Mutation:
     edits: tuple[tuple[str, str, str], ...]
     checks: tuple[str, ...]  # arguments of pytest
     train: tuple[str, ...]  # overrides of scripts/train.py whose return curve is looked at; () where none is touched
+    plays: tuple[str, ...] = ()  # in place of `train`: those of a board game, in which the learned policy is judged
 
     @property
     def files(self) -> set[str]:
@@ -47,14 +53,17 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Row:
-    """Result of a mutation: whether the checks caught it, and whether the return showed it."""
+    """Result of a mutation: whether the checks caught it, and whether the return, or the win rate, showed it."""
 
     name: str
     caught: bool
     shown: bool | None  # None: no learner whose return it could change
     algo: str
-    healthy: float | None  # mean return without it
+    healthy: float | None  # mean return, or share of games won, without it
     mutated: float | None  # NaN where the run failed
+    exploited: bool | None = None  # of games: whether NashConv showed it
+    nash_conv: tuple[float, float] | None = None  # mean without and with it; NaN where the run failed
+    games: int = 0  # against a random player
 
 
 def check_texts(mutations: Sequence[Mutation], root: Path = ROOT) -> None:
@@ -133,6 +142,19 @@ def returns(folder: Path, overrides: Sequence[str]) -> np.ndarray | None:
         return np.array([np.mean([x for x in one if np.isfinite(x)] or [np.nan]) for one in late])
 
 
+def played(folder: Path, overrides: Sequence[str]) -> Strength | None:
+    """How well each seed plays after a training run in a copy of the source; None where it does not run, or plays what
+    is not legal."""
+    with tempfile.TemporaryDirectory() as out:
+        file = Path(out) / "policies.npy"
+        if _run(folder, "-m", "rlnet.bench.self_play", str(file), *overrides).returncode != 0:
+            return None
+        try:
+            return strength(np.load(file), overrides)
+        except ValueError:
+            return None
+
+
 def worse(healthy: np.ndarray, mutated: np.ndarray | None) -> bool:
     """Whether the mutated returns are significantly lower; a run that fails, or has no finite return, is."""
     if mutated is None or not np.isfinite(mutated).all():
@@ -158,6 +180,7 @@ def run(mutations: Sequence[Mutation], out: Path | None, only: str = "") -> list
     rows: list[Row] = []
     with copied() as folder:
         healthy: dict[tuple[str, ...], np.ndarray] = {}
+        strong: dict[tuple[str, ...], Strength] = {}
         for mutation in chosen:
             if checks_fail(folder, mutation.checks):
                 raise MutationError(f"{mutation.name}: its checks fail without it: {' '.join(mutation.checks)}")
@@ -166,8 +189,16 @@ def run(mutations: Sequence[Mutation], out: Path | None, only: str = "") -> list
                 if found is None or not np.isfinite(found).all():
                     raise MutationError(f"{' '.join(mutation.train)}: does not run, or ends no episode")
                 healthy[mutation.train] = found
+            if mutation.plays and mutation.plays not in strong:
+                plays = played(folder, mutation.plays)
+                if plays is None:
+                    raise MutationError(f"{' '.join(mutation.plays)}: does not run")
+                strong[mutation.plays] = plays
             with applied(mutation, folder):
-                rows.append(_tried(mutation, folder, healthy.get(mutation.train)))
+                if mutation.plays:
+                    rows.append(_tried_in_games(mutation, folder, strong[mutation.plays]))
+                else:
+                    rows.append(_tried(mutation, folder, healthy.get(mutation.train)))
             print(markdown(rows[-1:]).splitlines()[-1], flush=True)
     if out is not None:
         out.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
@@ -179,24 +210,69 @@ def _tried(mutation: Mutation, folder: Path, healthy: np.ndarray | None) -> Row:
     caught = checks_fail(folder, mutation.checks)
     if healthy is None:
         return Row(mutation.name, caught, None, "", None, None)
-    algo = next(item.removeprefix("algo=") for item in mutation.train if item.startswith("algo="))
+    algo = _algo(mutation.train)
     mutated = returns(folder, mutation.train)
     mean = float("nan") if mutated is None else float(np.mean(mutated))
     return Row(mutation.name, caught, worse(healthy, mutated), algo, float(healthy.mean()), mean)
 
 
+def _tried_in_games(mutation: Mutation, folder: Path, healthy: Strength) -> Row:
+    caught, mutated = checks_fail(folder, mutation.checks), played(folder, mutation.plays)
+    wins, nash_conv = (np.nan, np.nan) if mutated is None else (mutated.wins.mean(), mutated.nash_conv.mean())
+    return Row(
+        mutation.name,
+        caught,
+        worse(healthy.wins, None if mutated is None else mutated.wins),
+        _algo(mutation.plays),
+        float(healthy.wins.mean()),
+        float(wins),
+        worse(-healthy.nash_conv, None if mutated is None else -mutated.nash_conv),
+        (float(healthy.nash_conv.mean()), float(nash_conv)),
+        GAMES * len(healthy.wins),
+    )
+
+
+def _algo(overrides: Sequence[str]) -> str:
+    return next(item.removeprefix("algo=") for item in overrides if item.startswith("algo="))
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """The results as a Markdown table."""
-    lines = ["| bug | exact checks | return curve | return without / with it |", "|---|---|---|---|"]
+    lines = [
+        "| bug | exact checks | return curve, or win rate | without / with it |",
+        "|---|---|---|---|",
+    ]
     for row in rows:
         shown = {True: "shows it", False: "does not", None: "cannot"}[row.shown]
-        mutated = "fails" if row.mutated is None or row.mutated != row.mutated else f"{row.mutated:.3g}"
-        numbers = "" if row.shown is None else f"{row.algo}: {row.healthy:.3g} / {mutated}"
-        lines.append(f"| {row.name} | {'caught' if row.caught else '**missed**'} | {shown} | {numbers} |")
+        caught = "caught" if row.caught else "**missed**"
+        lines.append(f"| {row.name} | {caught} | {shown} | {'' if row.shown is None else _numbers(row)} |")
     return "\n".join(lines)
 
 
+def _numbers(row: Row) -> str:
+    """`algo: without / with it`, returns or shares of games won with their intervals, and NashConv."""
+    assert row.healthy is not None
+    failed = row.mutated is None or row.mutated != row.mutated
+    if row.nash_conv is None:
+        return f"{row.algo}: {row.healthy:.3g} / {'fails' if failed else f'{row.mutated:.3g}'}"
+    mutated = "fails" if failed else _won(row.mutated or 0.0, row.games)
+    before, after = row.nash_conv
+    exploited = f"{before:.2g} / {'–' if failed else f'{after:.2g}'}" + ("" if row.exploited else ", does not show it")
+    return f"{row.algo}: wins {_won(row.healthy, row.games)} / {mutated}; NashConv {exploited}"
+
+
+def _won(share: float, games: int) -> str:
+    """`93.1 % [91.8, 94.3]`: with Wilson's interval."""
+    low, high = wilson(share * games, games)
+    return f"{100 * share:.1f} % [{100 * float(low):.1f}, {100 * float(high):.1f}]"
+
+
 def summary(rows: Sequence[Row]) -> str:
-    """The results in one sentence."""
+    """The results in one sentence or two."""
     caught, shown = sum(row.caught for row in rows), sum(row.shown is True for row in rows)
-    return f"Of {len(rows)} bugs the exact checks catch {caught}, the return curve shows {shown}."
+    said = f"Of {len(rows)} bugs the exact checks catch {caught}, the return curve or win rate shows {shown}."
+    games = [row for row in rows if row.exploited is not None]
+    if not games:
+        return said
+    more, less = sum(row.exploited is True for row in games), sum(row.shown is True for row in games)
+    return f"{said} Of the {len(games)} in games NashConv shows {more}, the win rate against a random player {less}."

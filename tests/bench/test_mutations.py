@@ -16,6 +16,8 @@ from rlnet.bench.mutations import (
     summary,
     worse,
 )
+from rlnet.bench.self_play import wins_against_random
+from rlnet.envs import make, preset
 
 
 def test_every_mutation_fits_the_source():
@@ -49,7 +51,33 @@ def test_the_table_counts():
     rows = [Row("a", True, True, "dqn", 1.0, 0.5), Row("b", False, None, "", None, None)]
     assert "| a | caught | shows it | dqn: 1 / 0.5 |" in markdown(rows)
     assert "| b | **missed** | cannot |  |" in markdown(rows)
-    assert summary(rows) == "Of 2 bugs the exact checks catch 1, the return curve shows 1."
+    assert summary(rows) == "Of 2 bugs the exact checks catch 1, the return curve or win rate shows 1."
+
+
+def test_a_bug_of_a_game_stands_beside_wins_with_wilsons_interval_and_exploitability():
+    """Of 100 games 50: .4038 to .5962 (Wilson 1927, z = 1.96)."""
+    seen = Row("a", True, False, "dqn", 0.5, 0.5, True, (0.0, 2.0), 100)
+    fails = Row("b", True, True, "dqn", 0.5, float("nan"), True, (0.0, float("nan")), 100)
+    half = "50.0 % [40.4, 59.6]"
+    assert f"| a | caught | does not | dqn: wins {half} / {half}; NashConv 0 / 2 |" in markdown([seen])
+    assert f"| b | caught | shows it | dqn: wins {half} / fails; NashConv 0 / – |" in markdown([fails])
+    both = "Of the 2 in games NashConv shows 2, the win rate against a random player 1."
+    assert summary([seen, fails]).endswith(both)
+
+
+def test_wins_against_a_random_player_are_those_of_the_game():
+    """Nim with two matches: who takes both wins, and a random first player does so half of the time."""
+    game = make(preset("game", rules=f"{__name__}:two_matches")).mdp
+    take = [list(game.action_labels).index(str(number)) for number in (1, 2)]
+    policies = np.zeros((2, game.n_states, 2))
+    policies[0, 0, take[0]] = policies[1, 0, take[1]] = 1.0
+    policies[:, 1, take[0]] = 1.0
+    wins = wins_against_random(game, policies, 4000)
+    assert wins == pytest.approx([0.25, 0.75], abs=0.03)
+
+
+def two_matches(state=2):
+    return {take: (state - take, float(state == take), state == take) for take in (1, 2) if take <= state}
 
 
 @pytest.mark.slow
