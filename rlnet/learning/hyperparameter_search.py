@@ -5,6 +5,7 @@ it and reports its objective. A trial whose process was killed is resumed from i
 of the same folder that asks for a trial.
 """
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from rlnet.experiment.sweeps import FAILED, FINISHED, PRUNED, RECORDS, JobRecord
 from rlnet.learning.training_loop import train
 
 JOURNAL = "study.journal"
+# Seconds, and how often a storage is tried: processes of other folders may be making the tables of the same database.
+PAUSE, TRIES = 0.5, 3
 
 
 class _Pruned(Exception):
@@ -76,27 +79,37 @@ def _study(optuna: Any, own: SearchConfig, folder: Path, config: Config) -> Any:
     }
     place = own.storage or str(folder / JOURNAL)
     direction = "maximize" if own.maximized else "minimize"
-    try:
-        storage: Any = place
-        if "://" not in place:
-            journal = optuna.storages.journal
-            backend = journal.JournalFileBackend(place, lock_obj=journal.JournalFileOpenLock(place))
-            storage = optuna.storages.JournalStorage(backend)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=own.study,
-            direction=direction,
-            pruner=pruners[own.pruner](),
-            load_if_exists=True,
-        )
-    except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"search.storage={place}: cannot be used ({type(error).__name__}: {said})") from error
+    for left in reversed(range(TRIES)):
+        try:
+            with _alone(folder):
+                study = optuna.create_study(
+                    storage=_storage(optuna, place),
+                    study_name=own.study,
+                    direction=direction,
+                    pruner=pruners[own.pruner](),
+                    load_if_exists=True,
+                )
+            break
+        except Exception as error:
+            if not left:
+                said = " ".join(str(error).split())[:200]
+                raise ConfigError(f"search.storage={place}: cannot be used ({type(error).__name__}: {said})") from error
+            time.sleep(PAUSE)
     if study.direction.name.lower() != direction:
         raise ConfigError(
             f"search.study={own.study}: is there already, and is to {study.direction.name.lower()}; name another"
         )
     return study
+
+
+def _storage(optuna: Any, place: str) -> Any:
+    """A storage of Optuna: a database by its address, or a journal by the name of its file."""
+    if "://" in place:
+        return place
+    journal = optuna.storages.journal
+    return optuna.storages.JournalStorage(
+        journal.JournalFileBackend(place, lock_obj=journal.JournalFileOpenLock(place))
+    )
 
 
 @contextmanager

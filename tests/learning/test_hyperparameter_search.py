@@ -146,3 +146,21 @@ def test_an_objective_that_is_not_logged_and_a_storage_that_is_not_there(optuna,
     ):
         with pytest.raises(ConfigError, match=said):
             search(composed(*TINY, "search=optuna", SPACE, wrong), tmp_path / wrong[-6:-2].replace("/", "_"), TINY)
+
+
+def test_a_database_whose_tables_another_process_makes_just_now_is_tried_again(optuna, tmp_path, monkeypatch):
+    """SQLite says "table studies already exists" to whichever of two processes comes second."""
+    create, tried = optuna.create_study, []
+
+    def busy(**options):
+        tried.append(options["storage"])
+        if len(tried) == 1:
+            raise RuntimeError("table studies already exists")
+        return create(**options)
+
+    monkeypatch.setattr(optuna, "create_study", busy)
+    monkeypatch.setattr("rlnet.learning.hyperparameter_search.PAUSE", 0.0)
+    storage = f"search.storage=sqlite:///{tmp_path}/x.db"
+    search(composed(*TINY, "search=optuna", SPACE, "search.trials=1", storage), tmp_path / "study", TINY)
+    assert len(tried) == 2
+    assert len(optuna.load_study(study_name="rlnet", storage=tried[0]).trials) == 1
