@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Options, Params, Role
@@ -286,9 +285,4 @@ def by_policy(context: AlgorithmContext, params: Params, state: Observation, hyp
 def by_given(context: AlgorithmContext, params: Params, state: Observation, hyper: Hyper) -> Tensor:
     """Act by a given policy: the predicted one, or a behaviour in its place: [..., M, N, A]."""
     table = context.given_policy if context.given_behaviour is None else context.given_behaviour
-    return in_state(cast(Tensor, table), state.obs)
-
-
-def in_state(table: Tensor, obs: Tensor) -> Tensor:
-    """Rows of each member's own table [M, S, A] (perhaps one table expanded) at observations: [..., M, N, A]."""
-    return table[torch.arange(len(table), device=obs.device).unsqueeze(-1), obs]
+    return context.in_state(cast(Tensor, table), state.obs)

@@ -1,11 +1,12 @@
 """Roles of networks, types of parameters and hyperparameters, and the context that every algorithm is given."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,14 @@ class AlgorithmContext:
     dynamics: Dynamics | None = None  # the model in which a tree search plans
     symmetries: Symmetries | None = None  # of the observations of a board game
     layout: RowLayout | None = None  # the parts of a flattened observation; None: it has no parts
+    # Rows of observations [..., F] → the states of the model that look like this, int64 [...]; None: obs are states.
+    states_of: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def in_state(self, table: Tensor, obs: Tensor) -> Tensor:
+        """Rows of each member's own table [M, S, A] (perhaps one table expanded) at observations: [..., M, N, A]."""
+        if self.states_of is not None:
+            obs = torch.from_numpy(self.states_of(obs.cpu().numpy())).to(table.device)
+        return table[torch.arange(len(table), device=obs.device).unsqueeze(-1), obs]
 
     @property
     def quantiles(self) -> int:

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from rlnet.algos.algorithm import Loss, Target, in_state
+from rlnet.algos.algorithm import Loss, Target
 from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Params, Q
 from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
 from rlnet.data.rollout import Rollout
@@ -29,7 +29,7 @@ def ratio(context: AlgorithmContext, batch: Rollout) -> Tensor:
     if context.given_behaviour is None:
         return torch.ones_like(batch.reward)
     tables = cast(Tensor, context.given_policy), context.given_behaviour
-    target, behaviour = (take(in_state(table, batch.obs), batch.action) for table in tables)
+    target, behaviour = (take(context.in_state(table, batch.obs), batch.action) for table in tables)
     return target / behaviour.clamp(min=1e-30)  # rows that were not sampled would give 0 / 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rlnet.audit.sources import Seen, Source
+from rlnet.envs.faults import EnvironmentFault
 from rlnet.mdp import FiniteMDP
 from rlnet.mdp.belief.wander import directed, lasting, uniform
 
@@ -13,6 +14,7 @@ PIECE = 2**20  # steps that are kept before they are counted
 ROUNDS = 8  # after each of them the walk is aimed anew
 # What a simulator may raise at an action that the model allows: a difference like any other.
 RAISED = (ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, ArithmeticError)
+RAISED += (EnvironmentFault,)
 
 Outcome = tuple[int, int, float, bool]  # (pair, s', r, terminated)
 

@@ -4,17 +4,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
 from rlnet.audit.audit import Audited, Finding, audit
+from rlnet.audit.rows import RowSource
 from rlnet.audit.sources import SINGLE_PRECISION, PopulationSource, SingleSource, Source, VectorSource
 from rlnet.config import AuditConfig, ConfigError, EnvConfig
 from rlnet.envs import Environment, GymnasiumConfig, TabularEnv, TabularVectorEnv, from_model, make
 from rlnet.envs.make import made_with
-from rlnet.envs.simulate import TabularSimulation
+from rlnet.envs.state_rows import StateRows
 from rlnet.envs.wrapping import wrapped
 from rlnet.experiment.run_files import write_json
 from rlnet.experiment.sizes import require_auditable
@@ -49,16 +50,15 @@ def audit_and_write(config: AuditConfig, folder: Path) -> AuditResult:
     if mdp is None:
         mdp = _claimed(config.env, why)
         environment = from_model(config.env.name, mdp, None, limit)
-    if environment.states is not None:
-        raise ConfigError(
-            f"{config.env.title()}: an audit compares numbered states, and this environment shows something else; its "
-            "model was tried against it when it was made"
-        )
+    if environment.grid is not None:
+        raise ConfigError(f"{config.env.title()}: its model is approximate, so its simulator does not agree with it")
     require_auditable(mdp, config.env.title())
     sources = _sources(config, environment, mdp)
     audits = []
     for build in sources:
         source, level = build(), config.level / len(sources)  # `level` holds for all of them together
+        if isinstance(environment.states, StateRows):
+            source = RowSource(source, environment.states, mdp, config.env.title())
         audits.append(audit(mdp, source, limit, config.samples, level=level, seed=config.seed))
         if why and source.name == "single":  # what the trial of the model found, which may hide from a walk
             refuted = Finding("model", "a model of what is stepped", why, 1)
@@ -100,8 +100,7 @@ def _sources(config: AuditConfig, environment: Environment, mdp: FiniteMDP) -> l
     seed, limit = config.seed, environment.max_steps
 
     def population() -> Source:
-        simulation = cast(TabularSimulation, environment.simulate([seed, seed + 1], config.envs))
-        return PopulationSource("population", simulation)
+        return PopulationSource("population", environment.simulate([seed, seed + 1], config.envs))
 
     if isinstance(config.env, GymnasiumConfig):
         return [population, *_gymnasium_sources(config, config.env)]

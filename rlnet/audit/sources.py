@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from rlnet.envs.simulate import TabularSimulation
+from rlnet.envs.encoding import encoder_of
 
 # Rewards that travel as float32 agree with the model's float64 only so far, relative to max(1, |r|).
 SINGLE_PRECISION, DOUBLE_PRECISION = 1e-6, 1e-12
@@ -42,22 +42,47 @@ class Source(Protocol):
     def step(self, action: np.ndarray) -> Seen: ...
 
 
-class PopulationSource:
-    """rlnet's simulation of a model for a population, M × N environments in one row."""
+class Reader:
+    """Observations of an environment as the numbers of states, counted from 0, or as rows of numbers.
 
-    def __init__(self, name: str, simulation: TabularSimulation) -> None:
+    Args:
+        space: of one observation, as `rlnet.envs.spaces.observed` gives it.
+    """
+
+    def __init__(self, space: Any) -> None:
+        self._space, self._encoder = space, encoder_of(space)
+
+    def many(self, obs: Any, envs: int) -> np.ndarray:
+        """The observations of `envs` environments: int [N], or [N, F]."""
+        if isinstance(self._space, Discrete):
+            return np.array(obs) - int(self._space.start)
+        if self._encoder is not None:
+            return self._encoder.rows(obs, envs, "step")
+        return np.array(obs, np.float32).reshape(envs, -1)
+
+    def one(self, obs: Any) -> np.ndarray:
+        """One observation: int [], or [F]."""
+        if isinstance(self._space, Discrete):
+            return np.array(obs) - int(self._space.start)
+        return np.array(obs, np.float32).ravel() if self._encoder is None else self._encoder.row(obs, "step")
+
+
+class PopulationSource:
+    """rlnet's simulation of a population, M × N environments in one row."""
+
+    def __init__(self, name: str, simulation: Any) -> None:
         self.name, self.envs, self.tolerance = name, simulation.members * simulation.envs, SINGLE_PRECISION
         self.faults: Counter = Counter()
         self._simulation = simulation
 
     def reset(self) -> np.ndarray:
         """The first observations [N]."""
-        return self._simulation.reset().ravel().copy()
+        return _in_a_row(self._simulation.reset())
 
     def step(self, action: np.ndarray) -> Seen:
         """Take `action` [N]."""
         step = self._simulation.step(action.reshape(self._simulation.members, -1))
-        next_obs, reward, terminated, truncated, valid, obs = (x.ravel().copy() for x in step[:6])
+        next_obs, reward, terminated, truncated, valid, obs = (_in_a_row(x) for x in step[:6])
         both = int((terminated & truncated).sum())
         if both:
             self.faults["a step is both terminated and truncated"] += both
@@ -73,21 +98,19 @@ class SingleSource:
         self.name, self.tolerance = name, tolerance
         self.faults: Counter[str] = Counter()
         self._env, self._seed = env, seed
-        self._first, self._action = (
-            int(cast(Discrete, space).start) for space in (env.observation_space, env.action_space)
-        )
+        self._reader, self._action = Reader(env.observation_space), int(cast(Discrete, env.action_space).start)
 
     def reset(self) -> np.ndarray:
         """The first observation [1]."""
-        return np.array([self._env.reset(seed=self._seed)[0]]) - self._first
+        return self._reader.one(self._env.reset(seed=self._seed)[0])[None]
 
     def step(self, action: np.ndarray) -> Seen:
         """Take `action` [1]."""
         next_obs, reward, terminated, truncated, _ = self._env.step(int(action[0]) + self._action)
         ended = bool(terminated or truncated)
-        obs = self._env.reset()[0] if ended else next_obs
-        seen = int(next_obs) - self._first, int(obs) - self._first
-        columns = (seen[0], float(reward), bool(terminated), bool(truncated), True, seen[1], ended)
+        last = self._reader.one(next_obs)
+        obs = self._reader.one(self._env.reset()[0]) if ended else last
+        columns = (last, float(reward), bool(terminated), bool(truncated), True, obs, ended)
         return Seen(*(np.array([x]) for x in columns))
 
 
@@ -100,23 +123,18 @@ class VectorSource:
         self._env, self._seed = env, seed
         self._mode = AutoresetMode(env.metadata["autoreset_mode"])
         self._pending = np.zeros(env.num_envs, dtype=bool)  # NEXT_STEP: the next step is a reset
-        self._first, self._action = (
-            int(cast(Discrete, space).start) for space in (env.single_observation_space, env.single_action_space)
-        )
+        self._reader = Reader(env.single_observation_space)
+        self._action = int(cast(Discrete, env.single_action_space).start)
 
     def reset(self) -> np.ndarray:
         """The first observations [N]."""
-        return np.array(self._env.reset(seed=self._seed)[0]) - self._first
+        return self._reader.many(self._env.reset(seed=self._seed)[0], self.envs)
 
     def step(self, action: np.ndarray) -> Seen:
         """Take `action` [N]."""
-        seen = self._step(action + self._action)
-        return seen._replace(next_obs=seen.next_obs - self._first, obs=seen.obs - self._first)
-
-    def _step(self, action: np.ndarray) -> Seen:
-        obs, reward, terminated, truncated, infos = self._env.step(action)
+        said, reward, terminated, truncated, infos = self._env.step(action + self._action)
         flags = np.array(terminated, dtype=bool), np.array(truncated, dtype=bool)
-        obs, ended, everywhere = np.array(obs), flags[0] | flags[1], np.ones(self.envs, dtype=bool)
+        obs, ended, everywhere = self._reader.many(said, self.envs), flags[0] | flags[1], np.ones(self.envs, dtype=bool)
         if self._mode is AutoresetMode.NEXT_STEP:
             resets, self._pending = self._pending, ended & ~self._pending
             return Seen(obs, np.array(reward), *flags, ~resets, obs, resets)
@@ -125,8 +143,8 @@ class VectorSource:
             for n in np.flatnonzero(ended).tolist():
                 final[n] = self._final(infos, n, obs[n])
         elif ended.any():
-            fresh = np.array(self._env.reset(options={"reset_mask": ended})[0])
-            moved = int((fresh[~ended] != obs[~ended]).sum())
+            fresh = self._reader.many(self._env.reset(options={"reset_mask": ended})[0], self.envs)
+            moved = int(((fresh != obs).reshape(self.envs, -1).any(-1) & ~ended).sum())
             if moved:
                 self.faults["a masked reset moves environments that it should leave alone"] += moved
             obs = fresh
@@ -137,4 +155,9 @@ class VectorSource:
         if final is None or final[n] is None:
             self.faults["an episode ends under SAME_STEP without infos['final_obs']"] += 1
             return instead
-        return final[n]
+        return self._reader.one(final[n])
+
+
+def _in_a_row(x: np.ndarray) -> np.ndarray:
+    """A copy of [M, N, ...] as [M·N, ...]."""
+    return x.reshape(-1, *x.shape[2:]).copy()

@@ -113,6 +113,8 @@ class Neural:
         self._states, place = np.unique(units.state, return_inverse=True)
         width = 1 if units.action is None else problem.mdp.n_actions
         self._index = torch.as_tensor(place * width + (0 if units.action is None else units.action))
+        rows = problem.environment.states
+        self._shown = problem.shown("cpu")[self._states if rows is None else rows.of_state[self._states]]  # [U(, F)]
 
     def _pack(self, params: Mapping[str, Params]) -> Tensor:
         """Theta [M, P] of the value networks alone."""
@@ -121,9 +123,9 @@ class Neural:
     def _values(self, theta: Tensor) -> Tensor:
         """The values of the units by theta: [M, n]."""
         params, of = self._layout.unpack(theta), self._context.v if self._units.action is None else self._context.q
-        states = torch.as_tensor(self._states).expand(len(theta), -1)
-        mask = None if self._mask is None else self._mask[states]
-        return of(params, Observation(states, mask)).flatten(1)[:, self._index]
+        shown = self._shown.expand(len(theta), *self._shown.shape)
+        mask = None if self._mask is None else self._mask[self._states].expand(len(theta), -1, -1)
+        return of(params, Observation(shown, mask)).flatten(1)[:, self._index]
 
     def fit(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Supervised training to convergence, the better one of both starts for each member: [M, n] all."""
@@ -193,6 +195,14 @@ def _spread(x: np.ndarray, weights: np.ndarray) -> float:
     return deviation if deviation > 1e-6 * np.abs(x).max(initial=0.0) else float(np.abs(x).max(initial=0.0))
 
 
+def _features(problem: Problem) -> np.ndarray:
+    """What a linear network sees in each state: float64 [S, F]."""
+    rows, layout = problem.environment.states, problem.environment.layout
+    if rows is None or layout is None:
+        return np.asarray(problem.environment.features, np.float64)
+    return layout.floats(problem.shown("cpu")).double().numpy()[rows.of_state]
+
+
 def class_of(
     config: Config, problem: Problem, learner: Learner, units: Units, members: Sequence[int]
 ) -> Tabular | Linear | Neural:
@@ -201,8 +211,8 @@ def class_of(
         return Tabular()
     if not isinstance(config.network, LinearConfig):
         return Neural(config, problem, learner, units, members)
-    features = np.asarray(problem.environment.features, dtype=np.float64)[units.state]
-    phi = np.hstack([features, np.ones((len(features), 1))])
+    phi = _features(problem)[units.state]
+    phi = np.hstack([phi, np.ones((len(phi), 1))]) if config.network.bias else phi
     if units.action is None:
         return Linear(phi)
     own = np.eye(problem.mdp.n_actions)[units.action]  # each action has its own weights

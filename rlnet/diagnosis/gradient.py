@@ -29,9 +29,11 @@ def exact_gradient(run: TrainingState, policies: np.ndarray, members: Sequence[i
         q = evaluate_quietly(mdp, policy, gamma).q
         gains[row] = discounted_visits(mdp, policy, gamma)[:, None] * np.where(mdp.available, q, 0.0)
     theta = learner.theta.detach().requires_grad_()
-    states = torch.arange(mdp.n_states).expand(len(theta), -1)
-    seen = Observation(states, None if problem.available is None else problem.available[states])
+    shown, rows = problem.shown("cpu"), problem.environment.states
+    mask = None if problem.available is None else problem.available.expand(len(theta), -1, -1)
+    seen = Observation(shown.expand(len(theta), *shown.shape), mask)
     pi = by_policy(problem.context, learner.layout.unpack(theta), seen, run.hyper())
+    pi = pi if rows is None else pi[:, rows.of_state]
     (grad,) = torch.autograd.grad((pi[chosen].double() * torch.as_tensor(gains)).sum(), theta)
     return _of_policy(run, grad)[chosen].double()
 

@@ -50,8 +50,10 @@ def diagnose(folder: Path, result: Rescored | None = None) -> dict[str, Any]:
     run, values = _restored(folder, result), result.values
     problem, config = result.problem, result.config
     mdp, drawn = problem.mdp, result.drawn["member"]
-    if problem.environment.states is not None:
-        raise ConfigError(f"{config.env.title()}: errors are split by numbered states, and it shows something else")
+    if problem.environment.grid is not None:
+        raise ConfigError(
+            f"{config.env.title()}: its model is approximate, so errors cannot be split into their causes"
+        )
     if mdp.sign is not None:
         raise ConfigError(f"{config.env.title()}: errors in a game of two players cannot be split into their causes")
     members = _members(config, drawn)

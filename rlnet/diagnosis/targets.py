@@ -225,6 +225,9 @@ def data_weights(
             states = None
     if states is not None:
         return _scaled(units.spread(states, policy, mdp.available)), "where the judged policy goes"
+    rows = problem.environment.states
+    if rows is not None and len(rows.rows) < mdp.n_states:
+        raise NotDefined("some states look alike, and the visits of the run cannot be told apart there")
     counts = visits.sum(1) if units.action is None else visits
     return _scaled(units.pick(counts).astype(float)), "the visits of the run"
 

@@ -4,6 +4,7 @@
 """
 
 import math
+from copy import deepcopy
 from typing import Any, cast
 
 import gymnasium
@@ -68,6 +69,9 @@ class Checked(gymnasium.Wrapper):
             for name, flag in (("terminated", terminated), ("truncated", truncated)):
                 if np.asarray(flag).dtype != np.bool_ or np.size(flag) != 1:
                     raise EnvironmentFault(f"its step gave {name}={shown(flag)}, which must be True or False")
+        if terminated or truncated:  # a reset in the same step may write into the environment's own arrays
+            obs = deepcopy(obs)
+            info = info | {MASK: deepcopy(info[MASK])} if isinstance(info, dict) and MASK in info else info
         return obs, cast(float, reward), terminated, truncated, info
 
     def _look(self, what: str, obs: Any, info: dict[str, Any]) -> None:

@@ -11,13 +11,19 @@ from torch import Tensor
 from rlnet.compare.judge import evaluate_quietly
 from rlnet.config import Config, ConfigError, PredictionConfig, require
 from rlnet.config.files import read_arrays
+from rlnet.envs.state_rows import GridRows, StateRows
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution
 
 SOURCES = "uniform, optimal, a list with a weight for each action, or a values.npz or solution.npz"
 
 
 def given_policies(
-    config: Config, alone: list[Config], mdp: FiniteMDP | None, solutions: list[Solution] | None, corrects: bool
+    config: Config,
+    alone: list[Config],
+    mdp: FiniteMDP | None,
+    solutions: list[Solution] | None,
+    corrects: bool,
+    rows: StateRows | GridRows | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The policies to be predicted and those that act, as probabilities [M, S, A]; None where they are the same.
 
@@ -28,9 +34,11 @@ def given_policies(
         alone: the config of each of its settings.
         mdp: the model; solutions: [M], at each member's γ.
         corrects: whether the algorithm corrects for acting by another policy.
+        rows: what is shown in each state; None: its number.
 
     Raises:
-        ConfigError: a policy that cannot be used, or one that never takes an action of the predicted one.
+        ConfigError: a policy that cannot be used, one that never takes an action of the predicted one, or one that
+            acts differently in states that look alike.
     """
     name = config.algo.name
     if mdp is None or solutions is None or not isinstance(config.algo, PredictionConfig):
@@ -42,17 +50,18 @@ def given_policies(
     found: dict[float, list[np.ndarray]] = {}
     for one in {one.gamma: one for one in alone}.values():
         policy = _predicted(source, one, mdp, truth[one.gamma])
-        found[one.gamma] = [policy]
+        found[one.gamma] = [_as_shown(policy, "algo.policy", source, mdp, rows)]
         if acts is not None:
-            found[one.gamma].append(_acting(acts, policy, mdp, truth[one.gamma]))
-    rows = [found[one.gamma] for one in alone for _ in range(config.seeds)]
+            acting = _acting(acts, policy, mdp, truth[one.gamma])
+            found[one.gamma].append(_as_shown(acting, "algo.behaviour", acts, mdp, rows))
+    each = [found[one.gamma] for one in alone for _ in range(config.seeds)]
 
     def stacked(tables: list[np.ndarray]) -> Tensor:
         if len(found) == 1:
             return torch.as_tensor(tables[0]).float().expand(len(tables), -1, -1)
         return torch.as_tensor(np.stack(tables)).float()
 
-    tables = [stacked(list(column)) for column in zip(*rows, strict=True)]
+    tables = [stacked(list(column)) for column in zip(*each, strict=True)]
     return tables[0], None if acts is None else tables[1]
 
 
@@ -85,6 +94,27 @@ def _acting(source: Any, target: np.ndarray, mdp: FiniteMDP, solution: Solution)
         s, a = missing[0]
         raise ConfigError(f"{key}={source}: never takes action {a} in state {s}, which the predicted policy takes")
     return policy
+
+
+def _as_shown(
+    policy: np.ndarray, key: str, source: Any, mdp: FiniteMDP, rows: StateRows | GridRows | None
+) -> np.ndarray:
+    """The policy [S, A], in terminal states that of a state that looks alike; refused where observations do not decide.
+
+    Raises:
+        ConfigError: it acts differently in two states that look alike.
+    """
+    if not isinstance(rows, StateRows):
+        return policy
+    alive = np.flatnonzero(~mdp.terminal)
+    chosen = rows.first.copy()
+    chosen[rows.of_state[alive[::-1]]] = alive[::-1]  # of each observation the first state that goes on
+    shown = policy[chosen][rows.of_state]
+    differs = (np.abs(shown - policy).max(1) > 1e-6) & ~mdp.terminal
+    s = int(differs.argmax())
+    allowed = f"acts differently in states {chosen[rows.of_state[s]]} and {s}, which look alike to who acts"
+    require(not differs.any(), key, source, allowed)
+    return shown
 
 
 def _uniform(mdp: FiniteMDP) -> np.ndarray:

@@ -209,9 +209,9 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         under = constrained_optima(config, mdp, watched, solutions, environment.max_steps)
         models, solutions = [own.model for own in under], solved_under(under, config)
     if algorithm.judged is Judged.GIVEN:
-        allowed = f"predicts a policy given by state, and {config.env.title()} does not show the numbers of its states"
-        require(environment.states is None, "algo", config.algo.name, allowed)
-        given, acting = given_policies(config, alone, mdp, solutions, algorithm.data.off_policy)
+        given, acting = given_policies(
+            config, alone, mdp, solutions, algorithm.data.off_policy, rows=environment.states
+        )
     for one in alone:
         check_returns(one, algorithm, mdp)
     available = None if mdp is None else available_actions(mdp, device)
@@ -226,6 +226,7 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         epochs=config.algo.epochs if isinstance(config.algo, EpochsConfig) else 1,
         options=config.algo.options,
         layout=environment.layout,
+        states_of=None if environment.states is None else environment.states.states,
         given_policy=None if given is None else given.to(device),
         given_behaviour=None if acting is None else acting.to(device),
         dynamics=dynamics_of(config, algorithm, environment),

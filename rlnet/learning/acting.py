@@ -96,7 +96,8 @@ def _scores(algorithm: Algorithm, context: AlgorithmContext, params: Params) -> 
         given = context.given_policy if context.given_behaviour is None else context.given_behaviour
         table = cast(Tensor, given).numpy()
         member = np.arange(len(table))[:, None]
-        return lambda obs: table[member, obs]
+        states_of = context.states_of
+        return (lambda obs: table[member, obs]) if states_of is None else lambda obs: table[member, states_of(obs)]
     role = _acting_role(algorithm)
     prepare, own = context.networks[role].in_numpy, params[role]
     assert prepare is not None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rlnet.algos import Algorithm, AlgorithmContext
-from rlnet.algos.algorithm import Judged, by_policy, in_state
+from rlnet.algos.algorithm import Judged, by_policy
 from rlnet.algos.context import PI, Hyper, Params, Q, V
 from rlnet.config import Config
 from rlnet.data.rollout import Observation
@@ -97,7 +97,7 @@ class Trained:
         """The given policy of prediction, whose value is learned: [M, N, A]; ValueError where there is none."""
         if self.context.given_policy is None:
             raise ValueError(f"algo={self.config.algo.name} learns the value of its own policy, not of a given one")
-        return in_state(self.context.given_policy, seen.obs)
+        return self.context.in_state(self.context.given_policy, seen.obs)
 
     @torch.no_grad()
     def q(self, seen: Observation) -> Tensor | None:

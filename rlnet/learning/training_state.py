@@ -241,7 +241,8 @@ class TrainingState:
         else:
             policy = algorithm.acting.act(problem.context, params, state, hyper)
         own = slice(None) if self._rows is None else self._rows.of_state
-        policy = policy.double().nan_to_num(1.0).cpu().numpy()[:, own] * mdp.available
+        of_states = slice(None) if algorithm.judged is Judged.GIVEN else own  # a given policy is one of states
+        policy = policy.double().nan_to_num(1.0).cpu().numpy()[:, of_states] * mdp.available
         policy /= np.maximum(policy.sum(-1, keepdims=True), 1e-300)  # float32 probabilities sum to 1 ± 1e-7
         v_array, q_array = (None if x is None else x.double().cpu().numpy()[:, own] for x in (v, q))
         searched = None if self.self_play is None else self.self_play.played(params, hyper, mdp, policy, v_array)

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from commands.test_command_line import script
 from gymnasium.vector import AutoresetMode
+from passages import Passage, explored, passage
 from scipy.stats import binom
 from support import quick_rows, random_mdp
 
 from rlnet.audit import PopulationSource, SingleSource, VectorSource, audit
 from rlnet.audit.job import audit_and_write
+from rlnet.audit.rows import RowSource
 from rlnet.config import AuditConfig, ConfigError
 from rlnet.envs import GridworldEnv, GymnasiumConfig, TabularEnv, TabularSimulation, TabularVectorEnv, make, preset
 from rlnet.mdp import FiniteMDP
@@ -308,3 +310,57 @@ def test_the_table_of_an_audit(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "No difference between the simulators and the model was found." in out
     assert "vector Disabled" in out
+
+
+def test_states_that_are_shown_as_pictures_are_audited_even_where_they_look_alike(tmp_path):
+    found = audit_and_write(AuditConfig(env=passage(), samples=600, envs=4, seed=0), tmp_path)
+    assert [one.simulator.partition(" ")[0] for one in found.audits] == ["population", "single", *["vector"] * 3]
+    for one in found.audits:
+        assert (one.findings, one.pairs) == ([], 54)  # 18 states that go on, three actions
+        assert one.episodes > 50
+    assert found.differences == 0
+
+
+class Bent(Passage):
+    """A passage in which something is other than in its model."""
+
+    wrong = ""
+
+    def step(self, action):
+        seen, reward, terminated, truncated, info = super().step(action)
+        at = self.age == 5 and self.place == 1
+        if self.wrong == "reward" and terminated:
+            reward += 0.01
+        if self.wrong == "end" and at:
+            terminated = True
+        if self.wrong == "place" and at:
+            self.place = 2
+            seen = self._seen()
+        if self.wrong == "picture" and at:
+            seen["picture"] = np.full_like(seen["picture"], 7)
+        return seen, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    quick_rows([("picture", "protocol"), ("place", "outcome"), ("reward", "reward"), ("end", "terminated")], 2),
+)
+def test_errors_of_an_environment_of_pictures_are_found(wrong, kind):
+    right = explored()
+    bent = Bent()
+    bent.wrong = wrong
+    source = RowSource(SingleSource("single", bent, 0), right.states, right.mdp, "env.id=Bent")
+    found = audit(right.mdp, source, None, 2_000).findings
+    assert kind in {one.kind for one in found}
+    if wrong == "picture":
+        assert "belongs to no state of the finite model" in found[0].seen
+
+
+def test_states_that_look_alike_and_may_follow_the_same_one_cannot_be_audited():
+    right = explored()
+    start = right.mdp.start.copy()
+    other = int(np.flatnonzero(right.states.of_state == right.states.of_state[start.argmax()])[1])
+    start[[start.argmax(), other]] = 0.5
+    source = SingleSource("single", Passage(), 0)
+    with pytest.raises(ConfigError, match=r"^env\.id=Two: states \d+ and \d+ look alike where either may come, so an"):
+        RowSource(source, right.states, replace(right.mdp, start=start), "env.id=Two")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from commands.test_command_line import FAST, script
-from support import enumerated, make_run, random_mdp, trained
+from passages import explored
+from support import composed, enumerated, make_run, random_mdp, trained
 
 from rlnet.config import ConfigError
 from rlnet.diagnosis import diagnose_and_write
@@ -15,6 +16,8 @@ from rlnet.diagnosis.gradient import compare_gradients, exact_gradient, gradient
 from rlnet.diagnosis.split import split
 from rlnet.diagnosis.targets import NotDefined, optimal_operator, policy_operator, units_of
 from rlnet.experiment.comparison_files import arrays
+from rlnet.experiment.problem import assemble
+from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import evaluate, solve
 
 
@@ -22,6 +25,62 @@ def diagnosed(run):
     tables, comparison = run.compare()
     values = arrays(run.config, run.problem, tables, comparison, run.visits.numpy())
     return split(run, values, range(len(run.steps))), comparison
+
+
+def on_passage(*overrides, **kwargs):
+    config = composed("env=gymnasium", "env.id=rlnet-test/Passage-v0", "network=linear", "gamma=0.9", *overrides)
+    return TrainingState(config, assemble(config, explored(**kwargs)))
+
+
+@pytest.mark.parametrize("algo", ["td0", "a2c"])
+def test_pictures_of_all_states_are_as_good_as_their_numbers(algo):
+    one, _ = diagnosed(on_passage(f"algo={algo}", late=0.0, runs=True))
+    assert sum(one.shares().values())[0] == pytest.approx(1)
+    sizes = one.sizes()
+    for part in ("approximation", "distribution", "bootstrapping"):
+        assert sizes[part][0] < 1e-6
+    assert sizes["sampling"][0] == pytest.approx(sizes["error"][0])
+    assert sizes["error"][0] > 0.1  # V is still 0
+
+
+def test_what_pictures_do_not_show_is_an_error_of_approximation():
+    run = on_passage("algo=td0", "algo.policy=[0,1,2]")
+    one, _ = diagnosed(run)
+    mdp, rows = run.problem.mdp, run.problem.environment.states
+    exact, alike = run.problem.exact[0], rows.of_state
+    v = evaluate(mdp, run.problem.context.given_policy[0].numpy() * mdp.available, 0.9).v
+    assert exact is not None
+    expected = 0.0  # by hand: of states that look alike one value, the mean under the weights
+    place = one.units.state
+    for r in np.unique(alike[place]):
+        same = alike[place] == r
+        w, x = one.weights[0][same], v[place[same]]
+        if w.sum() > 0:
+            expected += w @ (x - w @ x / w.sum()) ** 2
+    assert expected > 1e-4
+    assert one.sizes()["approximation"][0] == pytest.approx(np.sqrt(expected), rel=1e-4)
+
+
+def test_visits_of_states_that_look_alike_are_not_told_apart():
+    one, _ = diagnosed(on_passage("algo=dqn"))
+    assert one.reason == "some states look alike, and the visits of the run cannot be told apart there"
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp"])
+def test_the_exact_gradient_where_states_are_pictures(network):
+    run = on_passage("algo=reinforce", f"network={network}")
+    (policy,) = run.tables().policy
+    (gradient,) = exact_gradient(run, policy[None], [0])
+    theta, h = run.learner.theta, 1e-3
+    names = run.learner.layout.unpack(torch.arange(theta.shape[1])[None])["pi"]
+    places = torch.cat([x.flatten() for x in names.values()])
+    for k in (0, len(places) // 2, len(places) - 1):
+        values = []
+        for sign in (1, -1):
+            theta[0, places[k]] += sign * h
+            values.append(run.problem.mdp.start @ evaluate(run.problem.mdp, run.tables().policy[0], 0.9).v)
+            theta[0, places[k]] -= sign * h
+        assert gradient[k] == pytest.approx((values[0] - values[1]) / (2 * h), abs=2e-4)
 
 
 THOUSAND = ("env=random_walk", "env.length=1000", "env.jump=100", "env.groups=10", "gamma=1", "network=linear")

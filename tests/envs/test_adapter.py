@@ -24,6 +24,7 @@ from rlnet.envs import (
     preset,
 )
 from rlnet.envs import GymnasiumSimulation as Simulation
+from rlnet.envs.checks import Checked
 
 MODES = list(AutoresetMode)
 LEFT, RIGHT = 0, 1
@@ -127,6 +128,45 @@ def test_next_step_marks_the_reset_as_no_transition():
     assert [s.valid.item() for s in steps] == [True, True, True, False, True]
     assert [s.next_obs.item() for s in steps] == [3, 4, 4, 2, 3]
     assert steps[3].reward.item() == 0
+
+
+class Reusing(gymnasium.Env):
+    """Counts its steps in arrays of its own, which it gives again and again; it is cut after three."""
+
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Dict({"seen": spaces.Box(0, 9, (2,)), "action_mask": spaces.MultiBinary(2)})
+
+    def __init__(self, told=False):
+        self.array, self.mask = np.zeros(2, np.float32), np.ones(2, np.int8)
+        self.told, self.dict = told, {"seen": self.array, "action_mask": self.mask}
+        self.observation_space = self.observation_space["seen"] if told else self.observation_space
+
+    def _seen(self):
+        self.array[:], self.mask[:] = self.age, (1, self.age == 3)
+        return (self.array, {"action_mask": self.mask}) if self.told else (self.dict, {})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return self._seen()
+
+    def step(self, action):
+        self.age += 1
+        obs, info = self._seen()
+        return obs, 0.0, False, self.age == 3, info
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_arrays_that_an_environment_gives_again_are_as_they_were(mode, told):
+    vector = SyncVectorEnv([lambda: Checked(Reusing(told))] * 2, autoreset_mode=mode)
+    simulation = Simulation([vector], [0], masks=told)
+    simulation.reset()
+    steps = [simulation.step(np.zeros((1, 2), np.int64)) for _ in range(7)]
+    valid = [step for step in steps if step.valid.all()]
+    ages = [1, 2, 3] * 3
+    assert [step.next_obs[0, 0, 0] for step in valid] == ages[: len(valid)]
+    assert [bool(step.next_mask[0, 1, 1]) for step in valid] == [age == 3 for age in ages[: len(valid)]]
 
 
 def test_same_step_without_final_observations_is_an_error():

@@ -1,9 +1,8 @@
 """Models of environments whose observations are no indices: explored, believed, and scored against in training."""
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium import spaces
+from passages import explored, passage
 from support import composed, finish, make_run, skip_without_extras
 
 from rlnet.compare import Tables
@@ -13,46 +12,6 @@ from rlnet.envs.state_rows import StateRows
 from rlnet.experiment.problem import assemble
 from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import solve
-
-
-class Passage(gymnasium.Env):
-    """A row of cells that shows a picture and whether one stands at an end; the right end pays less the later it is."""
-
-    action_space = spaces.Discrete(3, start=1)
-
-    def __init__(self, length=4, limit=7, late=0.9, chance=False, runs=False):
-        self.length, self.limit, self.late, self.chance, self.runs = length, limit, late, chance, runs
-        parts = {"picture": spaces.Box(0, 255, (1, length), np.uint8), "end": spaces.Discrete(2)}
-        self.observation_space = spaces.Dict(parts)
-
-    def _seen(self):
-        picture = np.zeros((1, self.length), np.uint8)
-        picture[0, self.place] = 255
-        return {"picture": picture, "end": int(self.place in (0, self.length - 1))}
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place = self.age = 0
-        return self._seen(), {}
-
-    def step(self, action):
-        wind = self.chance and self.np_random.random() < 0.5
-        self.place = min(max(self.place + int(action) - 2, 0), self.length - 1) if not wind else 0
-        self.age += 1
-        won = self.place == self.length - 1
-        reward = 1 - self.late * self.age / self.limit if won else 0.0
-        return self._seen(), reward, won, not won and not self.runs and self.age >= self.limit, {}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered():
-    gymnasium.register("Passage-v0", entry_point=Passage)
-    yield
-    del gymnasium.registry["Passage-v0"]
-
-
-def passage(truth="explore", max_states=1000, **kwargs):
-    return preset("gymnasium", id="Passage-v0", kwargs=kwargs, truth=truth, max_states=max_states)
 
 
 @pytest.mark.parametrize(("length", "limit"), [(4, 7), (2, 1)])
@@ -100,22 +59,50 @@ def test_settings_of_the_truth():
 
 
 def run_on(environment, *overrides):
-    config = composed("env=gymnasium", "env.id=Passage-v0", "network.hidden=[8]", *overrides)
+    hidden = () if "network=linear" in overrides else ("network.hidden=[8]",)
+    config = composed("env=gymnasium", "env.id=rlnet-test/Passage-v0", *hidden, *overrides)
     return TrainingState(config, assemble(config, environment))
 
 
-@pytest.fixture(scope="module")
-def explored():
-    return make(passage())
+RIGHT = ("steps=3000", "network=linear", "algo.policy=[1,1,2]", "algo.envs=4", "algo.rollout=5")
+RIGHT += ("optimizer.learning_rate=0.02",)
 
 
-def test_prediction_needs_states_that_are_numbers(explored):
-    with pytest.raises(ConfigError, match=r"^algo=td0: predicts a policy given by state, and env\.id=Passage-v0 does"):
-        run_on(explored, "algo=td0")
+@pytest.mark.parametrize("acting", [(), ("algo.behaviour=0.5",)])
+def test_values_of_a_given_policy_where_states_are_shown_as_pictures(acting):
+    run = finish(run_on(explored(late=0.0, runs=True), "algo=td0", "gamma=0.9", *RIGHT, *acting))
+    p, exact = np.array([1, 1, 2]) / 4, np.zeros(4)
+    for _ in range(500):  # v(s) = Σ p·(r + .9·v(s')), the right end pays 1 and ends
+        exact[:3] = [
+            sum(q * (1.0 if s + d == 3 else 0.9 * exact[max(s + d, 0)]) for q, d in zip(p, (-1, 0, 1), strict=True))
+            for s in range(3)
+        ]
+    tables, comparison = run.compare()
+    assert tables.policy[0][:3] == pytest.approx(np.tile(p, (3, 1)))
+    place = run.problem.mdp.observations
+    order = [int(seen["picture"].argmax()) for seen in place]
+    assert run.problem.exact[0].v.shape == (4,)
+    np.testing.assert_allclose(tables.v[0][np.argsort(order)[:3]], exact[:3], atol=0.05)
+    taken = run.tried()[0].sum(0) / run.tried().sum()
+    acts = p if not acting else 0.5 * p + 0.5 / 3
+    np.testing.assert_allclose(taken, acts, atol=4 * np.sqrt(0.25 / 3000))
+    assert comparison.scalars["exact/v_rmse"][0] < 0.05
 
 
-def test_scores_of_states_that_look_alike(explored):
-    run = finish(run_on(explored, "algo=q_learning", "seeds=2", "steps=304", "algo.envs=2", "algo.rollout=19"))
+def test_a_given_policy_must_act_alike_in_states_that_look_alike():
+    message = r"^algo\.policy=optimal: acts differently in states \d+ and \d+, which look alike"
+    with pytest.raises(ConfigError, match=message):  # with too little time left all actions are worth as much
+        run_on(explored(), "algo=td0", "algo.policy=optimal")
+    with pytest.raises(ConfigError, match=r"^algo\.behaviour=optimal: (acts differently|never takes action)"):
+        run_on(explored(), "algo=td0", "algo.behaviour=optimal")
+    run = run_on(explored(), "algo=td0", "algo.policy=[1,1,2]")
+    alive, states = np.flatnonzero(~explored().mdp.terminal), explored().states
+    looked_up = run.problem.context.given_policy[0][states.states(states.rows[states.of_state[alive]])]
+    np.testing.assert_allclose(looked_up, np.tile([0.25, 0.25, 0.5], (len(alive), 1)))
+
+
+def test_scores_of_states_that_look_alike():
+    run = finish(run_on(explored(), "algo=q_learning", "seeds=2", "steps=304", "algo.envs=2", "algo.rollout=19"))
     environment, (tables, comparison) = run.problem.environment, run.compare()
     alike, mdp = environment.states.of_state, environment.mdp
     for r in range(len(environment.states.rows)):
@@ -130,7 +117,7 @@ def test_scores_of_states_that_look_alike(explored):
     right[..., 2] = 1.0
     regret = run.problem.score(Tables(right, None, None, None), run.tried()).scalars["exact/regret"]
     assert regret == pytest.approx(np.zeros(2), abs=1e-9)
-    alone = finish(run_on(explored, "algo=q_learning", "seed=1", "steps=304", "algo.envs=2", "algo.rollout=19"))
+    alone = finish(run_on(explored(), "algo=q_learning", "seed=1", "steps=304", "algo.envs=2", "algo.rollout=19"))
     assert (alone.tried()[0] == run.tried()[1]).all()
 
 
