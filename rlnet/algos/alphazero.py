@@ -128,8 +128,8 @@ class Planner:
         prior, value = np.empty((members, states, actions), np.float32), np.empty((members, states))
         for start in range(0, states, ROWS):
             own = slice(start, min(start + ROWS, states))
-            obs = np.tile(np.arange(own.start, own.stop), (members, 1))
-            preferences, value[:, own] = self._networks(obs)
+            obs = dynamics.observations(np.arange(own.start, own.stop))
+            preferences, value[:, own] = self._networks(np.tile(obs, (members, *[1] * obs.ndim)))
             prior[:, own] = priors(preferences, dynamics.pair[own] >= 0)
         return Evaluated(prior, value, np.zeros(0, np.int64))
 

@@ -13,8 +13,10 @@ from rlnet.mdp.belief.wander import directed, lasting, uniform
 PIECE = 2**20  # steps that are kept before they are counted
 ROUNDS = 8  # after each of them the walk is aimed anew
 # What a simulator may raise at an action that the model allows: a difference like any other.
-RAISED = (ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, ArithmeticError)
-RAISED += (EnvironmentFault,)
+RAISED = (
+    *(ValueError, TypeError, KeyError, IndexError, RuntimeError, AssertionError, ArithmeticError),
+    EnvironmentFault,
+)
 
 Outcome = tuple[int, int, float, bool]  # (pair, s', r, terminated)
 

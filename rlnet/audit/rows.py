@@ -1,7 +1,5 @@
 """Audit of environments that show rows of numbers: which state of the model a row belongs to."""
 
-from collections import Counter
-
 import numpy as np
 
 from rlnet.audit.sources import Seen, Source
@@ -28,7 +26,7 @@ class RowSource:
     """
 
     def __init__(self, source: Source, states: StateRows, mdp: FiniteMDP, title: str) -> None:
-        self.name, self.envs, self.tolerance = source.name, source.envs, source.tolerance
+        self.name, self.envs, self.tolerance, self.faults = source.name, source.envs, source.tolerance, source.faults
         self._source, self._states, self._mdp, self._title = source, states, mdp, title
         happens = mdp.probability > 0
         pair = np.arange(mdp.n_pairs).repeat(np.diff(mdp.outcome_ptr))[happens]
@@ -38,11 +36,6 @@ class RowSource:
         ends = mdp.terminated[happens]
         self._ends = set(zip(pair[ends].tolist(), mdp.next_state[happens][ends].tolist(), strict=True))
         self._state = np.zeros(self.envs, np.int64)
-
-    @property
-    def faults(self) -> Counter:
-        """See `Source`."""
-        return self._source.faults
 
     def reset(self) -> np.ndarray:
         """The first states [N]."""

@@ -113,8 +113,9 @@ class Neural:
         self._states, place = np.unique(units.state, return_inverse=True)
         width = 1 if units.action is None else problem.mdp.n_actions
         self._index = torch.as_tensor(place * width + (0 if units.action is None else units.action))
-        rows = problem.environment.states
-        self._shown = problem.shown("cpu")[self._states if rows is None else rows.of_state[self._states]]  # [U(, F)]
+        rows, numbers = problem.environment.states, np.arange(problem.mdp.n_states)
+        row = numbers if rows is None else numbers[rows.of_state]
+        self._shown = problem.shown("cpu")[row[self._states]]  # [U], or [U, F]
 
     def _pack(self, params: Mapping[str, Params]) -> Tensor:
         """Theta [M, P] of the value networks alone."""

@@ -5,6 +5,7 @@ import torch
 from rlnet.algos import Algorithm
 from rlnet.config import Config, ConfigError, require
 from rlnet.envs import Environment
+from rlnet.envs.state_rows import GridRows
 from rlnet.planning import Dynamics, NotDeterministicError, RulesDynamics, Symmetries, TableDynamics
 
 
@@ -18,9 +19,13 @@ def dynamics_of(config: Config, algorithm: Algorithm, environment: Environment) 
         return None
     key, _, env = config.env.title().partition("=")
     needs = f"algo={config.algo.name} searches in a deterministic finite model or the rules of a board game"
-    if environment.mdp is not None and environment.states is None:
+    mdp, rows = environment.mdp, environment.states
+    if mdp is not None and not isinstance(rows, GridRows):
+        alike = 0 if rows is None else mdp.n_states - len(rows.rows)
+        if alike:
+            raise ConfigError(f"{key}={env}: {needs}; here {alike} states look like others, and cannot be recognised")
         try:
-            return TableDynamics(environment.mdp)
+            return TableDynamics(mdp, rows)
         except NotDeterministicError as error:
             raise ConfigError(f"{key}={env}: {needs}; here {error}") from error
     if environment.board is None:

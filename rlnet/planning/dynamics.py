@@ -13,6 +13,7 @@ import numpy as np
 
 from rlnet.envs.boards.rules import Rules
 from rlnet.envs.boards.simulation import planes
+from rlnet.envs.state_rows import StateRows
 from rlnet.mdp import FiniteMDP
 
 
@@ -53,19 +54,20 @@ class TableDynamics:
 
     Args:
         mdp: the model.
+        rows: what is shown in each state, a row of its own; None: its number.
 
     Raises:
         NotDeterministicError: an action has several outcomes.
     """
 
-    def __init__(self, mdp: FiniteMDP) -> None:
+    def __init__(self, mdp: FiniteMDP, rows: StateRows | None = None) -> None:
         happens = mdp.probability > 0
         count = np.add.reduceat(happens, mdp.outcome_ptr[:-1], dtype=np.int64) if mdp.n_pairs else np.zeros(0, np.int64)
         if (count > 1).any():
             pair = int((count > 1).argmax())
             where = f"state {mdp.pair_state[pair]}, action {mdp.pair_action[pair]}"
             raise NotDeterministicError(f"{where} has {count[pair]} outcomes")
-        outcome = np.flatnonzero(happens)
+        self._rows, outcome = rows, np.flatnonzero(happens)
         sign = np.ones(mdp.n_outcomes) if mdp.sign is None else mdp.sign
         self.n_actions = mdp.n_actions
         self.pair = np.ascontiguousarray(mdp.pair_index, dtype=np.int64)  # [S, A], −1 where not available
@@ -74,12 +76,12 @@ class TableDynamics:
         self.sign = np.where(mdp.terminated[outcome], 0.0, sign[outcome]).astype(np.float64)  # [P]
 
     def states(self, obs: np.ndarray) -> np.ndarray:
-        """See `Dynamics`; observations are state indices."""
-        return obs
+        """See `Dynamics`; observations are state indices, or rows."""
+        return obs if self._rows is None else self._rows.states(obs)
 
     def observations(self, state: np.ndarray) -> np.ndarray:
-        """See `Dynamics`; observations are state indices."""
-        return state
+        """See `Dynamics`; observations are state indices, or rows."""
+        return state if self._rows is None else self._rows.rows[self._rows.of_state[state]]
 
     def available(self, state: np.ndarray) -> np.ndarray:
         """See `Dynamics`; states are indices [B]."""

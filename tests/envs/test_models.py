@@ -11,7 +11,7 @@ from rlnet.envs import make, preset
 from rlnet.envs.state_rows import StateRows
 from rlnet.experiment.problem import assemble
 from rlnet.learning.training_state import TrainingState
-from rlnet.mdp import solve
+from rlnet.mdp import evaluate, solve
 
 
 @pytest.mark.parametrize(("length", "limit"), [(4, 7), (2, 1)])
@@ -99,6 +99,19 @@ def test_a_given_policy_must_act_alike_in_states_that_look_alike():
     alive, states = np.flatnonzero(~explored().mdp.terminal), explored().states
     looked_up = run.problem.context.given_policy[0][states.states(states.rows[states.of_state[alive]])]
     np.testing.assert_allclose(looked_up, np.tile([0.25, 0.25, 0.5], (len(alive), 1)))
+
+
+@pytest.mark.slow
+def test_search_in_a_model_whose_states_are_shown_as_pictures():
+    small = ("algo.options.simulations=8", "steps=400", "algo.envs=4", "algo.rollout=20", "algo.learning_starts=20")
+    run = finish(run_on(explored(late=0.0, runs=True), "algo=alphazero", "gamma=0.9", *small, "algo.batch=16"))
+    tables, comparison = run.compare()
+    assert comparison.scalars["exact/optimal_return"][0] == pytest.approx(0.81)
+    with pytest.raises(ConfigError, match=r"algo=alphazero searches .*; here 22 states look like others"):
+        run_on(explored(), "algo=alphazero")
+    assert tables.searched is not None
+    played = evaluate(run.problem.mdp, tables.searched[0] * run.problem.mdp.available, 0.9)
+    assert run.problem.mdp.start @ played.v == pytest.approx(0.81)  # two steps ahead are seen by any network
 
 
 def test_scores_of_states_that_look_alike():
