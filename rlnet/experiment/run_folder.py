@@ -118,8 +118,9 @@ def override_key(override: str) -> str:
 
 
 def opened(overrides: Sequence[str]) -> list[str]:
-    """Overrides as Hydra needs them for open groups: `vary.gamma` as `++vary.gamma`."""
-    return [f"++{item}" if item.startswith(OPEN) else item for item in overrides]
+    """Overrides as Hydra needs them for open groups: `vary.gamma=0.9` as `++vary.gamma=0.9`, or `vary={gamma: 0.9}`."""
+    begins = (*OPEN, *(f"{group[:-1]}={{" for group in OPEN))
+    return [f"++{item}" if item.startswith(begins) else item for item in overrides]
 
 
 def as_typed(overrides: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import pytest
 from commands.test_command_line import script
+from support import composed
 
 from rlnet.commands.arguments import readable
 from rlnet.config import ConfigError
@@ -45,3 +46,10 @@ def test_what_does_not_belong_together_is_said(name, arguments, said, tmp_path):
     assert ended.returncode == 2
     assert said in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_an_open_group_is_given_key_by_key_or_as_a_whole():
+    one = composed("env=cartpole", "env.kwargs.render_mode=ansi", "env.kwargs.sutton_barto_reward=true")
+    whole = composed("env=cartpole", "env.kwargs={render_mode: ansi, sutton_barto_reward: true}")
+    assert one.env.kwargs == whole.env.kwargs == {"render_mode": "ansi", "sutton_barto_reward": True}
+    assert composed("vary={gamma: [0.9, 0.5]}").vary == {"gamma": [0.9, 0.5]}
