@@ -2,6 +2,7 @@
 
     rlnet audit env=frozen_lake samples=200000
     rlnet audit algo=grpo env=tokens_nano
+    rlnet audit loss=my_module:my_loss env=tokens_nano
     rlnet audit trl=all
 
 Exit code 0 where nothing is found, 1 where a simulator and the model differ, 2 for input that cannot be used.
@@ -61,9 +62,19 @@ def trainer_job(config: TrainerAuditConfig, folder: Path) -> None:
 
 def main() -> int:
     """Run `rlnet audit` with the arguments of `sys.argv`; returns the exit code."""
+    sys.argv[1:] = [part for argument in sys.argv[1:] for part in _own_loss(argument)]
     keys = {argument.partition("=")[0] for argument in sys.argv[1:]}
     if "trl" in keys:
         return launch("trainer_audit", trainer_job)
     if "algo" in keys:
         return launch("train", estimator_job)
     return launch("audit", job)
+
+
+def _own_loss(argument: str) -> list[str]:
+    """`loss=PATH`, a loss function of the user, as the settings that it stands for; other arguments as they are."""
+    key, equals, path = argument.partition("=")
+    if key != "loss" or not equals:
+        return [argument]
+    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+    return ["algo=completion_loss", f"algo.options.loss='{quoted}'"]

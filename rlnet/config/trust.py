@@ -32,6 +32,9 @@ def check_trusted(config: Config, source: str, given: Collection[str] = frozense
     network, env = config.network, config.env
     if isinstance(network, ModuleConfig) and "network.target" not in given:
         raise ConfigError(f"{source}: network.target={printable(network.target)} would be imported; {HINT}")
+    path = config.algo.options.get("loss")  # of algo=completion_loss
+    if path is not None and "algo.options.loss" not in given and not str(path).startswith("rlnet."):
+        raise ConfigError(f"{source}: algo.options.loss={printable(str(path))} would be imported; {HINT}")
     for foreign in env.foreign_settings():
         if foreign.partition("=")[0] not in given:
             raise ConfigError(f"{source}: {printable(foreign)} is an environment that others wrote; {HINT}")

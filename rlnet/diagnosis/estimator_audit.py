@@ -17,6 +17,7 @@ from rlnet.config import Config, ConfigError, require
 from rlnet.diagnosis.enumeration import Texts
 from rlnet.diagnosis.estimator import Estimator
 from rlnet.diagnosis.objectives import At, Match, Objectives, match
+from rlnet.envs.tokens.environment import TokensConfig
 from rlnet.experiment.problem import Problem, build
 from rlnet.mdp import evaluate
 
@@ -28,7 +29,7 @@ FORWARD = "E[R] − β·KL(π_ref‖π)"
 ARCSINE = "mean of 2·arcsin √p"
 PREFERENCES = "−KL(preferences of R‖those of π)"  # minus the loss of dpo, up to a constant; pairs of π_ref
 IMITATION = "−KL(best of G‖π)"  # what the imitation of the best of a group minimises
-AUDITED = ("reinforce", "actor_critic", "a2c", "ppo", "rloo", "grpo", "dpo", "best_of_n")
+AUDITED = ("reinforce", "actor_critic", "a2c", "ppo", "rloo", "grpo", "dpo", "best_of_n", "completion_loss")
 MOST_COMPLETIONS = 2000  # of a prompt, of which all pairs are looked at
 
 
@@ -57,13 +58,16 @@ def audit_estimator(config: Config) -> EstimatorAudit:
     Raises:
         ConfigError: the algorithm learns no policy by the gradient of a loss, or the task has no model.
     """
+    allowed = "is no task of tokens; an update is audited where all completions are known, as env=tokens_nano"
+    require(isinstance(config.env, TokensConfig), "env", config.env.name, allowed)
     problem = build(config)
     algorithm, known = problem.algorithm, problem.completions
     policy_gradient = isinstance(algorithm.objective, LossGradient) and PI in algorithm.roles
     allowed = f"has no expected update over completions; use one of {', '.join(AUDITED)}"
     require(policy_gradient and not algorithm.data.replay, "algo", config.algo.name, allowed)
     if known is None or problem.context.reference is None or problem.log_reference is None:
-        raise ConfigError(f"{config.env.title()}: is no task of tokens with a finite model; use env=tokens_nano")
+        why = problem.environment.no_model
+        raise ConfigError(f"{config.env.title()}: has no finite model of all completions ({why}); use env=tokens_nano")
     at = At(problem.context, _moved(problem.context.reference, config), problem.mdp.n_states)
     policy, reference = at.scores.detach().double().log_softmax(-1), torch.from_numpy(problem.log_reference)
     estimator = _estimator(config, problem, policy, reference)
@@ -71,7 +75,7 @@ def audit_estimator(config: Config) -> EstimatorAudit:
     beta, groups = float(config.algo.hyper.get("beta", 0.0)), 0
     equal = estimator.resampled(texts) if "resample" in config.algo.options else []
     batches = texts if "group" in config.algo.options else [Texts.joined(texts)]
-    weighs = "kl" in config.algo.options  # whether β weighs a term of the update
+    weighs = bool({"kl", "loss"} & set(config.algo.options))  # whether β weighs a term of the update
     found: dict[float, Tensor] = {}
     for value in {beta, 0.0} if weighs else {beta}:
         total: Tensor | None = None

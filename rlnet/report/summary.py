@@ -172,14 +172,17 @@ def _show_settings(
 
 
 def _show_last_row(console: Console, config: Config, path: Path) -> None:
-    """Print the last logged scalars, for environments without a finite model."""
-    rows = read_rows(path)
-    last = [row for row in rows if row["step"] == rows[-1]["step"]]
+    """Print the last logged scalars of each member, for environments without a finite model."""
+    last = list({row["member"]: row for row in read_rows(path)}.values())
+    steps = sorted({int(row["step"]) for row in last})  # members whose updates are whole episodes end at different ones
     grid = settings(config)
     names = [name for name in last[0] if name not in ("step", "member", "seed", *grid[0])]
     scores = {name: np.array([float(row[name] or "nan") for row in last]) for name in names}
     show_scores(
-        console, f"after {last[0]['step']} steps", scores, {"no finite model": "there is nothing exact to compare with"}
+        console,
+        f"after {' to '.join(map(str, dict.fromkeys((steps[0], steps[-1]))))} steps",
+        scores,
+        {"no finite model": "there is nothing exact to compare with"},
     )
     if len(grid) > 1:
         brief: dict[str, np.ndarray] = {n: scores[n] for n in ("return/mean", "episode/length") if n in scores}

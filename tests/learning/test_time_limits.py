@@ -87,7 +87,7 @@ def learned(name, probe, first, *overrides, updates=12):
 def bootstrapping():
     """All algorithms but those that learn from complete returns or texts alone, or only in a Box."""
     complete = {"mc", "mc_control", "off_policy_mc", "reinforce"}
-    texts = {"rloo", "grpo", "dpo", "best_of_n", "alphazero"}
+    texts = {"rloo", "grpo", "dpo", "best_of_n", "completion_loss", "alphazero"}
     return [n for n in algos.names() if n not in complete | texts and algos.load(n).acting.discrete]
 
 

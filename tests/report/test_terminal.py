@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from report_console import console, text_of
 from report_models import ARROWS, grid_model, marked_model, one_hot, plain_model, positions, three_panels
+from support import composed
 
 from rlnet.mdp import FiniteMDP
 from rlnet.report import Panel
 from rlnet.report.colours import colour_at, text_on
 from rlnet.report.panels import chosen_actions, grid_states, scale_of, unit_of
+from rlnet.report.summary import _show_last_row
 from rlnet.report.terminal import show_scores, show_values
 
 
@@ -273,3 +275,15 @@ def test_goal_pit_cliff_wall_and_jump_each_have_their_letter_and_a_legend():
         assert text in legend
     colours = coloured_cells(mdp, [Panel("V", positions(mdp))])
     assert len({tuple(colours[text]) for text in ("!-100", "P-1", "G+1")}) == 3
+
+
+def test_the_last_row_of_every_member_is_shown_where_they_end_at_different_steps(tmp_path):
+    """Updates of whole episodes have different lengths; the last two rows of member 1 are of the same step."""
+    rows = ["step,member,seed,return/mean", "10,0,0,1", "12,1,1,2", "20,0,0,3", "23,1,1,4", "20,0,0,5", "23,1,1,8"]
+    path, out = tmp_path / "metrics.csv", console(100)
+    path.write_text("\n".join(rows) + "\n")
+    _show_last_row(out, composed("env=cartpole", "algo=dqn", "network=mlp", "seeds=2"), path)
+    text = text_of(out)
+    assert "after 20 to 23 steps" in text
+    assert re.search(r"return/mean +6\.5 +5 +8 ", text)
+    assert "over 2 members" in text

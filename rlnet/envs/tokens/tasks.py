@@ -4,16 +4,15 @@ Texts are strings with a character for each token. A task also demonstrates: rig
 on which a reference policy is pretrained.
 """
 
-import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from rlnet.config import ConfigError, require
+from rlnet.config.import_paths import imported_function, said
 
 Reward = Callable[[str, str], float]  # (prompt, completion) → a number
 Right = Callable[[np.random.Generator, str], str]  # (generator, prompt) → a completion that earns the most
@@ -144,21 +143,14 @@ def imported(path: str, key: str) -> Reward:
     Raises:
         ConfigError: there is none, or where it is called: it fails, or gives no finite number.
     """
-    module, colon, name = path.partition(":")
-    named = bool(module and colon and name) and not module.startswith(".")
-    require(named, key, path, "must be the import path of a function, as module:function")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a module of the user may raise anything
-        raise ConfigError(f"{key}={path}: cannot be imported ({_said(error)})") from error
-    require(callable(function), key, path, "must be a function of a prompt and a completion, both strings")
+    function = imported_function(path, key, "a prompt and a completion, both strings")
 
     def reward(prompt: str, completion: str) -> float:
         of = f"the completion {completion!r} of {prompt!r}"
         try:
             value = function(prompt, completion)
         except Exception as error:
-            raise ConfigError(f"{key}={path}: fails for {of} ({_said(error)})") from error
+            raise ConfigError(f"{key}={path}: fails for {of} ({said(error, __file__)})") from error
         try:
             number = math.nan if isinstance(value, str | bytes) else float(value)
         except (TypeError, ValueError, OverflowError):
@@ -168,15 +160,6 @@ def imported(path: str, key: str) -> Reward:
         return number
 
     return reward
-
-
-def _said(error: Exception) -> str:
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = "" if where is None else f", {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}"
-    known = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
-    return f"{known}{error}" + ("" if isinstance(error, ImportError | AttributeError | SyntaxError) else place)
 
 
 def make_task(
