@@ -48,7 +48,7 @@ class Models:
         }
         self.settings = LlamaConfig(
             vocab_size=3, intermediate_size=24, max_position_embeddings=64, bos_token_id=None, eos_token_id=2,
-            pad_token_id=2, attn_implementation="eager", initializer_range=0.5, **size,
+            pad_token_id=2, initializer_range=0.5, **size,
         )  # fmt: skip
         made = []
         for seed in (0, 1):

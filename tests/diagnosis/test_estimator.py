@@ -246,7 +246,10 @@ def test_planted_bugs_are_seen(bug, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("algo=rloo", "env=random_walk", "algo.hyper.beta=0"), "is no task of tokens with a finite model"),
+        (
+            ("algo=rloo", "env=random_walk", "algo.hyper.beta=0"),
+            "is no task of tokens; an update is audited where all completions are known",
+        ),
         (("algo=q_learning", "env=tokens_nano"), "algo=q_learning: has no expected update over completions"),
         (
             ("algo=sac_discrete", "env=tokens_nano"),
