@@ -30,7 +30,9 @@ class Role(str):
     def __new__(cls, name: str) -> "Role":
         role = super().__new__(cls, name)
         if role.kind not in cls.KINDS:
-            raise ValueError(f"role {name!r}: must be one of {', '.join(cls.KINDS)}, perhaps with a number behind it")
+            raise ValueError(
+                f"role {name!r}: must be one of {', '.join(cls.KINDS)}, optionally followed by a number, as in q2"
+            )
         return role
 
     @property

@@ -45,7 +45,9 @@ def total(x: Tensor, weight: Tensor) -> Tensor:
         ValueError: the shapes differ; a broadcast here would mix members or environments.
     """
     if x.shape != weight.shape:
-        raise ValueError(f"a per-step quantity of shape {tuple(x.shape)} meets weights of shape {tuple(weight.shape)}")
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, its weights have {tuple(weight.shape)}; both must be [T, M, N]"
+        )
     return (x * weight).sum(dim=(0, 2))
 
 

@@ -51,7 +51,7 @@ class EnvConfig(Settings):
 
     def build(self) -> Any:
         """The `rlnet.envs.Environment` that these settings describe."""
-        raise TypeError(f"no environment is made from a {type(self).__name__}: it has no build method")
+        raise TypeError(f"{type(self).__name__} has no method build(), which makes the environment")
 
 
 def require_name(key: str, value: str) -> str:

@@ -15,6 +15,7 @@ from rlnet.envs.limits import SLACK, check_whole
 from rlnet.numerics.observation_rows import Part, RowLayout
 
 MOST = 2**20  # numbers of one observation
+CALLER = "caller"  # of a policy: gives observations in place of the environment's step or reset
 SUPPORTED = "supported are Discrete, MultiDiscrete, MultiBinary, Box, and Tuple and Dict of them"
 
 
@@ -151,10 +152,10 @@ class Encoder:
 
     def some(self, obs: Any) -> tuple[np.ndarray, bool]:
         """Rows [B, length] of one observation or of a batch, and whether it is one; raises as `rows` does."""
-        first: Any = next(iter(_values(self.space, obs, "", "caller")), None)
+        first: Any = next(iter(_values(self.space, obs, "", CALLER)), None)
         if np.ndim(first) == len(self._leaves[0][1].shape or ()):
-            return self.row(obs, "caller")[None], True
-        return self.rows(obs, len(first), "caller"), False
+            return self.row(obs, CALLER)[None], True
+        return self.rows(obs, len(first), CALLER), False
 
     def row(self, obs: Any, what: str) -> np.ndarray:
         """The row [length] of one observation; raises as `rows` does."""
@@ -174,14 +175,14 @@ def _values(space: spaces.Space, obs: Any, path: str, what: str) -> Iterator[Any
     if isinstance(space, spaces.Dict):
         if not isinstance(obs, Mapping) or set(obs) != set(space.spaces):
             keys = f"a dict of {', '.join(map(str, obs)) or 'nothing'}" if isinstance(obs, Mapping) else shown(obs)
-            allowed = f"its space is a Dict of {', '.join(map(str, space.spaces))}"
-            raise EnvironmentFault(f"its {what} gave {keys}{described(path)} as an observation, {allowed}")
+            allowed = f"the observation space is a Dict of {', '.join(map(str, space.spaces))}"
+            raise EnvironmentFault(f"{_by(what)} gave {keys}{described(path)} as an observation, {allowed}")
         for key, own in space.spaces.items():
             yield from _values(own, obs[key], f"{path}[{key!r}]", what)
     elif isinstance(space, spaces.Tuple):
         if not isinstance(obs, Sequence) or len(obs) != len(space.spaces):
-            allowed = f"its space is a Tuple of {len(space.spaces)}"
-            raise EnvironmentFault(f"its {what} gave {shown(obs)}{described(path)} as an observation, {allowed}")
+            allowed = f"the observation space is a Tuple of {len(space.spaces)}"
+            raise EnvironmentFault(f"{_by(what)} gave {shown(obs)}{described(path)} as an observation, {allowed}")
         for k, own in enumerate(space.spaces):
             yield from _values(own, obs[k], f"{path}[{k}]", what)
     else:
@@ -193,10 +194,10 @@ def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndar
     shape, where = (count, *space.shape), described(path)
     array = array_of(value)
     if array.dtype.kind not in "biuf":
-        raise EnvironmentFault(f"its {what} gave the observation {shown(value)}{where}, which is not numeric")
+        raise EnvironmentFault(f"{_by(what)} gave the observation {shown(value)}{where}, which is not numeric")
     if array.shape != shape:
         raise EnvironmentFault(
-            f"its {what} gave an observation of shape {array.shape[1:]}{where}, its space says {space.shape}"
+            f"{_by(what)} gave an observation of shape {array.shape[1:]}{where}, its space says {space.shape}"
         )
     if isinstance(space, spaces.Box):
         flat = array.reshape(count, -1) if array.size else np.zeros((count, 0), np.float32)
@@ -208,7 +209,7 @@ def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndar
             )
         if space.dtype.kind in "biu" and array.dtype != space.dtype and (array.astype(space.dtype) != array).any():
             said = f"gave the {array.dtype} observation {_first(array, array.astype(space.dtype) != array)}{where}"
-            raise EnvironmentFault(f"its {what} {said}, its space says {space.dtype}")
+            raise EnvironmentFault(f"{_by(what)} {said}, its space says {space.dtype}")
         return flat
     low = np.asarray(getattr(space, "start", 0))
     above = np.asarray(2 if isinstance(space, spaces.MultiBinary) else getattr(space, "n", getattr(space, "nvec", 0)))
@@ -223,6 +224,11 @@ def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndar
     one_hot = np.zeros((count, int(sizes.sum())), np.float32)
     np.put_along_axis(one_hot, at, 1.0, axis=1)
     return one_hot
+
+
+def _by(what: str) -> str:
+    """Who gave an observation, for a message."""
+    return f"the {what}" if what == CALLER else f"its {what}"
 
 
 def _first(array: np.ndarray, wrong: np.ndarray) -> str:

@@ -80,7 +80,9 @@ def _found(env: gymnasium.Env, config: Any, again: Callable[[], gymnasium.Env]) 
                 return explore(env, config.max_states, progress)
         return believe(env) if is_blackjack(env) and not parts and not config.wrappers else None
     if parts:
-        raise NoModelError(f"its observations come with an {MASK}, which no model of others tells")
+        raise NoModelError(
+            f"its observations come with an {MASK}, which a model from P or from exploring does not contain"
+        )
     found = believe(env, config.max_states)
     if found.mdp is not getattr(env.unwrapped, "mdp", None):
         other = again()

@@ -226,7 +226,7 @@ def misfit(own: Any, stored: Any, path: str = "") -> str | None:
         return next((sentence for sentence in found if sentence is not None), None)
     if isinstance(own, torch.Tensor):
         if not isinstance(stored, torch.Tensor):
-            return f"{path} is no tensor"
+            return f"{path} is not a tensor"
         if (own.shape, own.dtype) != (stored.shape, stored.dtype):
             return f"{path} is {_kind(stored)}, not {_kind(own)}"
     elif type(own) is not type(stored):

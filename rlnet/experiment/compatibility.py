@@ -29,7 +29,7 @@ def check_exploration(config: Config, algorithm: Algorithm, environment: Environ
     require(name != "noisy" or algorithm.judged is not Judged.BEHAVIOUR, "exploration", name, allowed)
     allowed = f"is not supported with the eligibility traces of algo={config.algo.name}; choose another exploration"
     require(name != "noisy" or algorithm.traces is None, "exploration", name, allowed)
-    allowed = "exploration=optimistic sets the first values by exploration.initial_value; leave this at 0"
+    allowed = "exploration=optimistic sets the initial values by exploration.initial_value; leave this at 0"
     optimistic = isinstance(config.exploration, OptimisticConfig)
     require(not optimistic or network.initial_value == 0, "network.initial_value", network.initial_value, allowed)
     allowed = f"algo={config.algo.name} learns no values of discrete actions, which dueling needs; use false"
@@ -53,14 +53,14 @@ def check_normalization(config: Config, algorithm: Algorithm, environment: Envir
 
 def check_game(config: Config, algorithm: Algorithm, environment: Environment) -> None:
     """Raise ConfigError where the algorithm has no meaning in a game of two players."""
-    allowed = f"{config.env.title()} is a game of two players, in which the entropy of a policy is nobody's reward"
+    allowed = f"{config.env.title()} is a game of two players, whose players are not rewarded for entropy"
     require(not environment.game or algorithm.temperature is None, "algo", config.algo.name, allowed)
 
 
 def check_texts(config: Config, algorithm: Algorithm, environment: Environment) -> None:
     """Raise ConfigError where completions would be cut before they are paid, or be paid a discounted reward."""
     if environment.tokens is not None and "group" in algorithm.options:
-        allowed = f"must be 1: algo={config.algo.name} compares what whole completions earn, undiscounted"
+        allowed = f"must be 1: algo={config.algo.name} compares undiscounted returns of whole completions"
         for one in each_setting(config):
             require(one.gamma == 1, "gamma", one.gamma, allowed)
     if environment.tokens is not None and algorithm.data.whole_episodes:
@@ -167,7 +167,7 @@ def _check_hyper(hyper: Mapping[str, float], algorithm: Algorithm, name: str) ->
     for key, value in hyper.items():
         require(key in algorithm.hyper, f"algo.hyper.{key}", value, f"algo={name} has no such number; it has: {known}")
         low, high = algorithm.hyper[key]
-        unread = f"must be {low:g}: nothing reads another one with the chosen algo.options"
+        unread = f"must be {low:g}: the chosen algo.options do not use it"
         allowed = unread if low == high else f"must be in [{low:g}, {high:g}]"
         require(low <= value <= high, f"algo.hyper.{key}", value, allowed)
     for key in algorithm.hyper:

@@ -29,7 +29,7 @@ def watched_event(config: Config, algorithm: Algorithm, environment: Environment
     name, allowed = config.algo.name, "cannot be constrained: {}; use constraint.limit=null"
     for unfit, why in (
         (algorithm.judged is Judged.GIVEN, "it evaluates a given policy"),
-        (algorithm.acting.planner is not None, "it searches in a model that charges nothing"),
+        (algorithm.acting.planner is not None, "its tree search plans without the cost of the constraint"),
         (algorithm.temperature is not None, "the entropy of its policy is a part of the reward"),
         (algorithm.regularisation is not None, "a divergence is a part of the reward"),
         (environment.game, f"{title} is a game of two players"),

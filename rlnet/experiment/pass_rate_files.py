@@ -51,7 +51,7 @@ def read_pass_rates(path: Path, kl: float | None = None) -> PassRates:
         try:
             rows += [(lines.line_num, row) for row in lines if any(cell.strip() for cell in row)]
         except csv.Error as error:
-            raise ConfigError(f"{path}, line {lines.line_num}: is no CSV ({error})") from error
+            raise ConfigError(f"{path}, line {lines.line_num}: is not a CSV file ({error})") from error
     if not rows:
         raise ConfigError(f"{path}: is empty; it must have a line of column names, and a line for each prompt")
     names = [name.strip() for name in rows[0][1]]
@@ -66,7 +66,7 @@ def read_pass_rates(path: Path, kl: float | None = None) -> PassRates:
             raise ConfigError(f"{where}: has {len(row)} fields, not {len(names)} as the line of column names")
         prompt = row[names.index("prompt")]
         if prompt in seen:
-            raise ConfigError(f"{where}: prompt {prompt!r} stands in line {seen[prompt]}, too; give each prompt once")
+            raise ConfigError(f"{where}: prompt {prompt!r} is in line {seen[prompt]} already; give each prompt once")
         seen[prompt] = number
         table.append((where, dict(zip(names, row, strict=True))))
     weight = np.ones(len(table)) if "weight" not in names else np.array([_number(*row, "weight") for row in table])

@@ -136,7 +136,7 @@ class Learner:
             rate: broadcastable to [M, 1], in [0, 1].
         """
         if self.target is None:
-            raise ValueError("this algorithm has no target network that could follow")
+            raise ValueError("this algorithm has no target network to update")
         self.target.lerp_(self.theta, rate)
         self.target_changed()
 

@@ -34,7 +34,9 @@ def warn_idle(config: Config) -> None:
     rates = [one.optimizer.learning_rate for one in each_setting(config)]
     if 0 in rates:
         some = "" if set(rates) == {0} else f" in {rates.count(0)} of {len(rates)} settings"
-        _log.warning("optimizer.learning_rate=0%s: nothing is learned; the scores are those of the first values", some)
+        _log.warning(
+            "optimizer.learning_rate=0%s: nothing is learned; the scores are those of the initial parameters", some
+        )
 
 
 def report_diverged(state: TrainingState) -> None:
@@ -53,4 +55,4 @@ def report_diverged(state: TrainingState) -> None:
     if (state.diverged >= 0).all():
         raise DivergedError(f"{said[0]}{', as did all others' if len(seeds) > 1 else ''}; {advice}")
     for sentence in said:
-        _log.warning("%s; it keeps its last sound parameters, and the others go on; %s", sentence, advice)
+        _log.warning("%s; it keeps its last finite parameters, and the other members go on; %s", sentence, advice)

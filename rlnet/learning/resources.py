@@ -117,7 +117,7 @@ def _why_not(run: TrainingState) -> str | None:
     if run.config.device != "cpu":
         return f"device={run.config.device} is not shared between processes"
     if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
-        return "this system cannot fork, or not safely"
+        return "this system cannot fork processes safely"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that they cannot be saved is said when they are
         return run.collector.state_dict()["simulation"].get("reason")

@@ -323,7 +323,7 @@ def _begin_together(simulation: Any, algo: AlgoConfig) -> None:
     if group == 1:
         return
     inner = getattr(simulation, "simulation", simulation)  # of one that shows tensors of a device
-    allowed = f"algo={algo.name} compares episodes of one first state, which this environment does not support; use 1"
+    allowed = f"algo={algo.name} compares episodes that start in the same state, which this environment does not support; use 1"
     require(hasattr(inner, "group"), "algo.options.group", group, allowed)
     inner.group = group
 

@@ -93,7 +93,7 @@ def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], d
         batch = state.charged(replay.sample(state.correction) if replay.prioritised else replay.sample())
         step = learner.step(batch, hyper, rate)
         if replay.prioritised:
-            allowed = f"prioritised replay is not supported with algo={algo.name}, which gives no errors of rows; use 0"
+            allowed = f"prioritised replay is not supported with algo={algo.name}, whose loss gives no TD errors; use 0"
             if step.error is None:
                 raise ConfigError(f"algo.priority={algo.priority}: {allowed}")
             replay.prioritise(batch, step.error)

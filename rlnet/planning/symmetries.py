@@ -56,6 +56,6 @@ def _images(cells: np.ndarray, maps: Sequence[np.ndarray]) -> np.ndarray:
         images = np.ascontiguousarray(cells[:, cell]).view(rows.dtype).ravel()
         place = np.minimum(np.searchsorted(ordered, images), len(rows) - 1)
         if (ordered[place] != images).any():
-            raise ValueError("a symmetry of these rules leads out of the positions of the game")
+            raise ValueError("a symmetry of these rules maps a position to one that is not of this game")
         found.append(order[place])
     return np.stack(found)

@@ -145,7 +145,9 @@ def _search(
 
     legal = dynamics.available(root)
     if not legal.any(-1).all():
-        raise ValueError(f"root {int((~legal.any(-1)).argmax())} has no action to search for")
+        raise ValueError(
+            f"root {int((~legal.any(-1)).argmax())} has no available action, so there is nothing to search"
+        )
     count, gamma = len(root), np.ascontiguousarray(gamma, dtype=np.float64)
     trees = _trees(count, method.simulations + 1, dynamics.n_actions)
     if isinstance(evaluate, Evaluated):

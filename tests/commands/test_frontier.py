@@ -73,7 +73,7 @@ def test_what_cannot_be_is_said(tmp_path, monkeypatch, capsys):
         (["prompt,reference_rate,tuned_passes", "a,1,1"], "given are tuned_passes"),
         (["prompt,prompt,reference_rate,tuned_rate", "a,a,1,1"], "line 1: the column prompt stands more than once"),
         ([HEAD, "a,1,4,2,4", "b,1,4,2"], "line 3: has 4 fields, not 5"),
-        ([HEAD, "a,1,4,2,4", "", "a,1,4,2,4"], "line 4: prompt 'a' stands in line 2, too"),
+        ([HEAD, "a,1,4,2,4", "", "a,1,4,2,4"], "line 4: prompt 'a' is in line 2 already"),
         ([HEAD, "a,5,4,2,4"], "line 2: reference_passes=5 is more than reference_samples=4"),
         ([HEAD, "a,1,4,2,0"], "line 2: tuned_samples='0' must be a whole number of at least 1"),
         ([HEAD, "a,1,4,1.5,2"], "line 2: tuned_passes='1.5' must be a whole number of at least 0"),
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_said(tmp_path, monkeypatch, capsys):
             ["prompt,reference_rate,tuned_rate,kl", "a,1,1,1"],
             "line 1: the divergence KL(tuned ‖ reference) is given twice",
         ),
-        ([HEAD, 'a,"1,4,2,4'], "is no CSV"),
+        ([HEAD, 'a,"1,4,2,4'], "is not a CSV file"),
     ],
 )
 def test_a_file_that_cannot_be_used_ends_in_one_sentence(lines, said, tmp_path, monkeypatch, capsys):

@@ -89,10 +89,10 @@ FAULTS = [
     (
         "nested",
         lambda o: {**o, "more": 1},
-        r"gave a dict of .*more.* as an observation, its space is a Dict of a, b, em",
+        r"gave a dict of .*more.* as an observation, the observation space is a Dict of a, b, em",
     ),
-    ("nested", lambda o: 3, "gave 3 as an observation, its space is a Dict of"),
-    ("tuple", lambda o: o[:2], "its space is a Tuple of 3"),
+    ("nested", lambda o: 3, "gave 3 as an observation, the observation space is a Dict of"),
+    ("tuple", lambda o: o[:2], "the observation space is a Tuple of 3"),
     ("tuple", lambda o: (9, o[1], o[2]), r"its observation is 9 in part \[0\], which is not in Discrete\(4, start=2\)"),
     (
         "tuple",
@@ -211,7 +211,7 @@ def test_a_policy_takes_observations_as_the_environment_gives_them():
     policy = Policy(run.trained())
     np.testing.assert_allclose([policy.value(one) for one in ones], policy.value(many), rtol=1e-5)
     assert policy(ones[0]).shape == ()
-    with pytest.raises(ValueError, match="its space is a Dict of"):
+    with pytest.raises(ValueError, match="the observation space is a Dict of"):
         policy({"b": 1})
 
 

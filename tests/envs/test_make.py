@@ -133,7 +133,7 @@ def test_refused(name, options, message):
 
 
 def test_a_config_of_no_known_kind_is_refused():
-    with pytest.raises(TypeError, match="no environment is made from a EnvConfig"):
+    with pytest.raises(TypeError, match="EnvConfig has no method build"):
         make(EnvConfig(name="test", gamma=0.9))
 
 

@@ -152,7 +152,7 @@ def test_a_proxy_is_learned_from_and_the_true_reward_is_scored(monkeypatch):
         (("env=tokens_nano", "algo=grpo", "algo.minibatches=2"), "learns from whole episodes"),
         (
             ("env=cartpole", "algo=dr_grpo"),
-            "compares episodes of one first state, which this environment does not support",
+            "compares episodes that start in the same state, which this environment does not support",
         ),
     ],
 )

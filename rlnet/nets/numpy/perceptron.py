@@ -245,7 +245,7 @@ class _Backprop(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         space, ctx.space = ctx.space, None
         if space is None:
-            raise RuntimeError("the values of this forward pass are used up: a network's backward pass runs once")
+            raise RuntimeError("the backward pass of this forward pass has run already; run the forward pass again")
         net, (flat,) = ctx.net, ctx.saved_tensors
         rows = np.ascontiguousarray(rows_of(grad.numpy(), True))
         wanted = np.empty((*rows.shape[:2], net.widths[0] + 1), rows.dtype) if ctx.needs_input_grad[1] else None
