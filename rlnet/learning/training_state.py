@@ -16,16 +16,16 @@ from torch import Tensor
 from rlnet.algos.algorithm import Judged, by_policy
 from rlnet.algos.context import PI, Q, V
 from rlnet.compare import Comparison, Tables
-from rlnet.config import AlgoConfig, Config, ReplayConfig, require
+from rlnet.config import Config, ReplayConfig
 from rlnet.config.population import column, columns, constrained
-from rlnet.data.collector import Collector
 from rlnet.data.interfaces import Choose
 from rlnet.data.replay_buffer import Replay
-from rlnet.data.rollout import Observation, Rollout, copied, with_environments
+from rlnet.data.rollout import Observation, Rollout
 from rlnet.data.visits import count_visits
 from rlnet.experiment.problem import Problem
 from rlnet.learning.acting import actor
 from rlnet.learning.checkpoint_checks import check_fits, same_settings
+from rlnet.learning.collecting import make_collector, resampled
 from rlnet.learning.earlier_selves import EarlierSelves
 from rlnet.learning.lagrange_multipliers import Constraint
 from rlnet.learning.learner import Learner
@@ -56,26 +56,10 @@ class TrainingState:
         sizes = len(seeds), config.algo.envs, self.gamma
         statistics = Normalization(problem.context, self.learner.layout, *sizes)
         self.normalization = statistics if statistics.is_active else None  # None: nothing is normalised
-        simulation = problem.environment.simulate(seeds, config.algo.envs, None if device == "cpu" else device)
         self.constraint: Constraint | None = None  # None: there is none
         if constrained(config):
-            cast(Any, simulation).watch(problem.watched)
             self.constraint = Constraint(columns(config, "constraint", device), config.algo.envs)
-        self.collector = Collector(
-            simulation,
-            seeds,
-            config.algo.envs,
-            config.algo.rollout,
-            self.gamma,
-            problem.context.actions,
-            lookback=0 if algorithm.data.whole_episodes else algorithm.data.lookback,
-            whole_episodes=algorithm.data.whole_episodes,
-            game=problem.environment.game,
-            full=algorithm.data.replay,
-            watched=self.constraint is not None,
-            searched=None if algorithm.acting.planner is None else problem.context.actions.outputs,
-        )
-        _begin_together(simulation, config.algo)
+        self.collector = make_collector(config, problem, self.gamma)
         if problem.context.reference is not None:
             for name, value in problem.context.reference.items():
                 self.learner.params[PI][name].copy_(value.expand_as(self.learner.params[PI][name]))
@@ -153,8 +137,10 @@ class TrainingState:
             if self._choose is None:
                 self._choose = self._act(self.hyper())
             rollout = self.collector.collect(self._choose)
-        if self.problem.algorithm.data.drawn_again is not None:
-            rollout = self._drawn_again(rollout)
+        unwanted = self.problem.algorithm.data.drawn_again
+        if unwanted is not None:
+            which = partial(unwanted, self.config.algo.options)
+            rollout, self._drawn = resampled(rollout, self.collector, cast(Choose, self._choose), which)
         if self.collector.ended:
             self.follow()
         if self.constraint is not None:
@@ -168,25 +154,6 @@ class TrainingState:
     def charged(self, rollout: Rollout) -> Rollout:
         """A rollout, or a batch of the replay, with the reward that is learned from: less what a constraint charges."""
         return rollout if self.constraint is None else self.constraint.charged(rollout)
-
-    def _drawn_again(self, rollout: Rollout) -> Rollout:
-        """The rollout, with other episodes in place of those that the algorithm wants drawn again."""
-        which = self._unwanted(rollout, 0)
-        if which is None or not which.any():
-            return rollout
-        kept = copied(rollout)
-        self._drawn = [(kept, self.collector.new_steps)]
-        while which is not None and which.any():
-            draws = len(self._drawn)
-            again = copied(self.collector.collect_again(cast(Choose, self._choose), which, draws - 1))
-            self._drawn.append((again, self.collector.new_steps))
-            kept = with_environments(kept, again, which)
-            which = self._unwanted(kept, draws)
-        return kept
-
-    def _unwanted(self, rollout: Rollout, draws: int) -> Tensor | None:
-        unwanted = self.problem.algorithm.data.drawn_again
-        return None if unwanted is None else unwanted(self.config.algo.options, rollout, draws)
 
     def hyper(self) -> dict[str, Tensor]:
         """Current hyperparameters of acting and losses, [M, 1] each; visits [M, S, A] for count-based exploration."""
@@ -315,17 +282,6 @@ class TrainingState:
             self.learner.traces.forget(torch.ones_like(self.learner.traces.foreseen, dtype=torch.bool))
         pickled = "those of the checkpoint are pickled, and unpickling runs code; trust=true restores them and goes "
         _log.warning("the environments begin new episodes: %s", reason or f"{pickled}on exactly where the run was")
-
-
-def _begin_together(simulation: Any, algo: AlgoConfig) -> None:
-    """Have the environments of a group begin in the same state."""
-    group = algo.options.get("group", 1)
-    if group == 1:
-        return
-    inner = getattr(simulation, "simulation", simulation)  # of one that shows tensors of a device
-    allowed = f"algo={algo.name} compares episodes that start in the same state, which this environment does not support; use 1"
-    require(hasattr(inner, "group"), "algo.options.group", group, allowed)
-    inner.group = group
 
 
 def _replay(config: Config, algo: ReplayConfig) -> Replay:
