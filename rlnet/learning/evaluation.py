@@ -112,46 +112,89 @@ def play(
     most = environment.max_steps or config.evaluation.max_steps
     grid = len(seeds), episodes
     uniforms = BlockUniform(Streams(seeds, "behaviour", device), (episodes, *trained.context.actions.shape))
-    running, discount, turn = np.ones(grid, bool), np.ones(grid), _Turns(seeds, episodes) if environment.game else None
-    found: dict[str, np.ndarray] = {name: np.zeros(grid) for name in ("return", "discounted", "length")}
-    found |= {name: np.zeros(grid, bool) for name in ("terminated", *((EVENT,) if event else ()))}
-    rest, rows = np.zeros(grid), []
-    if turn is not None or most * len(seeds) * episodes > KEPT:
-        with_values = False
+    turns = _Turns(seeds, episodes) if environment.game else None
+    outcomes = _Outcomes(grid, gamma, with_event=bool(event))
+    few = turns is None and most * len(seeds) * episodes <= KEPT
+    predictions = _Predictions(trained, grid) if with_values and few else None
     try:
         obs, mask = simulation.reset(), simulation.mask
         for _ in range(most):
             seen = observation(obs, mask, device)
             action = choose(seen, uniforms.next()).cpu().numpy()
-            step = simulation.step(action if turn is None else turn.action(action, mask))
-            now = running & step.valid
-            if with_values:
-                rows.append((_value(trained, seen), step.reward, now))
-            reward = np.where(now, step.reward if turn is None else turn.reward(step), 0.0)
-            found["return"] += reward
-            found["discounted"] += discount * reward
-            found["length"] += now
-            discount = np.where(now, discount * gamma, discount)
-            found["terminated"] |= step.terminated & now
-            if event:
-                found[EVENT] |= step.event & now
-            ended = (step.terminated | step.truncated) & now
-            running &= ~ended
-            if with_values and (ended & ~step.terminated).any():
-                last = _value(trained, observation(step.next_obs, step.next_mask, device))
-                rest = np.where(ended & ~step.terminated, last, rest)
+            step = simulation.step(action if turns is None else turns.action(action, mask))
+            now, ended = outcomes.add(step, step.reward if turns is None else turns.reward(step))
+            if predictions is not None:
+                predictions.add(seen, step, now, ended)
             obs, mask = step.obs, step.mask
-            if not running.any():
+            if not outcomes.running.any():
                 break
-        if with_values and running.any():
-            rest = np.where(running, _value(trained, observation(obs, mask, device)), rest)
+        if predictions is not None and outcomes.running.any():
+            predictions.bootstrap(observation(obs, mask, device), outcomes.running)
     finally:
         simulation.close()
-    found["cut"] = running
-    if not with_values:
-        return found, None
-    value, reward, taken = (np.stack(x) for x in zip(*rows, strict=True))
-    return found, predicted_beside_obtained(value, reward, taken, found["terminated"], rest, gamma)
+    found = outcomes.found | {"cut": outcomes.running}
+    return found, None if predictions is None else predictions.beside_obtained(found["terminated"], gamma)
+
+
+class _Outcomes:
+    """Returns, lengths and ends of one episode in each of M × E environments.
+
+    Args:
+        grid: (M, E).
+        gamma: [M, 1].
+        with_event: whether steps report an event.
+    """
+
+    def __init__(self, grid: tuple[int, int], gamma: np.ndarray, with_event: bool) -> None:
+        self.running = np.ones(grid, bool)  # environments whose episode has not ended
+        self._gamma, self._discount, self._with_event = gamma, np.ones(grid), with_event
+        self.found: dict[str, np.ndarray] = {name: np.zeros(grid) for name in ("return", "discounted", "length")}
+        self.found |= {name: np.zeros(grid, bool) for name in ("terminated", *((EVENT,) if with_event else ()))}
+
+    def add(self, step: Step, reward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add a step with the rewards [M, E] of the policy; returns which episodes it belongs to, and which it ends."""
+        now, found = self.running & step.valid, self.found
+        reward = np.where(now, reward, 0.0)
+        found["return"] += reward
+        found["discounted"] += self._discount * reward
+        found["length"] += now
+        self._discount = np.where(now, self._discount * self._gamma, self._discount)
+        found["terminated"] |= step.terminated & now
+        if self._with_event:
+            found[EVENT] |= step.event & now
+        ended = (step.terminated | step.truncated) & now
+        self.running &= ~ended
+        return now, ended
+
+
+class _Predictions:
+    """Values that the learner predicts along the episodes of an evaluation.
+
+    Args:
+        trained: of M members.
+        grid: (M, E).
+    """
+
+    def __init__(self, trained: Trained, grid: tuple[int, int]) -> None:
+        self._trained = trained
+        self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # value, reward and `now` of each
+        self._rest = np.zeros(grid)  # value of the final observation where an episode was cut
+
+    def add(self, seen: Observation, step: Step, now: np.ndarray, ended: np.ndarray) -> None:
+        """Add a step from the observations `seen`; `now` and `ended` as `_Outcomes.add` returns them."""
+        self._steps.append((_value(self._trained, seen), np.asarray(step.reward), now))
+        cut = ended & ~np.asarray(step.terminated)
+        if cut.any():
+            self.bootstrap(observation(step.next_obs, step.next_mask, self._trained.theta.device), cut)
+
+    def bootstrap(self, seen: Observation, where: np.ndarray) -> None:
+        """Take the values of final observations for the episodes, bool [M, E], that were cut there."""
+        self._rest = np.where(where, _value(self._trained, seen), self._rest)
+
+    def beside_obtained(self, terminated: np.ndarray, gamma: np.ndarray) -> dict[str, np.ndarray]:
+        """See `predicted_beside_obtained`."""
+        value, reward, taken = (np.stack(x) for x in zip(*self._steps, strict=True))
+        return predicted_beside_obtained(value, reward, taken, terminated, self._rest, gamma)
 
 
 class _Turns:

@@ -89,7 +89,7 @@ def evaluate(
 
     Raises:
         ImproperPolicyError: γ = 1, and the policy never ends while it collects reward; names the states.
-        ValueError: an option out of its range, or a policy that is none.
+        ValueError: an option out of its range, or not a policy of this model.
         ArithmeticError: `verify` contradicts the bound.
     """
     began = time.perf_counter()
@@ -111,16 +111,7 @@ def evaluate(
     r = chain.r if temperature == 0.0 else chain.r + temperature * entropy(matrix)
     live = None if gamma < 1.0 else _settles(r, chain, mdp)
     progress = Progress(callback, began)
-    if mdp.n_states <= LU_STATES and not fills_up(chain.p):
-        used = matrix[mdp.pair_state, mdp.pair_action] > 0.0
-        largest = float(system.magnitude[used].max(initial=0.0))  # what is never done is no matter
-        v, bound, dense = chain_values(r, chain, gamma, live, lambda values: system.rounding(values, largest))
-        if not np.isfinite(v).all() or (gamma == 1.0 and not np.isfinite(bound)):
-            raise ImproperPolicyError(NEVER_ENDS)
-        done = "dense LU" if dense else "sparse LU"
-        progress.sweeps = 1
-    else:
-        v, bound, done = _swept_chain(system, r, chain, gamma, live, tol, progress)
+    v, bound, done = _chain_values(mdp, system, r, chain, matrix, gamma, live, tol, progress)
     q = np.full((mdp.n_states, mdp.n_actions), -np.inf)
     q[mdp.pair_state, mdp.pair_action] = system.q(v, gamma)
     if verify:
@@ -141,6 +132,29 @@ def _policies_in_time(mdp: FiniteMDP, policy: np.ndarray, horizon: int) -> np.nd
     return np.array([policy_matrix(mdp, at) for at in policy]).reshape(horizon, mdp.n_states, mdp.n_actions)
 
 
+def _chain_values(
+    mdp: FiniteMDP,
+    system: System,
+    r: np.ndarray,
+    chain: Chain,
+    matrix: np.ndarray,
+    gamma: float,
+    live: np.ndarray | None,
+    tol: float,
+    progress: Progress,
+) -> tuple[np.ndarray, float, str]:
+    """Solve v = r + γ P_π v by LU, or by sweeps where that is cheaper: values, error bound and method."""
+    if mdp.n_states > LU_STATES or fills_up(chain.p):
+        return _swept_chain(system, r, chain, gamma, live, tol, progress)
+    used = matrix[mdp.pair_state, mdp.pair_action] > 0.0
+    largest = float(system.magnitude[used].max(initial=0.0))  # rewards of actions that are never taken do not count
+    v, bound, dense = chain_values(r, chain, gamma, live, lambda values: system.rounding(values, largest))
+    if not np.isfinite(v).all() or (gamma == 1.0 and not np.isfinite(bound)):
+        raise ImproperPolicyError(NEVER_ENDS)
+    progress.sweeps = 1
+    return v, bound, "dense LU" if dense else "sparse LU"
+
+
 def _swept_chain(
     system: System,
     r: np.ndarray,
@@ -150,7 +164,7 @@ def _swept_chain(
     tol: float,
     progress: Progress,
 ) -> tuple[np.ndarray, float, str]:
-    """The same by sweeps: a model with one action per state."""
+    """`_chain_values` by sweeps over the chain as a model with one action per state."""
     from rlnet.mdp.solvers.compiled.sweeps import PackedSweeps
     from rlnet.mdp.solvers.undiscounted import reached, undiscounted
 

@@ -1,6 +1,6 @@
 """Convolutional networks of a whole population: convolutions for images, then a perceptron on all features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -103,6 +103,26 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, layer: Layer) -> Tensor:
     return y.view(count, members, -1, *y.shape[2:]).transpose(0, 1)
 
 
+def _shapes(image: _Image) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the parameters of the convolutions of an image."""
+    channels = image.planes[0]
+    for j, layer in enumerate(image.layers):
+        name = f"image{image.part}_{j}"
+        yield f"{name}_weight", (layer.channels, channels, layer.kernel, layer.kernel)
+        yield f"{name}_bias", (layer.channels,)
+        channels = layer.channels
+
+
+def _features(params: Params, image: _Image, pixels: Tensor) -> Tensor:
+    """Features of an image: pixels [M, B, size] → [M, B, width]."""
+    lead = pixels.shape[:2]
+    x = pixels.view(*lead, *image.shape).permute(0, 1, *(2 + k for k in image.order)).reshape(*lead, *image.planes)
+    for j, layer in enumerate(image.layers):
+        name = f"image{image.part}_{j}"
+        x = torch.relu(convolve(x, params[f"{name}_weight"], params[f"{name}_bias"], layer))
+    return x.flatten(2)
+
+
 def cnn_network(
     config: CnnConfig, layout: RowLayout | None, size: int, env: str, head: Callable[[int, list[int]], Network]
 ) -> Network:
@@ -126,14 +146,7 @@ def cnn_network(
         hidden = list(NATURE_HIDDEN if any(image.layers is NATURE for image in images) else SMALL_HIDDEN)
     others = size - sum(layout.parts[k].size for k in layout.images)
     top = head(others + sum(image.width for image in images), hidden)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for image in images:
-        channels = image.planes[0]
-        for j, layer in enumerate(image.layers):
-            name = f"image{image.part}_{j}"
-            shapes |= {f"{name}_weight": (layer.channels, channels, layer.kernel, layer.kernel)}
-            shapes |= {f"{name}_bias": (layer.channels,)}
-            channels = layer.channels
+    shapes = dict(shape for image in images for shape in _shapes(image))
 
     def init(streams: Streams) -> Params:
         params = {}
@@ -143,20 +156,11 @@ def cnn_network(
             params[name] = ((2 * streams.uniform(*shape) - 1) * bound).float()
         return params | dict(top.init(streams))
 
-    def features(params: Params, image: _Image, pixels: Tensor) -> Tensor:
-        """Pixels [M, B, size] → [M, B, width]."""
-        lead = pixels.shape[:2]
-        x = pixels.view(*lead, *image.shape).permute(0, 1, *(2 + k for k in image.order)).reshape(*lead, *image.planes)
-        for j, layer in enumerate(image.layers):
-            name = f"image{image.part}_{j}"
-            x = torch.relu(convolve(x, params[f"{name}_weight"], params[f"{name}_bias"], layer))
-        return x.flatten(2)
-
     def apply(params: Params, obs: Tensor) -> Tensor:
         rows = obs.movedim(-3, 0)  # [M, ..., N, length]
         x = rows.reshape(len(rows), -1, rows.shape[-1])
         parts = layout.split(x)
-        seen = [features(params, image, parts[image.part]) for image in images]
+        seen = [_features(params, image, parts[image.part]) for image in images]
         seen += [part for k, part in enumerate(parts) if k not in layout.images]
         if size > layout.numbers:
             seen.append(x[..., layout.numbers :])
