@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from rlnet.compare.mishaps import Mishap, told
+from rlnet.compare.member_failures import Mishap, told
 from rlnet.compare.names import LOSSES
 from rlnet.compare.ranking import MOST_TOLD, less_is_better, rank, rank_sentence, ranked_by
 from rlnet.compare.scores import NOTHING

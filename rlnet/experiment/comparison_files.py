@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables
-from rlnet.compare.mishaps import Mishap, out_of_range
+from rlnet.compare.member_failures import Mishap, out_of_range
 from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
 from rlnet.compare.risk import Risk, point_of, risk_frontier
 from rlnet.config import Config, ConfigError, LinearConfig, OptimisticConfig

@@ -18,8 +18,8 @@ from rlnet.mdp.operators.entropy import entropy
 from rlnet.mdp.operators.linear_systems import NEVER_ENDS, DiscountedSystem, discounted_visits, fills_up
 from rlnet.mdp.operators.markov_chain import Chain, chain_of, chain_values, part, reachable
 from rlnet.mdp.solution import Solution, report_tolerance
+from rlnet.mdp.solvers.finite_horizon import finite_horizon
 from rlnet.mdp.solvers.value_iteration import Progress, certify, discounted
-from rlnet.mdp.solvers.variants import finite_horizon
 
 LU_STATES = 20_000
 POLICY_TOLERANCE = 1e-5  # of a row's sum: policies come from float32 networks; rows are rescaled to sum to 1

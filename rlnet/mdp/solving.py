@@ -14,11 +14,12 @@ from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.operators.linear_systems import SingularChainError
 from rlnet.mdp.solution import Solution, report_tolerance
+from rlnet.mdp.solvers.entropy_regularized import soft_solution
+from rlnet.mdp.solvers.finite_horizon import finite_horizon
 from rlnet.mdp.solvers.methods import ITERATIVE, METHODS, SOLVERS
 from rlnet.mdp.solvers.protocol import Problem, Result
 from rlnet.mdp.solvers.scales import by_scale
 from rlnet.mdp.solvers.value_iteration import Progress
-from rlnet.mdp.solvers.variants import finite_horizon, soft_solution
 
 
 def solve(

@@ -6,7 +6,7 @@ from mdp.test_games import random_game, tic_tac_toe, uniform
 
 from rlnet.compare import score
 from rlnet.compare.judge import limited_values
-from rlnet.compare.mishaps import out_of_range
+from rlnet.compare.member_failures import out_of_range
 from rlnet.compare.scores import Truth
 from rlnet.mdp import evaluate, solve
 

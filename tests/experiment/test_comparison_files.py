@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 from support import composed
 
 from rlnet.compare import Truth
-from rlnet.compare.mishaps import FACTOR, Mishap, largest_value, out_of_range
+from rlnet.compare.member_failures import FACTOR, Mishap, largest_value, out_of_range
 from rlnet.compare.names import OF_CONTROL
 from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
 from rlnet.experiment.comparison_files import rescore

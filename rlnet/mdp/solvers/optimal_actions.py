@@ -17,9 +17,9 @@ from rlnet.mdp.model.graph import end_components, row_min, steps_to_end
 from rlnet.mdp.operators.bellman import EPS, System, quotient
 from rlnet.mdp.operators.linear_systems import DiscountedSystem, SingularChainError
 from rlnet.mdp.solution import ROW_SUM
+from rlnet.mdp.solvers.entropy_regularized import mixed_rows
 from rlnet.mdp.solvers.policy_iteration import DIRECT_STATES, best_pairs, made_proper
 from rlnet.mdp.solvers.value_iteration import Progress, in_place
-from rlnet.mdp.solvers.variants import mixed_rows
 
 ROUNDS = 30  # improvements of the worst policy
 TURNS = 100  # of ten improvements each, in which sweeps have to count the steps

@@ -1,4 +1,4 @@
-"""Entropy-regularised values and finite horizons, for `solve` and `evaluate`."""
+"""Entropy-regularised problems: V* and Q* with the soft maximum τ·log Σ exp(q/τ) in place of the maximum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_stat
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.graph import steps_to_end
 from rlnet.mdp.operators.bellman import EPS, ROW_SUM, System, system_of
-from rlnet.mdp.operators.entropy import entropy, soft_maximum
+from rlnet.mdp.operators.entropy import soft_maximum
 from rlnet.mdp.operators.linear_systems import DiscountedSystem, SingularChainError
 from rlnet.mdp.solution import Solution, report_tolerance
 from rlnet.mdp.solvers.value_iteration import patience
@@ -20,53 +20,10 @@ SOFT_DIRECT_STATES = 20_000  # up to here Newton steps with LU, beyond extrapola
 NEWTON_STEPS = 200
 
 
-def finite_horizon(
-    mdp: FiniteMDP,
-    gamma: float,
-    horizon: int,
-    temperature: float,
-    policy: np.ndarray | None,
-    tol: float,
-    began: float,
-) -> Solution:
-    """Backward induction over H steps: v_H = 0, v_t = max_a (r + γ P v_{t+1}) (Puterman 1994, §4.5), or with the policy
-    [H, S, A] in place of the maximum, or the soft maximum at temperature τ. v [H + 1, S], q and policy [H, S, A]."""
-    system, shape = system_of(mdp), (horizon, mdp.n_states, mdp.n_actions)
-    v, q, chosen = np.zeros((horizon + 1, mdp.n_states)), np.full(shape, -np.inf), np.zeros(shape)
-    states, begin = system.first_pairs()
-    where, bound = (mdp.pair_state, mdp.pair_action), 0.0
-    for t in range(horizon - 1, -1, -1):
-        values = system.q(v[t + 1], gamma)
-        step = system.rounding(v[t + 1]) + _soft_rounding(mdp, temperature)
-        bound = step + gamma * bound
-        q[t][where] = values
-        if policy is not None:
-            weight = policy[t][where]
-            gains = weight * values
-            v[t, states] = np.add.reduceat(gains, begin) if len(states) else 0.0
-            v[t] += temperature * entropy(policy[t])
-            bound += mdp.n_actions * EPS * float(np.abs(v[t]).max(initial=0.0) + np.abs(gains).max(initial=0.0))
-        elif temperature > 0.0:
-            v[t, states], weight = soft_maximum(values, begin, temperature)
-        else:
-            top = np.maximum.reduceat(values, begin) if len(states) else np.zeros(0)
-            v[t, states] = top
-            counts = np.diff(np.append(begin, len(values)))
-            tied = (values >= np.repeat(top, counts) - 2.0 * bound).astype(float)
-            weight = tied / np.repeat(np.add.reduceat(tied, begin), counts) if len(states) else tied
-        chosen[t][where] = weight
-    met = report_tolerance(bound, tol)
-    seconds = time.perf_counter() - began
-    # Listed actions fall short of the best by 4 bounds at most, at each of the H steps.
-    loss = 4.0 * bound * sum(gamma**t for t in range(horizon)) if policy is None and temperature == 0.0 else np.inf
-    done = "backward induction"
-    return Solution(v, q, chosen, bound, horizon, seconds, done, gamma, met, temperature=temperature, policy_loss=loss)
-
-
 def soft_solution(mdp: FiniteMDP, gamma: float, temperature: float, tol: float, began: float) -> Solution:
     """V, Q, π of the entropy-regularised problem: v = τ log Σ_a exp(q/τ) (Geist et al. 2019). See `solve`."""
     system = system_of(mdp)
-    extra = _soft_rounding(mdp, temperature)
+    extra = soft_rounding(mdp, temperature)
     if gamma == 1.0:
         ends = system.ends if system.lost is None else system.ends & ~system.lost
         steps = steps_to_end(system.pair_state, system.transition, ends, np.ones(len(ends), dtype=bool))
@@ -90,7 +47,8 @@ def soft_solution(mdp: FiniteMDP, gamma: float, temperature: float, tol: float, 
     return Solution(v, table, policy, bound, count, seconds, done, gamma, met, temperature=temperature)
 
 
-def _soft_rounding(mdp: FiniteMDP, temperature: float) -> float:
+def soft_rounding(mdp: FiniteMDP, temperature: float) -> float:
+    """Bound on the rounding error of one soft maximum."""
     return 8.0 * EPS * temperature * (1.0 + mdp.n_actions)
 
 
