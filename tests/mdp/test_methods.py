@@ -229,11 +229,11 @@ def test_soft_values_that_are_infinite_are_refused():
 
 
 def test_soft_value_iteration_on_a_larger_problem(monkeypatch):
-    from rlnet.mdp.solvers import variants
+    from rlnet.mdp.solvers import entropy_regularized
 
     mdp = garnet(500)
     newton = solve(mdp, 0.95, temperature=0.2)
-    monkeypatch.setattr(variants, "SOFT_DIRECT_STATES", 10)
+    monkeypatch.setattr(entropy_regularized, "SOFT_DIRECT_STATES", 10)
     swept = solve(mdp, 0.95, temperature=0.2)
     assert "value iteration" in swept.method
     assert np.abs(newton.v - swept.v).max() <= newton.error_bound + swept.error_bound
