@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlnet.compare.mishaps import Mishap
+from rlnet.compare.member_failures import Mishap
 from rlnet.compare.population import Population, overall_verdict
 
 
