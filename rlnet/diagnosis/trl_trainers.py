@@ -45,6 +45,7 @@ class Models:
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "num_key_value_heads": 2,
+            "attn_implementation": "eager",
         }
         self.settings = LlamaConfig(
             vocab_size=3, intermediate_size=24, max_position_embeddings=64, bos_token_id=None, eos_token_id=2,
