@@ -208,8 +208,7 @@ class Collector:
         return rows if isinstance(rows, np.ndarray) else rows.cpu().numpy()
 
     def _restart(self) -> None:
-        # The environments get new seeds from each member's own stream: how long other members' episodes were
-        # must not decide which numbers come next.
+        """Begin new episodes by seeds of each member's own stream, whatever the episode lengths of others."""
         self._begin(self._draw_seeds())
 
     def _begin(self, seeds: list[int]) -> None:
