@@ -9,8 +9,8 @@ from rlnet.audit.evidence import Evidence, gather
 from rlnet.audit.sources import Source
 from rlnet.compare import reachable
 from rlnet.mdp import FiniteMDP
-from rlnet.mdp.belief.exact_tests import POWER, holm, outcome_levels, smallest_error
-from rlnet.mdp.belief.trial import numbered_outcomes
+from rlnet.mdp.from_env.exact_tests import POWER, holm, outcome_levels, smallest_error
+from rlnet.mdp.from_env.trial import numbered_outcomes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from rlnet.audit.sources import Seen, Source
 from rlnet.envs.faults import EnvironmentFault
 from rlnet.mdp import FiniteMDP
-from rlnet.mdp.belief.wander import directed, lasting, uniform
+from rlnet.mdp.from_env.walks import directed, lasting, uniform
 
 PIECE = 2**20  # steps that are kept before they are counted
 ROUNDS = 8  # after each of them the walk is aimed anew

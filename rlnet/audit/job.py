@@ -20,7 +20,7 @@ from rlnet.envs.wrapping import wrapped
 from rlnet.experiment.run_files import write_json
 from rlnet.experiment.sizes import require_auditable
 from rlnet.mdp import FiniteMDP
-from rlnet.mdp.belief.from_gymnasium import claimed
+from rlnet.mdp.from_env.from_gymnasium import claimed
 
 
 @dataclass(frozen=True)

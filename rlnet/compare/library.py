@@ -14,8 +14,8 @@ from rlnet.compare.names import BOUNDS, MEANINGS
 from rlnet.compare.scores import AGAINST_OPTIMAL, AGAINST_POLICY, Truth, score_member
 from rlnet.compare.sentence import sentence
 from rlnet.mdp import FiniteMDP, solve
-from rlnet.mdp.belief.subject import step_limit
 from rlnet.mdp.evaluation import policy_matrix
+from rlnet.mdp.from_env.tested_env import step_limit
 from rlnet.mdp.notebook import html_table
 
 Values = np.ndarray | Callable[[np.ndarray], Any]

@@ -18,7 +18,7 @@ from rlnet.envs.state_rows import GridRows, StateRows
 from rlnet.envs.tokens.simulation import TokenSimulation
 from rlnet.envs.tokens.tree import Tokens
 from rlnet.mdp import FiniteMDP
-from rlnet.mdp.belief.grid import GridModel
+from rlnet.mdp.from_env.grid import GridModel
 from rlnet.numerics.observation_rows import RowLayout
 
 Simulation = (

@@ -30,7 +30,7 @@ from rlnet.envs.tabular.gridworld import grid_features
 from rlnet.envs.wrapping import parsed, wrapped
 
 if TYPE_CHECKING:
-    from rlnet.mdp.belief.from_gymnasium import Believed
+    from rlnet.mdp.from_env.from_gymnasium import Believed
 
 # The extra that installs what an environment needs: packages that presets import; modules of Gymnasium that need one.
 PACKAGES = {"ale_py": "atari", "minigrid": "minigrid", "highway_env": "highway"}
@@ -136,7 +136,7 @@ def _code(entry_point: Any) -> str:
 
 
 def _gymnasium(config: GymnasiumConfig) -> Environment:
-    from rlnet.mdp.belief.subject import step_limit
+    from rlnet.mdp.from_env.tested_env import step_limit
 
     env = _made(config)
     try:

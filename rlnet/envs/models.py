@@ -14,7 +14,7 @@ from rlnet.envs.spaces import MASK, observed
 from rlnet.mdp import NoModelError
 
 if TYPE_CHECKING:
-    from rlnet.mdp.belief.from_gymnasium import Believed
+    from rlnet.mdp.from_env.from_gymnasium import Believed
 
 # auto: what the environment hands out, what a small one with Discrete observations turns out to be, or known rules.
 TRUTHS = ("auto", "explore", "grid", "none")
@@ -65,9 +65,9 @@ def _shown(title: str, what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _found(env: gymnasium.Env, config: Any, again: Callable[[], gymnasium.Env]) -> "Believed | None":
-    from rlnet.mdp.belief.blackjack import is_blackjack
-    from rlnet.mdp.belief.from_gymnasium import Believed, believe, confirm, explore
-    from rlnet.mdp.belief.grid import grid_model
+    from rlnet.mdp.from_env.blackjack import is_blackjack
+    from rlnet.mdp.from_env.from_gymnasium import Believed, believe, confirm, explore
+    from rlnet.mdp.from_env.grid import grid_model
 
     if config.truth == "grid":
         with _shown(f"stepping {config.title()}", "states") as progress:

@@ -8,7 +8,7 @@ from rlnet.config import RunFailed
 from rlnet.envs.encoding import Encoder
 from rlnet.envs.faults import EnvironmentFault, shown
 from rlnet.mdp import FiniteMDP, NoModelError
-from rlnet.mdp.belief.grid import Grid, GridModel
+from rlnet.mdp.from_env.grid import Grid, GridModel
 
 
 class StateRows:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, chi2, multinomial
 
-from rlnet.mdp.belief.exact_tests import holm, outcome_levels, smallest_error
+from rlnet.mdp.from_env.exact_tests import holm, outcome_levels, smallest_error
 
 
 def every_count(n: int, k: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import rlnet
 from rlnet.config import ConfigError
 from rlnet.envs import make, preset
 from rlnet.mdp import solve
-from rlnet.mdp.belief.grid import Grid, _mountain_car, _stepping, grid_model
+from rlnet.mdp.from_env.grid import Grid, _mountain_car, _stepping, grid_model
 from rlnet.report.page import write_page
 
 

@@ -7,7 +7,7 @@ from gymnasium.envs.toy_text.blackjack import BlackjackEnv
 from gymnasium.wrappers import TransformReward
 
 from rlnet.mdp import FiniteMDP, NoModelError, evaluate, solve
-from rlnet.mdp.belief.blackjack import dealer_ends
+from rlnet.mdp.from_env.blackjack import dealer_ends
 
 STICK, HIT = 0, 1
 

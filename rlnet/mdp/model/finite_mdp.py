@@ -210,8 +210,8 @@ class FiniteMDP:
 
     @classmethod
     def from_env(cls, env: Any, max_states: int = 100_000) -> FiniteMDP:
-        """Build from a Gymnasium environment that has a model or can be explored; see `belief.from_gymnasium`."""
-        from rlnet.mdp.belief.from_gymnasium import from_env
+        """Build from a Gymnasium environment that has a model or can be explored; see `from_env.from_gymnasium`."""
+        from rlnet.mdp.from_env.from_gymnasium import from_env
 
         return from_env(env, max_states=max_states)
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlnet.mdp.belief.insides import Insides, global_generators, saved
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.from_env.object_graph import Insides, global_generators, saved
 
 NOT_MARKOV = "an observation is not a Markov state"
 # What an environment may raise when it is tried out.

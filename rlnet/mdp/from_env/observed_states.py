@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp.belief.insides import saved
-from rlnet.mdp.belief.subject import NOT_MARKOV, Result, Subject
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.from_env.object_graph import saved
+from rlnet.mdp.from_env.tested_env import NOT_MARKOV, Result, Subject
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 
 LONGEST = 60  # characters of a state's name

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.envs.toy_text import FrozenLakeEnv, TaxiEnv
 
 from rlnet.mdp import FiniteMDP, NoModelError, solve
-from rlnet.mdp.belief.from_gymnasium import believe
+from rlnet.mdp.from_env.from_gymnasium import believe
 
 GAMMA = 0.9
 

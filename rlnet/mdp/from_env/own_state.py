@@ -1,6 +1,6 @@
 """Exploration of a deterministic environment by its own state: all variables that can be reached from the object.
 
-Unlike in `exploring`, an observation need not tell states apart: what is shown in a state is kept beside it. What the
+Unlike in `observed_states`, an observation need not tell states apart: what is shown in a state is kept beside it. What the
 environment's own code truncates ends in the model, too: a time that it counts is part of its state.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp.belief.exploring import Numbering, Progress, deterministic, root_of, stacked
-from rlnet.mdp.belief.insides import Insides, saved
-from rlnet.mdp.belief.subject import Result, Subject
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.from_env.object_graph import Insides, saved
+from rlnet.mdp.from_env.observed_states import Numbering, Progress, deterministic, root_of, stacked
+from rlnet.mdp.from_env.tested_env import Result, Subject
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 
 EVERY = 8  # in one of so many states all steps are repeated in second copies, to see that they do the same

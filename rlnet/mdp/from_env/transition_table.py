@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp.belief.exact_tests import outcome_levels
-from rlnet.mdp.belief.subject import Subject
 from rlnet.mdp.errors import InvalidMDPError, NoModelError
+from rlnet.mdp.from_env.exact_tests import outcome_levels
+from rlnet.mdp.from_env.tested_env import Subject
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 
 STARTS = 2_000  # resets from which a start distribution is estimated

@@ -1,7 +1,7 @@
 """The test of a model against the environment that is stepped: a walk through a copy, with exact tests.
 
 What the model cannot do at all is found at once; how often things happen is tested exactly (`exact_tests`);
-what hides from a walk (time, chance, variables that no observation shows) is looked for in `rlnet.mdp.belief.hidden`.
+what hides from a walk (time, chance, variables that no observation shows) is looked for in `hidden_variables`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp.belief.exact_tests import holm, outcome_levels
-from rlnet.mdp.belief.hidden import Hidden
-from rlnet.mdp.belief.subject import Result, Subject
-from rlnet.mdp.belief.wander import directed, lasting, uniform
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.from_env.exact_tests import holm, outcome_levels
+from rlnet.mdp.from_env.hidden_variables import Hidden
+from rlnet.mdp.from_env.tested_env import Result, Subject
+from rlnet.mdp.from_env.walks import directed, lasting, uniform
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 
 LEVEL = 1e-3  # the probability that a right model is refused, at most

@@ -2,7 +2,7 @@
 
 A model is believed only if it is the model of what is stepped. One that an environment hands out as `mdp` is its own
 statement and is trusted, unless a wrapper stands between. Everything else is tried first on copies of the environment
-as it is stepped, wrappers included (`rlnet.mdp.belief.trial`, `rlnet.mdp.belief.hidden`).
+as it is stepped, wrappers included (`rlnet.mdp.from_env.trial`, `rlnet.mdp.from_env.hidden_variables`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rlnet.mdp.belief.blackjack import blackjack, is_blackjack
-from rlnet.mdp.belief.claims import is_table, readings, sampled_start, stated_start
-from rlnet.mdp.belief.exploring import Numbering, Progress, explored
-from rlnet.mdp.belief.grid import GridModel
-from rlnet.mdp.belief.hidden import Hidden
-from rlnet.mdp.belief.own_state import OwnState, explored_by_state
-from rlnet.mdp.belief.subject import NOT_MARKOV, Result, Subject, is_harmless, layers
-from rlnet.mdp.belief.trial import Effort, Trial, thorough, usual
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.from_env.blackjack import blackjack, is_blackjack
+from rlnet.mdp.from_env.grid import GridModel
+from rlnet.mdp.from_env.hidden_variables import Hidden
+from rlnet.mdp.from_env.observed_states import Numbering, Progress, explored
+from rlnet.mdp.from_env.own_state import OwnState, explored_by_state
+from rlnet.mdp.from_env.tested_env import NOT_MARKOV, Result, Subject, is_harmless, layers
+from rlnet.mdp.from_env.transition_table import is_table, readings, sampled_start, stated_start
+from rlnet.mdp.from_env.trial import Effort, Trial, thorough, usual
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 
 _log = logging.getLogger(__name__)

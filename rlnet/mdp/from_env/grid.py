@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp.belief.subject import RAISED, is_harmless, layers
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.from_env.tested_env import RAISED, is_harmless, layers
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.solution import Solution
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rlnet.mdp.belief.insides import Path, get, put, same, saved, spelled
-from rlnet.mdp.belief.subject import NOT_MARKOV, Result, Subject
 from rlnet.mdp.errors import NoModelError
+from rlnet.mdp.from_env.object_graph import Path, get, put, same, saved, spelled
+from rlnet.mdp.from_env.tested_env import NOT_MARKOV, Result, Subject
 
 AHEAD = (1, 2, 5, 10, 100, 1_000, 10_000, 1_000_000, 1_000_000_000)
 POOL = 3  # values that are kept of each hidden variable
