@@ -1,7 +1,7 @@
 """Exploration of a deterministic environment by its own state: all variables that can be reached from the object.
 
-Unlike in `observed_states`, an observation need not tell states apart: what is shown in a state is kept beside it. What the
-environment's own code truncates ends in the model, too: a time that it counts is part of its state.
+Unlike in `observed_states`, an observation need not tell states apart: what is shown in a state is kept beside it.
+What the environment's own code truncates ends in the model, too: a time that it counts is part of its state.
 """
 
 from __future__ import annotations
