@@ -42,6 +42,7 @@ ROWS = {
     "Acrobot-v1 dqn": Row("acrobot_dqn", "−91.5 ± 7.2 (500k)", "−76.6 ± 11.8 (100k)"),
     "Acrobot-v1 ppo": Row("acrobot_ppo", "−86.4 ± 1.3 (500k)", "−73.5 ± 18.2 (1M)"),
     "MountainCar-v0 ppo": Row("mountain_car_ppo", "−200 ± 0 (500k)", "−110.4 ± 19.5 (1M)"),
+    "LunarLander-v3 ppo": Row("lunar_lander_ppo", zoo="242.1 ± 31.8 (v2, 1M)"),
     "Pendulum-v1 sac": Row("pendulum_sac", zoo="−157.0 ± 88.7 (20k)"),
 }
 
