@@ -127,23 +127,19 @@ def _start(config: HighwayConfig, law: np.ndarray) -> np.ndarray:
 def highway_features(config: HighwayConfig) -> np.ndarray:
     """What the driver sees in each state, in [0, 1]: float32 [S, F].
 
-    The own speed; of the lane to the left, the own one and the one to the right whether there is one, the gap, the
-    speed of the next car, and how many cells the gap is more than the own speed. Each one-hot, the first ones also as
-    numbers.
+    The own speed, as a number and one-hot; of the lane to the left, the own one and the one to the right: whether there
+    is one, the gap and the speed of the next car as numbers, and one-hot for each pair of (gap − own speed, speed of
+    the next car), on which alone it depends whether the next step can be a crash.
     """
     road = Road.of(config.shape)
-    state = np.arange(len(road.lane))
-    columns = _one_hot(road.speed, 0, config.max_speed)
+    state, speeds = np.arange(len(road.lane)), np.arange(config.max_speed + 1)
+    columns = [road.speed / config.max_speed, *(road.speed == k for k in speeds)]
+    frees, others = np.arange(-config.max_speed, config.sight + 1), np.arange(config.traffic_speed + 1)
     for side in (-1, 0, 1):
         lane = road.lane + side
         there = (lane >= 0) & (lane < config.lanes)
         gap, other = (x[np.clip(lane, 0, config.lanes - 1), state] for x in (road.gap, road.other))
-        seen = [*_one_hot(gap, 0, config.sight), *_one_hot(other, 0, config.traffic_speed)]
-        seen += _one_hot(gap - road.speed, -config.max_speed, config.sight)[1:]
-        columns += [there, *(there * column for column in seen)]
+        free = gap - road.speed
+        columns += [there, there * gap / config.sight, there * other / max(config.traffic_speed, 1)]
+        columns += [there & (free == k) & (other == u) for k in frees for u in others]
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _one_hot(number: np.ndarray, low: int, high: int) -> list[np.ndarray]:
-    """A number in low .. high as a share of the larger bound, then a column for each value."""
-    return [number / max(abs(low), abs(high), 1), *(number == k for k in range(low, high + 1))]
