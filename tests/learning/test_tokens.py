@@ -140,9 +140,9 @@ def test_a_proxy_is_learned_from_and_the_true_reward_is_scored(monkeypatch):
             r"algo\.envs=60: must be a multiple of algo\.options\.group=16",
         ),
         (("env=tokens_nano", "algo=rloo", "algo.rollout=2"), r"algo\.rollout=2: must be at least env\.length=3"),
-        (("env=tokens_nano", "algo=dr_grpo", "algo.hyper.beta=0.1"), r"algo\.hyper\.beta=0\.1: must be 0: nothing"),
+        (("env=tokens_nano", "algo=dr_grpo", "algo.hyper.beta=0.1"), r"algo\.hyper\.beta=0\.1: must be 0: the chosen"),
         (("env=tokens_nano", "algo=rloo", "algo.hyper.beta=inf"), r"algo\.hyper\.beta=inf: must be finite"),
-        (("env=tokens_nano", "algo=dpo", "gamma=0.9"), r"gamma=0\.9: must be 1: algo=dpo compares what whole"),
+        (("env=tokens_nano", "algo=dpo", "gamma=0.9"), r"gamma=0\.9: must be 1: algo=dpo compares undiscounted"),
         (("env=tokens_nano", "algo=grpo", "env.reference_rate=1e30"), r"env\.reference_rate=1e[+]30: the reference"),
         (("env=gridworld", "algo=rloo"), r"algo\.hyper\.beta=0\.05: env=gridworld has no reference policy"),
         (
@@ -152,7 +152,7 @@ def test_a_proxy_is_learned_from_and_the_true_reward_is_scored(monkeypatch):
         (("env=tokens_nano", "algo=grpo", "algo.minibatches=2"), "learns from whole episodes"),
         (
             ("env=cartpole", "algo=dr_grpo"),
-            "compares episodes that start in the same state, which this environment does not support",
+            "compares episodes that start in the same state, which is not supported here; use 1",
         ),
     ],
 )

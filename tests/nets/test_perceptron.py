@@ -96,7 +96,7 @@ def test_values_that_a_backward_pass_needs_are_no_others():
     plain = layout.networks["q"].apply(dict(q), obs)
     torch.testing.assert_close(out, kept, rtol=0, atol=0)
     torch.testing.assert_close(grad, torch.autograd.grad(plain.square().sum(), theta)[0])
-    with pytest.raises(RuntimeError, match="backward pass runs once"):
+    with pytest.raises(RuntimeError, match="backward pass of this forward pass has run already"):
         torch.autograd.grad(loss, theta)
 
 

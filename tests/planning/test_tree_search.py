@@ -345,7 +345,7 @@ def test_bad_input_is_refused_in_one_sentence(tic_tac_toe):
     with pytest.raises(NotDeterministicError, match="state 0, action 0 has 2 outcomes"):
         TableDynamics(coin)
     full = np.ones((1, 9), np.int8)
-    with pytest.raises(ValueError, match="root 0 has no action"):
+    with pytest.raises(ValueError, match="root 0 has no available action"):
         search(
             RulesDynamics(TIC_TAC_TOE), lambda s: (np.zeros((len(s), 9)), np.zeros(len(s))), full, np.ones(1), Puct(2)
         )
