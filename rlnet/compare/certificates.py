@@ -42,11 +42,19 @@ class Certificates:
     regret: float  # J* − J(π) of the judged policy π
 
 
+Known = tuple[
+    np.ndarray, np.ndarray
+]  # a policy, and the bound on its expected steps on the closed set: V has no part in it
+
+
 class _Bounds:
     """Bounds on V* − v and V^π − v for some v [S], on a closed set of states."""
 
-    def __init__(self, mdp: FiniteMDP, gamma: float, tau: float, v: np.ndarray, closed: np.ndarray) -> None:
+    def __init__(
+        self, mdp: FiniteMDP, gamma: float, tau: float, v: np.ndarray, closed: np.ndarray, known: "list[Known]"
+    ) -> None:
         self.mdp, self.gamma, self.tau, self.v = mdp, gamma, tau, np.where(mdp.terminal, 0.0, v)
+        self.known = known
         self.system = system_of(mdp)
         self.live = closed & ~mdp.terminal
         self.pairs = self.live[mdp.pair_state]
@@ -81,6 +89,13 @@ class _Bounds:
 
     def steps(self, policy: np.ndarray) -> np.ndarray:
         """Upper bound on the expected steps to the end, [S]: 0 outside of the closed set, inf where unproved."""
+        for asked, steps in self.known:
+            if np.array_equal(asked, policy):
+                return steps
+        self.known.append((policy, self._steps(policy)))
+        return self.known[-1][1]
+
+    def _steps(self, policy: np.ndarray) -> np.ndarray:
         chain = chain_of(self.mdp, policy)
         if not reachable(chain.p, chain.ends | self.mdp.terminal, backward=True)[self.live].all():
             return np.full(self.mdp.n_states, np.inf)
@@ -159,20 +174,21 @@ def certify(
         values = v
     else:
         raise ValueError("certify needs v or q")
-    base = _Bounds(mdp, gamma, temperature, values, closed)
+    known: list[Known] = []
+    base = _Bounds(mdp, gamma, temperature, values, closed, known)
     greedy = greedy_policy(mdp, action_values(mdp, base.v, gamma) if q is None else q, temperature)
-
-    def target(of: _Bounds) -> tuple[np.ndarray, np.ndarray]:
-        return of.of_optimum(greedy) if optimal else of.of_policy(policy)
-
-    best, at_greedy, judged = base.of_optimum(greedy)[1], base.of_policy(greedy)[0], base.of_policy(policy)[0]
-    low, high = target(base if v is None or q is None else _Bounds(mdp, gamma, temperature, v, closed))
-    bound_q = None if q is None else _q_bound(base, q, *target(base))
+    optimum, judged = base.of_optimum(greedy), base.of_policy(policy)
+    own = low, high = optimum if optimal else judged
+    if v is not None and q is not None:
+        other = _Bounds(mdp, gamma, temperature, v, closed, known)
+        low, high = other.of_optimum(greedy) if optimal else other.of_policy(policy)
+    best, at_greedy = optimum[1], base.of_policy(greedy)[0]
+    bound_q = None if q is None else _q_bound(base, q, *own)
     return Certificates(
         v=max(_largest(-low, closed), _largest(high, closed)),
         q=bound_q,
         loss=_largest(best - at_greedy, closed),
-        regret=max(float(mdp.start @ np.where(mdp.start > 0, best - judged, 0.0)), 0.0),
+        regret=max(float(mdp.start @ np.where(mdp.start > 0, best - judged[0], 0.0)), 0.0),
     )
 
 
