@@ -19,7 +19,7 @@ def accumulating(trace: Tensor, grad: Tensor, decay: Tensor, rate: Tensor) -> Te
         decay: γλ, [M, N, 1].
         rate: α, [M, 1, 1]; only the dutch trace depends on it.
     """
-    return decay * trace + grad
+    return (decay * trace).add_(grad)
 
 
 def replacing(trace: Tensor, grad: Tensor, decay: Tensor, rate: Tensor) -> Tensor:
@@ -74,12 +74,13 @@ class Traces:
         if self.kind == "dutch":
             out = out + (value - self.foreseen).unsqueeze(-1) * (trace - grad)
             self.foreseen = torch.where(due, next_value, self.foreseen)
-        self.trace = torch.where(due.unsqueeze(-1), trace, self.trace)
-        return out * due.unsqueeze(-1)
+        # What this step has made is written to in place: passes over memory are all that traces cost.
+        self.trace = torch.where(due.unsqueeze(-1), trace, self.trace, out=trace)
+        return out.mul_(due.unsqueeze(-1))
 
     def forget(self, ended: Tensor) -> None:
         """Reset the traces where an episode ended: bool [M, N]."""
-        self.trace = self.trace.masked_fill(ended.unsqueeze(-1), 0.0)
+        self.trace.masked_fill_(ended.unsqueeze(-1), 0.0)
 
     def turn(self, sign: Tensor) -> None:
         """Multiply the traces by the sign of the step just taken: ±1 [M, N].
@@ -87,7 +88,7 @@ class Traces:
         In a game the later value of the other player counts negatively for this one, and the traces reach back over
         both: z_t = γλ·sign_t·z_{t−1} + ∇v(S_t), as the discount of that step has the sign.
         """
-        self.trace = self.trace * sign.unsqueeze(-1)
+        self.trace.mul_(sign.unsqueeze(-1))
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: all that is needed to continue with the same updates."""

@@ -242,7 +242,7 @@ class Learner:
         traces.forget((batch.terminated | batch.truncated)[0] & (weight > 0))
         squares = (weight * error.square()).sum(1)
         metrics = {"loss/td_error": (squares / weight.sum(1)).sqrt()}
-        return -(weight.unsqueeze(-1) * directions).sum(1), lambda: Loss(0.5 * squares, metrics)
+        return directions.mul_(weight.unsqueeze(-1)).sum(1).neg_(), lambda: Loss(0.5 * squares, metrics)
 
     def _with_draws(self, batch: Rollout) -> Rollout:
         """The batch with the random numbers that the loss asks for, each member's from its own stream."""
