@@ -119,7 +119,7 @@ def chosen(algorithm: Algorithm, options: Options) -> Algorithm:
 ALGORITHM = Algorithm(
     roles=(PI,),
     acting=Acting(by_policy),
-    objective=LossGradient(partial(loss, leave_one_out, ARGUMENTS[:1], "")),
+    objective=LossGradient(partial(loss, leave_one_out, tuple(inspect.signature(leave_one_out).parameters), "")),
     data=Data(whole_episodes=True),
     update=Update(prepare=prepare),
     judged=Judged.BEHAVIOUR,

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rlnet.commands.command_line import launch
-from rlnet.config import AuditConfig, Config, RunFailed, TrainerAuditConfig
+from rlnet.commands.failures import failed
+from rlnet.config import AuditConfig, Config, ConfigError, RunFailed, TrainerAuditConfig
 
 
 def job(config: AuditConfig, folder: Path) -> None:
@@ -64,6 +65,10 @@ def main() -> int:
     """Run `rlnet audit` with the arguments of `sys.argv`; returns the exit code."""
     sys.argv[1:] = [part for argument in sys.argv[1:] for part in _own_loss(argument)]
     keys = {argument.partition("=")[0] for argument in sys.argv[1:]}
+    if {"trl", "algo"} <= keys:
+        return failed(
+            ConfigError("trl=...: audits trainers of TRL, algo=... or loss=... an update of rlnet; leave one out")
+        )
     if "trl" in keys:
         return launch("trainer_audit", trainer_job)
     if "algo" in keys:

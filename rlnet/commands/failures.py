@@ -136,6 +136,7 @@ def _alternatives(key: str, cause: BaseException | None) -> str:
     if isinstance(root, DictConfig):
         for group, own in root.items_ex(resolve=False):
             others |= {str(name): f"{group!s}.{name!s}" for name in own} if isinstance(own, DictConfig) else {}
+        others |= {str(name): str(name) for name in root}  # before those of a group: gamma, and not env.gamma
     beside = difflib.get_close_matches(last, names, n=1)
     elsewhere = difflib.get_close_matches(last, others, n=1, cutoff=0.65)
     if elsewhere and (last in others or not beside):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +81,10 @@ def _context(folder: Path, audit: EstimatorAudit, task: str) -> dict[str, Any]:
         "rows": _rows(audit.matches),
         "of_kl": _rows(audit.of_kl),
         "noise": noise(audit),
-        "picture": embedded(angles_figure(audit.matches), "angles between the expected update and exact gradients"),
+        "picture": embedded(
+            angles_figure(list(audit.matches.items()), "the expected update"),
+            "angles between the expected update and exact gradients",
+        ),
         "choices": [(name, CHOICES[name]) for name in chosen if name in CHOICES],
         "resampling": resampling(audit),
         "commands": [str(start["command"]) for start in commands(folder)[-1:]],
@@ -103,18 +105,25 @@ def _rows(matches: Mapping[str, Match]) -> list[dict[str, str]]:
     ]
 
 
-def angles_figure(matches: Mapping[str, Match]) -> Figure:
-    """A bar for each objective: the angle between its gradient and the expected update, in degrees."""
+def angles_figure(bars: Sequence[tuple[str, Match]], to: str, width: float = 6.4) -> Figure:
+    """A bar for each match: the angle between an update and a gradient, in degrees.
+
+    Args:
+        bars: names and matches.
+        to: what the angles are measured to.
+        width: of the figure, in inches.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 0.8 + 0.42 * len(matches)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(width, 0.8 + 0.42 * len(bars)), dpi=100, layout="constrained")
     axes = figure.subplots()
-    angles = [math.degrees(math.acos(max(-1.0, min(1.0, match.cosine)))) for match in matches.values()]
-    bars = axes.barh(list(matches), angles, color="#0072b2", height=0.55)
-    axes.bar_label(bars, [f"{angle:.2f}°" for angle in angles], padding=4, fontsize=8)
+    angles, places = [match.angle for _, match in bars], range(len(bars))
+    drawn = axes.barh(places, angles, color="#0072b2", height=0.55)
+    axes.set_yticks(places, [name for name, _ in bars], fontsize=7 if any("\n" in name for name, _ in bars) else None)
+    axes.bar_label(drawn, [f"{x:.2f}°" for x in angles], padding=4, fontsize=8)
     axes.set_xlim(0, max(1.0, 1.15 * max(angles)))
     axes.invert_yaxis()
-    axes.set_xlabel("angle to the expected update, degrees")
+    axes.set_xlabel(f"angle to {to}, degrees")
     axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
     axes.set_axisbelow(True)
     return figure

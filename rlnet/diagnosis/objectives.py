@@ -24,6 +24,11 @@ class Match:
     scale: float  # ⟨u, g⟩/⟨g, g⟩
     cosine_error: float  # standard error of the cosine; 0 where all groups were enumerated
 
+    @property
+    def angle(self) -> float:
+        """The angle between them, in degrees."""
+        return math.degrees(math.acos(max(-1.0, min(1.0, self.cosine))))
+
 
 def match(updates: Tensor, gradient: Tensor) -> Match:
     """Of updates [K, P], whose mean counts; the standard error is that of the jackknife."""

@@ -101,12 +101,7 @@ class Row:
         found = self.matches[name]
         if abs(found.cosine - 1) < SAME:
             return f"the gradient of {name}" + ("" if abs(found.scale - 1) < 1e-4 else f", times {found.scale:.4g}")
-        return f"the gradient of none of these; {angle(found):.2f}° from that of {name}"
-
-
-def angle(found: Match) -> float:
-    """The angle between an update and a gradient, in degrees."""
-    return math.degrees(math.acos(max(-1.0, min(1.0, found.cosine))))
+        return f"the gradient of none of these; {found.angle:.2f}° from that of {name}"
 
 
 @dataclass(frozen=True)

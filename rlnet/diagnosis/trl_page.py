@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlnet.diagnosis.estimator_audit import PREFERENCES, REGULARISED, REWARD
-from rlnet.diagnosis.estimator_page import OBJECTIVES
-from rlnet.diagnosis.trl_audit import SAME, Row, TrainerAudit, angle
+from rlnet.diagnosis.estimator_page import OBJECTIVES, angles_figure
+from rlnet.diagnosis.trl_audit import SAME, Row, TrainerAudit
 from rlnet.experiment.run_files import write_text
 from rlnet.experiment.run_folder import commands
 from rlnet.report.html import embedded, render, versions
@@ -15,11 +15,10 @@ from rlnet.report.terminal import show_files
 from rlnet.report.text import say
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.console import Console
 
 FILE = "trl.html"
-HEIGHT, WIDTH = 0.42, 7.6  # of a bar and of the picture, in inches
+WIDTH = 7.6  # of the picture, in inches
 
 
 def write_trainers(folder: Path, audit: TrainerAudit) -> Path:
@@ -27,6 +26,7 @@ def write_trainers(folder: Path, audit: TrainerAudit) -> Path:
     path = folder / FILE
     written = ", ".join(f"{name} {number}" for name, number in audit.versions.items())
     one = len(audit.rows) == 1
+    bars = [(f"{row.trainer}\n{row.title}", row.matches[row.aim]) for row in audit.rows]
     content = {
         "title": f"Is my {audit.rows[0].trainer} the gradient I think it is?" if one else
         "Are TRL’s trainers the gradients that they are taken for?",
@@ -39,7 +39,10 @@ def write_trainers(folder: Path, audit: TrainerAudit) -> Path:
         "rows": [cells(row) for row in audit.rows],
         "own": any(row.own for row in audit.rows),
         "meanings": [(name, OBJECTIVES[name]) for name in objectives(audit)],
-        "picture": embedded(angles_figure(audit), "angles between the updates of trainers and gradients"),
+        "picture": embedded(
+            angles_figure(bars, "the gradient of its objective", WIDTH),
+            "angles between the updates of trainers and gradients",
+        ),
         "commands": [str(start["command"]) for start in commands(folder)[-1:]],
         "versions": f"{versions()}, {written}",
         "configurations": [],
@@ -72,7 +75,7 @@ def cells(row: Row) -> dict[str, Any]:
         "trainer": row.trainer,
         "title": row.title,
         "cosine": f"{found.cosine:.6f}",
-        "angle": f"{angle(found):.2f}°",
+        "angle": f"{found.angle:.2f}°",
         "scale": f"{found.scale:.4g}",
         "own": "" if row.own is None else f"{row.own.cosine:.6f}",
         "verdict": row.verdict,
@@ -101,22 +104,3 @@ def verdict(audit: TrainerAudit) -> str:
         f"Of {len(audit.rows)} settings of TRL {audit.versions['trl']}, {len(exact)} follow the gradient of the "
         f"objective that their method is described by{': ' + names if names else ''}."
     )
-
-
-def angles_figure(audit: TrainerAudit) -> Figure:
-    """A bar for each trainer: the angle between its update and the gradient of its aim, in degrees."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, 0.8 + HEIGHT * len(audit.rows)), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    angles = [angle(row.matches[row.aim]) for row in audit.rows]
-    places = range(len(angles))
-    bars = axes.barh(places, angles, color="#0072b2", height=0.55)
-    axes.set_yticks(places, [f"{row.trainer}\n{row.title}" for row in audit.rows], fontsize=7)
-    axes.bar_label(bars, [f"{x:.2f}°" for x in angles], padding=4, fontsize=8)
-    axes.set_xlim(0, max(1.0, 1.15 * max(angles)))
-    axes.invert_yaxis()
-    axes.set_xlabel("angle to the gradient of its objective, degrees")
-    axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure

@@ -28,7 +28,6 @@ from rlnet.compare.constraint import Constrained
 from rlnet.compare.names import OF_CONTROL
 from rlnet.config import (
     Config,
-    ConfigError,
     EpochsConfig,
     TabularConfig,
     require,
@@ -46,13 +45,14 @@ from rlnet.experiment.compatibility import (
     check_texts,
     single_actions,
 )
-from rlnet.experiment.constrained import constrained_optima, solved_under, watched_event
+from rlnet.experiment.constrained import watched_event
+from rlnet.experiment.exact_solutions import Solved, divergence_weight, solve_settings
 from rlnet.experiment.fixed_policies import given_policies
 from rlnet.experiment.networks import actions_of, available_actions, device_of, inputs_of, network_of
 from rlnet.experiment.reference import reference_policy
 from rlnet.experiment.searched_model import dynamics_of, symmetries_of
 from rlnet.experiment.sizes import require_solvable, require_trainable
-from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, UnboundedValueError, solve
+from rlnet.mdp import FiniteMDP, Solution
 from rlnet.nets import Network
 from rlnet.policies.exploration import BEHAVIOURS
 
@@ -147,21 +147,6 @@ class Problem:
         return part
 
 
-def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: Any) -> Solution:
-    """`mdp.solve`, with a ConfigError that names the key where the problem has no finite solution at this γ.
-
-    Args:
-        mdp, gamma, options: as for `solve`.
-        env: how messages name the environment: see `EnvConfig.title`.
-    """
-    try:
-        return solve(mdp, gamma, **options)
-    except (ImproperPolicyError, UnboundedValueError) as error:
-        raise ConfigError(
-            f"gamma={gamma}: {env} has no finite values without discount ({error}); use gamma < 1"
-        ) from error
-
-
 def build(config: Config, exact: bool = True, folder: Path | None = None) -> Problem:
     """Build the problem of a run: all of it that does not change.
 
@@ -183,16 +168,9 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
     algorithm = algorithm.chosen(config.algo.options)
     environment = single_actions(config, algorithm, environment)
     alone = each_setting(config)
-    for one in alone:
-        check_algorithm(one, algorithm)
-    check_actions(config, algorithm, environment)
-    check_exploration(config, algorithm, environment)
-    check_normalization(config, algorithm, environment)
-    check_texts(config, algorithm, environment)
-    check_game(config, algorithm, environment)
+    _check(config, alone, algorithm, environment)
     mdp = environment.mdp
-    _check_size(config, alone, environment)
-    solutions, models, given, acting = None, None, None, None
+    given, acting = None, None
     device = device_of(config.device)
     actions = actions_of(environment, algorithm, device)
     inputs = inputs_of(config, environment, device)
@@ -200,17 +178,12 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
         role: network_of(config, inputs, role, actions, environment) for role in algorithm.roles
     }
     reference, log_reference = _reference(config, algorithm, environment, networks, folder)
+    watched, solved = watched_event(config, algorithm, environment), Solved()
     if mdp is not None and (exact or algorithm.judged is Judged.GIVEN):
-        each = [_regularised(mdp, log_reference, _beta(one, algorithm)) for one in alone]
-        solutions = [found for found in _solutions(each, alone, algorithm) for _ in range(config.seeds)]
-        models = [model for model in each for _ in range(config.seeds)] if log_reference is not None else None
-    watched, under = watched_event(config, algorithm, environment), None
-    if solutions is not None and mdp is not None and watched in (mdp.events or {}):
-        under = constrained_optima(config, mdp, watched, solutions, environment.max_steps)
-        models, solutions = [own.model for own in under], solved_under(under, config)
+        solved = solve_settings(config, alone, algorithm, mdp, log_reference, watched, environment.max_steps)
     if algorithm.judged is Judged.GIVEN:
         given, acting = given_policies(
-            config, alone, mdp, solutions, algorithm.data.off_policy, rows=environment.states
+            config, alone, mdp, solved.solutions, algorithm.data.off_policy, rows=environment.states
         )
     for one in alone:
         check_returns(one, algorithm, mdp)
@@ -236,12 +209,18 @@ def assemble(config: Config, environment: Environment, exact: bool = True, folde
     completions = None
     if environment.tokens is not None and mdp is not None:
         completions = Completions(mdp, environment.tokens.shape, log_reference, environment.true_reward)
-    exact_parts = models, completions, log_reference, watched, under
-    return Problem(environment, algorithm, context, solutions, against, available, *exact_parts)
+    texts = solved.models, completions, log_reference
+    return Problem(
+        environment, algorithm, context, solved.solutions, against, available, *texts, watched, solved.constrained
+    )
 
 
-def _check_size(config: Config, alone: list[Config], environment: Environment) -> None:
-    """Refuse more states and actions than can be solved, or kept for each member."""
+def _check(config: Config, alone: list[Config], algorithm: Algorithm, environment: Environment) -> None:
+    """Refuse settings that do not fit together, and more states than can be solved, or kept for each member."""
+    for one in alone:
+        check_algorithm(one, algorithm)
+    for check in (check_actions, check_exploration, check_normalization, check_texts, check_game):
+        check(config, algorithm, environment)
     title, mdp = config.env.title(), environment.mdp
     if mdp is not None:
         require_solvable(mdp, title, len({one.gamma for one in alone}))
@@ -249,11 +228,6 @@ def _check_size(config: Config, alone: list[Config], environment: Environment) -
     if states is not None and environment.n_actions is not None:
         sizes = states, environment.n_actions, len(config.member_seeds)
         require_trainable(title, *sizes, scored=mdp is not None, table=isinstance(config.network, TabularConfig))
-
-
-def _beta(config: Config, algorithm: Algorithm) -> float:
-    """β of the divergence from the reference policy."""
-    return 0.0 if algorithm.regularisation is None else float(algorithm.regularisation(config.algo.hyper))
 
 
 def _reference(
@@ -268,28 +242,6 @@ def _reference(
     if tokens is None or PI not in algorithm.roles:
         allowed = f"{config.env.title()} has no reference policy to stay near to; use 0"
         for one in each_setting(config):
-            require(_beta(one, algorithm) == 0, "algo.hyper.beta", one.algo.hyper.get("beta"), allowed)
+            require(divergence_weight(one, algorithm) == 0, "algo.hyper.beta", one.algo.hyper.get("beta"), allowed)
         return None, None
     return reference_policy(config, networks[PI], tokens, environment.n_states, folder)
-
-
-def _regularised(mdp: FiniteMDP, log_reference: np.ndarray | None, beta: float) -> FiniteMDP:
-    """The model in which E[R] + β·H(π) is E[R] − β·KL(π ‖ π_ref) of the given one: β·log π_ref joins every reward."""
-    if log_reference is None or beta == 0:
-        return mdp
-    bonus = beta * log_reference[mdp.pair_state, mdp.pair_action]
-    return replace(mdp, reward=mdp.reward + np.repeat(bonus, np.diff(mdp.outcome_ptr)))
-
-
-def _solutions(models: Sequence[FiniteMDP], alone: list[Config], algorithm: Algorithm) -> list[Solution]:
-    """The exact solution for each setting of a population; each problem is solved once."""
-    exact: dict[tuple[float, float, float], Solution] = {}
-    found = []
-    for mdp, one in zip(models, alone, strict=True):
-        beta = _beta(one, algorithm)
-        tau = beta if algorithm.temperature is None else algorithm.temperature(one.algo.hyper)
-        kind = one.gamma, tau, beta
-        if kind not in exact:
-            exact[kind] = exact_solution(mdp, one.gamma, one.env.title(), temperature=tau)
-        found.append(exact[kind])
-    return found

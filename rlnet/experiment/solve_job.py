@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlnet.config import ConfigError, RunFailed, SolveConfig
 from rlnet.envs import make
-from rlnet.experiment.problem import exact_solution
+from rlnet.experiment.exact_solutions import exact_solution
 from rlnet.experiment.run_files import write_arrays
 from rlnet.experiment.sizes import require_solvable
 from rlnet.mdp import FiniteMDP, Solution, ToleranceWarning

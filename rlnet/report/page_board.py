@@ -10,9 +10,9 @@ from rlnet.config.files import read_arrays, reading
 from rlnet.envs import Board
 from rlnet.envs.boards.rules import Rules
 from rlnet.experiment.evaluation_files import POSITIONS
+from rlnet.report.drawing_data import drawing_script, packed
 from rlnet.report.finished import Finished
-from rlnet.report.html import TEMPLATES, as_script
-from rlnet.report.page_game import add_scaled, pack
+from rlnet.report.html import as_script
 
 LINES = {
     "search": "The run against itself, by its search:",
@@ -50,8 +50,8 @@ def unsolved_section(run: Finished) -> dict[str, Any] | None:
         f"+1 wins, 0 is a draw, −1 loses. {len(found['count']):,} positions are here: those after the first moves, and "
         "those next to the games."
     )
-    script = (TEMPLATES / "game.js").read_text(encoding="utf-8")
-    return {"note": note, "lines": shown, "data": as_script(data | {"lines": lines}), "script": script}
+    content = as_script(data | {"lines": lines})
+    return {"note": note, "lines": shown, "data": content, "script": drawing_script("game")}
 
 
 def _content(found: dict[str, np.ndarray], board: Board) -> dict[str, Any]:
@@ -67,12 +67,10 @@ def _content(found: dict[str, np.ndarray], board: Board) -> dict[str, Any]:
         "next": found["next"].astype(np.int32),
         "again": np.zeros(moves, np.uint8),
     }
-    scale = add_scaled(arrays, {name: found[name] for name in ("gain", "pi", "v", "q") if name in found})
+    numbers: dict[str, np.ndarray] = {name: found[name] for name in ("gain", "pi", "v", "q") if name in found}
     rules = board.rules
     return {
-        "packed": pack(arrays),
-        "arrays": [[name, x.dtype.name, len(x)] for name, x in arrays.items()],
-        "scale": scale,
+        **packed(arrays, numbers),
         "start": 0,
         "names": list(rules.move_names),
         "labels": None,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from typing import Any
 
 import numpy as np
 
 from rlnet.mdp import FiniteMDP, Solution, solve
+from rlnet.report.drawing_data import drawing_script, packed
 from rlnet.report.finished import Finished
-from rlnet.report.html import TEMPLATES, as_script
+from rlnet.report.html import as_script
 from rlnet.report.page_states import member_note
 from rlnet.report.panels import action_names
 
 MOST_POSITIONS = 150_000  # that are all on the page; of more, the first ones and those beside the games played out
 FIRST = 20_000
 ENDED, ELSEWHERE = -1, -2  # in place of a successor: the game is over, or the position is not on the page
-RANGE = 32_767  # numbers are whole multiples of the largest one / RANGE
 
 
 def game_section(run: Finished) -> dict[str, Any] | None:
@@ -52,7 +50,7 @@ def game_section(run: Finished) -> dict[str, Any] | None:
             for name, (title, (states, moves)) in lines.items()
         ],
         "data": as_script(data),
-        "script": (TEMPLATES / "game.js").read_text(encoding="utf-8"),
+        "script": drawing_script("game"),
     }
 
 
@@ -114,36 +112,14 @@ def _content(run: Finished, best: Solution, pi: np.ndarray, keep: np.ndarray) ->
     for name, key, at in (("v", "v", keep), ("q", "q", (own, action))):
         if key in run.values:
             numbers[name] = np.asarray(run.values[key][m])[at]
-    scale = add_scaled(arrays, numbers)
     labels = mdp.labels is not None and board is None and len(keep) <= FIRST
     return {
-        "packed": pack(arrays),
-        "arrays": [[name, x.dtype.name, len(x)] for name, x in arrays.items()],
-        "scale": scale,
+        **packed(arrays, numbers),
         "start": int(place[np.argmax(mdp.start)]),
         "names": list(action_names(mdp)),
         "labels": [str(mdp.labels[s]) for s in keep] if labels and mdp.labels is not None else None,
         "board": None if board is None else [*board.rules.shape, board.rules.n_actions < len(board.rules.start())],
     }
-
-
-def add_scaled(arrays: dict[str, np.ndarray], numbers: dict[str, np.ndarray]) -> dict[str, float]:
-    """Add numbers to the arrays as whole multiples of a unit, which is returned for each."""
-    scale = {}
-    for name, x in numbers.items():
-        sound = np.nan_to_num(np.asarray(x, float), posinf=0.0, neginf=0.0)
-        scale[name] = float(np.abs(sound).max(initial=0.0) or 1.0) / RANGE
-        arrays[name] = np.round(sound / scale[name]).astype(np.int16)
-    return scale
-
-
-def pack(arrays: dict[str, np.ndarray]) -> str:
-    """Arrays one after the other, each from a multiple of 8 bytes on; compressed, as text."""
-    parts = []
-    for array in arrays.values():
-        content = array.astype(array.dtype.newbyteorder("<")).tobytes()
-        parts.append(content + b"\0" * (-len(content) % 8))
-    return base64.b64encode(zlib.compress(b"".join(parts), 9)).decode("ascii")
 
 
 def _ramp(counts: np.ndarray) -> np.ndarray:

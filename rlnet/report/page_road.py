@@ -9,9 +9,9 @@ import numpy as np
 
 from rlnet.envs.driving.drawing import RoadDrawing
 from rlnet.mdp import FiniteMDP
+from rlnet.report.drawing_data import drawing_script, packed
 from rlnet.report.finished import Finished
-from rlnet.report.html import TEMPLATES, as_script
-from rlnet.report.page_game import add_scaled, pack
+from rlnet.report.html import as_script
 from rlnet.report.panels import action_names
 
 MOST_SITUATIONS = 150_000  # that a page holds
@@ -34,19 +34,17 @@ def road_board(
         return None
     arrays = {name: np.ravel(x).astype(np.float32) for name, x in {"soon": soon, **after}.items()}  # may be tiny
     keys = {"pi": "pi", "piExact": "pi_exact", "q": "q", "qExact": "q_exact"}
-    scale = add_scaled(arrays, {name: np.ravel(values[key][m]) for name, key in keys.items() if key in values})
+    numbers = {name: np.ravel(values[key][m]) for name, key in keys.items() if key in values}
     reference = run.judged["compared_with"]
     data = {
-        "packed": pack(arrays),
-        "arrays": [[name, x.dtype.name, len(x)] for name, x in arrays.items()],
-        "scale": scale,
+        **packed(arrays, numbers),
         "names": list(action_names(mdp)),
         "exact": "Q*" if "Q*" in reference or "V*" in reference else "Q^π",
         "event": event,
         "first": first,
         "most": _most(drawing, mdp),
     }
-    return {"data": as_script(data), "script": (TEMPLATES / "road.js").read_text(encoding="utf-8")}
+    return {"data": as_script(data), "script": drawing_script("road")}
 
 
 def _most(drawing: RoadDrawing, mdp: FiniteMDP) -> dict[str, int]:

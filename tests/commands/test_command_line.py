@@ -20,6 +20,7 @@ WRONG = [
     ("train", ["gamma=1.2"], "gamma=1.2: must be in [0, 1]"),
     ("train", ["gamma=abc"], "gamma=abc: Value 'abc' of type 'str' could not be converted to Float"),
     ("train", ["gama=0.9"], "gama=0.9: there is no such key; did you mean gamma?"),
+    ("train", ["algo.hyper.gama=3"], "algo.hyper.gama=3: there is no such key; did you mean gamma?"),
     ("train", ["env.risk_limit=0.1"], "env.risk_limit=0.1: there is no such key; did you mean constraint.limit?"),
     (
         "train",

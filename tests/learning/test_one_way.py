@@ -10,7 +10,7 @@ from support import ROOT, composed
 from rlnet.commands.train import job
 from rlnet.compare import member_scores
 from rlnet.envs import make
-from rlnet.experiment import problem
+from rlnet.experiment import exact_solutions, problem
 from rlnet.learning.training_loop import train
 
 # Run the script until a function of the algorithm's file is called, and print the files of rlnet on the stack.
@@ -88,7 +88,7 @@ def counted(monkeypatch):
 
         return called
 
-    monkeypatch.setattr(problem, "solve", counting("solve", problem.solve))
+    monkeypatch.setattr(exact_solutions, "solve", counting("solve", exact_solutions.solve))
     monkeypatch.setattr(problem, "make", counting("make", make))
     monkeypatch.setattr("rlnet.report.finished.make", counting("make", make))
     monkeypatch.setattr(member_scores, "score_member", counting("score", member_scores.score_member))

@@ -4,11 +4,11 @@ import base64
 import json
 import re
 import shutil
-import subprocess
 import zlib
 
 import numpy as np
 import pytest
+from browser import after, needs_browser
 from support import draw_no_values, quick
 
 import rlnet
@@ -20,8 +20,6 @@ from rlnet.envs.boards.simulation import planes
 from rlnet.learning import final_positions
 from rlnet.mdp import solve
 from rlnet.report import page, page_game
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def matches(state=4):
@@ -163,32 +161,23 @@ def test_of_large_games_the_page_holds_what_is_next_to_the_games_played_out(monk
     assert len(keep) < 340
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+@needs_browser
 @pytest.mark.parametrize("name", quick(["rules", *GAMES], 2))
 def test_moves_are_clicked_in_a_browser(runs, tmp_path, name):
     """The first move of the table, one of the board, a line of play to its end, and back; nothing goes wrong."""
     source = (runs / name / "report.html").read_text(encoding="utf-8")
-    probe = """<script>window.problems = []; window.onerror = (m) => problems.push(String(m));
-window.addEventListener('load', () => setTimeout(() => {
+    script = """
   const said = () => document.querySelector('#position h3').textContent;
   const click = (place) => place.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));
-  const found = [said()];
+  found.push(said());
   click(document.querySelector('#position tbody tr')); found.push(said());
   const stone = document.querySelector('#board .can'); if (stone) { click(stone); found.push(said()); }
   const links = document.querySelectorAll('[data-line=best] a'); click(links[links.length - 1]); found.push(said());
   found.push(document.querySelector('#position input').value);
   click(document.querySelectorAll('#position button')[0]); found.push(said());
-  document.body.dataset.found = JSON.stringify({problems, found});
-}, 300));</script>"""
+"""
     line = "learned" if name == "rules" else "best"
-    probe = probe.replace("data-line=best", f"data-line={line}")
-    file = tmp_path / "probed.html"
-    file.write_text(source.replace("</head>", probe + "</head>"), encoding="utf-8")
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
-    command = [CHROMIUM, *arguments, f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    found = json.loads(re.search(r'data-found="([^"]*)"', dom).group(1).replace("&quot;", '"'))
-    assert found["problems"] == []
+    found = after(script.replace("data-line=best", f"data-line={line}"), source, tmp_path)
     moves = positions(runs / name)[0]["lines"][line]
     won = name == "rules" and play_moves(KInARow(3, 3, 3, gravity=True), [str(move + 1) for move in moves])[1] > 0
     ended = f"Over: {'OX'[len(moves) % 2]} has won." if won else "A draw."
@@ -198,7 +187,7 @@ window.addEventListener('load', () => setTimeout(() => {
         "cells": ["To move: X", "To move: O", "To move: X", "A draw."],
         "words": ["To move: the first player", "To move: the second player", "Over: the first player has won."],
     }[name]
-    *said, typed, again = found["found"]
+    *said, typed, again = found
     assert said == expected
     assert again == said[0]
     data = positions(runs / name)[0]

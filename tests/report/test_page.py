@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import dumped, needs_browser
 from support import ROOT, composed, quick
 
 from rlnet.compare.names import BOUNDS, MEANINGS
@@ -22,9 +23,6 @@ from rlnet.report.page import write_page
 from rlnet.report.sampled import beside_exact
 from rlnet.report.summary import show_rescored
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 RUNS = {
     "grid": ("env=gridworld", "steps=2000", "gamma=0.9", "network=tabular"),
     "seeds": ("env=random_walk", "algo=td0", "seeds=4", "steps=1500", "gamma=0.9"),
@@ -177,7 +175,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+@needs_browser
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("width", quick([400, 1600], 1))
 def test_the_page_runs_in_a_browser_without_an_error_and_fits(pages, tmp_path, name, width):
@@ -197,15 +195,13 @@ def test_the_page_runs_in_a_browser_without_an_error_and_fits(pages, tmp_path, n
     # Headless windows are not narrower than 500 pixels: a frame is.
     outer = tmp_path / "outer.html"
     outer.write_text(f'<iframe src="probed.html" width="{width}" height="900"></iframe>', encoding="utf-8")
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
-    dumped = outer.read_text().replace(
+    framed = outer.read_text().replace(
         "</iframe>",
         "</iframe><script>addEventListener('load', () => document.body.append(document.querySelector('iframe')"
         ".contentDocument.body.dataset.found));</script>",
     )
-    outer.write_text(dumped, encoding="utf-8")
-    command = [CHROMIUM, *arguments, f"--user-data-dir={tmp_path / 'profile'}", outer.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    outer.write_text(framed, encoding="utf-8")
+    dom = dumped(outer, "--allow-file-access-from-files")
     found = json.loads(re.search(r"\{&quot;problems.*\}|\{\"problems.*\}", dom).group(0).replace("&quot;", '"'))
     assert found["problems"] == []
     assert found["inner"] == width

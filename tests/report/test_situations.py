@@ -3,13 +3,12 @@
 import base64
 import json
 import re
-import shutil
-import subprocess
 import zlib
 from io import BytesIO
 
 import numpy as np
 import pytest
+from browser import after, needs_browser
 from PIL import Image
 from support import composed
 
@@ -22,7 +21,6 @@ from rlnet.report.finished import read_run
 from rlnet.report.page import write_page
 from rlnet.report.situations import MOST, next_step, situations_section
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ROAD = ("env=highway", "env.sight=3", "env.max_speed=3", "env.traffic_speed=2", "algo=q_learning", "network=tabular")
 
 
@@ -92,37 +90,28 @@ def test_the_road_of_the_page_holds_every_situation(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+@needs_browser
 def test_situations_are_chosen_by_clicks_in_a_browser(folder, tmp_path):
-    probe = """<script>window.problems = []; window.onerror = (m) => problems.push(String(m));
-window.addEventListener('load', () => setTimeout(() => {
+    script = """
   const click = (what) => document.querySelector(what).dispatchEvent(new MouseEvent('click', {bubbles: true}));
   const list = (k, x) => { const one = document.querySelector(`[data-part="${k}"]`);
     one.selectedIndex = x; one.dispatchEvent(new Event('change')); };
-  const found = [], say = () => found.push(['#road-said h3', '.learned', '.optimal', '#road-said tbody']
+  const say = () => found.push(['#road-said h3', '.learned', '.optimal', '#road-said tbody']
     .map((one) => document.querySelector(one).textContent));
   [1, 2, 0, 2, 0, 1].forEach((x, k) => list(k, x)); say();
   click('rect[data-lane="1"][data-column="2"]'); say();
   click('rect[data-lane="0"][data-column="0"]'); say();
   const cars = document.querySelectorAll('#road-board g.can');
   cars[cars.length - 1].dispatchEvent(new MouseEvent('click')); say();
-  document.body.dataset.found = JSON.stringify({problems, found});
-}, 300));</script>"""
-    file = tmp_path / "probed.html"
-    source = write_page(folder).read_text(encoding="utf-8")
-    file.write_text(source.replace("</head>", probe + "</head>"), encoding="utf-8")
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
-    command = [CHROMIUM, *arguments, f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    found = json.loads(re.search(r'data-found="([^"]*)"', dom).group(1).replace("&quot;", '"'))
-    assert found["problems"] == []
+"""
+    found = after(script, write_page(folder).read_text(encoding="utf-8"), tmp_path)
     run, shape = read_run(folder), (2, 4, 4, 3, 4, 3)
     # By the lists; then the next car of the own lane one cell ahead, the own car in the other lane, and faster.
     places = [(1, 2, 0, 2, 0, 1), (1, 2, 0, 2, 1, 1), (0, 2, 0, 2, 1, 1), (0, 3, 0, 2, 1, 1)]
     risks = [
         event_probability(run.mdp, run.values[key][0].astype(float), "crash", horizon=40) for key in ("pi", "pi_exact")
     ]
-    for said, place in zip(found["found"], places, strict=True):
+    for said, place in zip(found, places, strict=True):
         state = int(np.ravel_multi_index(place, shape))
         assert said[0] == f"state {state}"
         for text, risk, key in zip(said[1:3], risks, ("pi", "pi_exact"), strict=True):

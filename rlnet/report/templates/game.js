@@ -1,18 +1,8 @@
-"use strict";
 // Positions of a game by their moves: the board with what is learned and what is exact, in the view of who moves.
 (async () => {
   const data = JSON.parse(document.getElementById("game-data").textContent);
   const board = document.getElementById("board"), place = document.getElementById("position");
-  const bytes = Uint8Array.from(atob(data.packed), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const buffer = await new Response(stream).arrayBuffer();
-  const kinds = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, int32: Int32Array };
-  const at = {};
-  let offset = 0;
-  for (const [name, kind, length] of data.arrays) {
-    at[name] = new kinds[kind](buffer, offset, length);
-    offset += Math.ceil(length * kinds[kind].BYTES_PER_ELEMENT / 8) * 8;
-  }
+  const at = await unpacked(data);
   const first = new Uint32Array(at.count.length + 1);
   at.count.forEach((n, s) => { first[s + 1] = first[s] + n; });
   const value = (name, k) => at[name] ? at[name][k] * data.scale[name] : null;
@@ -20,19 +10,6 @@
   const share = (x) => `${(100 * x).toFixed(x > 0 && x < 0.01 ? 1 : 0)} %`;
   const RED = "#cd413c", YELLOW = "#f0c846", GOOD = "#0072b2", EVEN = "#5a5a5a", BAD = "#b34a00";
   const colour = (x) => x > 5e-4 ? GOOD : x < -5e-4 ? BAD : EVEN;
-
-  const element = (tag, content, name) => {
-    const made = document.createElement(tag);
-    if (content !== undefined) made.textContent = content;
-    if (name) made.className = name;
-    return made;
-  };
-  const drawn = (tag, attributes, content) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, x] of Object.entries(attributes)) made.setAttribute(name, x);
-    if (content !== undefined) made.textContent = content;
-    return made;
-  };
 
   // The position after some moves: its number (-1: over, -2: not on the page), who moves, and what ended the game.
   const follow = (moves) => {

@@ -1,34 +1,11 @@
-"use strict";
 // Any situation of the road: clicks put cars, lists set them too; beside it what is learned and what is exact.
 (async () => {
   const data = JSON.parse(document.getElementById("road-data").textContent);
   const board = document.getElementById("road-board"), place = document.getElementById("road-said");
-  const bytes = Uint8Array.from(atob(data.packed), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const buffer = await new Response(stream).arrayBuffer();
-  const kinds = { int16: Int16Array, float32: Float32Array };
-  const at = {};
-  let offset = 0;
-  for (const [name, kind, length] of data.arrays) {
-    at[name] = new kinds[kind](buffer, offset, length);
-    offset += Math.ceil(length * kinds[kind].BYTES_PER_ELEMENT / 8) * 8;
-  }
+  const at = await unpacked(data);
   const value = (name, k) => at[name][k] * (data.scale[name] || 1);
   const text = (x) => String(+x.toPrecision(3)).replace("-", "−");
   const share = (x) => `${+(100 * x).toPrecision(3)} %`;
-
-  const element = (tag, content, name) => {
-    const made = document.createElement(tag);
-    if (content !== undefined) made.textContent = content;
-    if (name) made.className = name;
-    return made;
-  };
-  const drawn = (tag, attributes, content) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, x] of Object.entries(attributes)) made.setAttribute(name, x);
-    if (content !== undefined) made.textContent = content;
-    return made;
-  };
 
   // A situation: [own lane, own speed, then of each lane the gap to the next car and its speed]; a state is its number.
   const sizes = [data.most.lanes, data.most.speed + 1];
