@@ -19,6 +19,7 @@ from rlnet.experiment.sweeps import FAILED, FINISHED
 from rlnet.learning.interrupts import exit_code
 
 MOST_TOLD = 20  # jobs, of which a sweep prints a sentence each
+NO_ANSWER = "; it is not running, or asks for a token (RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
 PAUSE = 1.0  # seconds between two looks at jobs that go on by themselves
 
 
@@ -121,7 +122,8 @@ def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop
 def _stopped(error: Exception, done: bool) -> int:
     """Print why a sweep broke off before its jobs came to their end; the exit code."""
     if isinstance(error, ConnectionError):  # of a cluster that is not there, or does not let us in
-        return say(" ".join(str(error).split())[:300], 1 if done else 2)
+        said = " ".join(str(error).split())[:300]
+        return say(f"{said}{NO_ANSWER if 'Ray' in said else ''}", 1 if done else 2)
     if isinstance(error, EXPECTED) and told(error) is not None:
         return failed(error)
     said = next(iter(str(error).strip().splitlines()), "without a word")[:300]

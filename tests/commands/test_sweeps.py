@@ -176,6 +176,20 @@ def test_a_launcher_that_breaks_off_is_outlived_by_jobs_in_processes_of_their_ow
     ]
 
 
+def test_a_cluster_that_does_not_answer_is_named_with_what_it_may_ask_for(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    SweepCallback.begun.clear()
+    with told_at_the_end(None, "hydra.sweep.dir={0}") as outcome:
+        SweepCallback.begun.append((tmp_path / "sweep", "sweep"))
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.1:6379")
+    assert outcome.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "error: Failed to connect to Ray cluster at 192.0.2.1:6379; it is not running, or asks for a token "
+        "(RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
+    ]
+
+
 LAUNCHERS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "sweep"),
     "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
