@@ -73,7 +73,7 @@ class LazyLoss:
 class Target(NamedTuple):
     """Targets of a semi-gradient method for V(S), or Q(S, A), of every row."""
 
-    value: Tensor  # [T, M, N]
+    value: Tensor  # [T, M, N], of segments from replay [1, M, B]: those of their first rows
     weight: Tensor | None = None  # [T, M, N], in place of that of the batch
     metrics: Mapping[str, Tensor] = MappingProxyType({})
     error: str = "loss/td_error"  # the name under which its root mean squared error is logged

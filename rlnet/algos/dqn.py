@@ -5,15 +5,15 @@ With n_step > 1 a target takes n rewards before it bootstraps, uncorrected for t
 
 from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
 from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
-from rlnet.algos.loss_terms import REPLAY_HYPER, segment_return
+from rlnet.algos.loss_terms import REPLAY_HYPER, segment_end, segment_return
 from rlnet.data.rollout import Rollout
 from rlnet.numerics.loss_derivatives import largest
 
 
 def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:
     """R + … + γ^n·max_a Q⁻(S_n, a)."""
-    next_value = largest(context.q(target_params, batch.next_state))
-    return Target(segment_return(batch, hyper, batch.reward, next_value))
+    end_value = largest(context.q(target_params, segment_end(batch)))
+    return Target(segment_return(batch, hyper, batch.reward, end_value))
 
 
 ALGORITHM = Algorithm(

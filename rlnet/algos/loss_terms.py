@@ -9,7 +9,7 @@ from torch import Tensor
 from rlnet.algos.algorithm import Loss, Target
 from rlnet.algos.context import AlgorithmContext, Hyper, Metrics, Params, Q
 from rlnet.algos.returns import Boundaries, boundaries, discounts, monte_carlo_return, n_step_return, td_target
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Observation, Rollout, first_row
 from rlnet.numerics.loss_derivatives import Array, mean_of_others, squared_error, without_gradient
 from rlnet.policies.distributions import Density
 
@@ -110,15 +110,41 @@ def following_values(context: AlgorithmContext, params: Params, batch: Rollout, 
     return following
 
 
-def segment_return(batch: Rollout, hyper: Hyper, reward: Tensor, next_value: Tensor) -> Tensor:
-    """n-step return G_{t:t+n}, n the length of the segment: [T, M, N].
+def segment_end(batch: Rollout) -> Observation:
+    """S_n, from which the return of a segment bootstraps: its last successor, or the first that ends an episode.
 
     Args:
-        reward, next_value: [T, M, N], rewards of the rows and values of their successors.
+        batch: segments [n, M, B].
+
+    Returns:
+        Observations [1, M, B].
     """
-    if reward.shape[0] == 1:
-        return _bootstrapped(reward, hyper["gamma"], batch.terminated, next_value, *_sign_of(batch))
-    return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), next_value, n=len(reward))
+    state = batch.next_state
+    if len(batch.reward) == 1:
+        return state
+    goes_on = ~(batch.terminated | batch.truncated)[:-1] & batch.valid[1:]
+    last = goes_on.cumprod(0).sum(0)  # [M, B], rows
+    member, segment = (torch.arange(count, device=last.device) for count in last.shape)
+    obs, mask = (None if x is None else x[last, member.unsqueeze(-1), segment].unsqueeze(0) for x in state)
+    return Observation(cast(Tensor, obs), mask)
+
+
+def segment_return(batch: Rollout, hyper: Hyper, reward: Tensor, end_value: Tensor) -> Tensor:
+    """n-step return G_{t:t+n} of the first row of each segment, n its length: [1, M, B].
+
+    Args:
+        batch: segments [n, M, B].
+        reward: [n, M, B], of the rows.
+        end_value: [1, M, B], of `segment_end`.
+    """
+    if len(reward) == 1:
+        return _bootstrapped(reward, hyper["gamma"], batch.terminated, end_value, *_sign_of(batch))
+    return n_step_return(reward, *ends(batch, hyper, lambda_=1.0), end_value.expand_as(reward), n=len(reward))[:1]
+
+
+def learned_rows(aim: Target, batch: Rollout) -> Rollout:
+    """The rows of a batch that have targets: all of a rollout, the first one of every segment."""
+    return batch if len(aim.value) > 1 else first_row(batch)
 
 
 def semi_gradient_loss(aim: Target, context: AlgorithmContext, params: Params, batch: Rollout, hyper: Hyper) -> Loss:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, Loss, LossGradient, by_values
 from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
-from rlnet.algos.loss_terms import ends, rms, total
+from rlnet.algos.loss_terms import ends, rms, segment_end, total
 from rlnet.algos.returns import n_step_return
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Rollout, first_row
 
 
 def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
@@ -19,13 +19,15 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     """
     count = context.quantiles
     with torch.no_grad():
-        best = context.q(target_params, batch.next_state).argmax(-1)
-        following = _of(context.return_quantiles(target_params, batch.next_state), best)
-        rows = (batch.reward, *ends(batch, hyper, lambda_=1.0))
-        reward, discount, trace = (x.unsqueeze(-1).expand_as(following) for x in rows)
-        target = n_step_return(reward, discount, trace, following, n=len(batch.reward))
+        end = segment_end(batch)
+        best = context.q(target_params, end).argmax(-1)
+        following = _of(context.return_quantiles(target_params, end), best)  # [1, M, B, K]
+        rows = batch.reward, *ends(batch, hyper, lambda_=1.0)
+        reward, discount, trace, following = torch.broadcast_tensors(*(x.unsqueeze(-1) for x in rows), following)
+        target = n_step_return(reward, discount, trace, following, n=len(reward))[:1]
+    batch = first_row(batch)
     estimate = _of(context.return_quantiles(params, batch.state), batch.action)
-    error = target.unsqueeze(-2) - estimate.unsqueeze(-1)  # [T, M, N, i, j]
+    error = target.unsqueeze(-2) - estimate.unsqueeze(-1)  # [1, M, B, i, j]
     level = (torch.arange(count, device=error.device) + 0.5) / count
     tilt = (level.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()
     row = (tilt * _huber(error.abs(), hyper["huber"][..., None, None])).mean(-1).sum(-1)

@@ -14,7 +14,7 @@ from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, Loss, LossGra
 from rlnet.algos.context import PI, TEMPERATURE, AlgorithmContext, Hyper, Params
 from rlnet.algos.loss_terms import regression, total
 from rlnet.algos.sac_discrete import CRITICS, soft_target
-from rlnet.data.rollout import Observation, Rollout
+from rlnet.data.rollout import Observation, Rollout, first_row
 from rlnet.policies.distributions import SquashedGaussian
 
 
@@ -30,7 +30,8 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     with torch.no_grad():
         action, log_prob = actions.draw(context.policy(params, batch.next_state), for_next)
         next_value = _least(context, target_params, batch.next_state, action)
-        target = soft_target(batch, hyper, next_value, -temperature * log_prob)
+        target = soft_target(batch, hyper, next_value, -temperature * log_prob)[:1]
+    batch, for_now = first_row(batch), for_now[:1]
     taken = [context.q_of(params, batch.state, batch.action, role) for role in CRITICS]
     losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)
     action, log_prob = actions.draw(context.policy(params, batch.state), for_now)

@@ -13,7 +13,7 @@ from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, Loss, LossGra
 from rlnet.algos.context import PI, Q2, AlgorithmContext, Hyper, Params, Q
 from rlnet.algos.loss_terms import ends, expectation, regression, take, total
 from rlnet.algos.returns import n_step_return
-from rlnet.data.rollout import Observation, Rollout
+from rlnet.data.rollout import Observation, Rollout, first_row
 from rlnet.policies.distributions import Density
 
 CRITICS = (Q, Q2)
@@ -25,9 +25,9 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     with torch.no_grad():
         pi = context.policy(params, batch.next_state)
         bonus = temperature * actions.entropy(pi)
-        target = soft_target(
-            batch, hyper, expectation(pi.exp(), _least(context, target_params, batch.next_state)), bonus
-        )
+        value = expectation(pi.exp(), _least(context, target_params, batch.next_state))
+        target = soft_target(batch, hyper, value, bonus)[:1]
+        batch = first_row(batch)
         least = _least(context, params, batch.state)
     taken = [take(context.q(params, batch.state, role), batch.action) for role in CRITICS]
     losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)
@@ -40,7 +40,7 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
 
 
 def soft_target(batch: Rollout, hyper: Hyper, next_value: Tensor, bonus: Tensor) -> Tensor:
-    """R + γ·(v(S') + bonus(S')), or the sum of n such rewards before v, uncorrected for the behaviour.
+    """R + γ·(v(S') + bonus(S')), or the sum of n such rewards before v, uncorrected for the behaviour: [n, M, B].
 
     Args:
         next_value, bonus: of S', [n, M, B]; the bonus is the temperature times the policy's entropy there.

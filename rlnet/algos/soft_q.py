@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlnet.algos.algorithm import Acting, Algorithm, Data, Judged, SemiGradient, Target, by_values
 from rlnet.algos.context import AlgorithmContext, Hyper, Params, Q
-from rlnet.algos.loss_terms import REPLAY_HYPER, segment_return, take
+from rlnet.algos.loss_terms import REPLAY_HYPER, segment_end, segment_return, take
 from rlnet.data.rollout import Rollout
 
 
@@ -29,10 +29,11 @@ def soft_target(
     context: AlgorithmContext, target_params: Params, batch: Rollout, hyper: Hyper, reward: Tensor
 ) -> Target:
     """R + γ·(R' − τ·log π⁻(A'|S')) + … + γ^n·V⁻(S_n) for the given rewards [T, M, N]."""
-    next_value = soft_value(context.q(target_params, batch.next_state), hyper["temperature"])
-    entropy = -scaled_log_policy(context, target_params, batch, hyper)
-    reward = torch.cat((reward[:1], reward[1:] + entropy[1:]))
-    return Target(segment_return(batch, hyper, reward, next_value))
+    end_value = soft_value(context.q(target_params, segment_end(batch)), hyper["temperature"])
+    if len(reward) > 1:
+        entropy = -scaled_log_policy(context, target_params, batch, hyper)
+        reward = torch.cat((reward[:1], reward[1:] + entropy[1:]))
+    return Target(segment_return(batch, hyper, reward, end_value))
 
 
 def target(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Target:

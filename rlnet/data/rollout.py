@@ -176,6 +176,14 @@ def _absent(name: str) -> Array:
     raise KeyError(name)
 
 
+def first_row(rollout: Rollout) -> Rollout:
+    """The first row of every environment: [T, M, N] → [1, M, N], the rollout itself where it has no other."""
+    if len(rollout.weight) == 1:
+        return rollout
+    extra = {name: tensor[:1] for name, tensor in rollout.extra.items()}
+    return Rollout.lazily(lambda name: rollout.tensor(name)[:1], rollout.weight[:1], extra, rollout.names)
+
+
 def apart(rollout: Rollout) -> Rollout:
     """Reshape so that every environment is a member of its own: [T, M, N, ...] → [T, M·N, 1, ...]; without `extra`."""
 

@@ -25,7 +25,7 @@ from rlnet.algos.algorithm import (
 )
 from rlnet.algos.context import PI, Hyper, Params
 from rlnet.algos.eligibility_traces import Traces
-from rlnet.algos.loss_terms import semi_gradient_loss
+from rlnet.algos.loss_terms import learned_rows, semi_gradient_loss
 from rlnet.algos.returns import td_target
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import Rollout, apart
@@ -59,7 +59,7 @@ def _semi_gradient(target: TargetFunction) -> LossFunction:
     def loss(context: AlgorithmContext, params: Params, target_params: Params, batch: Rollout, hyper: Hyper) -> Loss:
         with torch.no_grad():
             aim = target(context, params, target_params, batch, hyper)
-        return semi_gradient_loss(aim, context, params, batch, hyper)
+        return semi_gradient_loss(aim, context, params, learned_rows(aim, batch), hyper)
 
     return loss
 
@@ -204,6 +204,7 @@ class Learner:
             if isinstance(self.algorithm.objective, SemiGradient):
                 with torch.no_grad():
                     target = self.algorithm.objective.target(context, self.params, self.target_params, batch, hyper)
+                batch = learned_rows(target, batch)
             return self.manual.of(self.params, batch, hyper, target)
         if self.layout.noisy:
             leaves = [self.theta.detach().requires_grad_()]

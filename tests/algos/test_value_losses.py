@@ -1,5 +1,7 @@
 """Losses of the methods that learn Q from replay, against exact solutions, by enumeration of small models."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,82 @@ def test_soft_q_stays_at_the_soft_optimum_and_munchausen_at_the_one_of_less_temp
     exact = solve(mdp, GAMMA, temperature=algorithm.temperature(MUNCHAUSEN))
     np.testing.assert_allclose(values[mdp.available], exact.q[mdp.available], atol=2e-6)
     assert (values[~mdp.available & ~mdp.terminal[:, None]] == -np.inf).all()
+
+
+def segments(mdp: FiniteMDP, steps: int, count: int, seed: int) -> Rollout:
+    """Random rows with random ends: [n, 1, B], of which the first of each segment has a weight."""
+    rng = np.random.default_rng(seed)
+    shape = (steps, 1, count)
+    state, following = (torch.as_tensor(rng.integers(mdp.n_states, size=shape)) for _ in range(2))
+    ended, cut, missing = (torch.as_tensor(rng.random(shape) < 0.25) for _ in range(3))
+    missing[0] = False
+    weight = torch.zeros(shape)
+    weight[0] = 1 / count
+    mask = torch.as_tensor(mdp.available | mdp.terminal[:, None])
+    return Rollout(
+        obs=state, next_obs=following, action=mask[state].float().argmax(-1),
+        reward=torch.as_tensor(rng.normal(size=shape), dtype=torch.float32), terminated=ended, truncated=cut & ~ended,
+        valid=~missing, start_discount=torch.ones(shape), weight=weight, mask=mask[state], next_mask=mask[following],
+    )  # fmt: skip
+
+
+def written_out(batch: Rollout, value: np.ndarray, bonus: np.ndarray) -> list[float]:
+    """R + γ·(R' + bonus(S', A')) + … + γ^k·value(S_k), k where the segment, its episode or its rows end."""
+    found = []
+    for b in range(batch.reward.shape[2]):
+        rows = {name: batch.array(name)[:, 0, b] for name in ("obs", "action", "next_obs", "reward", "terminated")}
+        stops = (batch.terminated | batch.truncated)[:, 0, b].tolist()
+        valid = [*batch.valid[:, 0, b].tolist(), False]
+        total = 0.0
+        for k, stop in enumerate(stops):
+            total += GAMMA**k * (rows["reward"][k] + (bonus[rows["obs"][k], rows["action"][k]] if k else 0.0))
+            if stop or not valid[k + 1]:
+                total += 0.0 if rows["terminated"][k] else GAMMA ** (k + 1) * value[rows["next_obs"][k]]
+                break
+        found.append(total)
+    return found
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("name", ["dqn", "double_dqn", "soft_q", "munchausen_dqn", "qr_dqn"])
+def test_targets_of_segments_are_the_sums_written_out(name, steps):
+    """TD errors of the first rows, wherever their episodes end; networks see no row that no target asks for."""
+    mdp, count = random_mdp(1), 64
+    learner = learner_for(name, mdp, n_step=steps, **({"quantiles": 1} if name == "qr_dqn" else {}))
+    q, old = np.random.default_rng(3).normal(size=(2, mdp.n_states, mdp.n_actions))
+    set_to(learner, q, old)
+    learner.manual, seen = None, rows_seen(learner)
+    batch, numbers = segments(mdp, steps, count, seed=2), MUNCHAUSEN if name == "munchausen_dqn" else SOFT
+    _, measure = learner._gradient(batch, hyper(huber=np.inf, **numbers))
+    allowed = mdp.available | mdp.terminal[:, None]
+    current, target = np.where(allowed, q, -np.inf), np.where(allowed, old, -np.inf)
+    value, bonus = target.max(1), np.zeros_like(q)
+    if name == "double_dqn":
+        value = np.take_along_axis(old, current.argmax(1)[:, None], 1)[:, 0]
+    elif name in ("soft_q", "munchausen_dqn"):
+        value = TAU * logsumexp(target / TAU, axis=1)
+        own = old - value[:, None]  # τ·log π⁻
+        # Soft: −τ·log π⁻ on the way. Munchausen adds α·τ·log π⁻ of every row, that of the first one too.
+        bonus = -own if name == "soft_q" else (MUNCHAUSEN["bonus"] - 1) * own
+    aims = np.array(written_out(batch, value, bonus))
+    state, action = batch.array("obs")[0, 0], batch.array("action")[0, 0]
+    if name == "munchausen_dqn":
+        aims += MUNCHAUSEN["bonus"] * own[state, action]
+    np.testing.assert_allclose(measure().error[0, 0], aims - q[state, action], atol=1e-5)
+    assert max(seen) <= count * (steps if "soft" in name or "munchausen" in name else 1)
+
+
+def rows_seen(learner: Learner) -> list[int]:
+    """A list that grows by the number of observations of every evaluation of a network."""
+    seen = []
+    for role, network in learner.context.networks.items():
+
+        def counted(params, obs, apply=network.apply):
+            seen.append(obs.numel())
+            return apply(params, obs)
+
+        learner.context.networks[role] = replace(network, apply=counted)
+    return seen
 
 
 @pytest.mark.parametrize("seed", range(3))
