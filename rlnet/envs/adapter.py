@@ -4,6 +4,8 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -106,19 +108,18 @@ class GymnasiumSimulation:
         self._started = True
         self._pending[:] = False
         with np.errstate(**self._errors):
-            parts = [self._asked(m, "reset", self._first, m, number) for m, number in enumerate(numbers)]
-        fresh, told = zip(*parts, strict=True)
+            fresh, told = zip(*self._all("reset", self._first, numbers), strict=True)
         obs = self._observation(fresh)
         self.mask = self._masks(obs, told)
         return obs
 
     def step(self, action: np.ndarray) -> Step:
         """Take `action` everywhere: [M, N] int64, in 0 .. A − 1, or [M, N, D] float32."""
-        actions = self._actions(action)
+        decode = self._taken.decode
+        actions = decode(action) if self._taken.n is not None else [decode(own) for own in action]
         self._count += 1
         with np.errstate(**self._errors):
-            parts = [self._asked(m, "step", self._step, m, actions[m]) for m in range(self.members)]
-        seen, events = zip(*parts, strict=True)
+            seen, events = zip(*self._all("step", self._step, self._all("step", self._begin, actions)), strict=True)
         next_obs, rewards, *flags, obs, next_mask, mask = zip(*seen, strict=True)
         terminated, truncated, valid = (np.stack(x).astype(bool) for x in flags)
         truncated &= ~terminated
@@ -152,15 +153,18 @@ class GymnasiumSimulation:
             told[n] = checked_mask(given[n], shape[1:])
         return told
 
-    def _asked(self, m: int, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        """The result of a call into environments; `RunFailed` with what they raise."""
-        try:
-            if isinstance(self._vectors[m], AsyncVectorEnv):
-                with silent():
-                    return call(*arguments)
-            return call(*arguments)
-        except Exception as error:
-            raise self._failure(m, str(fault_of(what, error))) from error
+    def _all(self, what: str, call: Callable[[int, Any], Any], arguments: Sequence[Any]) -> list[Any]:
+        """Results of a call into the environments of all members; `RunFailed` with what the first of them raised."""
+        results, failures = list[Any](), list[tuple[RunFailed, Exception]]()
+        for m, argument in enumerate(arguments):
+            try:
+                with silent() if isinstance(self._vectors[m], AsyncVectorEnv) else nullcontext():
+                    results.append(call(m, argument))
+            except Exception as error:  # noqa: BLE001 (raised below: processes that were asked must first answer)
+                failures.append((self._failure(m, str(fault_of(what, error))), error))
+        if failures:
+            raise failures[0][0] from failures[0][1]
+        return results
 
     def _failure(self, m: int, said: str) -> RunFailed:
         where = f"in step {self._count}" if self._count else "at the first reset"
@@ -189,15 +193,17 @@ class GymnasiumSimulation:
             raise EnvironmentFault(f"its {what} gave observations of shape {obs.shape}, its space says {shape}")
         return obs
 
-    def _actions(self, action: np.ndarray) -> Any:
-        """The actions [M, N, ...] of each member as its environments take them, [M]."""
-        if self._taken.n is not None:
-            return self._taken.decode(action)
-        return [self._taken.decode(own) for own in action]
+    def _begin(self, m: int, action: Any) -> Callable[[], Any]:
+        """What gives a member's step. Where it has processes they begin at once, and those of all members overlap."""
+        vector = self._vectors[m]
+        if not isinstance(vector, AsyncVectorEnv):
+            return partial(vector.step, action)
+        vector.step_async(action)
+        return vector.step_wait
 
-    def _step(self, m: int, action: Any) -> tuple[tuple[np.ndarray | None, ...], np.ndarray | None]:
+    def _step(self, m: int, ask: Callable[[], Any]) -> tuple[tuple[np.ndarray | None, ...], np.ndarray | None]:
         """One member's (next_obs, reward, terminated, truncated, valid, obs, next_mask, mask), and its event."""
-        said = self._vectors[m].step(action)
+        said = ask()
         if len(said) != 5:
             form = "(observations, rewards, terminations, truncations, infos)"
             raise EnvironmentFault(f"its step returned a tuple of {len(said)}, it must return {form}")
@@ -290,5 +296,4 @@ class GymnasiumSimulation:
 
     def close(self) -> None:
         """Close the environments."""
-        for m, vector in enumerate(self._vectors):
-            self._asked(m, "close", vector.close)
+        self._all("close", lambda _, vector: vector.close(), self._vectors)

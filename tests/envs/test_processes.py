@@ -1,0 +1,68 @@
+"""Environments with processes of their own: those of all members work at the same time, and all answer a failure."""
+
+import time
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import wrong_environments
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+from rlnet.config import RunFailed
+from rlnet.envs import GymnasiumSimulation
+
+PATIENCE = 60.0  # seconds
+
+
+class Meeting(gymnasium.Env):
+    """A step ends when `guests` environments are in theirs, or else in an error."""
+
+    observation_space, action_space = spaces.Box(0.0, 1.0, (1,), np.float32), spaces.Discrete(2)
+
+    def __init__(self, room: Path, name: str, guests: int) -> None:
+        self.room, self.name, self.guests, self.count = room, name, guests, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        (self.room / f"{self.count} {self.name}").touch()
+        late = time.monotonic() + PATIENCE
+        while len(list(self.room.glob(f"{self.count} *"))) < self.guests:
+            if time.monotonic() > late:
+                raise TimeoutError("the others wait for their turn")
+            time.sleep(0.01)
+        return np.zeros(1, np.float32), float(self.count), False, False, {}
+
+
+def processes(makers):
+    """A vector environment of one process for each maker."""
+    return AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def test_the_processes_of_all_members_step_at_the_same_time(tmp_path):
+    def member(m):
+        return processes([lambda n=n: Meeting(tmp_path, f"{m} {n}", guests=6) for n in range(2)])
+
+    simulation = GymnasiumSimulation([member(m) for m in range(3)], [0, 1, 2])
+    simulation.reset()
+    steps = [simulation.step(np.zeros((3, 2), np.int64)) for _ in range(2)]
+    simulation.close()
+    assert [step.reward.tolist() for step in steps] == [[[1.0] * 2] * 3, [[2.0] * 2] * 3]
+
+
+def test_of_members_that_fail_together_the_first_is_named_and_all_can_be_closed():
+    def member(mistake):
+        return processes([lambda: wrong_environments.Wrong(mistake, at=2)])
+
+    mistakes = ["", "raise", "", "raise"]
+    simulation = GymnasiumSimulation([member(mistake) for mistake in mistakes], [5, 6, 7, 8], "Wrong-v0")
+    simulation.reset()
+    simulation.step(np.zeros((4, 1), np.int64))
+    with pytest.raises(RunFailed, match=r"Wrong-v0: its step raised ValueError.* \(in step 2 of seed 6\)"):
+        simulation.step(np.zeros((4, 1), np.int64))
+    simulation.close()
