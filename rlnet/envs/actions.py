@@ -76,7 +76,7 @@ class Actions:
         """Actions [B, ...] in the form that a vector environment of B takes; `of_one` for a single one."""
         space = self.space
         if isinstance(space, spaces.Discrete):
-            return action + int(space.start)
+            return (action + int(space.start)).astype(space.dtype)
         if self.bounds is not None:
             shaped = action.reshape(len(action), *space.shape)
             return np.clip(shaped, space.low, space.high).astype(space.dtype)

@@ -14,6 +14,7 @@ from rlnet.envs.boards.simulation import BoardSimulation
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.encoding import Encoder
 from rlnet.envs.simulate import OnDevice, TabularSimulation
+from rlnet.envs.spaces import observed
 from rlnet.envs.state_rows import GridRows, StateRows
 from rlnet.envs.tokens.simulation import TokenSimulation
 from rlnet.envs.tokens.tree import Tokens
@@ -36,8 +37,8 @@ Simulation = (
 class Environment:
     """Description of an environment. S states, A actions of D components, F features.
 
-    An observation as the environment gives it becomes a row by `encoder` (None: it is an index, or plain numbers to be
-    flattened), and an action of a policy becomes what `step` of a single environment takes by `taken`.
+    An observation as the environment gives it becomes a row by `rlnet.envs.reading`, and an action of a policy becomes
+    what `step` of a single environment takes by `taken`, of several by `decoded`.
     """
 
     name: str
@@ -60,11 +61,17 @@ class Environment:
     states: StateRows | GridRows | None = field(default=None, repr=False)  # of a model, unless observations are indices
     grid: GridModel | None = field(default=None, repr=False)  # the approximate model, where `mdp` is one
     layout: RowLayout | None = None  # parts of an observation that is no index
-    encoder: Encoder | None = field(default=None, repr=False)
+    encoder: Encoder | None = field(default=None, repr=False)  # None: observations are indices, or plain numbers
     joined: tuple[int, ...] | None = None  # the factors whose product single actions are, the last one fastest
     drawing: Callable[[str], Any] | None = field(default=None, repr=False)  # render mode → what has draw(state)
     events: tuple[str, ...] = ()  # that the simulation can watch
     actions: Actions | None = field(default=None, repr=False)  # as the environment takes them; None: as they are
+    space: Any = field(default=None, repr=False)  # of observations, Gymnasium's, masks included; None: none of its own
+
+    @property
+    def first_state(self) -> int:
+        """What the environment calls its first state, where observations are state indices."""
+        return 0 if self.space is None else int(observed(self.space)[0].start)
 
     @property
     def factors(self) -> tuple[int, ...] | None:
@@ -83,11 +90,22 @@ class Environment:
 
         return replace(self, n_actions=joint_size(factors), joined=factors, _build=built)
 
+    def decoded(self, actions: np.ndarray) -> Any:
+        """Actions of a policy, int64 [B], int64 [B, D] or float32 [B, D], as a vector environment of B takes them."""
+        actions = self._factored(actions)
+        if self.actions is not None:
+            return self.actions.decode(actions)
+        return actions if self.action_bounds is None else actions.clip(*self.action_bounds)
+
     def taken(self, action: np.ndarray) -> Any:
-        """One action of a policy, int64 (), int64 [D] or float32 [D], as `step` of a single environment takes it."""
-        if self.joined is not None:
-            action = np.stack(np.unravel_index(action, self.joined), axis=-1)
-        return action if self.actions is None else self.actions.of_one(action)
+        """One action of a policy as `step` of a single environment takes it."""
+        if self.actions is None:
+            return self.decoded(action)
+        return self.actions.of_one(self._factored(action))
+
+    def _factored(self, actions: np.ndarray) -> np.ndarray:
+        """Actions int64 [...] that were multiplied out as the choices [..., D] that they are; others as they are."""
+        return actions if self.joined is None else np.stack(np.unravel_index(actions, self.joined), axis=-1)
 
     def simulate(self, seeds: Sequence[int], envs: int, device: torch.device | str | None = None) -> Simulation:
         """Simulation of M = len(seeds) members × N = `envs` environments: of tensors, or (None) of arrays."""

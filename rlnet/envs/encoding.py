@@ -151,9 +151,14 @@ class Encoder:
         return self.layout.pack(columns) if columns else np.zeros((count, 1), np.float32)
 
     def some(self, obs: Any) -> tuple[np.ndarray, bool]:
-        """Rows [B, length] of one observation or of a batch, and whether it is one; raises as `rows` does."""
-        first: Any = next(iter(_values(self.space, obs, "", CALLER)), None)
-        if np.ndim(first) == len(self._leaves[0][1].shape or ()):
+        """Rows [B, length] of one observation or of a batch, and whether it is one; raises as `rows` does.
+
+        A batch has an axis in front of every part; dicts may also stand one after the other in a list.
+        """
+        if isinstance(self.space, spaces.Dict) and isinstance(obs, list) and obs:
+            return np.stack([self.row(one, CALLER) for one in obs]), False
+        first = array_of(next(iter(_values(self.space, obs, "", CALLER)), 0))
+        if not self._leaves or first.ndim <= len(self._leaves[0][1].shape or ()):
             return self.row(obs, CALLER)[None], True
         return self.rows(obs, len(first), CALLER), False
 
@@ -176,13 +181,13 @@ def _values(space: spaces.Space, obs: Any, path: str, what: str) -> Iterator[Any
         if not isinstance(obs, Mapping) or set(obs) != set(space.spaces):
             keys = f"a dict of {', '.join(map(str, obs)) or 'nothing'}" if isinstance(obs, Mapping) else shown(obs)
             allowed = f"the observation space is a Dict of {', '.join(map(str, space.spaces))}"
-            raise EnvironmentFault(f"{_by(what)} gave {keys}{described(path)} as an observation, {allowed}")
+            raise EnvironmentFault(f"{by_whom(what)} gave {keys}{described(path)} as an observation, {allowed}")
         for key, own in space.spaces.items():
             yield from _values(own, obs[key], f"{path}[{key!r}]", what)
     elif isinstance(space, spaces.Tuple):
         if not isinstance(obs, Sequence) or len(obs) != len(space.spaces):
             allowed = f"the observation space is a Tuple of {len(space.spaces)}"
-            raise EnvironmentFault(f"{_by(what)} gave {shown(obs)}{described(path)} as an observation, {allowed}")
+            raise EnvironmentFault(f"{by_whom(what)} gave {shown(obs)}{described(path)} as an observation, {allowed}")
         for k, own in enumerate(space.spaces):
             yield from _values(own, obs[k], f"{path}[{k}]", what)
     else:
@@ -194,10 +199,12 @@ def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndar
     shape, where = (count, *space.shape), described(path)
     array = array_of(value)
     if array.dtype.kind not in "biuf":
-        raise EnvironmentFault(f"{_by(what)} gave the observation {shown(value)}{where}, which is not numeric")
+        raise EnvironmentFault(f"{by_whom(what)} gave the observation {shown(value)}{where}, which is not numeric")
+    if array.shape[1:] == shape[1:] and len(array) != count:
+        raise EnvironmentFault(f"{by_whom(what)} gave {len(array)} observations{where}, and {count} in its first part")
     if array.shape != shape:
         raise EnvironmentFault(
-            f"{_by(what)} gave an observation of shape {array.shape[1:]}{where}, its space says {space.shape}"
+            f"{by_whom(what)} gave an observation of shape {array.shape[1:]}{where}, its space says {space.shape}"
         )
     if isinstance(space, spaces.Box):
         flat = array.reshape(count, -1) if array.size else np.zeros((count, 0), np.float32)
@@ -209,7 +216,7 @@ def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndar
             )
         if space.dtype.kind in "biu" and array.dtype != space.dtype and (array.astype(space.dtype) != array).any():
             said = f"gave the {array.dtype} observation {_first(array, array.astype(space.dtype) != array)}{where}"
-            raise EnvironmentFault(f"{_by(what)} {said}, its space says {space.dtype}")
+            raise EnvironmentFault(f"{by_whom(what)} {said}, its space says {space.dtype}")
         return flat
     low = np.asarray(getattr(space, "start", 0))
     above = np.asarray(2 if isinstance(space, spaces.MultiBinary) else getattr(space, "n", getattr(space, "nvec", 0)))
@@ -226,7 +233,7 @@ def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndar
     return one_hot
 
 
-def _by(what: str) -> str:
+def by_whom(what: str) -> str:
     """Who gave an observation, for a message."""
     return f"the {what}" if what == CALLER else f"its {what}"
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -161,7 +161,8 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     if model is not None and rows is None and not model.truncates:
         allowed = f"{config.id} is simulated from its finite model, which gives no infos; use null"
         require(config.event is None, "env.event", config.event, allowed)
-        return from_model(config.name, model.mdp, features, max_steps)
+        simulated = from_model(config.name, model.mdp, features, max_steps)
+        return replace(simulated, actions=actions, space=env.observation_space)
     recipe = Recipe(config.id, made_with(config), config.wrappers)
     stepping = stepping_of(config.stepping, recipe, env, infos=config.event is not None)
     available = None if mdp is None or rows is not None else mdp.available | mdp.terminal[:, None]
@@ -179,7 +180,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     shape = () if layout is None else (layout.length,)
     about = config.name, mdp, actions.n, actions.bounds, n_states, shape, features, max_steps, build
     told: dict[str, Any] = {"masks": masks or available is not None, "no_model": why, "grid": grid}
-    told["events"] = () if config.event is None else (config.event,)
+    told |= {"space": env.observation_space, "events": () if config.event is None else (config.event,)}
     return Environment(*about, layout=layout, encoder=encoder, actions=actions, states=rows, **told)
 
 

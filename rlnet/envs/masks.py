@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rlnet.envs.encoding import by_whom
 from rlnet.envs.faults import EnvironmentFault, array_of, shown
 from rlnet.envs.spaces import MASK
 
@@ -17,7 +18,7 @@ def split(obs: Any, parts: tuple[str, ...], what: str) -> tuple[Any, Any]:
     """
     if not isinstance(obs, Mapping) or set(obs) != {*parts, MASK}:
         wanted = f"{', '.join(parts)} and {MASK}"
-        raise EnvironmentFault(f"its {what} gave the observation {shown(obs)}, not a dict of {wanted}")
+        raise EnvironmentFault(f"{by_whom(what)} gave the observation {shown(obs)}, not a dict of {wanted}")
     return obs[parts[0]] if len(parts) == 1 else {name: obs[name] for name in parts}, obs[MASK]
 
 

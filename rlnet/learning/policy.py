@@ -1,6 +1,5 @@
 """A trained policy for users: observations in, actions and values out."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,19 +7,16 @@ import torch
 from torch import Tensor
 
 from rlnet.data.rollout import Observation
-from rlnet.envs.faults import EnvironmentFault, shown
-from rlnet.envs.spaces import MASK
+from rlnet.envs.reading import read
 from rlnet.learning.trained import Trained
-
-Seen = np.ndarray | int | Mapping[str, Any]
 
 
 class Policy:
     """The learned policy and values of one member of a run, as returned by `rlnet.load` and `rlnet.train`.
 
-    Observations are those of the environment: a state index, numbers of any shape, which are flattened, or a nested
-    dict or tuple of its space; one of them, or a batch with an axis in front (of every part). `mask` says which of the
-    discrete actions are available; finite models and observations with an `action_mask` need no `mask`.
+    `env.step(policy(obs))` plays: observations and actions are those of the environment's spaces. Observations come one
+    by one, or as a batch with an axis in front (of every part of a nested one). `mask` says which of the discrete actions
+    are available; finite models and observations with an `action_mask` need no `mask`.
 
     Args:
         trained: of all members of the run.
@@ -53,30 +49,36 @@ class Policy:
         """Seed the random numbers of `sample=True`; the initial seed is that of the member."""
         self._sample.manual_seed(seed)
 
-    def __call__(self, obs: Seen, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
-        """The action for one observation, or one for each of a batch: int64 [...] or float32 [..., D].
+    def __call__(self, obs: Any, mask: np.ndarray | None = None, *, sample: bool = False) -> Any:
+        """The action for one observation as `env.step` takes it, or for B of them as a vector environment of B does.
 
         Args:
             obs: observation of the environment, or a batch.
-            mask: bool [..., A], the available actions; None: all, or those of the finite model.
+            mask: bool [..., A], the available actions (`info["action_mask"]`); None: those of the finite model, or
+                those that stand beside the observation, or all.
             sample: draw from the policy that acted while training, exploration included (noisy networks act by their
                 means); else its most likely action, for action values the greedy one.
 
         Raises:
             ValueError: an observation or a mask of a wrong shape.
         """
-        seen, single = self._seen(obs, mask)
-        if sample:
-            numbers, actions = self._own.acting(seen), self._own.context.actions
-            shape = (*numbers.shape[:-1], *actions.shape)
-            uniform = torch.rand(shape, dtype=torch.float64, generator=self._sample).to(numbers.device)
-            action = actions.sample(numbers, uniform)
-        else:
-            action = self._own.best(seen)
-        chosen, bounds = _array(action, single), self._own.problem.environment.action_bounds
-        return chosen if bounds is None else chosen.clip(*bounds)
+        own, environment = self.chosen(obs, mask, sample=sample), self._own.problem.environment
+        single = own.ndim == len(self._own.context.actions.shape)
+        return environment.taken(own) if single else environment.decoded(own)
 
-    def value(self, obs: Seen, mask: np.ndarray | None = None) -> np.ndarray:
+    def chosen(self, obs: Any, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
+        """The same action as the networks number it: int64 [...] counted from 0, of products of choices [..., D],
+        float32 [..., D] where it is real; see a call.
+        """
+        seen, single = self._seen(obs, mask)
+        if not sample:
+            return _array(self._own.best(seen), single)
+        numbers, actions = self._own.acting(seen), self._own.context.actions
+        shape = (*numbers.shape[:-1], *actions.shape)
+        uniform = torch.rand(shape, dtype=torch.float64, generator=self._sample).to(numbers.device)
+        return _array(actions.sample(numbers, uniform), single)
+
+    def value(self, obs: Any, mask: np.ndarray | None = None) -> np.ndarray:
         """The predicted value of the judged policy: float32 [...].
 
         V(s) where the algorithm learns it. Otherwise computed from Q: the maximum over available actions for greedy
@@ -92,15 +94,19 @@ class Policy:
             raise ValueError(f"algo={self._own.config.algo.name} learns no V and no Q, so it predicts no value")
         return _array(value, single)
 
-    def q(self, obs: Seen, mask: np.ndarray | None = None) -> np.ndarray:
-        """Q(s, ·): float32 [..., A], −inf where unavailable. ValueError where no such values are learned."""
+    def q(self, obs: Any, mask: np.ndarray | None = None) -> np.ndarray:
+        """Q(s, ·): float32 [..., A], −inf where unavailable; of products of choices A combinations, the last fastest.
+
+        Raises:
+            ValueError: no such values are learned, or an observation of a wrong shape.
+        """
         seen, single = self._seen(obs, mask)
         values = self._own.q(seen)
         if values is None:
             raise ValueError(f"algo={self._own.config.algo.name} learns no Q of discrete actions; use value(obs)")
         return _array(values, single)
 
-    def probabilities(self, obs: Seen, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
+    def probabilities(self, obs: Any, mask: np.ndarray | None = None, *, sample: bool = False) -> np.ndarray:
         """π(·|s): float32 [..., A]; of a product of choices, one distribution after the other, [..., Σn].
 
         Args:
@@ -117,48 +123,14 @@ class Policy:
         assert found is not None  # of discrete actions there are always some
         return _array(found, single)
 
-    def _seen(self, obs: Seen, mask: np.ndarray | None) -> tuple[Observation, bool]:
+    def _seen(self, obs: Any, mask: Any) -> tuple[Observation, bool]:
         """The observation as the networks of one member see it, [1, B, ...], and whether it is a single one."""
         problem, device = self._own.problem, self._own.theta.device
-        environment = problem.environment
-        if isinstance(obs, Mapping) and (MASK in obs or environment.encoder is None):
-            parts = tuple(name for name in obs if name != MASK)
-            if not parts or MASK not in obs or (environment.encoder is None and len(parts) > 1):
-                raise ValueError(f"obs with the keys {', '.join(map(str, obs))}: must be an observation and {MASK}")
-            mask = obs[MASK] if mask is None else mask
-            obs = obs[parts[0]] if len(parts) == 1 else {name: obs[name] for name in parts}
-        if environment.encoder is None:
-            rows, single = self._plain(obs)
-        else:
-            try:
-                encoded, single = environment.encoder.some(obs)
-            except EnvironmentFault as error:
-                raise ValueError(f"obs={shown(obs)}: {error}") from error
-            rows = torch.as_tensor(encoded, device=device)
-        allowed = None
-        if mask is not None:
-            allowed = torch.as_tensor(np.array(mask, bool).reshape(len(rows), -1), device=device)
-            if allowed.shape[1] != self._own.context.actions.outputs:
-                raise ValueError(f"mask of shape {np.shape(mask)}: must be [..., {self._own.context.actions.outputs}]")
-        elif problem.available is not None:
-            allowed = problem.available[rows]
-        return Observation(rows[None], None if allowed is None else allowed[None]), single
-
-    def _plain(self, obs: Any) -> tuple[Tensor, bool]:
-        """Indices or numbers as the networks see them, [B] or [B, F], and whether they are of a single observation."""
-        environment, device = self._own.problem.environment, self._own.theta.device
-        shape, array = environment.observation_shape, np.asarray(obs)
-        if shape == ():
-            states = environment.n_states or 0
-            if array.ndim > 1 or array.dtype.kind not in "iu" or not ((array >= 0) & (array < states)).all():
-                raise ValueError(f"obs={obs}: must be a state 0..{states - 1}, or a list of them")
-            single, rows = array.ndim == 0, torch.as_tensor(array.reshape(-1).astype(np.int64), device=device)
-        else:
-            single = array.size == shape[0]
-            if array.size % shape[0] or (not single and array.size // shape[0] != len(array)):
-                raise ValueError(f"obs of shape {array.shape}: must be {shape[0]} numbers, or a batch of such rows")
-            rows = torch.as_tensor(array.reshape(-1, shape[0]).astype(np.float32), device=device)
-        return rows, single
+        rows, allowed, single = read(problem.environment, obs, mask)
+        seen = torch.as_tensor(rows, device=device)
+        if allowed is not None:
+            return Observation(seen[None], torch.as_tensor(allowed, device=device)[None]), single
+        return Observation(seen[None], None if problem.available is None else problem.available[seen][None]), single
 
 
 def _array(values: Tensor, single: bool) -> np.ndarray:

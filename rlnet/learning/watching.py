@@ -5,14 +5,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from rlnet.config import ConfigError, RunFailed
-from rlnet.envs.faults import first_line
+from rlnet.envs.base import Environment
+from rlnet.envs.checks import Checked
+from rlnet.envs.faults import EnvironmentFault, fault_of, first_line
 from rlnet.envs.playing import single
 from rlnet.envs.spaces import MASK
 from rlnet.learning.policy import Policy
-from rlnet.report.moment import Moment
+from rlnet.report.moment import Moment, in_words
 from rlnet.report.panels import action_names
 
 NAMED = 18  # actions up to which they are named
@@ -37,14 +38,14 @@ def watched(
     """
     trained = policy.trained
     environment, config = trained.problem.environment, trained.config.env
-    env = single(config, environment, render_mode)
+    env = Checked(single(config, environment, render_mode))
     policy.reseed(seed)
     try:
         for episode in range(episodes):
             yield from _episode(policy, env, episode, seed + episode, sample, most)
     except gymnasium.error.DependencyNotInstalled as error:
         raise ConfigError(f"{config.title()}: {first_line(error)}, or pip install 'rlnet[video]'") from error
-    except (gymnasium.error.Error, ImportError, RuntimeError, ValueError, OSError, AttributeError, TypeError) as error:
+    except (EnvironmentFault, ValueError) as error:
         raise RunFailed(f"{config.title()}: failed while it was watched: {first_line(error)}") from error
     finally:
         env.close()
@@ -52,54 +53,54 @@ def watched(
 
 def _episode(policy: Policy, env: Any, episode: int, seed: int, sample: bool, most: int) -> Iterator[Moment]:
     environment = policy.trained.problem.environment
-    names, drawn = names_of(policy), env.render_mode not in (None, "human")
+    names = names_of(policy)
     obs, info = env.reset(seed=seed)
     reward = ret = 0.0
     for step in range(most + 1):
-        seen, mask = _as_learned(env, obs), info.get(MASK) if environment.masks else None
-        mask = None if environment.mdp is not None else mask
-        facts: dict[str, Any] = {
-            "episode": episode + 1,
-            "step": step,
-            "frame": env.render() if drawn else None,
-            "state": int(seen) if environment.n_states is not None else None,
-            "reward": float(reward),
-            "ret": ret,
-            "names": names,
-        }
+        facts: dict[str, Any] = {"episode": episode + 1, "step": step, "frame": _frame(env), "names": names}
+        facts |= {"state": _state(environment, obs), "reward": float(reward), "ret": ret}
         if step == most:
             yield Moment(**facts, action=None, value=None, q=None, policy=None, end="cut here")
             return
-        action = policy(seen, mask, sample=sample)
-        yield Moment(**facts, action=action, **_thought(policy, seen, mask, names, sample))
-        obs, reward, terminated, truncated, info = env.step(_taken(environment, action))
+        mask = info.get(MASK) if environment.masks and environment.mdp is None else None
+        own = policy.chosen(obs, mask, sample=sample)
+        action, number = environment.taken(own), None if environment.n_actions is None else int(own)
+        yield Moment(**facts, action=action, number=number, **_thought(policy, obs, mask, names, sample))
+        obs, reward, terminated, truncated, info = env.step(action)
         ret += float(reward)
         if terminated or truncated:
-            facts |= {"step": step + 1, "frame": env.render() if drawn else None, "reward": float(reward), "ret": ret}
-            facts["state"] = int(_as_learned(env, obs)) if environment.n_states is not None else None
+            facts |= {"step": step + 1, "frame": _frame(env), "state": _state(environment, obs)}
+            facts |= {"reward": float(reward), "ret": ret}
             end = "the episode ended" if terminated else "the time limit ended the episode"
             yield Moment(**facts, action=None, value=None, q=None, policy=None, end=end)
             return
 
 
-def _taken(environment: Any, action: np.ndarray) -> Any:
-    taken = environment.taken(action)
-    return int(taken) if np.ndim(taken) == 0 and np.asarray(taken).dtype.kind in "iu" else taken
+def _frame(env: Any) -> Any:
+    """What the environment draws, if anything."""
+    if env.render_mode in (None, "human"):
+        return None
+    try:
+        return env.render()
+    except gymnasium.error.DependencyNotInstalled:
+        raise
+    except Exception as error:
+        raise fault_of("render", error) from error
 
 
-def _as_learned(env: Any, obs: Any) -> Any:
-    """The observation as a policy takes it: states are counted from 0."""
-    return int(obs) - int(env.observation_space.start) if isinstance(env.observation_space, spaces.Discrete) else obs
+def _state(environment: Environment, obs: Any) -> int | None:
+    """The number of the observed state, counted from 0; None where observations are no states."""
+    return None if environment.n_states is None else int(obs) - environment.first_state
 
 
 def names_of(policy: Policy) -> tuple[str, ...]:
-    """Names of the discrete actions; none for real ones, products of choices, and very many."""
+    """Names of the discrete actions; none for real ones, products of choices that a policy makes, and very many."""
     environment = policy.trained.problem.environment
     if environment.n_actions is None or environment.n_actions > NAMED:
         return ()
     if environment.mdp is not None:
         return tuple(action_names(environment.mdp))
-    return tuple(str(a) for a in range(environment.n_actions))
+    return tuple(in_words(environment.taken(np.asarray(a))) for a in range(environment.n_actions))
 
 
 def _thought(policy: Policy, seen: Any, mask: Any, names: tuple[str, ...], sample: bool) -> dict[str, Any]:
@@ -121,6 +122,6 @@ def value_map(policy: Policy) -> tuple[np.ndarray, np.ndarray] | None:
     roles = {role.kind for role in policy.trained.algorithm.roles}
     if mdp is None or mdp.shape is None or environment.n_states is None or not roles & {"v", "q"}:
         return None
-    every = np.arange(mdp.n_states)
+    every = np.arange(mdp.n_states) + environment.first_state
     chosen = np.asarray(policy.probabilities(every), np.float64) * mdp.available
     return np.asarray(policy.value(every), np.float64), chosen / np.maximum(chosen.sum(1, keepdims=True), 1e-300)

@@ -162,8 +162,7 @@ def _bars(
 ) -> None:
     """A row of an action: its name, a bar and a number for Q(s, a), a bar for π(a|s)."""
     x, y = at
-    taken = np.ndim(moment.action) == 0 and moment.action is not None and int(moment.action) == a
-    canvas.text((x, y), name[:7], fill=ORANGE if taken else INK, font=font)
+    canvas.text((x, y), name[:7], fill=ORANGE if moment.number == a else INK, font=font)
     if moment.q is not None and np.isfinite(moment.q[a]):
         width = round(50 * _share(float(moment.q[a]), limits))
         canvas.rectangle((x + 54, y + 4, x + 54 + width, y + 13), fill=BLUE)

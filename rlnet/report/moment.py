@@ -1,5 +1,6 @@
 """One step of a watched policy, and how it is told in the terminal."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +27,23 @@ class Moment:
     policy: np.ndarray | None  # π(·|s) [A]
     names: tuple[str, ...]  # of the A actions
     end: str = ""  # how the episode ended
+    number: int | None = None  # of the action among the A, where there are such
 
     @property
     def chosen(self) -> str:
         """The action in words."""
         if self.action is None:
             return self.end
-        if np.ndim(self.action) == 0 and len(self.names) > int(self.action):
-            return self.names[int(self.action)]
-        return np.array2string(np.asarray(self.action), precision=2, separator=", ")
+        return self.names[self.number] if self.number is not None and self.names else in_words(self.action)
+
+
+def in_words(action: Any) -> str:
+    """An action of any space as text, real numbers with two digits behind the point."""
+    if isinstance(action, Mapping):
+        return "{" + ", ".join(f"{key}: {in_words(own)}" for key, own in action.items()) + "}"
+    if isinstance(action, tuple):
+        return "(" + ", ".join(map(in_words, action)) + ")"
+    return np.array2string(np.asarray(action), precision=2, separator=", ")
 
 
 def told(moment: Moment) -> str:
@@ -51,6 +60,6 @@ def told(moment: Moment) -> str:
         q = "" if moment.q is None else f"  Q = {number(moment.q[a]):>10}"
         share = None if moment.policy is None else float(moment.policy[a])
         bar = "" if share is None else f"  π = {share:.2f} {'█' * round(WIDTH * share)}"
-        taken = np.ndim(moment.action) == 0 and moment.action is not None and int(moment.action) == a
+        taken = moment.number == a
         lines.append(f"  {'>' if taken else ' '} {name:<8}{q}{bar}".rstrip())
     return "\n".join(lines)

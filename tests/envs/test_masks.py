@@ -254,7 +254,7 @@ def test_a_policy_takes_the_observation_with_its_mask():
     )
     run = TrainingState(config, build(config))
     policy, seen = Policy(run.trained()), np.array([0, 0, 0, 1], np.float32)
-    assert policy({"board": seen, "action_mask": np.array([0, 0, 1], np.int8)}) == 2
-    assert policy({"board": seen, "action_mask": np.array([0, 1, 0], np.int8)}, sample=True) == 1
-    with pytest.raises(ValueError, match="obs with the keys board: must be an observation and action_mask"):
+    assert policy({"board": seen, "action_mask": np.array([0, 0, 1], np.int8)}) == 7
+    assert policy({"board": seen, "action_mask": np.array([0, 1, 0], np.int8)}, sample=True) == 6
+    with pytest.raises(ValueError, match="the caller gave the observation .*, not a dict of board and action_mask"):
         policy({"board": seen})
