@@ -72,6 +72,18 @@ class Actions:
         """(space, numbers of choices, first of them) of each part of a product."""
         return [(space, *_choices(space, path, self.space)) for path, space in leaves(self.space)]
 
+    @cached_property
+    def first(self) -> np.ndarray:
+        """What the environment calls the first choice: of a Discrete space int64 (), of a product int64 [D]."""
+        if isinstance(self.space, spaces.Discrete):
+            return np.asarray(self.space.start, np.int64)
+        return np.concatenate([first for _, _, first in self._leaves]) if self.bounds is None else np.zeros(1, np.int64)
+
+    @property
+    def parts(self) -> list[tuple[str, int]]:
+        """(path, number of choices) of each part of a Tuple or Dict, in Gymnasium's order."""
+        return [(path, len(own[1])) for (path, _), own in zip(leaves(self.space), self._leaves, strict=True)]
+
     def decode(self, action: np.ndarray) -> Any:
         """Actions [B, ...] in the form that a vector environment of B takes; `of_one` for a single one."""
         space = self.space

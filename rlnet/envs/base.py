@@ -71,7 +71,8 @@ class Environment:
     @property
     def first_state(self) -> int:
         """What the environment calls its first state, where observations are state indices."""
-        return 0 if self.space is None else int(observed(self.space)[0].start)
+        space: Any = None if self.space is None else observed(self.space)[0]
+        return 0 if space is None else int(space.start)
 
     @property
     def factors(self) -> tuple[int, ...] | None:

@@ -1,7 +1,7 @@
 """Observations that users hold in their hands, as the rows that networks see."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def _rows(environment: Environment, obs: Any) -> tuple[np.ndarray, bool]:
             raise ValueError(f"obs={shown(obs)}: must be a state {first}..{first + count - 1}, or a list of them")
         return array.reshape(-1).astype(np.int64) - first, array.ndim == 0
     (size,) = environment.observation_shape
-    shape = (size,) if environment.space is None else observed(environment.space)[0].shape
+    shape: Any = (size,) if environment.space is None else observed(environment.space)[0].shape
     forms = (shape, (size,)) if shape else (shape,)
     if array.shape in forms:
         single = True
@@ -87,5 +87,5 @@ def _mask(environment: Environment, mask: Any, count: int, single: bool) -> np.n
         raise ValueError(f"mask={shown(mask)}: actions are real numbers, of which none can be masked")
     array = array_of(mask)
     allowed = checked_mask(array[None] if single and array.ndim == 1 else array, (count, n))
-    allowed = usable(allowed, np.ones(count, bool), factors)
-    return joint_mask(allowed, environment.joined) if environment.joined is not None else allowed
+    some = cast(np.ndarray, usable(allowed, np.ones(count, bool), factors))
+    return some if environment.joined is None else joint_mask(some, environment.joined)

@@ -20,9 +20,16 @@ from rlnet.config import CausalLMConfig, ConfigError, RunFailed
 from rlnet.data.rollout import Observation
 from rlnet.experiment.checkpoints import write_whole
 from rlnet.experiment.run_files import write_json
-from rlnet.learning.export_inputs import is_mixed, parts_of, shaped_as
+from rlnet.learning.export_inputs import (
+    action_in_words,
+    described,
+    inputs_of,
+    joint_mask_of,
+    rows_of,
+    shaped_as,
+    taken_of,
+)
 from rlnet.learning.trained import Trained
-from rlnet.numerics.observation_rows import RowLayout
 from rlnet.numerics.random_streams import Streams, derive_seed
 
 FORMATS = ("torch", "onnx")
@@ -51,30 +58,27 @@ class Exported(nn.Module):
         self.outputs += ["q"] if Q in roles and trained.problem.environment.n_actions is not None else []
 
     def forward(self, obs: Tensor | dict[str, Tensor], mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """obs int64 [B], float32 or uint8 [B, F], or `parts_of` these; mask bool [B, A] → action, value, q [B, A]."""
-        obs = obs if isinstance(obs, Tensor) else self._joined(obs)
+        """Observations and masks as in `rlnet.learning.export_inputs` → action, value [B], q [B, A]."""
+        environment = self._trained.problem.environment
+        rows = rows_of(environment, obs)
         trained = replace(self._trained)  # a copy, whose parameters are those of the module
         params = {
             role: {name: self.get_buffer(_buffer(role, name)) for name in own} for role, own in self._roles.items()
         }
         vars(trained)["params"] = params  # plain tensors, which can be traced, in place of views
         available = trained.problem.available
-        if available is not None and mask is None:
-            mask = available[obs]
-        seen = Observation(obs.unsqueeze(0), None if mask is None else mask.unsqueeze(0))
-        action, bounds = trained.best(seen), trained.problem.environment.action_bounds
-        if bounds is not None:
-            low, high = (torch.from_numpy(bound) for bound in bounds)
-            action = torch.minimum(torch.maximum(action, low), high)
-        found = {"action": action, "value": trained.value(seen), "q": trained.q(seen)}
-        return tuple(cast(Tensor, found[name]).squeeze(0) for name in self.outputs)
+        if mask is not None:
+            mask = joint_mask_of(environment, mask)
+        elif available is not None:
+            mask = available[rows]
+        return _answers(trained, Observation(rows.unsqueeze(0), None if mask is None else mask.unsqueeze(0)), self)
 
-    def _joined(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """All numbers of the parts of observations as networks see them, float32 [B, F]."""
-        layout = cast(RowLayout, self._trained.problem.environment.layout)
-        return torch.cat(
-            [x.flatten(1).float() / p.scale for x, p in zip(obs.values(), layout.parts, strict=True)], dim=1
-        )
+
+def _answers(trained: Trained, seen: Observation, module: Exported) -> tuple[Tensor, ...]:
+    """The outputs of a module by name for observations [1, B, ...]."""
+    found = {"value": trained.value(seen), "q": trained.q(seen)}
+    action = taken_of(trained.problem.environment, trained.best(seen).squeeze(0))
+    return tuple(action if name == "action" else cast(Tensor, found[name]).squeeze(0) for name in module.outputs)
 
 
 def export(trained: Trained, folder: Path, formats: tuple[str, ...]) -> tuple[list[Path], dict[str, Any]]:
@@ -96,10 +100,8 @@ def export(trained: Trained, folder: Path, formats: tuple[str, ...]) -> tuple[li
     module = Exported(trained).eval()
     rows = observations(trained)
     wanted = _original(trained, module, rows)
-    layout = trained.problem.environment.layout
-    parts = parts_of(layout, rows["obs"]) if layout is not None and is_mixed(layout) else {}
-    arrays: Arrays = {**parts, **{name: array for name, array in rows.items() if name != "obs" or not parts}}
-    shaped = partial(shaped_as, tuple(parts))
+    arrays, parts = inputs_of(trained.problem.environment, rows)
+    shaped = partial(shaped_as, parts)
     batch = torch.export.Dim("batch", min=1, max=2**20)
     with _quiet(), torch.no_grad():
         example = shaped([torch.from_numpy(array[:4]) for array in arrays.values()])
@@ -112,7 +114,7 @@ def export(trained: Trained, folder: Path, formats: tuple[str, ...]) -> tuple[li
         checks[name] = _compared(name, run, arrays, wanted)
         files.append(folder / FILES[name])
         write_whole(files[-1], partial(_write, content))
-    about = _about(trained, arrays, tuple(parts), wanted) | {"checked": checks}
+    about = _about(trained, arrays, parts, wanted) | {"checked": checks}
     write_json(folder / "policy.json", about)
     return [*files, folder / "policy.json"], about
 
@@ -175,13 +177,7 @@ def _original(trained: Trained, module: Exported, rows: Arrays) -> list[np.ndarr
     obs = torch.from_numpy(rows["obs"])
     if trained.problem.available is not None:
         mask = trained.problem.available[obs][None]
-    seen, bounds = Observation(obs[None], mask), trained.problem.environment.action_bounds
-    action = trained.best(seen)[0].numpy()
-    found = {"action": action if bounds is None else action.clip(*bounds)}
-    for name, values in (("value", trained.value(seen)), ("q", trained.q(seen))):
-        if values is not None and name in module.outputs:
-            found[name] = values[0].numpy()
-    return [found[name] for name in module.outputs]
+    return [x.numpy() for x in _answers(trained, Observation(obs[None], mask), module)]
 
 
 def _torch(program: Any, shaped: Callable[[list[Any]], tuple[Any, ...]]) -> tuple[bytes, Run]:
@@ -237,20 +233,14 @@ def _compared(name: str, run: Run, rows: Arrays, wanted: list[np.ndarray]) -> di
 
 def _about(trained: Trained, inputs: Arrays, parts: tuple[str, ...], wanted: list[np.ndarray]) -> dict[str, Any]:
     environment, config = trained.problem.environment, trained.config
-    meaning = "a state, counted from 0" if environment.n_states is not None else "numbers, flattened as Gymnasium does"
-    if parts:
-        named = ", ".join(parts)
-        meaning = (
-            f"{named} (policy.pt2: a dictionary of them); images as they are, all else flattened as Gymnasium does"
-        )
     outputs = dict(zip(Exported(trained).outputs, wanted, strict=True))
     return {
         "env": config.env.label,
         "algo": config.algo.name,
         "member": None if trained.members is None else trained.members[0],
         "gamma": float(trained.hyper["gamma"][0, 0]),
-        "observation": meaning,
-        "action": "discrete ones are counted from 0; real ones are within their bounds",
+        "observation": described(environment, parts),
+        "action": action_in_words(environment),
         "inputs": {name: _shape(array) for name, array in inputs.items()},
         "outputs": {name: _shape(array) for name, array in outputs.items()},
     }

@@ -14,9 +14,9 @@ from rlnet.learning.trained import Trained
 class Policy:
     """The learned policy and values of one member of a run, as returned by `rlnet.load` and `rlnet.train`.
 
-    `env.step(policy(obs))` plays: observations and actions are those of the environment's spaces. Observations come one
-    by one, or as a batch with an axis in front (of every part of a nested one). `mask` says which of the discrete actions
-    are available; finite models and observations with an `action_mask` need no `mask`.
+    `env.step(policy(obs))` plays: observations and actions are those of the environment's spaces. Observations come
+    one by one, or as a batch with an axis in front (of every part of a nested one). `mask` says which of the discrete
+    actions are available; finite models and observations with an `action_mask` need no `mask`.
 
     Args:
         trained: of all members of the run.

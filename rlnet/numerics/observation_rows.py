@@ -5,7 +5,7 @@ whatever the environment. Without byte images a row is float32 [F]. With some, i
 float32 numbers, then the images, each pixel in one byte.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -80,10 +80,12 @@ class RowLayout:
         if rows.dtype is not torch.uint8:
             return list(rows[..., : sum(self._sizes)].split(self._sizes, dim=-1))
         plain = [part.size for part in self.parts if not part.in_bytes]
-        head = rows.new_zeros((*rows.shape[:-1], 0), dtype=torch.float32)
-        if sum(plain) > 0:  # a copy: memory that begins anywhere cannot be looked at as float32
-            head = rows[..., : 4 * sum(plain)].clone(memory_format=torch.contiguous_format).view(torch.float32)
-        numbers = iter(head.split(plain, dim=-1))
+        numbers: Iterator[Tensor] = iter(())  # a split into no parts cannot be exported
+        if plain:
+            head = rows.new_zeros((*rows.shape[:-1], 0), dtype=torch.float32)
+            if sum(plain) > 0:  # a copy: memory that begins anywhere cannot be looked at as float32
+                head = rows[..., : 4 * sum(plain)].clone(memory_format=torch.contiguous_format).view(torch.float32)
+            numbers = iter(head.split(plain, dim=-1))
         pixels = iter(rows[..., 4 * sum(plain) :].split([part.size for part in self.parts if part.in_bytes], dim=-1))
         return [next(pixels).float() / part.scale if part.in_bytes else next(numbers) for part in self.parts]
 

@@ -13,7 +13,7 @@ import rlnet
 from rlnet.commands import report, watch
 from rlnet.learning.watching import value_map, watched
 from rlnet.report import clip
-from rlnet.report.moment import Moment
+from rlnet.report.moment import Moment, told
 
 MAP = ("env=gridworld", "network=tabular", "algo.envs=4", "log_every=1000")
 
@@ -89,6 +89,40 @@ def test_what_shows_nothing_and_knows_no_render_mode(tmp_path, monkeypatch):
     told = play(rlnet.train(*run, steps=32, folder=tmp_path / "run").policy)
     assert [m.end for m in told] == ["", "the episode ended"]
     assert told[-1].ret in (0.0, 1.0)
+
+
+class Weary(gymnasium.Env):
+    """Counts its actions from 4, and fails after three steps of every episode."""
+
+    observation_space = gymnasium.spaces.Discrete(5, start=2)
+    action_space = gymnasium.spaces.Discrete(2, start=4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return 2, {}
+
+    def step(self, action):
+        self.age += 1
+        if action not in (4, 5) or (self.age > 2 and not self.trains):
+            raise KeyError(action)
+        return 2 + self.age, 1.0, self.age > 2 and self.trains, False, {}
+
+
+def test_actions_have_the_names_of_the_environment_and_its_failures_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "Weary-v0", gymnasium.envs.registration.EnvSpec("Weary-v0", Weary))
+    monkeypatch.setattr(Weary, "trains", True, raising=False)
+    run = ("env=gymnasium", "env.id=Weary-v0", "algo=q_learning", "network=tabular", "env.truth=none", "algo.envs=2")
+    policy = rlnet.train(*run, "evaluation.every=0", steps=32, folder=tmp_path / "run").policy
+    moments = play(policy)
+    assert [m.action for m in moments[:-1]] == [4 + m.number for m in moments[:-1]]
+    assert [m.state for m in moments] == [0, 1, 2, 3]
+    lines = told(moments[0]).split("\n")[1:]
+    assert [line[4] for line in lines] == ["4", "5"]
+    assert [line[2] == ">" for line in lines].index(True) == moments[0].number
+    monkeypatch.setattr(Weary, "trains", False)
+    with pytest.raises(rlnet.RunFailed, match=r"^env.id=Weary-v0: failed while it was watched: its step raised KeyEr"):
+        play(policy)
 
 
 def test_sampled_episodes_follow_their_seed(runs):

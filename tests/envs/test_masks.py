@@ -256,5 +256,5 @@ def test_a_policy_takes_the_observation_with_its_mask():
     policy, seen = Policy(run.trained()), np.array([0, 0, 0, 1], np.float32)
     assert policy({"board": seen, "action_mask": np.array([0, 0, 1], np.int8)}) == 7
     assert policy({"board": seen, "action_mask": np.array([0, 1, 0], np.int8)}, sample=True) == 6
-    with pytest.raises(ValueError, match="the caller gave the observation .*, not a dict of board and action_mask"):
+    with pytest.raises(ValueError, match=r"the caller gave the observation .*, not a dict of board and action_mask"):
         policy({"board": seen})

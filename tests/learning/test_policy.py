@@ -1,6 +1,7 @@
 """A learned policy in the hands of a user: `env.step(policy(obs))` plays, for every pair of spaces."""
 
 from copy import deepcopy
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
-from support import make_run, update
+from support import make_run, quick_rows, update
 
+from rlnet.learning.exporting import export
 from rlnet.learning.players import observation
 from rlnet.learning.policy import Policy
 from rlnet.learning.watching import watched
@@ -63,7 +65,7 @@ PAIRS = [
 class Asking(gymnasium.Env):
     """Shows anything of its space, takes nothing but actions of its space, and keeps both."""
 
-    lives = []  # all that were made
+    lives: ClassVar = []  # all that were made
 
     def __init__(self, sees="vector", acts="discrete"):
         self.observation_space, self.action_space = deepcopy(OBSERVATIONS[sees]), deepcopy(ACTIONS[acts])
@@ -179,3 +181,50 @@ def test_masks_of_several_forms_and_of_none():
     for wrong in (masks[:1], masks[:, :4], masks * 2, masks + 0.0):
         with pytest.raises(ValueError, match="action_mask"):
             policy(seen, wrong)
+
+
+EXPORTED = [
+    *(("discrete", "tuple", "dqn"), ("masked", "multi", "dqn"), ("nested", "discrete", "dqn")),
+    *(("matrix", "real", "ppo"), ("matrix", "dict", "ppo"), ("image", "grid", "ppo"), ("tuple", "whole", "dqn")),
+]
+
+
+@pytest.mark.parametrize(("sees", "acts", "algo"), quick_rows(EXPORTED, 1))
+def test_an_exported_policy_takes_and_gives_what_the_environment_does(sees, acts, algo, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    policy, env = learned(sees, acts, algo), Asking(sees, acts)
+    _, about = export(policy.trained, tmp_path, ("torch", "onnx"))
+    env.reset(seed=3)
+    for _ in range(6):
+        env._see()
+    batch = batch_of(env.observation_space, env.shown)
+    if sees == "masked":
+        inputs = {"obs": batch["observation"], "mask": batch["action_mask"].astype(bool)}
+    elif sees == "nested":
+        place, numbers = batch["inner"]["place"]
+        inputs = {"eye": batch["eye"], "inner_place_0": np.eye(3)[place + 1], "inner_place_1": numbers}
+    elif sees == "tuple":
+        inputs = {"obs": np.stack([spaces.flatten(env.observation_space, obs) for obs in env.shown])}
+    else:
+        inputs = {"obs": batch}
+    assert set(inputs) == set(about["inputs"])
+    inputs = {name: np.asarray(x, about["inputs"][name]["type"]) for name, x in inputs.items()}
+    assert all(list(x.shape[1:]) == about["inputs"][name]["shape"][1:] for name, x in inputs.items())
+    session = runtime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    action, value = session.run(["action", "value"], inputs)
+    np.testing.assert_allclose(value, policy.value(batch), rtol=1e-4, atol=1e-4)
+    if isinstance(env.action_space, spaces.Tuple | spaces.Dict):
+        assert about["action"].startswith("a row of the choices of [")
+        parts = [np.reshape(x, (len(env.shown), -1)) for x in leaves_of(policy(batch))]
+        np.testing.assert_array_equal(action, np.concatenate(parts, axis=1))
+    else:
+        assert about["action"] == "as the environment takes it"
+        assert action.shape[1:] == env.action_space.shape
+        np.testing.assert_allclose(action, policy(batch), rtol=1e-4, atol=1e-4)
+
+
+def leaves_of(action) -> list[np.ndarray]:
+    if isinstance(action, dict):
+        action = tuple(action.values())
+    return [x for own in action for x in leaves_of(own)] if isinstance(action, tuple) else [action]
