@@ -124,6 +124,12 @@ def readable(argv: list[str]) -> list[str]:
         key, equals, value = item.partition("=")
         if not equals and re.fullmatch(r"[A-Za-z_][\w./@]*", item) and not (found and found[-1] in VALUED):
             raise ConfigError(f"{item}: must be KEY=VALUE, as in env=gridworld steps=20000")
+        if not key:
+            raise ConfigError(f"{item!r}: must be KEY=VALUE, as in env=gridworld steps=20000")
+        if equals and not value and key in FOLDERS:
+            raise ConfigError(f"{item}: names no folder; that of the shell is {key}=.")
+        if key in GROUPS and (not value or value[0] == "["):
+            raise ConfigError(f"{item}: must be one name, as rlnet train --help lists them; several need -m: {key}=A,B")
         if key.rpartition(".")[2] in whole:
             value = ",".join(_whole(part, item) for part in value.split(","))  # of a sweep: several
         found.append(f"{key}={value}" if equals else item)
@@ -136,7 +142,7 @@ def _whole(value: str, item: str) -> str:
         return value
     number = Decimal(value.replace("_", ""))
     if abs(number) >= 10**18 or number != number.to_integral_value():
-        raise ConfigError(f"{item}: must be a whole number")
+        raise ConfigError(f"{item}: must be a whole number below 10^18")
     return str(int(number))
 
 
@@ -150,6 +156,9 @@ def _whole_numbers() -> frozenset[str]:
     return frozenset(whole - others)
 
 
+CHOICES = ("env", "algo", "network", "exploration", "schedule", "optimizer")  # groups of settings
+GROUPS = (*CHOICES, "tuned", "search")  # of which one file is chosen
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 SEVERAL = {"-m", "--multirun"}  # flags of a sweep
 # Options of Hydra that are followed by a word.
 VALUED = ("-cn", "-cp", "-cd", "-p", "-i", "--config-name", "--config-path", "--config-dir", "--package", "--info")

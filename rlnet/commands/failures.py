@@ -16,6 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from rlnet.commands.arguments import CHOICES
 from rlnet.config import ConfigError, RunFailed
 from rlnet.config.files import printable
 from rlnet.experiment.run_folder import override_key
@@ -27,7 +28,6 @@ FULL = "; make room, and go on with resume= from the last checkpoint, if there i
 ADVICE = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
 # Launchers of sweeps that other packages bring along, and the extra that installs them.
 LAUNCHERS = {"joblib": "sweep", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
-CHOICES = ("env", "algo", "network", "exploration", "schedule", "optimizer")  # groups of settings
 
 
 def answer(job: Callable[[], int]) -> int:
@@ -121,6 +121,11 @@ def explain(error: Exception, argv: list[str]) -> str:
             key, _, value = found.group(1).partition("=")
             reason = f"must be a list, as in {key}=[{value}]"
         return f"{found.group(1)}: {reason}"
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found.group(1)}: has no value; give one as {found.group(1)}=..."
+    if found := re.search(r"Ambiguous value for argument '(.*)'", text):
+        key, _, value = found.group(1).partition("=")
+        return f"{found.group(1)}: several values need -m, a run for each; a list is written {key}=[{value}]"
     if found := re.search(r"Multiple values for (\S+)\.", text):
         return f"{found.group(1)}: is given more than once; give it once"
     return " ".join(line.strip() for line in text.splitlines()[:2] if line.strip())

@@ -30,6 +30,7 @@ from rlnet.config import (
     leaves,
     require,
 )
+from rlnet.config.keys import check_keys
 from rlnet.config.memory import require_memory
 from rlnet.config.optional import chosen
 from rlnet.config.population import each_setting
@@ -49,7 +50,11 @@ PER_ENVIRONMENT = 100  # of an environment of an audit, its observation and coun
 
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
-    bounds = f"must be in [{low:g}, {high:g}]" if high < float("inf") else f"must be at least {low:g}"
+    bounds = f"must be in [{low:g}, {high:g}]" if high < float("inf") else f"must be a finite number, at least {low:g}"
+
+    def within(value: float) -> bool:
+        return low <= value <= high and math.isfinite(value)
+
     for item in fields(schedule):
         value = getattr(schedule, item.name)
         if item.name == "fraction":
@@ -57,7 +62,7 @@ def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float,
         elif item.name == "decay":
             require(0 < value <= 1, f"{key}.decay", value, "must be a factor in (0, 1]")
         elif item.metadata.get("per_member"):
-            require(low <= value <= high, f"{key}.{item.name}", value, f"{meaning} {bounds}")
+            require(within(value), f"{key}.{item.name}", value, f"{meaning} {bounds}")
     if schedule.name == "exponential":
         for name in ("start", "end"):
             value = getattr(schedule, name)
@@ -67,14 +72,14 @@ def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float,
         rising = len(at) > 0 and at == sorted(at) and at[0] >= 0 and at[-1] <= 1
         require(rising, f"{key}.at", at, "must be shares of the run in [0, 1], in rising order")
         require(len(values) == len(at), f"{key}.values", values, f"must be {len(at)} numbers, one for each of {key}.at")
-        require(all(low <= value <= high for value in values), f"{key}.values", values, f"{meaning} {bounds}")
+        require(all(map(within, values)), f"{key}.values", values, f"{meaning} {bounds}")
 
 
 def _check_exploration(config: Config) -> None:
     name, schedule = config.exploration.name, config.schedule
     if isinstance(config.exploration, NoisyConfig):
         sigma = config.exploration.sigma
-        require(0 < sigma < float("inf"), "exploration.sigma", sigma, "must be above 0")
+        require(0 < sigma < float("inf"), "exploration.sigma", sigma, "must be a finite number above 0")
     if isinstance(config.exploration, OptimisticConfig):
         value = config.exploration.initial_value
         require(math.isfinite(value), "exploration.initial_value", value, "must be a finite number")
@@ -96,7 +101,7 @@ def _check_replay(algo: ReplayConfig) -> None:
     require(every is None or every >= 1, "algo.target_every", every, "must be at least 1, or null")
     for key in ("priority", "priority_floor"):
         value = getattr(algo, key)
-        require(0 <= value < float("inf"), f"algo.{key}", value, "must be at least 0")
+        require(0 <= value < float("inf"), f"algo.{key}", value, "must be a finite number, at least 0")
     allowed = "must be above 0, so that every transition can be drawn again"
     require(algo.priority == 0 or algo.priority_floor > 0, "algo.priority_floor", algo.priority_floor, allowed)
     _check_schedule(algo.correction, "algo.correction", 0.0, 1.0, "β, how far importance weights correct,")
@@ -128,7 +133,7 @@ def _check_constraint(constraint: ConstraintConfig) -> None:
     require(limit is None or 0 <= limit < 1, "constraint.limit", limit, allowed)
     require(event is None or limit is not None, "constraint.event", event, "needs a constraint.limit, like 0.05")
     for key, above in (("multiplier", False), ("rate", True)):
-        value, allowed = getattr(constraint, key), "must be above 0" if above else "must be at least 0"
+        value, allowed = getattr(constraint, key), f"must be a finite number{' above' if above else ', at least'} 0"
         require(0 <= value < float("inf") and not (above and value == 0), f"constraint.{key}", value, allowed)
 
 
@@ -141,7 +146,6 @@ def _check_train(config: Config) -> None:
     require(config.processes is None or config.processes >= 1, "processes", config.processes, allowed)
     allowed = "must be a share of the run's time in (0, 1]"
     require(0 < config.compare_share <= 1, "compare_share", config.compare_share, allowed)
-    require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
     _check_evaluation(config.evaluation)
     _check_constraint(config.constraint)
     chosen(config.logger)
@@ -173,7 +177,7 @@ def _check_train(config: Config) -> None:
         require(seen in ("one_hot", "features"), "network.input", seen, allowed)
     optimizer = config.optimizer
     rate, norm = optimizer.learning_rate, optimizer.max_grad_norm
-    require(0 <= rate < float("inf"), "optimizer.learning_rate", rate, "must be at least 0")
+    require(0 <= rate < float("inf"), "optimizer.learning_rate", rate, "must be a finite number, at least 0")
     require(norm is None or norm > 0, "optimizer.max_grad_norm", norm, "must be above 0, or null for no clipping")
     limit = optimizer.max_kl
     require(limit is None or limit > 0, "optimizer.max_kl", limit, "must be above 0, or null for steps of any length")
@@ -194,8 +198,10 @@ def _check_causal_lm(network: CausalLMConfig) -> None:
 
 def _check_solve(config: SolveConfig) -> None:
     require(config.method in METHODS, "method", config.method, f"allowed are {', '.join(METHODS)}")
-    require(0 < config.tol < float("inf"), "tol", config.tol, "must be above 0")
-    require(0 <= config.temperature < float("inf"), "temperature", config.temperature, "must be at least 0")
+    require(0 < config.tol < float("inf"), "tol", config.tol, "must be a finite number above 0")
+    require(
+        0 <= config.temperature < float("inf"), "temperature", config.temperature, "must be a finite number, at least 0"
+    )
     require(config.horizon is None or config.horizon >= 0, "horizon", config.horizon, "must be at least 0, or null")
     require(config.device in ("cpu", "cuda"), "device", config.device, "allowed are cpu, cuda")
     if config.horizon is not None or config.temperature > 0:
@@ -260,6 +266,8 @@ def check(config: Any) -> Any:
         return config
     if isinstance(config, Config):
         require(config.seeds >= 1, "seeds", config.seeds, "must be at least 1")
+        allowed = "must be a whole number from 0 to 2^63 − seeds"
+        require(0 <= config.seed <= 2**63 - config.seeds, "seed", config.seed, allowed)
         require_memory(_memory(config))
         for one in each_setting(config):
             _check_gamma_and_env(one)
@@ -285,6 +293,7 @@ def from_hydra(composed: DictConfig) -> Any:
         ConfigError: a value is missing or out of range.
         omegaconf.errors.OmegaConfBaseException: an interpolation does not resolve.
     """
+    check_keys(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise ConfigError(f"{missing[0]}: has no value; give one as {missing[0]}=...")

@@ -91,6 +91,8 @@ def _train(
         try:
             with nullcontext() if count == 1 else closing(Workers(state, count)) as workers:
                 loop = Loop(state, workers, record, first, past, on_row)
+                if past is not None and not here:  # from now on the new folder needs the old one no more
+                    loop.checkpoint()
                 scalars, last = loop.go()
             return Result(state, *finish(End.of(state, scalars, last, loop.evaluated), record, first))
         except KeyboardInterrupt as stop:
@@ -173,10 +175,10 @@ class Loop:
                     row = self._row()
                     display.update(self.step, **_shown(row | self.scores))
                 if self.save.due(self.step) or done:
-                    stored, saved = self._checkpoint(), True
+                    stored, saved = self.checkpoint(), True
             if asked.number is not None:
                 if not saved:
-                    self._checkpoint()
+                    self.checkpoint()
                 raise Interrupted(asked.number)
         if self.exact and self.last is None:  # all steps had been done before
             self._compare(final=True)
@@ -243,8 +245,8 @@ class Loop:
         self.episodes = {}
         return row
 
-    def _checkpoint(self) -> dict[str, Any]:
-        """Write a checkpoint."""
+    def checkpoint(self) -> dict[str, Any]:
+        """Write a checkpoint, and return it."""
         scores = {name: torch.as_tensor(x) for name, x in self.scores.items()} if self.fresh else None
         parts = {"record": self.record.place(), "scores": scores, "compare": self.compare.state_dict()}
         parts["evaluation"] = {name: torch.as_tensor(x) for name, x in self.episodes.items()} or None

@@ -1,4 +1,4 @@
-"""Input of `rlnet solve` and `rlnet audit` that cannot be used; names from YAML files that would lead elsewhere."""
+"""Input of `rlnet solve`, `audit` and `train` that cannot be used; names from YAML files that would lead elsewhere."""
 
 import sys
 from importlib import import_module
@@ -23,7 +23,7 @@ def called(command: str, arguments: list[str], capsys, monkeypatch) -> tuple[int
         ("solve", ["env=cliff", "gamma=nan"], "gamma=nan: must be in [0, 1]"),
         ("solve", ["env=cliff", "env.step_reward=nan"], "env.step_reward=nan: must be a finite number"),
         ("audit", ["env=random_walk", "env.left_reward=inf"], "env.left_reward=inf: must be a finite number"),
-        ("solve", ["env=cliff", "tol=nan"], "tol=nan: must be above 0"),
+        ("solve", ["env=cliff", "tol=nan"], "tol=nan: must be a finite number above 0"),
         ("solve", ["env=cliff", "env.slip=nan"], "env.slip=nan: must be a probability"),
         ("solve", ["env=cliff", "env.cells.C=nan"], "env.cells.C=nan: "),
         ("solve", ["env=gridworld", "env.map="], "env.map: has no cells"),
@@ -37,11 +37,22 @@ def called(command: str, arguments: list[str], capsys, monkeypatch) -> tuple[int
         ("solve", ["env=cartpole", "env.id=Nope-v0"], "env.id=Nope-v0: "),
         ("solve", ["--config-dir=nowhere", "env=cliff"], "Additional config directory"),
         ("audit", ["--config-name=nowhere"], "Cannot find primary config 'nowhere'"),
+        ("solve", [""], "'': must be KEY=VALUE"),
+        ("solve", ["=cliff"], "'=cliff': must be KEY=VALUE"),
+        ("solve", ["env="], "env=: must be one name"),
+        ("solve", ["env=[1,2]"], "env=[1,2]: must be one name"),
+        ("solve", ["env=cliff,windy"], "env=cliff,windy: several values need -m"),
+        ("solve", ["~env"], "env: has no value; give one as env=..."),
+        ("solve", ["~tol"], "tol: has no value; leave out ~tol"),
+        ("solve", ["+gama=0.9"], "gama: there is no such key; did you mean gamma?"),
+        ("solve", ["+env.foo=1"], "env.foo: there is no such key; allowed here are bump_reward, cells, "),
+        ("solve", ["hydra.run.dir="], "hydra.run.dir=: names no folder"),
+        ("train", ["seed=9223372036854775807", "seeds=2"], "seed=9223372036854775807: must be a whole number from 0"),
+        ("train", ["exploration=softmax", "schedule.start=inf"], "schedule.start=inf: the temperature of exploration="),
+        ("train", ["optimizer.learning_rate=inf"], "optimizer.learning_rate=inf: must be a finite number, at least 0"),
     ],
 )
-def test_solve_and_audit_refuse_what_is_malformed_in_one_sentence(
-    command, arguments, said, tmp_path, monkeypatch, capsys
-):
+def test_what_is_malformed_is_refused_in_one_sentence(command, arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code, err = called(command, arguments, capsys, monkeypatch)
     assert (code, len(err.splitlines())) == (2, 1), err

@@ -99,6 +99,25 @@ def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, time
     assert_equal_runs(tmp_path / "run", finished)
 
 
+def test_a_new_folder_holds_a_run_of_its_own_from_the_start(finished, tmp_path, monkeypatch):
+    """Killed before the first checkpoint that is due there, or finished before, it goes on without the old folder."""
+
+    def dies(*args, **options):
+        raise Killed
+
+    more, to = "steps=2800", tmp_path / "killed"
+    train(composed(*SMALL, more, f"resume={finished}"), tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(training_loop.Loop, "_advance", dies)
+        with pytest.raises(Killed):
+            train(composed(*SMALL, more, f"resume={finished}"), to)
+    resumed(to, more)
+    assert_equal_runs(to, tmp_path / "whole")
+    train(composed(*SMALL, f"resume={finished}"), tmp_path / "copy")
+    assert all((tmp_path / "copy" / name).is_file() for name in ("checkpoint.pt", "values.npz", "metrics.csv"))
+    assert_equal_runs(tmp_path / "copy", finished)
+
+
 RENAMED = {  # file → the time at which it does not get its name
     "config.yaml": 1,  # nothing else is there yet
     "checkpoint_previous.pt": 1,  # the second checkpoint is written, the first still has its name
