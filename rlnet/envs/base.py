@@ -65,6 +65,7 @@ class Environment:
     joined: tuple[int, ...] | None = None  # the factors whose product single actions are, the last one fastest
     drawing: Callable[[str], Any] | None = field(default=None, repr=False)  # render mode → what has draw(state)
     events: tuple[str, ...] = ()  # that the simulation can watch
+    processes: bool = False  # whether every environment of a simulation has a process of its own
     actions: Actions | None = field(default=None, repr=False)  # as the environment takes them; None: as they are
     space: Any = field(default=None, repr=False)  # of observations, Gymnasium's, masks included; None: none of its own
 

@@ -181,6 +181,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     about = config.name, mdp, actions.n, actions.bounds, n_states, shape, features, max_steps, build
     told: dict[str, Any] = {"masks": masks or available is not None, "no_model": why, "grid": grid}
     told |= {"space": env.observation_space, "events": () if config.event is None else (config.event,)}
+    told["processes"] = stepping == "async"
     return Environment(*about, layout=layout, encoder=encoder, actions=actions, states=rows, **told)
 
 

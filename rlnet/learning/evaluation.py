@@ -6,7 +6,7 @@ uninterrupted one does.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
 
 SHARE = 10  # evaluations over a run by default
 FINAL = 0  # the number of the evaluation at the end; the others count from 1
+LEAST = 4  # environments of each member, where they have processes of their own
 KEPT = 20_000_000  # steps of all members up to which values and rewards are kept for the calibration
 
 
@@ -89,10 +90,12 @@ def evaluate(trained: Trained, number: int, episodes: int, earlier: EarlierSelve
 def play(
     trained: Trained, policy: str, number: int, episodes: int, *, with_values: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    """Play one episode in each of E environments of each member, by one policy.
+    """Play E episodes of each member by one policy, each in an environment of its own.
 
-    Exactly E episodes are counted, whatever their lengths: short ones are not over-represented. In a game of two
-    players the opponent moves at random, and the policy moves first in every second episode; returns are the policy's.
+    Where environments have processes of their own, a member has only as many as in training (or `LEAST`), which play
+    equally many episodes one after the other. Exactly E episodes are counted, whatever their lengths: short ones are
+    not over-represented. In a game of two players the opponent moves at random, and the policy moves first in every
+    second episode; returns are the policy's.
 
     Args:
         trained, number, episodes: see `evaluate`.
@@ -105,66 +108,87 @@ def play(
     config, environment, device = trained.config, trained.problem.environment, trained.theta.device
     seeds = [derive_seed(seed, "evaluation", number) % 2**31 for seed in member_seeds(trained)]
     choose, gamma = chooser(trained, policy), trained.hyper["gamma"].cpu().numpy().astype(np.float64)
-    simulation: Any = environment.simulate(seeds, episodes)  # of arrays
+    envs = min(episodes, max(config.algo.envs, LEAST)) if environment.processes else episodes
+    simulation: Any = environment.simulate(seeds, envs)  # of arrays
     event = trained.problem.watched or next(iter(environment.events), "")
     if event:
         simulation.watch(event)
     most = environment.max_steps or config.evaluation.max_steps
     grid = len(seeds), episodes
-    uniforms = BlockUniform(Streams(seeds, "behaviour", device), (episodes, *trained.context.actions.shape))
+    uniforms = BlockUniform(Streams(seeds, "behaviour", device), (envs, *trained.context.actions.shape))
     turns = _Turns(seeds, episodes) if environment.game else None
-    outcomes = _Outcomes(grid, gamma, with_event=bool(event))
-    few = turns is None and most * len(seeds) * episodes <= KEPT
+    outcomes = _Outcomes(grid, envs, gamma, most, with_event=bool(event))
+    few = turns is None and most * -(-episodes // envs) * len(seeds) * episodes <= KEPT
     predictions = _Predictions(trained, grid) if with_values and few else None
     try:
-        obs, mask = simulation.reset(), simulation.mask
-        for _ in range(most):
-            seen = observation(obs, mask, device)
-            action = choose(seen, uniforms.next()).cpu().numpy()
-            step = simulation.step(action if turns is None else turns.action(action, mask))
-            now, ended = outcomes.add(step, step.reward if turns is None else turns.reward(step))
-            if predictions is not None:
-                predictions.add(seen, step, now, ended)
-            obs, mask = step.obs, step.mask
-            if not outcomes.running.any():
-                break
-        if predictions is not None and outcomes.running.any():
-            predictions.bootstrap(observation(obs, mask, device), outcomes.running)
+        while outcomes.begin():
+            obs, mask = simulation.reset(), simulation.mask
+            while outcomes.running.any():
+                seen = observation(obs, mask, device)
+                action = choose(seen, uniforms.next()).cpu().numpy()
+                step = simulation.step(action if turns is None else turns.action(action, mask))
+                played = outcomes.add(step, step.reward if turns is None else turns.reward(step))
+                if predictions is not None:
+                    predictions.add(seen, step, played)
+                obs, mask = step.obs, step.mask
     finally:
         simulation.close()
-    found = outcomes.found | {"cut": outcomes.running}
+    found = outcomes.found
     return found, None if predictions is None else predictions.beside_obtained(found["terminated"], gamma)
 
 
+class _Played(NamedTuple):
+    """What steps of M × N environments belong to."""
+
+    now: np.ndarray  # bool [M, N], whether it is a step of an episode that counts
+    episode: np.ndarray  # int64 [M, N], which one
+    over: np.ndarray  # bool [M, N], whether that is its last
+
+
 class _Outcomes:
-    """Returns, lengths and ends of one episode in each of M × E environments.
+    """Returns, lengths and ends of E episodes of each of M members.
+
+    Environment n of N plays the episodes n, n + N, n + 2N ... of its member, one after the other.
 
     Args:
         grid: (M, E).
+        envs: N.
         gamma: [M, 1].
+        most: the steps after which an episode is cut; its environment plays on when all are reset.
         with_event: whether steps report an event.
     """
 
-    def __init__(self, grid: tuple[int, int], gamma: np.ndarray, with_event: bool) -> None:
-        self.running = np.ones(grid, bool)  # environments whose episode has not ended
-        self._gamma, self._discount, self._with_event = gamma, np.ones(grid), with_event
+    def __init__(self, grid: tuple[int, int], envs: int, gamma: np.ndarray, most: int, with_event: bool) -> None:
+        self._episode = np.tile(np.arange(envs), (grid[0], 1))
+        self.running = np.zeros((grid[0], envs), bool)  # environments in an episode that counts
+        self._envs, self._episodes, self._most = envs, grid[1], most
+        self._gamma, self._discount = gamma[:, 0], np.ones(grid)
         self.found: dict[str, np.ndarray] = {name: np.zeros(grid) for name in ("return", "discounted", "length")}
-        self.found |= {name: np.zeros(grid, bool) for name in ("terminated", *((EVENT,) if with_event else ()))}
+        self.found |= {name: np.zeros(grid, bool) for name in ("terminated", "cut", *((EVENT,) if with_event else ()))}
 
-    def add(self, step: Step, reward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Add a step with the rewards [M, E] of the policy; returns which episodes it belongs to, and which it ends."""
-        now, found = self.running & step.valid, self.found
-        reward = np.where(now, reward, 0.0)
-        found["return"] += reward
-        found["discounted"] += self._discount * reward
-        found["length"] += now
-        self._discount = np.where(now, self._discount * self._gamma, self._discount)
-        found["terminated"] |= step.terminated & now
-        if self._with_event:
-            found[EVENT] |= step.event & now
-        ended = (step.terminated | step.truncated) & now
-        self.running &= ~ended
-        return now, ended
+    def begin(self) -> bool:
+        """Begin what is left to play, after a reset of all environments; returns whether anything is."""
+        self.running = self._episode < self._episodes
+        return bool(self.running.any())
+
+    def add(self, step: Step, reward: np.ndarray) -> _Played:
+        """Add a step with the rewards [M, N] of the policy."""
+        now, episode, found = self.running & step.valid, self._episode.copy(), self.found
+        m, n = now.nonzero()
+        at = m, episode[m, n]
+        found["return"][at] += reward[m, n]
+        found["discounted"][at] += self._discount[at] * reward[m, n]
+        found["length"][at] += 1
+        self._discount[at] *= self._gamma[m]
+        found["terminated"][at] = step.terminated[m, n]
+        if EVENT in found:
+            found[EVENT][at] |= np.asarray(step.event)[m, n]
+        ended, cut = (step.terminated | step.truncated) & now, np.zeros_like(now)
+        cut[m, n] = found["cut"][at] = (found["length"][at] >= self._most) & ~ended[m, n]
+        over = ended | cut
+        self._episode[over] += self._envs
+        self.running &= ~cut & (self._episode < self._episodes)
+        return _Played(now, episode, over)
 
 
 class _Predictions:
@@ -177,24 +201,27 @@ class _Predictions:
 
     def __init__(self, trained: Trained, grid: tuple[int, int]) -> None:
         self._trained = trained
-        self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # value, reward and `now` of each
-        self._rest = np.zeros(grid)  # value of the final observation where an episode was cut
+        self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []  # value, reward, now, episode
+        self._rest = np.zeros(grid)  # value of the final observation where an episode did not terminate
 
-    def add(self, seen: Observation, step: Step, now: np.ndarray, ended: np.ndarray) -> None:
-        """Add a step from the observations `seen`; `now` and `ended` as `_Outcomes.add` returns them."""
-        self._steps.append((_value(self._trained, seen), np.asarray(step.reward), now))
-        cut = ended & ~np.asarray(step.terminated)
-        if cut.any():
-            self.bootstrap(observation(step.next_obs, step.next_mask, self._trained.theta.device), cut)
-
-    def bootstrap(self, seen: Observation, where: np.ndarray) -> None:
-        """Take the values of final observations for the episodes, bool [M, E], that were cut there."""
-        self._rest = np.where(where, _value(self._trained, seen), self._rest)
+    def add(self, seen: Observation, step: Step, played: _Played) -> None:
+        """Add a step from the observations `seen`."""
+        self._steps.append((_value(self._trained, seen), np.asarray(step.reward), played.now, played.episode))
+        m, n = (played.over & ~np.asarray(step.terminated)).nonzero()
+        if len(m):
+            last = observation(step.next_obs, step.next_mask, self._trained.theta.device)
+            self._rest[m, played.episode[m, n]] = _value(self._trained, last)[m, n]
 
     def beside_obtained(self, terminated: np.ndarray, gamma: np.ndarray) -> dict[str, np.ndarray]:
         """See `predicted_beside_obtained`."""
-        value, reward, taken = (np.stack(x) for x in zip(*self._steps, strict=True))
-        return predicted_beside_obtained(value, reward, taken, terminated, self._rest, gamma)
+        value, reward, now, episode = (np.stack(x) for x in zip(*self._steps, strict=True))
+        if now.shape[1:] != self._rest.shape:  # a column for each episode, not for each environment
+            t, m, n = now.nonzero()
+            to = t, m, episode[t, m, n]
+            columns = np.zeros((3, len(now), *self._rest.shape))
+            columns[0][to], columns[1][to], columns[2][to] = value[t, m, n], reward[t, m, n], 1
+            value, reward, now = columns[0], columns[1], columns[2] > 0
+        return predicted_beside_obtained(value, reward, now, terminated, self._rest, gamma)
 
 
 class _Turns:
