@@ -36,10 +36,8 @@ def single(config: EnvConfig, environment: Environment, render_mode: str | None)
     """
     if isinstance(config, GymnasiumConfig):
         try:
-            drawn: dict[str, Any] = (
-                {} if render_mode is None else {"render_mode": render_mode}
-            )  # some constructors take no render_mode
-            return wrapped(gymnasium.make(config.id, **drawn, **made_with(config)), config.wrappers)
+            drawn: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}  # some take none
+            return wrapped(gymnasium.make(config.id, **(made_with(config) | drawn)), config.wrappers)
         except REFUSALS as error:
             raise ConfigError(f"{config.title()}: cannot be drawn as {render_mode}: {first_line(error)}") from error
     if environment.mdp is None or environment.game:

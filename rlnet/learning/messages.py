@@ -4,7 +4,7 @@ import logging
 import signal
 from pathlib import Path
 
-from rlnet.config import Config, RunFailed
+from rlnet.config import Config, LinearConfig, MlpConfig, RunFailed
 from rlnet.config.population import each_setting, member_settings
 from rlnet.experiment.checkpoints import checkpoints
 from rlnet.experiment.run_folder import program, shown
@@ -36,6 +36,20 @@ def warn_idle(config: Config) -> None:
         some = "" if set(rates) == {0} else f" in {rates.count(0)} of {len(rates)} settings"
         _log.warning(
             "optimizer.learning_rate=0%s: nothing is learned; the scores are those of the initial parameters", some
+        )
+
+
+def warn_flattened(state: TrainingState) -> None:
+    """Warn where images are seen as numbers without neighbours, by a network that flattens them."""
+    layout, config = state.problem.environment.layout, state.config
+    images = [] if layout is None else [layout.parts[k] for k in layout.images if layout.parts[k].in_bytes]
+    if images and isinstance(config.network, MlpConfig | LinearConfig):
+        shapes = ", ".join(
+            "×".join(map(str, part.shape)) + (f" at {part.path}" if part.path else "") for part in images
+        )
+        _log.warning(
+            "network=%s flattens the images of %s (%s); network=cnn sees them as images, beside all other parts",
+            *(config.network.name, config.env.title(), shapes),
         )
 
 

@@ -23,7 +23,7 @@ from rlnet.experiment.run_folder import STORED, claimed, keep_settings
 from rlnet.learning.evaluation import FINAL, cadence, evaluate, policies
 from rlnet.learning.final_files import End, Judgement, Result, finish
 from rlnet.learning.interrupts import Interrupted, put_off
-from rlnet.learning.messages import report_diverged, warn_idle, with_advice
+from rlnet.learning.messages import report_diverged, warn_flattened, warn_idle, with_advice
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.resuming import Past, check_steps, restored
 from rlnet.learning.training_state import TrainingState
@@ -73,6 +73,7 @@ def _train(
     """`train` from a run that is built; `here`: whether it goes on in its own folder."""
     config = state.config
     warn_idle(config)
+    warn_flattened(state)
     set_threads(state)
     count = processes(state)
     with claimed(folder, going_on=here), closing(Record(folder, config)) as record:

@@ -9,6 +9,8 @@ from rlnet.config import ConfigError
 from rlnet.config.trust import check_trusted
 from rlnet.envs import GymnasiumConfig, make
 from rlnet.envs.wrapping import wrapped
+from rlnet.learning.policy import Policy
+from rlnet.learning.watching import watched
 
 
 class Doubled(gymnasium.Wrapper):
@@ -107,11 +109,68 @@ def test_code_of_others_is_named_and_needs_trust():
         ("math.pi", "env.wrappers=math.pi: must be a class or a function"),
         ({"TransformReward": {"func": "abs"}}, "its func must be module.name of a function"),
         ("GrayscaleObservation", "env.wrappers: GrayscaleObservation.* cannot be put around"),
+        ("ArrayConversion", "env.wrappers=ArrayConversion: .* arrays of numpy"),
+        ("gymnasium.wrappers.NumpyToTorch", "env.wrappers=NumpyToTorch: .* arrays of numpy"),
+        ({"RecordVideo": {"video_folder": "v"}}, "env.wrappers=RecordVideo: .*rlnet watch RUN_DIR"),
+        ("HumanRendering", "env.wrappers=HumanRendering: .*rlnet watch RUN_DIR"),
+        ("vector.ClipReward", "env.wrappers=vector.ClipReward: is for vector environments, .*: use ClipReward$"),
+        ("gymnasium.wrappers.vector.DictInfoToList", "env.wrappers=vector.DictInfoToList: is for vector environments"),
+        ({"TransformObservation": {"func": "math.floor", "observation_space": 3}}, "its observation_space must be mod"),
+        (
+            {"TransformAction": {"func": "math.floor", "action_space": f"{__name__}.minus"}},
+            r"env.wrappers=.*\.minus: must be a Space",
+        ),
     ],
 )
 def test_wrappers_that_cannot_be_used_are_named(wrapper, said):
     with pytest.raises(ConfigError, match=f"{said}"):
         make(config("CartPole-v1", wrapper))
+
+
+NARROW = gymnasium.spaces.Box(-5, 5, (4,), np.float32)
+
+
+def clipped(obs):
+    return np.clip(obs, -5, 5).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "shape"),
+    [
+        ({"gymnasium.wrappers.ReshapeObservation": {"shape": [2, 2]}}, (2, 2)),
+        ({"DtypeObservation": {"dtype": "float64"}}, (4,)),
+        ({"TransformObservation": {"func": f"{__name__}.clipped", "observation_space": f"{__name__}.NARROW"}}, (4,)),
+        ({"TransformObservation": {"func": f"{__name__}.clipped"}}, (4,)),
+        ({"StickyAction": {"repeat_action_probability": 0.3, "repeat_action_duration": [1, 3]}}, (4,)),
+    ],
+)
+def test_arguments_have_the_form_that_wrappers_take(wrapper, shape):
+    environment = make(config("CartPole-v1", wrapper))
+    assert environment.space.shape == shape
+    simulation = environment.simulate([0], 2)
+    assert simulation.reset().shape == (1, 2, 4)
+    for _ in range(30):
+        simulation.step(np.ones((1, 2), np.int64))
+    simulation.close()
+    if "NARROW" in str(wrapper):
+        assert environment.space == NARROW
+
+
+def test_limits_in_a_list_are_those_of_each_number():
+    limits = {"min_obs": [-1.0, -1.0, -2.0], "max_obs": [1.0, 1.0, 2.0]}
+    environment = make(config("Pendulum-v1", {"RescaleObservation": limits}))
+    assert environment.space.high.tolist() == [1, 1, 2]
+
+
+def test_pictures_as_observations_are_watched_too(tmp_path):
+    pytest.importorskip("pygame")
+    own = ("env=cartpole", "env.wrappers=[AddRenderObservation,{ResizeObservation:{shape:[20,30]}}]")
+    kwargs = "+env.kwargs.render_mode=rgb_array"
+    policy = Policy(make_run(*own, kwargs, "network=cnn", "algo=ppo", "algo.envs=2").trained())
+    assert policy.trained.problem.environment.space.shape == (20, 30, 3)
+    for mode in (None, "rgb_array"):
+        told = list(watched(policy, render_mode=mode, episodes=1, seed=0, sample=False, most=2))
+        assert told[0].frame.shape[2] == 3
 
 
 @pytest.mark.parametrize("stepping", ["batched", "vector"])

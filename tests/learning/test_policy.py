@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 from support import make_run, quick_rows, update
 
 from rlnet.learning.exporting import export
+from rlnet.learning.messages import warn_flattened
 from rlnet.learning.players import observation
 from rlnet.learning.policy import Policy
 from rlnet.learning.watching import watched
@@ -228,3 +229,15 @@ def leaves_of(action) -> list[np.ndarray]:
     if isinstance(action, dict):
         action = tuple(action.values())
     return [x for own in action for x in leaves_of(own)] if isinstance(action, tuple) else [action]
+
+
+@pytest.mark.parametrize(
+    ("sees", "network"), [("nested", "mlp"), ("image", "linear"), ("image", "cnn"), ("matrix", "mlp")]
+)
+def test_who_flattens_an_image_is_told_of_the_network_for_images(sees, network, caplog):
+    own = ("env=gymnasium", "env.id=Asking-v0", f"+env.kwargs.sees={sees}", "algo=ppo", "algo.envs=2")
+    warn_flattened(make_run(*own, f"network={network}"))
+    at = " at ['eye']" if sees == "nested" else ""
+    said = f"network={network} flattens the images of env.id=Asking-v0 (8×9×3{at}); network=cnn sees them as images"
+    assert (said in caplog.text) == (network != "cnn" and sees != "matrix")
+    assert not caplog.text or said in caplog.text
