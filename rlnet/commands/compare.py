@@ -1,9 +1,12 @@
-"""Score a finished run again from its files: rlnet compare RUN_DIR [trust=true] [--diagnose]"""
+"""Score a finished run again from its files: rlnet compare RUN_DIR [trust=true] [--diagnose]
 
-import argparse
+--diagnose is for runs with a finite model; trust=true: see the README.
+"""
+
 from pathlib import Path
+from typing import Any
 
-from rlnet.commands.failures import answer
+from rlnet.commands.key_values import on_folder, truth
 from rlnet.config import ConfigError
 from rlnet.experiment.run_folder import program
 
@@ -13,15 +16,11 @@ TOLERANCE = 1e-9
 
 def main() -> int:
     """Run `rlnet compare`: exit code 0 where the scores are reproduced, 1 where they differ, 2 for no run."""
-    parser = argparse.ArgumentParser(prog=program("compare"), description=__doc__)
-    parser.add_argument("run_dir", type=Path, help="the folder of a run")
-    parser.add_argument("trust", nargs="?", choices=["trust=true"], help="let the folder have code run; see the README")
-    parser.add_argument("--diagnose", action="store_true", help="split the error into its causes: diagnosis.json")
-    options = parser.parse_args()
-    return answer(lambda: _compare(options.run_dir, options.trust is not None, options.diagnose))
+    flags = {"diagnose": "split the error into its causes: diagnosis.json"}
+    return on_folder("compare", __doc__, {"trust": truth}, {"trust": False}, _compare, flags)
 
 
-def _compare(folder: Path, trust: bool, diagnose: bool) -> int:
+def _compare(folder: Path, chosen: dict[str, Any]) -> int:
     from rlnet.experiment.comparison_files import rescore
     from rlnet.report.finished import is_run
     from rlnet.report.page import write_page
@@ -32,13 +31,13 @@ def _compare(folder: Path, trust: bool, diagnose: bool) -> int:
         few = ", ".join(runs[:5]) + (", ..." if len(runs) > 5 else "")
         page = f"{program('report')} {folder} sets them side by side"
         raise ConfigError(f"{folder}: is a sweep of {len(runs)} runs ({few}); name one of them, or {page}")
-    result = rescore(folder, trust)
+    result = rescore(folder, chosen["trust"])
     show_rescored(result, folder)
-    if diagnose:
+    if chosen["diagnose"]:
         from rlnet.diagnosis import diagnose_and_write
         from rlnet.report.diagnosed import show_diagnosis
 
         diagnosis = diagnose_and_write(folder, result)
         show_diagnosis(diagnosis, result.problem.mdp, folder / "diagnosis.json")
-        print(f"Written: {write_page(folder, trust)}")
+        print(f"Written: {write_page(folder, chosen['trust'])}")
     return 0 if result.difference <= TOLERANCE else 1

@@ -13,11 +13,11 @@ Reader = Callable[[str], Any]  # text → value; ValueError with what is allowed
 
 
 def whole(least: int) -> Reader:
-    """Reads a whole number of at least so much."""
+    """Reads a whole number of at least so much, of 18 digits at most."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise ValueError(f"must be a whole number of at least {least}")
+        if not text.isdecimal() or len(text) > 18 or int(text) < least:
+            raise ValueError(f"must be a whole number of at least {least}, below 10^18")
         return int(text)
 
     return read
@@ -88,18 +88,26 @@ def on_folder(
     readers: Mapping[str, Reader],
     defaults: Mapping[str, Any],
     job: Callable[[Path, dict[str, Any]], int],
+    flags: Mapping[str, str] | None = None,
 ) -> int:
     """Do what `rlnet NAME FOLDER [KEY=VALUE ...]` asks for; the exit code, 2 for what cannot be used.
 
     Args:
         name, description: of the command.
         readers, defaults: as for `read_settings`.
-        job: called with the folder and the settings; gives the exit code.
+        job: called with the folder, the settings, and which flags were given; gives the exit code.
+        flags: options --NAME without a value, and what they do.
     """
     parser = argparse.ArgumentParser(
-        prog=program(name), description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program(name),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path, help="the folder of a run")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=f"{'=, '.join(readers)}=")
-    options = parser.parse_args()
-    return answer(lambda: job(options.folder, read_settings(options.settings, readers, defaults)))
+    for flag, meaning in (flags or {}).items():
+        parser.add_argument(f"--{flag}", action="store_true", help=meaning)
+    given = vars(parser.parse_intermixed_args())
+    folder, settings = given.pop("folder"), given.pop("settings")
+    return answer(lambda: job(folder, read_settings(settings, readers, defaults) | given))

@@ -47,6 +47,8 @@ def called(command: str, arguments: list[str], capsys, monkeypatch) -> tuple[int
         ("solve", ["+gama=0.9"], "gama: there is no such key; did you mean gamma?"),
         ("solve", ["+env.foo=1"], "env.foo: there is no such key; allowed here are bump_reward, cells, "),
         ("solve", ["hydra.run.dir="], "hydra.run.dir=: names no folder"),
+        ("compare", ["run", "other"], "other: must be KEY=VALUE with one of the keys trust"),
+        ("compare", ["run", "trust=yes"], "trust=yes: allowed are true, false"),
         ("train", ["seed=9223372036854775807", "seeds=2"], "seed=9223372036854775807: must be a whole number from 0"),
         ("train", ["exploration=softmax", "schedule.start=inf"], "schedule.start=inf: the temperature of exploration="),
         ("train", ["optimizer.learning_rate=inf"], "optimizer.learning_rate=inf: must be a finite number, at least 0"),

@@ -201,6 +201,7 @@ def test_the_page_holds_a_clip_where_somebody_asks_for_one(runs, tmp_path, capsy
         ("map", ["member=2"], "member=2: must be in 0..1"),
         ("map", ["episodes=0"], "episodes=0: must be a whole number of at least 1"),
         ("map", ["seed=-1"], "seed=-1: must be a whole number of at least 0"),
+        ("map", ["seed=9223372036854775808"], "seed=9223372036854775808: must be a whole number of at least 0, below"),
         ("map", ["fps=0"], "fps=0: must be a number above 0"),
         ("map", ["render=avi"], "render=avi: allowed are auto, ansi, human, gif, mp4, none"),
         ("map", ["sample=yes"], "sample=yes: allowed are true, false"),
