@@ -228,7 +228,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no target network: bootstraps from the network that learns",
-        (("rlnet/algos/dqn.py", "context.q(target_params, segment_end(batch))", "context.q(params, segment_end(batch))"),),
+        (("rlnet/algos/dqn.py", "q(target_params, segment_end(batch))", "q(params, segment_end(batch))"),),
         REPLAYED,
         DQN,
     ),
