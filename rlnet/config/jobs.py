@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, OmegaConf
 
 from rlnet.config.environments import EnvConfig, require_name
@@ -152,11 +153,18 @@ def file_name(key: str, *, _root_: Any) -> str:
     return require_name(key, OmegaConf.select(_root_, key, throw_on_missing=True))
 
 
+def choices(*groups: str) -> str:
+    """`${choices:env,algo}`: the names that each group can be, a line for each group, for the text of --help."""
+    loader = GlobalHydra.instance().config_loader()
+    return "\n".join(f"{group}: {', '.join(loader.get_group_options(group))}" for group in groups)
+
+
 def register() -> None:
     """Register the schemas with Hydra as `schema/...`; those of environments register when they are imported."""
     ENVIRONMENTS.ours()
     SCHEDULES.ours()
     register_resolver("file_name", file_name)
+    register_resolver("choices", choices)
     for path, schema in SCHEMAS.items():
         group, _, name = path.rpartition("/")
         store(name, schema, f"schema/{group}" if group else "schema")

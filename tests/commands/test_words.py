@@ -1,7 +1,10 @@
 """What people type: whole numbers in any notation are read; words that are no settings get a sentence that helps."""
 
+import re
+
 import pytest
 from commands.test_command_line import script
+from programs import python
 from support import composed
 
 from rlnet.commands.arguments import readable
@@ -53,3 +56,20 @@ def test_an_open_group_is_given_key_by_key_or_as_a_whole():
     whole = composed("env=cartpole", "env.kwargs={render_mode: ansi, sutton_barto_reward: true}")
     assert one.env.kwargs == whole.env.kwargs == {"render_mode": "ansi", "sutton_barto_reward": True}
     assert composed("vary={gamma: [0.9, 0.5]}").vary == {"gamma": [0.9, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("command", "groups", "setting"),
+    [
+        (["train"], ["env", "algo", "network", "exploration", "schedule", "optimizer", "tuned", "search"], "seeds: 1"),
+        pytest.param(["solve"], ["env"], "horizon: null", marks=pytest.mark.slow),
+        pytest.param(["audit"], ["env"], "samples: 200000", marks=pytest.mark.slow),
+        pytest.param(["audit", "trl=all"], [], "beta: 0.3", marks=pytest.mark.slow),
+    ],
+)
+def test_help_lists_the_groups_that_a_command_has_and_no_others(command, groups, setting, tmp_path):
+    said = python("-m", "rlnet", *command, "--help", cwd=tmp_path).stdout
+    assert said.startswith(f"rlnet {' '.join(command).removesuffix('all')}")
+    assert re.findall(r"^(\S+): [a-z].*, ", said, re.MULTILINE) == groups
+    assert setting in said
+    assert "schema" not in said
