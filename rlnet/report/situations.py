@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rlnet.mdp import FiniteMDP, event_probability, occupancy
+from rlnet.compare.judge import reachable, uniform_over
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, event_probability, occupancy
 from rlnet.report.finished import Finished
 from rlnet.report.html import embedded_image
 from rlnet.report.page_road import road_board
@@ -29,7 +30,14 @@ def situations_section(run: Finished) -> dict[str, Any] | None:
     policies = {name: values[key][m].astype(np.float64) for name, key in (("learned", "pi"), ("optimal", "pi_exact"))}
     after = {name: event_probability(mdp, own, event, horizon=horizon) for name, own in policies.items()}
     learned, optimal = policies.values()
-    met = occupancy(mdp, learned, float(values["gamma"][m]))
+    note = f"{member_note(run)} Drawn are situations that the learned policy meets; P({event}): "
+    note += "in the episode" if horizon is None else f"within {horizon} steps"
+    note += ", from there on."
+    try:
+        met, ends = occupancy(mdp, learned, float(values["gamma"][m])), True
+    except ImproperPolicyError:
+        met, ends = uniform_over(reachable(mdp, learned) & ~mdp.terminal), False
+        note += " The learned policy may go on for ever, so all that it can meet weigh alike."
     soon = next_step(mdp, outcomes)
     now = (learned * soon).sum(1)
     other = optimal[np.arange(mdp.n_states), learned.argmax(1)] < 1e-6
@@ -44,12 +52,10 @@ def situations_section(run: Finished) -> dict[str, Any] | None:
             f"{name}: {_action(mdp, own[state])}, P({event}) = {after[name][state]:.3g}"
             for name, own in policies.items()
         ]
-        said.append(f"state {state}, {100 * met[state]:.2g} % of the discounted steps")
+        said.append(f"state {state}" + (f", {100 * met[state]:.2g} % of the discounted steps" if ends else ""))
         return embedded_image(drawing.draw(state), f"the situation of state {state}", "; ".join(said))
 
     parts = [(title, [card(int(s)) for s in _largest(weight)]) for title, weight in kinds]
-    where = "in the episode" if horizon is None else f"within {horizon} steps"
-    note = f"{member_note(run)} Drawn are situations that the learned policy meets; P({event}): {where}, from there on."
     first = int((met * now).argmax())
     return {
         "note": note.strip(),

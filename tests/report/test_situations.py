@@ -58,6 +58,18 @@ def test_the_page_draws_situations_with_both_actions_and_risks(folder):
     assert "<h2>Situations</h2>" in page
 
 
+def test_a_policy_that_never_ends_has_its_situations_on_the_page_too(tmp_path):
+    """At γ = 1 its expected visits are infinite."""
+    rows = "#..G\n#..G\n#..#\n#SS#"
+    track = ("env=racetrack", f"env.map='{rows}'", "steps=64", "optimizer.learning_rate=0", "logger=none")
+    train(composed(*track), tmp_path / "run")
+    found = situations_section(read_run(tmp_path / "run"))
+    assert "may go on for ever" in found["note"]
+    notes = [card["note"] for _, cards in found["parts"] for card in cards]
+    assert len(notes) > 0
+    assert not any("%" in note for note in notes)
+
+
 def test_a_clip_of_a_drive_stands_on_the_page(folder):
     path = write_clip(load(folder), folder / "clip.gif", DEFAULTS | {"steps": 5})
     with Image.open(path) as film:
