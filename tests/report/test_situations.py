@@ -60,7 +60,7 @@ def test_the_page_draws_situations_with_both_actions_and_risks(folder):
 
 def test_a_policy_that_never_ends_has_its_situations_on_the_page_too(tmp_path):
     """At γ = 1 its expected visits are infinite."""
-    rows = "#..G\n#..G\n#..#\n#SS#"
+    rows = "#...G\n#...G\n#..##\n#..##\n#..##\n#SS##"
     track = ("env=racetrack", f"env.map='{rows}'", "steps=64", "optimizer.learning_rate=0", "logger=none")
     train(composed(*track), tmp_path / "run")
     found = situations_section(read_run(tmp_path / "run"))
