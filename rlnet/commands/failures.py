@@ -11,13 +11,14 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.commands.arguments import CHOICES
-from rlnet.config import ConfigError, RunFailed
+from rlnet.config import ENVIRONMENTS, SCHEMAS, ConfigError, RunFailed
 from rlnet.config.files import printable
 from rlnet.experiment.run_folder import override_key
 from rlnet.learning.interrupts import described, exit_code
@@ -142,6 +143,8 @@ def _alternatives(key: str, cause: BaseException | None) -> str:
         for group, own in root.items_ex(resolve=False):
             others |= {str(name): f"{group!s}.{name!s}" for name in own} if isinstance(own, DictConfig) else {}
         others |= {str(name): str(name) for name in root}  # before those of a group: gamma, and not env.gamma
+    if names and any(last in known for known in _other_choices(prefix)):
+        return f"other choices of {prefix}= have it; allowed here are {', '.join(names)}"
     beside = difflib.get_close_matches(last, names, n=1)
     elsewhere = difflib.get_close_matches(last, others, n=1, cutoff=0.65)
     if elsewhere and (last in others or not beside):
@@ -149,3 +152,10 @@ def _alternatives(key: str, cause: BaseException | None) -> str:
     if beside:
         return f"did you mean {prefix + '.' if prefix else ''}{beside[0]}?"
     return f"allowed here are {', '.join(names)}" if names else f"{prefix or key} has no keys of its own"
+
+
+def _other_choices(group: str) -> list[set[str]]:
+    """The settings of each choice of a group such as `algo`."""
+    schemas = [schema for name, schema in SCHEMAS.items() if name.startswith(f"{group}/")]
+    schemas += [ENVIRONMENTS[kind] for kind in ENVIRONMENTS.known()] if group == "env" else []
+    return [{item.name for item in fields(schema)} for schema in schemas]

@@ -17,7 +17,7 @@ from rlnet.experiment.solve_job import Solved
 from rlnet.report.completions import show_completions
 from rlnet.report.panels import Panel, learned_and_exact
 from rlnet.report.sampled import beside_exact
-from rlnet.report.terminal import show_files, show_scores, show_values
+from rlnet.report.terminal import show_files, show_scores, show_values, written
 from rlnet.report.text import say
 
 MAIN_SCORES = (
@@ -166,8 +166,8 @@ def _show_settings(
     for name in (*grid[0], *scores):
         table.add_column(name.removeprefix("exact/"), justify="right")
     for k, setting in enumerate(grid):
-        means = (float(np.mean(values[k * seeds :][:seeds])) for values in scores.values())
-        table.add_row(*(f"{value:g}" for value in setting.values()), *(f"{mean:.4g}" for mean in means))
+        means = (written(name, float(np.mean(values[k * seeds :][:seeds]))) for name, values in scores.items())
+        table.add_row(*(f"{value:g}" for value in setting.values()), *means)
     console.print(table)
 
 

@@ -112,7 +112,7 @@ def show_scores(
     for name, given in scores.items():
         values = np.atleast_1d(np.asarray(given, dtype=np.float64))
         meaning = "; ".join(filter(None, (MEANINGS.get(name, "") or names.meaning(name), notes.get(name, ""))))
-        cells = [_score(name, x) for x in (_spread(values) if many else values)]
+        cells = [written(name, x) for x in (_spread(values) if many else values)]
         style = None if np.isfinite(values).all() else "bold red"
         table.add_row(
             Text(fit(console, name)), *(Text(cell, style=style or "") for cell in cells), Text(fit(console, meaning))
@@ -132,7 +132,8 @@ def _spread(values: np.ndarray) -> tuple[float, float, float]:
         return float(values.mean()), float(values.min()), float(values.max())
 
 
-def _score(name: str, value: float) -> str:
+def written(name: str, value: float) -> str:
+    """A score as text: a share in %, others by four digits, what is only rounding as ≈ 0."""
     if not np.isfinite(value):
         return str(float(value))
     if name in RATES:

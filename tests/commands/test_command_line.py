@@ -27,6 +27,16 @@ WRONG = [
         ["algo.learning_rate=1"],
         "algo.learning_rate=1: there is no such key; did you mean optimizer.learning_rate?",
     ),
+    (
+        "train",
+        ["algo.n_step=3", "algo=td0"],
+        "algo.n_step=3: there is no such key; other choices of algo= have it; allowed here are behaviour, envs, ",
+    ),
+    (
+        "train",
+        ["network.activation=silu", "network=tabular"],
+        "network.activation=silu: there is no such key; other choices of network= have it; allowed here are ",
+    ),
     ("train", ["schedule.start=-0.1"], "schedule.start=-0.1: ε of exploration=epsilon_greedy must be in [0, 1]"),
     ("train", ["env=chess"], "env=chess: allowed are acrobot, baird, "),
     ("train", ["algo=dqm"], "algo=dqm: allowed are a2c, actor_critic, "),

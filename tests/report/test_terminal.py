@@ -15,7 +15,7 @@ from rlnet.mdp import FiniteMDP
 from rlnet.report import Panel
 from rlnet.report.colours import colour_at, text_on
 from rlnet.report.panels import chosen_actions, grid_states, scale_of, unit_of
-from rlnet.report.summary import _show_last_row
+from rlnet.report.summary import _show_last_row, _show_settings
 from rlnet.report.terminal import show_scores, show_values
 
 
@@ -287,3 +287,10 @@ def test_the_last_row_of_every_member_is_shown_where_they_end_at_different_steps
     assert "after 20 to 23 steps" in text
     assert re.search(r"return/mean +6\.5 +5 +8 ", text)
     assert "over 2 members" in text
+
+
+def test_the_scores_of_settings_are_written_like_all_scores():
+    out = console(80)
+    scores = {"exact/regret": np.array([-1.11e-16, 0.25]), "exact/optimal_action_rate": np.array([1.0, 0.5])}
+    _show_settings(out, [{"gamma": 0.9}, {"gamma": 0.99}], scores, 1)
+    assert re.search(r"0\.9 +≈ 0 +100\.0 %\s+0\.99 +0\.25 +50\.0 %", text_of(out))
