@@ -16,6 +16,7 @@ from rlnet.learning.messages import warn_flattened
 from rlnet.learning.players import observation
 from rlnet.learning.policy import Policy
 from rlnet.learning.watching import watched
+from rlnet.nets.normalized import MEAN, SCALE, UNIT
 from rlnet.report.moment import told
 
 IMAGE = spaces.Box(0, 255, (8, 9, 3), np.uint8)
@@ -241,3 +242,24 @@ def test_who_flattens_an_image_is_told_of_the_network_for_images(sees, network, 
     said = f"network={network} flattens the images of env.id=Asking-v0 (8×9×3{at}); network=cnn sees them as images"
     assert (said in caplog.text) == (network != "cnn" and sees != "matrix")
     assert not caplog.text or said in caplog.text
+
+
+def test_statistics_of_observations_and_returns_are_part_of_what_is_exported(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    own = ("env=mountain_car", "network.normalize_observations=true", "network.normalize_returns=true")
+    run = make_run(*own, "algo=ppo", "algo.envs=2", "algo.rollout=16")
+    update(run, 3)
+    policy, seen = Policy(run.trained()), np.random.default_rng(0).uniform((-1.2, -0.07), (0.6, 0.07), (50, 2))
+    export(policy.trained, tmp_path, ("onnx",))
+    session = runtime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    action, value = session.run(["action", "value"], {"obs": seen.astype(np.float32)})
+    np.testing.assert_array_equal(action, policy(seen))
+    np.testing.assert_allclose(value, policy.value(seen), rtol=1e-4, atol=1e-4)
+    plain = {name: own.clone() for name, own in policy.trained.params["v"].items()}
+    moved = [name for name in plain if name in (MEAN, SCALE, UNIT)]
+    assert len(moved) == 3
+    for name in moved:
+        policy.trained.params["v"][name].fill_(float(name != MEAN))
+        assert abs(policy.value(seen) - value).max() > 1e-3, name
+        policy.trained.params["v"][name].copy_(plain[name])
