@@ -14,9 +14,12 @@ from gymnasium import spaces
 from rlnet.envs.actions import Actions
 from rlnet.envs.encoding import encoder_of
 from rlnet.envs.faults import EnvironmentFault, array_of, fault_of, shown
+from rlnet.envs.infos import truth
 from rlnet.envs.masks import checked_mask, split
 from rlnet.envs.spaces import MASK, observed
 from rlnet.numerics.random_streams import Array
+
+VECTOR = ("final_obs", "final_info")  # keys that vector environments write into infos
 
 
 class Five(gymnasium.Wrapper):
@@ -31,9 +34,17 @@ class Five(gymnasium.Wrapper):
 
 
 class Checked(gymnasium.Wrapper):
-    """Wrapper that turns exceptions and invalid results of an environment into an `EnvironmentFault`."""
+    """Wrapper that turns exceptions and invalid results of an environment into an `EnvironmentFault`.
 
-    def __init__(self, env: gymnasium.Env) -> None:
+    Its infos hold what is read of them: the `action_mask`, whether the event happened, and where there is one the names
+    of all else, for a message. Vector environments cannot take others, of changing types and shapes, together.
+
+    Args:
+        env: with all its wrappers.
+        event: the key of the infos that tells the event that is watched.
+    """
+
+    def __init__(self, env: gymnasium.Env, event: str | None = None) -> None:
         inner = env
         while isinstance(inner, gymnasium.Wrapper) and isinstance(inner.env, gymnasium.Wrapper):
             inner = inner.env
@@ -48,12 +59,14 @@ class Checked(gymnasium.Wrapper):
         self._shape = space.shape if isinstance(space, spaces.Box) else None
         self._dtype: Any = space.dtype
         self._space: Any = space
+        self._event = event
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         try:
             obs, info = self.env.reset(seed=seed, options=options)
         except Exception as error:
             raise fault_of("reset", error) from error
+        info = self._read("reset", info)
         self._look("reset", obs, info)
         return obs, info
 
@@ -62,6 +75,7 @@ class Checked(gymnasium.Wrapper):
             obs, reward, terminated, truncated, info = self.env.step(action)
         except Exception as error:
             raise fault_of("step", error) from error
+        info = self._read("step", info)
         self._look("step", obs, info)
         if not _is_finite(reward):
             raise EnvironmentFault(f"its step gave the reward {shown(reward)}, which must be a finite number")
@@ -71,12 +85,23 @@ class Checked(gymnasium.Wrapper):
                     raise EnvironmentFault(f"its step gave {name}={shown(flag)}, which must be True or False")
         if terminated or truncated:  # a reset in the same step may write into the environment's own arrays
             obs = deepcopy(obs)
-            info = info | {MASK: deepcopy(info[MASK])} if isinstance(info, dict) and MASK in info else info
+            info = info | {MASK: deepcopy(info[MASK])} if MASK in info else info
         return obs, cast(float, reward), terminated, truncated, info
+
+    def _read(self, what: str, info: Any) -> dict[str, Any]:
+        """What is read of an info."""
+        if not isinstance(info, dict):
+            raise EnvironmentFault(f"its {what} gave the info {shown(info)}, which must be a dict")
+        found = {} if info.get(MASK) is None else {MASK: info[MASK]}
+        if self._event is None:
+            return found
+        names = {str(name): True for name in info if name not in (*VECTOR, MASK)}
+        event = {self._event: truth(self._event, info[self._event])} if self._event in info else {}
+        return names | found | event
 
     def _look(self, what: str, obs: Any, info: dict[str, Any]) -> None:
         """The form of an observation and a mask; what numbers an observation holds is left to `fault_in`."""
-        mask = info.get(MASK) if isinstance(info, dict) else None
+        mask = info.get(MASK)
         if self._parts:
             obs, mask = split(obs, self._parts, what)
         if mask is not None and self._actions is not None:

@@ -30,10 +30,11 @@ def _told(infos: Mapping[str, Any], key: str, envs: int) -> np.ndarray:
     if key not in infos:
         return np.zeros(envs, bool)
     told = np.asarray(infos.get(f"_{key}", np.ones(envs, bool)))
-    return np.array([bool(t) and _truth(key, value) for t, value in zip(told, infos[key], strict=True)])
+    return np.array([bool(t) and truth(key, value) for t, value in zip(told, infos[key], strict=True)])
 
 
-def _truth(key: str, value: Any) -> bool:
+def truth(key: str, value: Any) -> bool:
+    """Whether an event happened, by its value in an info; EnvironmentFault where that tells neither."""
     array = np.asarray([] if value is None else array_of(value))
     if array.dtype != bool and not (array.dtype.kind in "iuf" and ((array == 0) | (array == 1)).all()):
         raise EnvironmentFault(

@@ -163,7 +163,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         require(config.event is None, "env.event", config.event, allowed)
         simulated = from_model(config.name, model.mdp, features, max_steps)
         return replace(simulated, actions=actions, space=env.observation_space)
-    recipe = Recipe(config.id, made_with(config), config.wrappers)
+    recipe = Recipe(config.id, made_with(config), config.wrappers, config.event)
     stepping = stepping_of(config.stepping, recipe, env, infos=config.event is not None)
     available = None if mdp is None or rows is not None else mdp.available | mdp.terminal[:, None]
     available = None if available is None or available.all() else available

@@ -2,20 +2,30 @@
 
 import pickle
 import zlib
-from typing import Any, cast
+from io import BytesIO
+from typing import Any
 
 import torch
-from gymnasium.vector.utils import CloudpickleWrapper
+from cloudpickle import CloudPickler
+from gymnasium.utils import EzPickle
 from torch import Tensor
+
+
+class _Whole(CloudPickler):
+    """Pickler that refuses what keeps the arguments it was made with in place of its state, as `EzPickle` does."""
+
+    def persistent_id(self, obj: Any) -> None:
+        if isinstance(obj, EzPickle) and type(obj).__getstate__ is EzPickle.__getstate__:
+            raise pickle.PicklingError(f"{type(obj).__name__} is pickled without its state (by EzPickle)")
 
 
 def pickled(environment: Any) -> Tensor:
     """An environment as uint8 [bytes]; raises what pickling it raises."""
-    return torch.frombuffer(
-        bytearray(zlib.compress(pickle.dumps(CloudpickleWrapper(environment)), 1)), dtype=torch.uint8
-    )
+    buffer = BytesIO()
+    _Whole(buffer).dump(environment)
+    return torch.frombuffer(bytearray(zlib.compress(buffer.getvalue(), 1)), dtype=torch.uint8)
 
 
 def unpickled(saved: Tensor) -> Any:
     """The environment of `pickled`. Runs code that the bytes name: only for what you saved yourself."""
-    return cast(Any, pickle.loads(zlib.decompress(saved.cpu().numpy().tobytes()))).fn
+    return pickle.loads(zlib.decompress(saved.cpu().numpy().tobytes()))

@@ -25,6 +25,7 @@ class Recipe:
     id: str
     options: dict[str, Any]  # with `max_episode_steps` where a limit is set
     wrappers: Sequence[Any]  # from the inside out, see `rlnet.envs.wrapping`
+    event: str | None = None  # the key of infos that is read
 
     @property
     def plain(self) -> bool:
@@ -91,7 +92,7 @@ def vector_of(recipe: Recipe, envs: int, stepping: str) -> VectorEnv:
     # Without reset steps in between, every step is a transition.
     vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
     wrappers: list[Any] = [partial(_in_a_group_of_its_own, os.getpid())]
-    wrappers += [partial(wrapped, wrappers=recipe.wrappers), Checked]
+    wrappers += [partial(wrapped, wrappers=recipe.wrappers), partial(Checked, event=recipe.event)]
     return gymnasium.make_vec(
         recipe.id, envs, vectorization_mode=stepping, vector_kwargs=vector_kwargs, wrappers=wrappers, **recipe.options
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from envs_chi_square import assert_samples, assert_starts
 from gymnasium import spaces
+from gymnasium.utils import EzPickle
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from support import quick
@@ -243,6 +244,34 @@ def test_an_environment_that_cannot_be_saved_says_so():
         state = simulation.state_dict()
     with pytest.raises(RuntimeError, match="cannot be saved"):
         simulation.load_state_dict(state)
+
+
+class Forgetful(TabularEnv, EzPickle):
+    def __init__(self):
+        EzPickle.__init__(self)
+        super().__init__(walk())
+
+
+class Mindful(Forgetful):
+    def __getstate__(self):
+        return self.__dict__
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+
+def test_what_is_pickled_without_its_state_cannot_be_saved():
+    """LunarLander, those of MuJoCo and Atari are pickled as the arguments that they were made with."""
+    simulation = GymnasiumSimulation([SyncVectorEnv([lambda: TimeLimit(Forgetful(), 9)])], [0])
+    simulation.reset()
+    with pytest.warns(RuntimeWarning, match=r"cannot be saved: Forgetful is pickled without its state \(by EzPickle\)"):
+        assert simulation.state_dict()["environments"] is None
+    simulation = GymnasiumSimulation([SyncVectorEnv([Mindful])], [0])
+    simulation.reset()
+    state = simulation.state_dict()
+    other = GymnasiumSimulation([SyncVectorEnv([Mindful])], [1])
+    other.load_state_dict(state)
+    assert other.simulation._vectors[0].envs[0].state == simulation.simulation._vectors[0].envs[0].state
 
 
 def test_spaces_that_start_elsewhere_count_from_zero():

@@ -10,6 +10,8 @@ from support import composed, make_run, skip_without_extras, update
 
 from rlnet.config import ConfigError
 from rlnet.config.files import read_json
+from rlnet.envs import GymnasiumConfig, make
+from rlnet.envs.checks import Checked
 from rlnet.envs.faults import EnvironmentFault
 from rlnet.envs.infos import Silent, happened
 from rlnet.learning.evaluation import evaluate
@@ -152,3 +154,63 @@ def test_highway_env_by_its_plain_id_tells_crashes():
     run.collector.close()
     assert run.problem.environment.events == ("crashed",)
     assert any((x.event & x.terminated).any() for x in rollouts)
+
+
+ODD = {  # what an info may hold, where n changes from step to step
+    "shape": lambda n: {"v": np.zeros(n)},
+    "type": lambda n: {"k": 1 if n % 2 else "x"},
+    "nested": lambda n: {"k": {"a": 1} if n % 2 else 3},
+    "large": lambda n: {"k": 10**30},
+    "taken": lambda n: {"final_obs": 3, "final_info": {"a": 1}, "_final_obs": n},
+    "no mask": lambda n: {"action_mask": None},
+    "event": lambda n: {"crashed": np.ones(n, bool) if n % 2 else 0.0, "v": np.zeros(n)},
+}
+
+
+class Talking(gymnasium.Env):
+    """Observes its age over 10, and says something odd."""
+
+    observation_space, action_space = gymnasium.spaces.Box(0, 1, (2,)), gymnasium.spaces.Discrete(2)
+
+    def __init__(self, says="shape"):
+        self.says = says
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return np.zeros(2, np.float32), ODD[self.says](1)
+
+    def step(self, action):
+        self.age += 1
+        said = ODD[self.says](int(self.np_random.integers(1, 5)))
+        self.said = said
+        return np.full(2, self.age / 10, np.float32), 1.0, self.age > 3, False, said
+
+
+@pytest.mark.parametrize("event", [None, "crashed"])
+@pytest.mark.parametrize("says", ODD)
+def test_infos_of_any_content_are_no_fault_and_change_nothing(says, event, monkeypatch):
+    monkeypatch.setitem(
+        gymnasium.registry, "Talking-v0", gymnasium.envs.registration.EnvSpec("Talking-v0", Talking, kwargs={})
+    )
+    simulation = make(
+        GymnasiumConfig(name="x", gamma=0.9, id="Talking-v0", kwargs={"says": says}, event=event)
+    ).simulate([0], 4)
+    if event is not None:
+        simulation.watch(event)
+    simulation.reset()
+    for k in range(12):
+        step = simulation.step(np.zeros((1, 4), np.int64))
+        np.testing.assert_allclose(step.next_obs, (k % 4 + 1) / 10, rtol=1e-6)
+        if event is not None and k % 4 != 3:
+            said = [env.unwrapped.said for env in simulation._vectors[0].envs]
+            assert step.event[0].tolist() == [bool(np.any(one.get("crashed", False))) for one in said]
+
+
+def test_an_info_that_is_no_dict_is_named():
+    class Mute(Talking):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=seed)[0], None
+
+    with pytest.raises(EnvironmentFault, match="its reset gave the info None, which must be a dict"):
+        Checked(Mute()).reset()
