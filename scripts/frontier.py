@@ -2,7 +2,7 @@
 
 import sys
 
-from rlnet.commands.frontier import main
+from rlnet.commands.main import call
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call("frontier"))

@@ -1,7 +1,9 @@
 """The command `rlnet` and the public names: what the scripts do, from anywhere."""
 
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,6 +43,18 @@ def test_a_command_that_there_is_not_ends_in_one_sentence(arguments, said, monke
     monkeypatch.setattr(sys, "argv", ["rlnet", *arguments])
     assert command.main() == 2
     assert said in capsys.readouterr().err
+
+
+def test_ctrl_c_during_the_imports_of_a_command_ends_it_without_a_traceback(monkeypatch):
+    seen = []
+
+    def imported(name):
+        seen.append((name, signal.getsignal(signal.SIGINT)))
+        return SimpleNamespace(main=lambda: seen.append(("main", signal.getsignal(signal.SIGINT))) or 0)
+
+    monkeypatch.setattr(command, "import_module", imported)
+    assert command.call("train") == 0
+    assert seen == [("rlnet.commands.train", signal.SIG_DFL), ("main", signal.default_int_handler)]
 
 
 def test_training_from_python_returns_what_acts_and_what_was_logged():

@@ -1,0 +1,1 @@
+. /tmp/walk-env.sh
