@@ -144,7 +144,7 @@ def _chain_values(
     progress: Progress,
 ) -> tuple[np.ndarray, float, str]:
     """Solve v = r + γ P_π v by LU, or by sweeps where that is cheaper: values, error bound and method."""
-    if mdp.n_states > LU_STATES or fills_up(chain.p):
+    if _costly_factors(chain):
         return _swept_chain(system, r, chain, gamma, live, tol, progress)
     used = matrix[mdp.pair_state, mdp.pair_action] > 0.0
     largest = float(system.magnitude[used].max(initial=0.0))  # rewards of actions that are never taken do not count
@@ -153,6 +153,11 @@ def _chain_values(
         raise ImproperPolicyError(NEVER_ENDS)
     progress.sweeps = 1
     return v, bound, "dense LU" if dense else "sparse LU"
+
+
+def _costly_factors(chain: Chain) -> bool:
+    """Whether iterations are tried before the LU factors of a chain."""
+    return chain.p.shape[0] > LU_STATES or fills_up(chain.p)
 
 
 def _swept_chain(
@@ -205,7 +210,7 @@ def occupancy(mdp: FiniteMDP, policy: np.ndarray, gamma: float) -> np.ndarray:
     reached = reachable(chain.p, begin > 0) & ~mdp.terminal
     visits = np.zeros(mdp.n_states)
     if gamma < 1.0:
-        found = discounted_visits(chain.p, begin, gamma) if fills_up(chain.p) else None
+        found = discounted_visits(chain.p, begin, gamma) if _costly_factors(chain) else None
         visits[:] = chain.solver(gamma).solve(begin, transposed=True) if found is None else found
         visits[~reached] = 0.0
     else:

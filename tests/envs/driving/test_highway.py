@@ -12,7 +12,8 @@ from rlnet.envs.driving.drawing import ASPHALT, CELL, FAR, OTHER
 from rlnet.envs.driving.highway import ACTIONS
 from rlnet.envs.driving.traffic import Road, speed_law
 from rlnet.envs.render import AGENT
-from rlnet.mdp import evaluate, event_model, event_probability, solve
+from rlnet.mdp import evaluate, evaluation, event_model, event_probability, occupancy, solve
+from rlnet.mdp.operators import markov_chain
 
 SMALL = {"sight": 3, "max_speed": 3, "traffic_speed": 2}
 
@@ -105,6 +106,17 @@ def test_an_event_is_a_value_like_any_other():
     assert 0 < standing[~still].max() <= 1.0
     with pytest.raises(ValueError, match="event 'win': this model names crash"):
         event_probability(mdp, policy, "win")
+
+
+def test_visits_of_a_large_model_need_no_factors(monkeypatch):
+    """The LU factors of the chain of a policy on the default road take seconds, iterations a fraction of one."""
+    mdp = build_highway(preset("highway", **SMALL))
+    policy = mdp.available / len(ACTIONS)
+    by_factors = occupancy(mdp, policy, 0.95)
+    mdp.__dict__.pop("_last_chain")
+    monkeypatch.setattr(evaluation, "LU_STATES", 100)
+    monkeypatch.setattr(markov_chain, "DiscountedSystem", None)
+    np.testing.assert_allclose(occupancy(mdp, policy, 0.95), by_factors, rtol=1e-9, atol=1e-13)
 
 
 def test_the_road_is_drawn():
