@@ -60,6 +60,10 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
         *("env=cartpole", "env.id=MountainCar-v0", "env.max_episode_steps=60", "algo=dqn", "algo.envs=2", *REPLAY),
         *("vary.learning_rate=[1e-3,1e-2]", "steps=600"),
     ),
+    "a chance constraint": (
+        *("env=highway", "env.sight=2", "env.max_speed=2", "env.traffic_speed=1", "network.input=features"),
+        *("algo=ppo", "algo.envs=4", "algo.rollout=16", "seeds=2", "constraint.limit=0.1", "steps=3000"),
+    ),
     "vary": (*WALK, "algo=sarsa", "vary.learning_rate=[1e-3,1e-2]", "seeds=2", "steps=1600"),
 }
 
