@@ -11,6 +11,8 @@ MISTAKES: dict[str, Any] = {  # name → what stands in place of (which entry of
     "reward_nan": (1, float("nan")),
     "reward_inf": (1, float("-inf")),
     "reward_none": (1, None),
+    "reward_huge": (1, 1e300),
+    "obs_huge": (0, np.array([0.0, 1e300, 0.0])),
     "text": (1, "1.0"),
     "flag": (2, 1),
     "no_flag": (3, None),
@@ -30,7 +32,8 @@ class Wrong(gymnasium.Env):
 
     def __init__(self, mistake: str = "", discrete: bool = False, at: int = 25) -> None:
         self.mistake, self.discrete, self.at, self.age, self.time = mistake, discrete, at, 0, 0
-        self.observation_space = spaces.Discrete(5) if discrete else spaces.Box(-1, 1, (3,), np.float32)
+        kind = np.float64 if mistake == "obs_huge" else np.float32
+        self.observation_space = spaces.Discrete(5) if discrete else spaces.Box(-1, 1, (3,), kind)
         self.action_space = spaces.Discrete(2)
 
     def _see(self) -> Any:

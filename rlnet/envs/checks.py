@@ -15,6 +15,7 @@ from rlnet.envs.actions import Actions
 from rlnet.envs.encoding import encoder_of
 from rlnet.envs.faults import EnvironmentFault, array_of, fault_of, shown
 from rlnet.envs.infos import truth
+from rlnet.envs.limits import held, why_not_held
 from rlnet.envs.masks import checked_mask, split
 from rlnet.envs.spaces import MASK, observed
 from rlnet.numerics.random_streams import Array
@@ -137,10 +138,10 @@ def fault_in(space: spaces.Space, obs: Array) -> tuple[int, int, str] | None:
     if isinstance(space, spaces.Discrete):
         wrong = (obs < space.start) | (obs >= space.start + space.n)
         said = f"which is not in {space}"
-    elif obs.dtype.kind != "f" or math.isfinite(obs.sum(dtype=np.float64)):
+    elif obs.dtype.kind != "f" or (obs.dtype.itemsize < 8 and math.isfinite(obs.sum(dtype=np.float64))):
         return None
     else:
-        wrong, said = ~np.isfinite(obs).reshape(*obs.shape[:2], -1).all(-1), "which is not finite"
+        wrong, said = ~held(obs).reshape(*obs.shape[:2], -1).all(-1), f"which {why_not_held(obs)}"
     if not wrong.any():
         return None
     m, n = (int(k[0]) for k in np.nonzero(wrong))
@@ -149,10 +150,10 @@ def fault_in(space: spaces.Space, obs: Array) -> tuple[int, int, str] | None:
 
 def reward_fault(reward: Array) -> tuple[int, int, str] | None:
     """The first reward of [M, N] that is no finite number: (member, environment, what is wrong with it)."""
-    if math.isfinite(reward.sum()) or np.isfinite(reward).all():
+    if (good := held(reward)).all():
         return None
-    m, n = (int(k[0]) for k in np.nonzero(~np.isfinite(reward)))
-    return m, n, f"its step gave the reward {reward[m, n]:g}, which must be finite"
+    m, n = (int(k[0]) for k in np.nonzero(~good))
+    return m, n, f"its step gave the reward {reward[m, n]:g}, which {why_not_held(reward)}"
 
 
 def _tuple(what: str, said: Any, length: int, of: str) -> Any:

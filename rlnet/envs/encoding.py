@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlnet.envs.faults import EnvironmentFault, array_of, shown
-from rlnet.envs.limits import SLACK, check_whole
+from rlnet.envs.limits import SLACK, check_whole, held, why_not_held
 from rlnet.numerics.observation_rows import Part, RowLayout
 
 MOST = 2**20  # numbers of one observation
@@ -210,10 +210,8 @@ def _column(space: Any, value: Any, count: int, path: str, what: str) -> np.ndar
         flat = array.reshape(count, -1) if array.size else np.zeros((count, 0), np.float32)
         if array.dtype.kind in "iu" and array.dtype.itemsize > 2:
             check_whole(array)
-        if array.dtype.kind == "f" and not np.isfinite(flat).all():
-            raise EnvironmentFault(
-                f"its observation is {_first(array, ~np.isfinite(flat))}{where}, which is not finite"
-            )
+        if array.dtype.kind == "f" and not (good := held(flat)).all():
+            raise EnvironmentFault(f"its observation is {_first(array, ~good)}{where}, which {why_not_held(flat)}")
         if space.dtype.kind in "biu" and array.dtype != space.dtype and (array.astype(space.dtype) != array).any():
             said = f"gave the {array.dtype} observation {_first(array, array.astype(space.dtype) != array)}{where}"
             raise EnvironmentFault(f"{by_whom(what)} {said}, its space says {space.dtype}")

@@ -11,6 +11,17 @@ EXACT = 2**24  # the whole numbers up to here are exact in float32, in which net
 SLACK = 1e-5  # relative: by so much may an observation miss the bounds of its space, as rounding does
 
 
+def held(numbers: Array) -> Array:
+    """Whether numbers are finite in float32, in which networks compute."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(numbers.astype(np.float32, copy=False))
+
+
+def why_not_held(numbers: Array) -> str:
+    """What is wrong with numbers that are not `held`."""
+    return "float32 cannot hold" if np.isfinite(numbers).all() else "is not finite"
+
+
 class Bounds:
     """The finite bounds of a Box, with some slack for rounding."""
 

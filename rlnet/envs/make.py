@@ -210,12 +210,12 @@ def _made(config: GymnasiumConfig) -> gymnasium.Env:
         env = gymnasium.make(config.id, **made_with(config))
     except (gymnasium.error.Error, ImportError) as error:
         raise ConfigError(f"env.id={config.id}: {_missing(config, error) or first_line(error)}") from error
-    except (TypeError, ValueError, KeyError, AssertionError) as error:
-        if not config.kwargs:
-            raise
-        raise ConfigError(
-            f"env.kwargs={config.kwargs}: {config.id} refuses them: {type(error).__name__}: {first_line(error)}"
-        ) from error
+    except ConfigError:
+        raise
+    except Exception as error:
+        refused = f"env.kwargs={config.kwargs}: {config.id} refuses them"
+        title = refused if config.kwargs else f"env.id={config.id}: cannot be made"
+        raise ConfigError(f"{title}: {type(error).__name__}: {first_line(error)}") from error
     return wrapped(env, config.wrappers)
 
 

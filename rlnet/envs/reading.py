@@ -10,7 +10,7 @@ from rlnet.envs.actions import joint_mask
 from rlnet.envs.base import Environment
 from rlnet.envs.encoding import CALLER
 from rlnet.envs.faults import EnvironmentFault, array_of, shown
-from rlnet.envs.limits import check_whole
+from rlnet.envs.limits import check_whole, held
 from rlnet.envs.masks import checked_mask, split, usable
 from rlnet.envs.spaces import MASK, observed
 
@@ -72,7 +72,7 @@ def _rows(environment: Environment, obs: Any) -> tuple[np.ndarray, bool]:
     else:
         wanted = f"of shape {shape}" if len(shape) != 1 else f"{size} numbers"
         raise ValueError(f"obs of shape {array.shape}: must be {wanted}, or a batch of such")
-    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+    if array.dtype.kind not in "biuf" or not held(array).all():
         raise ValueError(f"obs={shown(obs)}: must be numbers, and finite")
     if array.dtype.kind in "iu" and array.dtype.itemsize > 2:
         check_whole(array)

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -114,12 +115,21 @@ def test_our_own_environments_by_their_id():
     assert make(gymnasium_config("rlnet/RandomWalk-v0", kwargs={"length": 4})).n_states == 4
 
 
+class Licensed(gymnasium.Env):
+    def __init__(self):
+        raise RuntimeError("no licence\nfound")
+
+
+gymnasium.register("Licensed-v0", Licensed)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("NoSuchThing-v0", {}, "env.id=NoSuchThing-v0: Environment `NoSuchThing` doesn't exist"),
         ("CartPole-v99", {}, "env.id=CartPole-v99: "),
         ("no_such_module:Thing-v0", {}, "env.id=no_such_module:Thing-v0: No module named"),
+        ("Licensed-v0", {}, "env.id=Licensed-v0: cannot be made: RuntimeError: no licence$"),
         ("CartPole-v1", {"kwargs": {"gravity": 3}}, r"env.kwargs=\{'gravity': 3\}: CartPole-v1 refuses them"),
         ("FrozenLake-v1", {"kwargs": {"map_name": "9x9"}}, r"env.kwargs=.*: FrozenLake-v1 refuses them: KeyError"),
         ("CartPole-v1", {"kwargs": {"max_episode_steps": 3}}, "give env.max_episode_steps instead"),

@@ -19,6 +19,8 @@ SAID = {
     "reward_nan": "its step gave the reward nan, which must be a finite number",
     "reward_inf": "its step gave the reward -inf, which must be a finite number",
     "reward_none": "its step gave the reward None, which must be a finite number",
+    "reward_huge": "its step gave the reward 1e+300, which float32 cannot hold",
+    "obs_huge": "its observation is [0.0, 1e+300, 0.0], which float32 cannot hold",
     "text": "its step gave the reward '1.0', which must be a finite number",
     "flag": "its step gave terminated=1, which must be True or False",
     "no_flag": "its step gave truncated=None, which must be True or False",
@@ -33,9 +35,9 @@ SAID = {
 # Of a vector environment of the user's own there are only whole arrays to look at.
 VECTOR = {
     "raise": SAID["raise"],
-    "reward_nan": "its step gave the reward nan, which must be finite",
-    "reward_inf": "its step gave the reward -inf, which must be finite",
-    "reward_none": "its step gave the reward nan, which must be finite",
+    "reward_nan": "its step gave the reward nan, which is not finite",
+    "reward_inf": "its step gave the reward -inf, which is not finite",
+    "reward_none": "its step gave the reward nan, which is not finite",
     "obs_nan": SAID["obs_nan"],
     "beyond": "its observation is 9, which is not in Discrete(5)",
 }
