@@ -45,11 +45,11 @@ def restored(state: TrainingState, source: Path) -> Past | None:
             said.append(f"{path}: cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})")
         else:
             if said or path.name == PREVIOUS:
-                why = "; ".join(said) or f"{source / NEWEST}: is missing"
+                why = "; ".join(dict.fromkeys(said)) or f"{source / NEWEST}: is missing"
                 _log.warning("%s; going on from %s, step %d", why, path.name, int(state.steps.max()))
             return Past(stored, rows, newest=path.name == NEWEST)
     if said:
-        raise ConfigError(f"resume={source}: {'; '.join(said)}")
+        raise ConfigError(f"resume={source}: {'; '.join(dict.fromkeys(said))}")
     same_settings(state.config, asdict(from_stored(source / STORED / "config.yaml", state.config.trust)))
     _log.warning("resume=%s: was stopped before its first checkpoint; it begins again", source)
     return None

@@ -329,8 +329,9 @@ def test_numbers_are_stored_in_the_smallest_type_that_holds_them(tmp_path):
 def test_a_changed_row_of_the_log_is_noticed(finished, tmp_path):
     folder = copy_of(finished, tmp_path / "run")
     damage_bit(folder / "metrics.csv")
-    with pytest.raises(ConfigError, match=r"metrics.csv: cannot be read: it is damaged, its checksum differs"):
+    with pytest.raises(ConfigError) as told:
         resumed(folder)
+    assert str(told.value).count("metrics.csv: cannot be read: it is damaged, its checksum differs") == 1
 
 
 def test_a_folder_has_one_writer(tmp_path):
