@@ -84,7 +84,8 @@ def _learn_from_replay(state: TrainingState, rollout: Rollout) -> Callable[[], d
     learner, replay, algo = state.learner, cast(Replay, state.replay), state.algo
     replay.add(_prepared(state, rollout))
     state.count(rollout)
-    while len(replay) < algo.learning_starts:
+    first = max(algo.learning_starts, replay.steps * algo.envs)  # a segment of every environment at least
+    while len(replay) < first:
         rollout = state.collect()
         replay.add(_prepared(state, rollout))
         state.count(rollout)

@@ -135,6 +135,15 @@ def test_options_that_cannot_be_used_are_named(options, message):
         make_run("env=random_walk", "algo=n_step_td", *options)
 
 
+def test_learning_from_replay_starts_once_a_segment_of_every_environment_is_there():
+    run = make_run(
+        "env=random_walk", "algo=dqn", "algo.n_step=5", "algo.rollout=2", "algo.envs=4", "algo.learning_starts=1"
+    )
+    update(run)
+    assert len(run.replay) == 24  # three rollouts of two steps: the first two do not hold five in a row
+    assert run.learner.theta.isfinite().all()
+
+
 def test_noisy_networks_act_with_noise_and_are_judged_without():
     options = ("env=random_walk", "gamma=0.9", "network=tabular", "exploration=noisy", "algo.envs=500", "seeds=2")
     run = make_run(*options, "network.initial_value=1")
