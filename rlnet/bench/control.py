@@ -41,7 +41,9 @@ ROWS = {
     "CartPole-v1 ppo": Row("cartpole_ppo", "490.0 ± 6.1 (500k)", "500 ± 0 (100k)"),
     "Acrobot-v1 dqn": Row("acrobot_dqn", "−91.5 ± 7.2 (500k)", "−76.6 ± 11.8 (100k)"),
     "Acrobot-v1 ppo": Row("acrobot_ppo", "−86.4 ± 1.3 (500k)", "−73.5 ± 18.2 (1M)"),
+    "MountainCar-v0 dqn": Row("mountain_car_dqn", "−195.0 ± 8.5 (500k)", "−100.8 ± 9.9 (120k)"),
     "MountainCar-v0 ppo": Row("mountain_car_ppo", "−200 ± 0 (500k)", "−110.4 ± 19.5 (1M)"),
+    "LunarLander-v3 dqn": Row("lunar_lander_dqn", zoo="154.4 ± 79.2 (v2, 100k)"),
     "LunarLander-v3 ppo": Row("lunar_lander_ppo", zoo="242.1 ± 31.8 (v2, 1M)"),
     "Pendulum-v1 sac": Row("pendulum_sac", zoo="−157.0 ± 88.7 (20k)"),
 }

@@ -1,5 +1,7 @@
 """The tuned settings: they compose, and the one that is quick to run does what its file says."""
 
+import re
+
 import gymnasium
 import numpy as np
 import pytest
@@ -17,6 +19,12 @@ def test_every_tuned_setting_composes_and_gives_way_to_the_command_line(name):
     assert f"{config.env.name}_{config.algo.name}" == name
     assert (config.steps, config.optimizer.learning_rate) == (5000, 0.5)
     assert composed(f"tuned={name}").optimizer.learning_rate != 0.5
+
+
+def test_the_readme_names_every_tuned_setting():
+    text = (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| `tuned` |"))
+    assert set(re.findall(r"`(\w+)`", row)) == {"tuned"} | {path.stem for path in (CONFIGS / "tuned").glob("*.yaml")}
 
 
 class Heavy(CartPoleEnv):
