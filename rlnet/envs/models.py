@@ -69,20 +69,20 @@ def _found(env: gymnasium.Env, config: Any, again: Callable[[], gymnasium.Env]) 
     from rlnet.mdp.from_env.from_gymnasium import Believed, believe, confirm, explore
     from rlnet.mdp.from_env.grid import grid_model
 
+    space, parts = observed(env.observation_space)
+    if parts and (config.truth != "auto" or isinstance(space, spaces.Discrete)):
+        raise NoModelError(
+            f"its observations come with an {MASK}, which a model from P, from exploring or of a grid does not contain"
+        )
     if config.truth == "grid":
         with _shown(f"stepping {config.title()}", "states") as progress:
             model = grid_model(env, config.grid, progress)
         return Believed(model.mdp, model)
-    space, parts = observed(env.observation_space)
     if not isinstance(space, spaces.Discrete):
         if config.truth == "explore":
             with _shown(f"exploring {config.title()}", "known states") as progress:
                 return explore(env, config.max_states, progress)
         return believe(env) if is_blackjack(env) and not parts and not config.wrappers else None
-    if parts:
-        raise NoModelError(
-            f"its observations come with an {MASK}, which a model from P or from exploring does not contain"
-        )
     found = believe(env, config.max_states)
     if found.mdp is not getattr(env.unwrapped, "mdp", None):
         other = again()

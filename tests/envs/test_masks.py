@@ -258,3 +258,10 @@ def test_a_policy_takes_the_observation_with_its_mask():
     assert policy({"board": seen, "action_mask": np.array([0, 1, 0], np.int8)}, sample=True) == 6
     with pytest.raises(ValueError, match=r"the caller gave the observation .*, not a dict of board and action_mask"):
         policy({"board": seen})
+
+
+@pytest.mark.parametrize("truth", ["explore", "grid"])
+def test_a_model_that_would_not_know_the_masks_is_refused(truth):
+    config = GymnasiumConfig(name="x", gamma=0.9, id="Doors-v0", kwargs={"gives": "int8", "name": "board"}, truth=truth)
+    with pytest.raises(ConfigError, match=f"^env.truth={truth}: its observations come with an action_mask"):
+        make(config)
