@@ -180,7 +180,7 @@ def test_what_an_exploration_needs_is_said():
         make_run("env=cliff", "gamma=0.9", "exploration=noisy", "algo=sarsa")
     with pytest.raises(ConfigError, match=r"network.initial_value=2.0: exploration=optimistic sets"):
         make_run("exploration=optimistic", "network.initial_value=2")
-    with pytest.raises(ConfigError, match=r"exploration.sigma=0.0: must be above 0"):
+    with pytest.raises(ConfigError, match=r"exploration.sigma=0.0: must be a finite number above 0"):
         make_run("exploration=noisy", "exploration.sigma=0")
     with pytest.raises(ConfigError, match=r"network.dueling=True: algo=td0 learns no"):
         make_run("algo=td0", "network.dueling=true")
