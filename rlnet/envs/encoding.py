@@ -124,7 +124,7 @@ class Encoder:
         plain = [part for part in self.layout.parts if not part.in_bytes]
         part = plain[int(np.searchsorted(np.cumsum([part.size for part in plain]), at, side="right"))]
         space = dict(self._leaves)[part.path]
-        return m, n, f"its observation holds {numbers[m, n, at]:g}{described(part.path)}, outside of {space}"
+        return m, n, f"its observation holds {numbers[m, n, at]:g}{described(part.path)}, outside of {shown(space)}"
 
     def check(self, obs: Any, what: str) -> None:
         """Check one observation; raises as `rows` does."""

@@ -40,7 +40,7 @@ class Bounds:
         if not wrong.any():
             return None
         m, n = (int(k[0]) for k in np.nonzero(wrong.reshape(*obs.shape[:2], -1).any(-1)))
-        return m, n, f"its observation is {shown(obs[m, n])}, outside of {self.space}"
+        return m, n, f"its observation is {shown(obs[m, n])}, outside of {shown(self.space)}"
 
 
 def check_whole(obs: Array) -> None:

@@ -4,11 +4,14 @@ import csv
 import logging
 import re
 
+import gymnasium
+import numpy as np
 import pytest
 import wrong_environments
 from support import composed, make_run, quick_rows, update
 
 from rlnet.config import RunFailed
+from rlnet.envs.limits import Bounds
 from rlnet.learning.training_loop import train
 
 # By mistake, what is said of it in an environment by itself.
@@ -76,6 +79,13 @@ def test_an_observation_outside_of_its_bounds_is_named_once_and_training_goes_on
     assert said.startswith("env.id=Wrong-v0: its observation is [0.0, 7.0, 0.0], outside of Box(-1.0, 1.0, (3,)")
     assert "in step 25 of seed 4" in said
     assert int(state.steps[0]) == 240
+
+
+def test_bounds_of_many_numbers_are_told_in_one_line():
+    space = gymnasium.spaces.Box(-np.arange(1.0, 30.0), np.arange(1.0, 30.0), dtype=np.float64)
+    _, _, said = Bounds(space).left_by(np.full((1, 1, 29), 1.5))
+    assert "outside of Box(" in said
+    assert "\n" not in said
 
 
 def test_what_rounding_does_to_a_bound_is_no_fault():
