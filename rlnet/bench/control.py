@@ -45,6 +45,7 @@ ROWS = {
     "MountainCar-v0 ppo": Row("mountain_car_ppo", "−200 ± 0 (500k)", "−110.4 ± 19.5 (1M)"),
     "LunarLander-v3 dqn": Row("lunar_lander_dqn", zoo="154.4 ± 79.2 (v2, 100k)"),
     "LunarLander-v3 ppo": Row("lunar_lander_ppo", zoo="242.1 ± 31.8 (v2, 1M)"),
+    "Hopper-v5 sac": Row("hopper_sac", zoo="2325.5 ± 1129.7 (v3, 1M)", seeds=5),
     "Pendulum-v1 sac": Row("pendulum_sac", zoo="−157.0 ± 88.7 (20k)"),
 }
 
