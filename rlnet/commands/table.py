@@ -46,14 +46,31 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
     from rlnet.report.html import number
     from rlnet.report.table import FIRST, columns
 
+    def cell(row: dict[str, Any], name: str) -> str:
+        value = row.get(name)
+        return "" if value is None else number(value) if isinstance(value, float) else str(value)
+
+    console, shown = Console(), rows[:MOST]
     settings = [name for name in columns(rows) if "/" not in name and name not in (*FIRST, "step")]
     names = ["run", "seed", *settings, *(name for name in SCORES if any(name in row for row in rows))]
+    width = {name: 3 + max(len(name), *(len(cell(row, name)) for row in shown)) for name in names}
+    left = []  # settings that there is no room for: first those that are alike, then those that some runs do not have
+
+    def weight(name: str) -> tuple[bool, bool, int, int]:
+        values = {cell(row, name) for row in rows}
+        return len(values) > 1, all(name in row for row in rows), -name.count("."), -settings.index(name)
+
+    for name in sorted(settings, key=weight):
+        if sum(width[kept] for kept in names) > console.width:
+            names.remove(name)
+            left.append(name)
     table = Table(box=box.SIMPLE, pad_edge=False)
     for name in names:
         table.add_column(Text(name))
-    for row in rows[:MOST]:
-        cells = [row.get(name) for name in names]
-        table.add_row(*(Text("" if x is None else number(x) if isinstance(x, float) else str(x)) for x in cells))
-    Console().print(table)
+    for row in shown:
+        table.add_row(*(Text(cell(row, name)) for name in names))
+    console.print(table)
+    if left:
+        print(f"{len(left)} settings that there is no room for are in the file alone.")
     if len(rows) > MOST:
         print(f"The first {MOST} of {len(rows)} rows.")

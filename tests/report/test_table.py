@@ -8,7 +8,7 @@ import pytest
 from report.test_sweep import finished
 
 import rlnet
-from rlnet.commands.table import _table
+from rlnet.commands.table import _show, _table
 from rlnet.config import ConfigError
 from rlnet.report.table import _column, final_rows, logged_rows, read_runs, write_table
 
@@ -115,3 +115,16 @@ def test_read_gives_a_dataframe_or_says_what_is_missing(sweep):
     assert len(frame) == 5
     assert frame.groupby("algo.name").size().to_dict() == {"q_learning": 4, "td0": 1}
     assert len(rlnet.read(sweep / "1", log=True)) == 2
+
+
+@pytest.mark.parametrize(("width", "there", "left"), [("80", "gamma", "39 settings"), ("2000", "algo.hyper.k39", None)])
+def test_the_printed_table_has_the_settings_that_there_is_room_for(width, there, left, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", width)
+    some = {f"algo.hyper.k{k}": 0.123456 for k in range(40)}
+    scores = {"return/mean": 0.5, "exact/regret": 0.25}
+    rows = [{"run": "0", "seed": 0, "gamma": 0.9, **some, **scores}, {"run": "1", "seed": 0, "gamma": 0.8, **scores}]
+    _show(rows)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("run", "seed", "return/mean", "exact/regret", "0.25", there))
+    assert ("settings that there is no room for" in printed) == (left is not None)
+    assert left is None or left in printed
