@@ -14,8 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from rlnet.commands.arguments import given_keys, with_stored_overrides
 from rlnet.commands.failures import explain
 from rlnet.config import CONFIGS, VERSION_BASE, Config, ConfigError, import_named, register
+from rlnet.config.trust import check_trusted
 from rlnet.config.validation import from_hydra
 from rlnet.experiment.run_folder import opened, override_key
 from rlnet.experiment.tuned import check_tuned
@@ -25,7 +27,7 @@ from rlnet.learning.policy import Policy
 from rlnet.mdp.notebook import html_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingResult:
     """Result of `train`. M members, S states, A actions."""
 
@@ -48,12 +50,22 @@ class TrainingResult:
         """The final numbers by name, [M] each."""
         return self._run.scalars
 
+    def __repr__(self) -> str:
+        where = "" if self.folder is None else f", folder={str(self.folder)!r}"
+        return f"TrainingResult({self._head}{where}: {', '.join(f'{k} {v}' for k, v in self._means)})"
+
+    @property
+    def _head(self) -> str:
+        return f"{self.config.algo.name} on {self.config.env.label}, γ = {self.config.gamma:g}"
+
+    @property
+    def _means(self) -> list[tuple[str, str]]:
+        return [(name, f"{float(np.mean(x)):.5g}") for name, x in self.scalars.items()]
+
     def _repr_html_(self) -> str:
         """A table of the final numbers, means over members, for notebooks."""
-        head = f"{self.config.algo.name} on {self.config.env.label}, γ = {self.config.gamma:g}"
         said = (self.comparison or {}).get("verdict", "")
-        rows = [(name, f"{float(np.mean(x)):.5g}") for name, x in self.scalars.items()]
-        return f"<p>{escape(str(said))}</p>{html_table(head, rows)}"
+        return f"<p>{escape(str(said))}</p>{html_table(self._head, self._means)}"
 
 
 def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
@@ -68,9 +80,6 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
         ConfigError: a key, a type or a value that cannot be used.
     """
     given = _given(overrides, settings)
-    wrong = [item for item in given if not isinstance(item, str) or "=" not in item]
-    if wrong:
-        raise ConfigError(f"{wrong[0]}: must be KEY=VALUE")
     register()
     import_named(given)
     GlobalHydra.instance().clear()
@@ -87,6 +96,9 @@ def composed(*overrides: str, name: str = "train", **settings: Any) -> Config:
 
 def _given(overrides: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
     """Overrides and keyword arguments as overrides of the command line."""
+    for item in overrides:
+        if not isinstance(item, str) or "=" not in item:
+            raise ConfigError(f"{item}: must be KEY=VALUE")
     return [*overrides, *(f"{key}={_written(value)}" for key, value in settings.items())]
 
 
@@ -125,8 +137,8 @@ def train(
     """Train as `rlnet train` does, and return what was learned.
 
     Args:
-        overrides: such as "env=gridworld", "algo=dqn".
-        folder: where to leave the files of the run; None: nowhere.
+        overrides: such as "env=gridworld", "algo=dqn"; "resume=DIR" goes on with a run, whose settings it has.
+        folder: where to leave the files of the run; None: nowhere, or where the run is that goes on.
         on_row: called as on_row(step, scores) with each logged row: every scalar as [M], NaN where it was not computed.
             What it raises ends the run.
         settings: keys without a dot, such as steps=50_000, seeds=4.
@@ -135,7 +147,19 @@ def train(
         ConfigError: a key, a type or a value that cannot be used, or a folder that holds a run.
         RunFailed: the run began and could not be finished.
     """
-    config, given = composed(*overrides, **settings), _given(overrides, settings)
+    typed = _given(overrides, settings)
+    for item in typed:
+        if override_key(item).startswith("hydra"):
+            raise ConfigError(
+                f"{item}: belongs to the command line; a run of Python is left in folder=, if it is given"
+            )
+    # Those of a run that goes on come from its folder, in which it goes on where no other is given.
+    given = [item for item in with_stored_overrides(typed) if not override_key(item).startswith("hydra.")]
+    config = composed(*given)
+    if config.resume is not None:
+        folder = config.resume if folder is None else folder
+        if not config.trust:
+            check_trusted(config, f"resume={config.resume}", given_keys(typed))
     if folder is not None:
         return _trained(config, given, Path(folder), True, on_row)
     with tempfile.TemporaryDirectory() as temporary:

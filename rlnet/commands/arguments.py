@@ -19,7 +19,7 @@ from rlnet.experiment.run_folder import override_key as _key
 
 def prepared(argv: list[str]) -> list[str]:
     """The arguments as Hydra is to see them: numbers whole, `resume=` expanded, names in folders checked."""
-    return _for_ray(_for_each_job(_named_safely(opened(_with_stored_overrides(_flags_first(readable(argv)))))))
+    return _for_ray(_for_each_job(_named_safely(opened(with_stored_overrides(_flags_first(readable(argv)))))))
 
 
 def given_keys(argv: Sequence[str]) -> set[str]:
@@ -43,7 +43,7 @@ def _flags_first(argv: Sequence[str]) -> list[str]:
     return sorted(argv, key=lambda item: item not in SEVERAL)
 
 
-def _with_stored_overrides(argv: list[str]) -> list[str]:
+def with_stored_overrides(argv: list[str]) -> list[str]:
     """Expand `resume=DIR` to the overrides that DIR was started with, and to DIR as the output folder."""
     for argument in argv:
         if argument.startswith("resume=") and argument != "resume=null":
@@ -128,7 +128,7 @@ def readable(argv: list[str]) -> list[str]:
             raise ConfigError(f"{item!r}: must be KEY=VALUE, as in env=gridworld steps=20000")
         if equals and not value and key in FOLDERS:
             raise ConfigError(f"{item}: names no folder; that of the shell is {key}=.")
-        if key in GROUPS and (not value or value[0] == "["):
+        if key in GROUPS and (not value or value[0] in "[{"):
             raise ConfigError(f"{item}: must be one name, as rlnet train --help lists them; several need -m: {key}=A,B")
         if key.rpartition(".")[2] in whole:
             value = ",".join(_whole(part, item) for part in value.split(","))  # of a sweep: several

@@ -85,12 +85,30 @@ def test_training_from_python_leaves_a_folder_only_where_it_is_asked_for(tmp_pat
         rlnet.train(*TINY, "algo=td0", steps=640, folder="run")
 
 
+def test_a_run_goes_on_from_python_as_from_the_command_line(tmp_path):
+    settings = {"steps": 1_280, "gamma": 0.7, "log_every": 320, "checkpoint_every": 320}
+
+    def stop(step, scores):
+        if step >= 960:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        rlnet.train(*TINY, "algo=sarsa", folder=tmp_path / "run", on_row=stop, **settings)
+    on = rlnet.train(f"resume={tmp_path / 'run'}")
+    assert (on.folder, on.config.algo.name, on.log["step"][-1, 0]) == (tmp_path / "run", "sarsa", 1_280)
+    np.testing.assert_array_equal(on.values["q"], rlnet.train(*TINY, "algo=sarsa", **settings).values["q"])
+    assert repr(on).startswith("TrainingResult(sarsa on random_walk, γ = 0.7, folder=")
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (("env=gridwrld",), "allowed are acrobot"),
         (("step=3",), "did you mean steps"),
         (("gridworld",), "must be KEY=VALUE"),
+        ((3,), "3: must be KEY=VALUE"),
+        (("hydra.run.dir=here",), "hydra.run.dir=here: belongs to the command line"),
+        (("resume=nowhere",), "resume=nowhere: must be the folder of a run"),
     ],
 )
 def test_what_cannot_be_used_is_named(overrides, said):

@@ -41,6 +41,7 @@ def called(command: str, arguments: list[str], capsys, monkeypatch) -> tuple[int
         ("solve", ["=cliff"], "'=cliff': must be KEY=VALUE"),
         ("solve", ["env="], "env=: must be one name"),
         ("solve", ["env=[1,2]"], "env=[1,2]: must be one name"),
+        ("solve", ["env={name: cliff}"], "env={name: cliff}: must be one name"),
         ("solve", ["env=cliff,windy"], "env=cliff,windy: several values need -m"),
         ("solve", ["~env"], "env: has no value; give one as env=..."),
         ("solve", ["~tol"], "tol: has no value; leave out ~tol"),
