@@ -2,7 +2,6 @@
 
 import logging
 import pickle
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -272,7 +271,7 @@ class GymnasiumSimulation:
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint, exact to the next step: the environments, pickled one by one.
 
-        Where they cannot be pickled, a warning says so and the state says why; `load_state_dict` then refuses it.
+        Where they cannot be pickled, the state has the `reason` instead; `load_state_dict` then refuses it.
         """
         state: dict[str, Any] = {"started": self._started, "count": self._count, "environments": None, "reason": None}
         state["mask"] = None if self.mask is None else torch.from_numpy(self.mask.copy())
@@ -281,7 +280,6 @@ class GymnasiumSimulation:
             state["environments"] = [pickled(own) for own in self._vectors]
         except (TypeError, AttributeError, NotImplementedError, pickle.PicklingError) as error:
             state["reason"] = f"{self._vectors[0]} cannot be saved: {error}"
-            warnings.warn(f"{state['reason']}; a resumed run begins new episodes", RuntimeWarning, stacklevel=2)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 import logging
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rlnet.config import Config, LinearConfig, MlpConfig, RunFailed
 from rlnet.config.population import each_setting, member_settings
@@ -51,6 +53,13 @@ def warn_flattened(state: TrainingState) -> None:
             "network=%s flattens the images of %s (%s); network=cnn sees them as images, beside all other parts",
             *(config.network.name, config.env.title(), shapes),
         )
+
+
+def warn_not_saved(stored: Mapping[str, Any]) -> None:
+    """Warn where a checkpoint does not hold the environments."""
+    reason = stored["collector"]["simulation"].get("reason")
+    if reason is not None:
+        _log.warning("%s; a resumed run begins new episodes", reason)
 
 
 def report_diverged(state: TrainingState) -> None:

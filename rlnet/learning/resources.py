@@ -20,7 +20,6 @@ import ctypes
 import multiprocessing
 import os
 import sys
-import warnings
 
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -118,6 +117,4 @@ def _why_not(run: TrainingState) -> str | None:
         return f"device={run.config.device} is not shared between processes"
     if "fork" not in multiprocessing.get_all_start_methods() or sys.platform == "darwin":
         return "this system cannot fork processes safely"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that they cannot be saved is said when they are
-        return run.collector.state_dict()["simulation"].get("reason")
+    return run.collector.state_dict()["simulation"].get("reason")

@@ -23,7 +23,7 @@ from rlnet.experiment.run_folder import STORED, claimed, keep_settings
 from rlnet.learning.evaluation import FINAL, cadence, evaluate, policies
 from rlnet.learning.final_files import End, Judgement, Result, finish
 from rlnet.learning.interrupts import Interrupted, put_off
-from rlnet.learning.messages import report_diverged, warn_flattened, warn_idle, with_advice
+from rlnet.learning.messages import report_diverged, warn_flattened, warn_idle, warn_not_saved, with_advice
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.resuming import Past, check_steps, restored
 from rlnet.learning.training_state import TrainingState
@@ -142,6 +142,7 @@ class Loop:
         self.fresh = False  # whether the scores are newer than the last row
         self.clock, self.before = time.perf_counter(), int(self.state.steps.sum())
         self.keep = past is None or past.newest  # whether the newest checkpoint is worth keeping
+        self.told = False  # whether it was said what checkpoints do not hold
         if past is not None:
             self.compare.load_state_dict(past.stored["compare"])
             if past.stored.get("evaluation") is not None:
@@ -253,7 +254,9 @@ class Loop:
         parts["evaluation"] = {name: torch.as_tensor(x) for name, x in self.episodes.items()} or None
         stored = {**(self.state if self.workers is None else self.workers).state_dict(), **parts}
         write_checkpoint(self.record.folder, stored, keep=self.keep)
-        self.keep = True
+        if not self.told:
+            warn_not_saved(stored)
+        self.keep = self.told = True
         return stored
 
 

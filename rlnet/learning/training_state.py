@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -256,9 +255,7 @@ class TrainingState:
             DamagedError: it is none of such a run.
         """
         same_settings(self.config, state["config"])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of environments that cannot be saved
-            check_fits(self.state_dict(), state)
+        check_fits(self.state_dict(), state)
         state = copy.deepcopy(dict(state))  # or two runs restored from it would share their tensors
         for name, part in self._parts().items():
             part.load_state_dict(state[name])

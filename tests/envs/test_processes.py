@@ -10,6 +10,7 @@ import wrong_environments
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
+import rlnet
 from rlnet.config import RunFailed
 from rlnet.envs import GymnasiumSimulation
 
@@ -66,3 +67,10 @@ def test_of_members_that_fail_together_the_first_is_named_and_all_can_be_closed(
     with pytest.raises(RunFailed, match=r"Wrong-v0: its step raised ValueError.* \(in step 2 of seed 6\)"):
         simulation.step(np.zeros((4, 1), np.int64))
     simulation.close()
+
+
+def test_that_checkpoints_do_not_hold_them_is_said_once(caplog):
+    rlnet.train("env=cartpole", "env.stepping=async", "algo=a2c", "algo.envs=2", steps=200, checkpoint_every=64)
+    said = [record.message for record in caplog.records if "cannot be saved" in record.message]
+    assert said == [said[0]]
+    assert said[0].endswith("; a resumed run begins new episodes")
