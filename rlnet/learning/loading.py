@@ -46,7 +46,7 @@ def load_trained(folder: Path, trust: bool = False, device: str = "cpu") -> Trai
     problem, said = build(config, exact=False, folder=folder), []
     for path in checkpoints(folder):
         try:
-            found = _trained(config, problem, read_checkpoint(regular(path), device))
+            found = _trained(config, problem, read_checkpoint(regular(path), device), path)
         except DamagedError as error:
             said.append(str(error))
         except MALFORMED as error:
@@ -74,8 +74,8 @@ def check_run(folder: Path) -> None:
     raise ConfigError(f"{folder}: is not the folder of a training run; it holds no {STORED}/config.yaml or metrics.csv")
 
 
-def _trained(config: Config, problem: Problem, stored: Mapping[str, Any]) -> Trained:
-    """The trained networks of a checkpoint.
+def _trained(config: Config, problem: Problem, stored: Mapping[str, Any], path: Path) -> Trained:
+    """The trained networks of the checkpoint at a path.
 
     Raises:
         DamagedError: it does not fit the config.
@@ -89,7 +89,7 @@ def _trained(config: Config, problem: Problem, stored: Mapping[str, Any]) -> Tra
     wrong = misfit(parts, {name: stored["learner"][name] for name in parts}, "learner")
     wrong = wrong or misfit([counts, counts], [steps.cpu(), episodes.cpu()], "its counters")
     if wrong is not None:
-        raise DamagedError(f"its checkpoint does not fit its config: {wrong}")
+        raise DamagedError(f"{path}: does not fit the settings of its run: {wrong}")
     schedules, gamma = Schedules(config), column(config, "gamma", device)
     schedules.update(steps.cpu().numpy(), episodes.cpu().numpy())
     explore = torch.zeros_like(gamma) if schedules.explore is None else schedules.explore.value
