@@ -2,7 +2,7 @@
 
 import sys
 
-from rlnet.commands.main import call
+from rlnet.commands.main import command
 
 if __name__ == "__main__":
-    sys.exit(call("compare"))
+    sys.exit(command("compare")())

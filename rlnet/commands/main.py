@@ -43,15 +43,15 @@ def main() -> int:
         print(f"error: {name or 'no command'}: {hint}" if name else usage(), file=sys.stderr)
         return 2
     sys.argv = [f"rlnet {name}", *rest]
-    return call(name)
+    return command(name)()
 
 
-def call(name: str) -> int:
-    """Import a command, which takes a second or more, and run it; its exit code. Ctrl-C meanwhile ends the process."""
+def command(name: str) -> Callable[[], int]:
+    """Import a command, which takes a second or more and returns its exit code. Ctrl-C meanwhile ends the process."""
     quiet = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if quiet:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    command: Callable[[], int] = import_module(f"rlnet.commands.{name}").main
+    found: Callable[[], int] = import_module(f"rlnet.commands.{name}").main
     if quiet:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return command()
+    return found

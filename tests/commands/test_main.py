@@ -53,7 +53,11 @@ def test_ctrl_c_during_the_imports_of_a_command_ends_it_without_a_traceback(monk
         return SimpleNamespace(main=lambda: seen.append(("main", signal.getsignal(signal.SIGINT))) or 0)
 
     monkeypatch.setattr(command, "import_module", imported)
-    assert command.call("train") == 0
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert command.command("train")() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert seen == [("rlnet.commands.train", signal.SIG_DFL), ("main", signal.default_int_handler)]
 
 

@@ -261,7 +261,7 @@ def test_a_prioritised_member_draws_the_same_alone_and_goes_on_with_the_same_bit
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ("algo.priority=-1", r"algo.priority=-1.0: must be at least 0"),
+        ("algo.priority=-1", r"algo.priority=-1.0: must be a finite number, at least 0"),
         (
             "algo.correction.end=2",
             r"algo.correction.end=2.0: β, how far .* must be in \[0, 1\]",

@@ -206,8 +206,11 @@ def prices(run):
         ((*ROAD, "constraint.limit=2"), r"constraint\.limit=2.*: must be a probability in \[0, 1\)"),
         ((*ROAD, "constraint.limit=nan"), r"constraint\.limit=nan: must be a probability in \[0, 1\)"),
         ((*ROAD, "vary.limit=[0.1,1]"), r"constraint\.limit=1\.0: must be a probability"),
-        ((*ROAD, "constraint.limit=0.1", "constraint.rate=0"), r"constraint\.rate=0.*: must be above 0"),
-        ((*ROAD, "constraint.multiplier=-1"), r"constraint\.multiplier=-1.*: must be at least 0"),
+        (
+            (*ROAD, "constraint.limit=0.1", "constraint.rate=0"),
+            r"constraint\.rate=0.*: must be a finite number above 0",
+        ),
+        ((*ROAD, "constraint.multiplier=-1"), r"constraint\.multiplier=-1.*: must be a finite number, at least 0"),
         ((*ROAD, "constraint.event=crash"), r"constraint\.event=crash: needs a constraint\.limit"),
         ((*ROAD, "constraint.limit=0.1", "constraint.event=win"), "win: the events of env=highway are crash"),
         (("constraint.limit=0.1",), r"constraint\.limit=0\.1: env=gridworld names no event"),

@@ -1,1 +1,0 @@
-. /tmp/walk-env.sh
