@@ -30,7 +30,7 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
     with torch.no_grad():
         action, log_prob = actions.draw(context.policy(params, batch.next_state), for_next)
         next_value = _least(context, target_params, batch.next_state, action)
-        target = soft_target(batch, hyper, next_value, -temperature * log_prob)[:1]
+        target = soft_target(batch, hyper, next_value, -temperature * log_prob)
     batch, for_now = first_row(batch), for_now[:1]
     taken = [context.q_of(params, batch.state, batch.action, role) for role in CRITICS]
     losses, errors = zip(*(regression(target, q, batch.weight) for q in taken), strict=True)

@@ -26,7 +26,7 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
         pi = context.policy(params, batch.next_state)
         bonus = temperature * actions.entropy(pi)
         value = expectation(pi.exp(), _least(context, target_params, batch.next_state))
-        target = soft_target(batch, hyper, value, bonus)[:1]
+        target = soft_target(batch, hyper, value, bonus)
         batch = first_row(batch)
         least = _least(context, params, batch.state)
     taken = [take(context.q(params, batch.state, role), batch.action) for role in CRITICS]
@@ -40,14 +40,14 @@ def loss(context: AlgorithmContext, params: Params, target_params: Params, batch
 
 
 def soft_target(batch: Rollout, hyper: Hyper, next_value: Tensor, bonus: Tensor) -> Tensor:
-    """R + γ·(v(S') + bonus(S')), or the sum of n such rewards before v, uncorrected for the behaviour: [n, M, B].
+    """R + γ·(v(S') + bonus(S')), or the sum of n such rewards before v, uncorrected for the behaviour: [1, M, B].
 
     Args:
         next_value, bonus: of S', [n, M, B]; the bonus is the temperature times the policy's entropy there.
     """
     discount, trace = ends(batch, hyper, lambda_=1.0)
     reward = batch.reward + discount * trace * bonus  # of the states on the way; that of the last one is in its value
-    return n_step_return(reward, discount, trace, next_value + bonus, n=len(reward))
+    return n_step_return(reward, discount, trace, next_value + bonus, n=len(reward))[:1]
 
 
 def _least(context: AlgorithmContext, params: Params, state: Observation) -> Tensor:

@@ -9,7 +9,7 @@ from losses import GAMMA, backed_up, hyper, learner_for, step_of, uniform_policy
 from scipy.special import logsumexp
 from support import all_states, enumerated, make_run, random_mdp
 
-from rlnet.data.rollout import Rollout
+from rlnet.data.rollout import Rollout, first_row
 from rlnet.learning.learner import Learner
 from rlnet.mdp import FiniteMDP, solve
 
@@ -127,6 +127,20 @@ def test_targets_of_segments_are_the_sums_written_out(name, steps):
         aims += MUNCHAUSEN["bonus"] * own[state, action]
     np.testing.assert_allclose(measure().error[0, 0], aims - q[state, action], atol=1e-5)
     assert max(seen) <= count * (steps if "soft" in name or "munchausen" in name else 1)
+
+
+def test_segments_that_end_in_their_first_rows_are_learned_from_as_those_alone():
+    """Discrete SAC, whose loss is more than targets: no other row counts, in its critics or in its actor."""
+    mdp = random_mdp(1)
+    learner = learner_for("sac_discrete", mdp)
+    learner.theta.copy_(torch.as_tensor(np.random.default_rng(4).normal(size=learner.theta.shape)))
+    batch = segments(mdp, 4, 64, seed=2)
+    batch.terminated[0], batch.truncated[0] = True, False
+    numbers = hyper(**SOFT)
+    alone = learner._gradient(first_row(batch), numbers)[0].clone()
+    grad, measure = learner._gradient(batch, numbers)
+    torch.testing.assert_close(grad, alone)
+    assert measure().error.shape == (1, 1, 64)
 
 
 def rows_seen(learner: Learner) -> list[int]:
