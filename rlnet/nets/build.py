@@ -172,7 +172,7 @@ def _behind_images(first: Tensor, split: int, config: CnnConfig, width: int, hid
 
 
 def _acting(fast: Perceptron | None) -> Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]] | None:
-    return None if fast is None or fast.features is not None else partial(forward, fast)
+    return None if fast is None else partial(forward, fast)
 
 
 @dataclass(frozen=True)

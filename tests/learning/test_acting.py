@@ -17,6 +17,8 @@ CASES = [
     ("env=gridworld", "algo=reinforce"),
     ("env=cartpole", "algo=ppo", "network.hidden=[7]"),
     ("env=cartpole", "algo=ppo", "network.hidden=[]"),
+    ("env=gridworld", "algo=q_learning", "network=mlp", "network.input=features"),
+    ("env=highway", "env.sight=3", "algo=dqn", "algo.learning_starts=100", "network.input=features"),
     ("env=gridworld", "algo=td0", "algo.policy=uniform"),
     ("env=gridworld", "algo=off_policy_mc"),
 ]

@@ -6,11 +6,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import scipy as sp
 from mdp.test_agreement import discounted_truth, undiscounted_truth
 from mdp.test_methods import garnet, lake
 from mdp_problems import cliff, random_mdp
 
 from rlnet.mdp import FiniteMDP, solve
+from rlnet.mdp.operators import linear_systems
 from rlnet.mdp.solvers.methods import METHODS, SOLVERS
 from rlnet.mdp.solvers.protocol import Problem
 from rlnet.mdp.solvers.small.table_solvers import SMALL, TableSolver
@@ -128,3 +130,21 @@ def test_writing_into_a_solution_changes_no_later_one(kind, gamma):
     assert again.sweeps == first.sweeps
     for x, expected in zip((again.v, again.q, again.policy), kept, strict=True):
         np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("states", [5, 50, 300])
+def test_visits_without_factors_are_found_where_the_method_breaks_down_at_first(states, monkeypatch):
+    """From a start that is left for good, over a state that is too: the first residuals have no state in common."""
+    rng = np.random.default_rng(states)
+    p = rng.random((states, states)) * (rng.random((states, states)) < 0.5)
+    p[:, :3] = 0.0
+    p[[0, 1]] = 0.0
+    p[[0, 1], [1, 2]] = 1.0
+    p /= np.maximum(p.sum(1, keepdims=True), 1.0)
+    begin = np.eye(states)[0]
+    exact = np.linalg.solve(np.eye(states) - 0.95 * p.T, begin)
+    np.testing.assert_allclose(
+        linear_systems.discounted_visits(sp.sparse.csr_matrix(p), begin, 0.95), exact, atol=1e-10
+    )
+    monkeypatch.setattr(linear_systems, "BEGINNINGS", 1)
+    assert linear_systems.discounted_visits(sp.sparse.csr_matrix(p), begin, 0.95) is None

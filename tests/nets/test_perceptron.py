@@ -6,22 +6,28 @@ import torch
 
 from rlnet.config import MlpConfig
 from rlnet.nets import Inputs, ParameterLayout, make_network
-from rlnet.nets.numpy import perceptron
+from rlnet.nets.numpy import perceptron, sparse_rows
+from rlnet.nets.numpy.acting import forward
 from rlnet.nets.numpy.perceptron import Perceptron
+from rlnet.nets.numpy.sparse_rows import SparseRows
 from rlnet.numerics.random_streams import Streams
 
+STATES = np.random.default_rng(0).random((7, 70), np.float32)
+STATES[:, 3:] *= np.random.default_rng(1).random((7, 67)) < 0.05  # mostly 0
 INPUTS = {
+    "features": Inputs(env="e", n_states=7, features=torch.from_numpy(STATES), size=None),
     "vector": Inputs(env="e", n_states=None, features=None, size=4),
     "index": Inputs(env="e", n_states=7, features=None, size=None),
 }
 
 
 def observations(kind: str, *shape: int) -> torch.Tensor:
-    return torch.randint(7, shape) if kind == "index" else torch.randn(*shape, 4)
+    return torch.randint(7, shape) if kind in ("index", "features") else torch.randn(*shape, 4)
 
 
 def two_roles(kind: str, members: int, hidden: list[int], activation: str) -> tuple[ParameterLayout, torch.Tensor]:
-    config = MlpConfig("mlp", hidden=hidden, activation=activation)
+    given = "features" if kind == "features" else "one_hot"
+    config = MlpConfig("mlp", hidden=hidden, activation=activation, input=given)
     split = 2 if hidden else 0
     networks = {
         "q": make_network(config, INPUTS[kind], 3),
@@ -40,7 +46,7 @@ def fixed_numbers():
 @pytest.mark.parametrize("members", [1, 5])
 @pytest.mark.parametrize("hidden", [[], [8], [8, 6], [9, 8, 6]])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
-@pytest.mark.parametrize("kind", ["vector", "index"])
+@pytest.mark.parametrize("kind", ["vector", "index", "features"])
 def test_outputs_and_gradients_are_those_of_autograd(monkeypatch, kind, activation, hidden, members, lead):
     """Two forward passes of one network before one backward pass, and a second network beside it, in parts of 2."""
     layout, theta = two_roles(kind, members, hidden, activation)
@@ -79,6 +85,32 @@ def test_gradients_are_the_slopes_of_finite_differences(indexed, hidden, outputs
             moved = [(flat + s * step, obs) if x is flat else (flat, obs + s * step) for s in (1, -1)]
             up, down = ((scale * net(*arguments)).sum().item() for arguments in moved)
             assert gradient.flatten()[k].item() == pytest.approx((up - down) / 2e-6, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [(), (8, 6)])
+@pytest.mark.parametrize(("members", "envs", "several"), [(3, 9, False), (1, 9, False), (1, 9, True), (1, 1, False)])
+def test_features_that_are_mostly_0_are_looked_up(monkeypatch, members, envs, several, hidden):
+    """With the outputs, gradients and actions' scores of a product with all of their numbers."""
+    obs, found = torch.randint(7, (2, members, envs)), []
+    for most in (sparse_rows.SPARSE, 10**9):
+        monkeypatch.setattr(sparse_rows, "SPARSE", most)
+        net = Perceptron((70, *hidden, 4), "tanh", False, STATES, several)
+        assert (net.sparse is None) == (most == 10**9)
+        flat = torch.randn(members, net.places[-1][1], generator=torch.Generator().manual_seed(0), requires_grad=True)
+        out = net(flat, obs)
+        (grad,) = torch.autograd.grad(out.square().sum(), flat)
+        scores = forward(net, flat.detach().numpy())(obs[0].numpy())
+        found.append((out.detach(), grad, torch.from_numpy(scores)))
+    for sparse, whole in zip(*found, strict=True):
+        torch.testing.assert_close(sparse, whole)
+    torch.testing.assert_close(found[0][2], found[0][0][0])
+
+
+@pytest.mark.parametrize(("width", "ones", "sparse"), [(80, 8, True), (80, 9, False), (40, 1, False)])
+def test_features_are_looked_up_where_that_is_faster(width, ones, sparse):
+    features = np.zeros((3, width), np.float32)
+    features[:, :ones] = 1
+    assert (SparseRows.of(features) is not None) == sparse
 
 
 def test_values_that_a_backward_pass_needs_are_no_others():

@@ -45,11 +45,17 @@ def _prepared(net: Perceptron, flat: np.ndarray, envs: int) -> Callable[[np.ndar
     later = list(zip(values[1:], acted, layers[1:], into[1:], strict=True))
     shown = out.reshape(len(flat), envs, -1)
 
+    begun = values[1] if len(layers) > 1 else out  # by the first layer
+    each = [(first, begun[None])] if one else list(zip(first, begun, strict=True))
+
     def apply(obs: np.ndarray) -> np.ndarray:
-        if net.indexed:
+        if net.sparse is not None:
+            for rows, (weight, result) in zip(obs, each, strict=True):
+                net.sparse.product(rows, weight, result)
+        elif net.indexed:
             np.add(first[obs.item()] if one else first[members, obs], bias[0] if one else bias, out=into[0])
         else:
-            x[...] = obs
+            x[...] = obs if net.features is None else net.features[obs]
             product(values[0], first, into[0])
         for value, active, layer, after in later:
             activate(active)

@@ -8,7 +8,7 @@ and weights with the bias row below them, as they lie in theta, are one matrix: 
 both of their gradients. Both activations keep that column constant, and a hidden layer's own values say its slope.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from rlnet.nets.numpy.activations import ACTIVATIONS
 from rlnet.nets.numpy.member_rows import as_steps, rows_of
+from rlnet.nets.numpy.sparse_rows import SparseRows
 from rlnet.nets.numpy.table import sum_rows
 from rlnet.numerics.floating_point import QUIET
 
@@ -36,7 +37,7 @@ class _Part(NamedTuple):
     """Buffers of a chunk of members; without the axis of members where there is one alone."""
 
     where: slice | int
-    inputs: list[Any]  # of every layer with the 1: [R, I + 1]; of a layer of indices None
+    inputs: list[Any]  # of every layer with the 1: [R, I + 1]; of a layer that is looked up None
     units: Sequence[Any]  # the same without the 1
     ones: Sequence[Any]
     transposed: Sequence[Any]
@@ -54,14 +55,14 @@ class _Space:
         size = max(1, CHUNK // max(1, rows * max(net.widths[1:]) * dtype.itemsize))
         few = min(members, size)
         alone = members == 1 and not net.several
-        widths, shape = [width + 1 for width in net.widths[net.indexed : -1]], (members if kept else few, rows)
+        widths, shape = [width + 1 for width in net.widths[net.looked_up : -1]], (members if kept else few, rows)
         # In one piece: from 4 MiB on numpy asks for huge pages.
-        block, values = np.ones(prod(shape) * sum(widths), dtype), cast(list[Array | None], [None] * net.indexed)
+        block, values = np.ones(prod(shape) * sum(widths), dtype), cast(list[Array | None], [None] * net.looked_up)
         for width in widths:
             piece, block = np.split(block, [prod(shape) * width])
             values.append(piece.reshape(*shape, width))
         scratch = [np.empty((few, rows, width + 1), dtype) if kept else None for width in net.widths[1:-1]]
-        self.index: Any = None  # the rows, where they are indices
+        self.index: Any = None  # the rows, where they are looked up
         self.parts = []
         for start in range(0, members, size):
             stop = min(start + size, members)
@@ -96,6 +97,16 @@ class Perceptron:
     def of_indices(self) -> bool:
         """Whether observations are indices of states."""
         return self.indexed or self.features is not None
+
+    @cached_property
+    def sparse(self) -> SparseRows | None:
+        """The features, where they are mostly 0."""
+        return None if self.features is None else SparseRows.of(self.features)
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether the first layer adds rows of its weights, instead of a product with all inputs."""
+        return self.indexed or self.sparse is not None
 
     def __call__(self, flat: Tensor, obs: Tensor) -> Tensor:
         """Outputs of flat [M, P] for obs [..., M, N] int64 or [..., M, N, I]: [..., M, N, O]."""
@@ -151,20 +162,23 @@ class Perceptron:
 
         Call it, and `backward`, with numpy's warnings off (`QUIET`): values of a diverging member may be infinite.
         """
-        if self.features is not None:
+        if self.features is not None and not self.looked_up:
             x = self.features[x]
         members, rows = x.shape[:2]
         space, last = self._take(members, rows, layers[0].dtype, kept), len(layers) - 1
-        if self.indexed:
+        if self.looked_up:
             space.index = x
         out = np.empty((members, rows, self.widths[-1]), layers[0].dtype)
         act = ACTIVATIONS[self.activation][0]
         for part in space.parts:
-            if not self.indexed:
+            if not self.looked_up:
                 part.units[0][...] = x[part.where]
             for k, layer in enumerate(layers):
                 own, after = layer[part.where], out[part.where] if k == last else part.units[k + 1]
-                if k == 0 and self.indexed:
+                if k == 0 and self.sparse is not None:
+                    whole = after if k == last else part.inputs[1]
+                    _each(self.sparse.product, x[part.where], own, whole)
+                elif k == 0 and self.indexed:
                     _look_up(own, x[part.where], after)
                 else:
                     np.matmul(part.inputs[k], own, out=after)
@@ -185,10 +199,12 @@ class Perceptron:
         slope = ACTIVATIONS[self.activation][1]
         for part in reversed(space.parts):  # the values of the last one are in the cache still
             where = part.where
-            g = grad[where]
+            g = whole = grad[where]
             for k in range(len(layers) - 1, -1, -1):
                 before = part.gradients[k] if k else None if wanted is None else wanted[where]
-                if k == 0 and self.indexed:
+                if k == 0 and self.sparse is not None:
+                    _each(self.sparse.gradient, space.index[where], whole, into[0][where])
+                elif k == 0 and self.indexed:
                     _scatter(space.index[where], g, into[0][where])
                 else:
                     np.matmul(part.transposed[k], g, out=into[k][where])
@@ -200,8 +216,14 @@ class Perceptron:
                 np.matmul(g, transposed, out=before)
                 if k:
                     slope(before, part.inputs[k])
-                    g = before[..., :-1]
+                    g, whole = before[..., :-1], before
         self.give(space)
+
+
+def _each(function: Callable[[Array, Array, Array], None], *arrays: Array) -> None:
+    """Call a function of one member's arrays for each member; indices come first, and say whether there are members."""
+    for own in zip(*arrays, strict=True) if arrays[0].ndim == 2 else [arrays]:
+        function(*own)
 
 
 def _look_up(layer: Array, index: Array, out: Array) -> None:
