@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlnet.config import VERSION_BASE, Config, register
@@ -78,7 +78,7 @@ def composed(*overrides: str, name: str = "train") -> Config:
     choices = [item for item, key in zip(given, keys, strict=True) if key and (CONFIGS / key).is_dir()]
     files = all((CONFIGS / f"{item.replace('=', '/')}.yaml").is_file() for item in choices)
     if all(keys) and files:
-        config = copy.deepcopy(_chosen(*choices, name=name))
+        config = _copied(choices, name)
         numbers = [item for item in given if item not in choices]
         try:
             for override in OverridesParser.create().parse_overrides(numbers):
@@ -88,6 +88,31 @@ def composed(*overrides: str, name: str = "train") -> Config:
         else:
             return from_hydra(config)
     return from_hydra(by_hydra(*given, name=name))
+
+
+def _copied(choices: list[str], name: str) -> DictConfig:
+    """What Hydra composes of choices: of those that stand for themselves, each alone."""
+    alone = [] if any(item.startswith("tuned=") for item in choices) else [c for c in choices if _alone(c, choices)]
+    config = copy.deepcopy(_chosen(*[item for item in choices if item not in alone], name=name))
+    with open_dict(config):
+        for item in alone:
+            group = item.partition("=")[0]
+            config[group] = copy.deepcopy(_chosen(item, name=name)[group])
+    return config
+
+
+def _alone(choice: str, choices: list[str]) -> bool:
+    """Whether a choice sets its own group and nothing else, and no other choice says anything of that group."""
+    group = choice.partition("=")[0]
+    others = [item for item in choices if item != choice]
+    return "override /" not in _file(choice) and not any(
+        item.startswith(f"{group}=") or f"/{group}" in _file(item) or f"\n{group}:" in _file(item) for item in others
+    )
+
+
+@functools.cache
+def _file(choice: str) -> str:
+    return (CONFIGS / f"{choice.replace('=', '/')}.yaml").read_text(encoding="utf-8")
 
 
 def by_hydra(*overrides: str, name: str = "train") -> DictConfig:

@@ -1,6 +1,7 @@
 """The settings of a whole job, and the schemas as Hydra knows them."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -159,8 +160,9 @@ def choices(*groups: str) -> str:
     return "\n".join(f"{group}: {', '.join(loader.get_group_options(group))}" for group in groups)
 
 
+@cache
 def register() -> None:
-    """Register the schemas with Hydra as `schema/...`; those of environments register when they are imported."""
+    """Register the schemas with Hydra as `schema/...`, once; those of environments register when they are imported."""
     ENVIRONMENTS.ours()
     SCHEDULES.ours()
     register_resolver("file_name", file_name)

@@ -71,6 +71,8 @@ def ranking(methods: Sequence[np.ndarray]) -> Ranking:
     Args:
         methods: the runs of each method on one task, [n]; more is better, and what is no number is worst.
     """
+    if len(methods) == 1:
+        return Ranking([0], [], [])
     samples = [np.nan_to_num(np.asarray(runs, dtype=np.float64), nan=-np.inf) for runs in methods]
     with np.errstate(over="ignore", invalid="ignore"):  # numbers as large as −inf stands for here, or of both signs
         middle = [float(iqm(runs)) for runs in samples]
