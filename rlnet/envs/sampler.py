@@ -8,6 +8,8 @@ import torch
 from rlnet.mdp import FiniteMDP
 from rlnet.numerics.random_streams import Array
 
+MANY = 128  # From so many outcomes at a time on, each is searched among those of its pair alone.
+
 
 class Sampler:
     """The transition function of a finite model, as lookups in flat tables.
@@ -26,7 +28,8 @@ class Sampler:
 
     pairs: Array  # int64 [S], or [S·A] where the model is not `regular`
     keys: Array  # float64 [K]
-    last: Array  # int64 [P], the last outcome of each pair
+    first: Array  # int64 [P], the first outcome of each pair
+    last: Array  # int64 [P], the last one
     next_state: Array  # int64 [K]
     reward: Array  # float32 [K]
     terminated: Array  # bool [K]
@@ -52,6 +55,7 @@ class Sampler:
         tables = {
             "pairs": pairs.astype(np.int64),
             "keys": keys,
+            "first": ptr[:-1].astype(np.int64),
             "last": ptr[1:] - 1,
             "next_state": mdp.next_state[kept].astype(np.int64),
             "reward": mdp.reward[kept].astype(np.float32),
@@ -68,6 +72,8 @@ class Sampler:
             setattr(self, name, whole if device is None else torch.from_numpy(whole).to(device))
         self._library = np if device is None else torch
         self.deterministic = len(kept) == mdp.n_pairs
+        most = int(np.diff(ptr).max(initial=1)) - 1
+        self._steps = [2**k for k in reversed(range(most.bit_length()))]  # of a search among a pair's outcomes
         if device is None:  # which give numbers of Python
             self._views = memoryview(self.pairs), memoryview(self.keys), memoryview(self.last)
 
@@ -89,9 +95,18 @@ class Sampler:
         """The outcome of each pair that the uniform number u ∈ [0, 1) (float64) selects, int64 like `pair`."""
         if self.deterministic:
             return pair
-        index = self._search(self.keys, pair + u)
+        found = pair + u
+        several = self._library is np and pair.size >= MANY
+        index = self._within(pair, found) if several else self._search(self.keys, found)
         # pair + u may have been rounded to pair + 1, which is where the next pair begins.
         return self._library.minimum(index, self.last.take(pair))
+
+    def _within(self, pair: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """`_search` among the outcomes of each pair, in numpy; that of all keys waits for memory."""
+        index = self.first.take(pair)
+        for step in self._steps:
+            index += step * (self.keys.take(index + (step - 1), mode="clip") <= found)
+        return index
 
     def outcome_of_one(self, state: int, action: int, u: float) -> int:
         """`outcome` of one (state, action) of a `regular` model in numpy."""

@@ -221,22 +221,37 @@ def test_reset_somewhere_leaves_the_others_alone():
 def test_no_uniform_number_leads_to_another_pair():
     size = 120  # 57,596 pairs: pair + u is rounded to pair + 1 for the largest u
     mdp = build_gridworld(preset("gridworld", map="\n".join(["S" + "." * size] * size + ["P" + "G" * size]), slip=0.5))
-    sampler = Sampler(mdp, "cpu")
+    sampler, in_numpy = Sampler(mdp, "cpu"), Sampler(mdp)
     pairs = torch.arange(mdp.n_pairs)
     ptr = torch.from_numpy(mdp.outcome_ptr.astype(np.int64))
     for u in (0.0, 0.5, np.nextafter(1.0, 0.0)):
         outcome = sampler.outcome(pairs, torch.full((mdp.n_pairs,), u, dtype=torch.float64))
         assert (outcome >= ptr[:-1]).all()
         assert (outcome < ptr[1:]).all()
+        assert in_numpy.outcome(pairs.numpy(), np.full(mdp.n_pairs, u)).tolist() == outcome.tolist()
         if u == 0.0:
             assert torch.equal(outcome, ptr[:-1])
         elif u > 0.9:
             assert torch.equal(outcome, ptr[1:] - 1)
-    alone = Sampler(mdp)  # one by one, in numbers of Python
-    for pair in range(mdp.n_pairs - 50, mdp.n_pairs):
+    for pair in range(mdp.n_pairs - 50, mdp.n_pairs):  # one by one, in numbers of Python
         state, action = int(np.searchsorted(mdp.pair_ptr, pair, "right") - 1), int(mdp.pair_action[pair])
-        found = [alone.outcome_of_one(state, action, u) for u in (0.0, np.nextafter(1.0, 0.0))]
+        found = [in_numpy.outcome_of_one(state, action, u) for u in (0.0, np.nextafter(1.0, 0.0))]
         assert found == [ptr[pair], ptr[pair + 1] - 1]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 8, 40])
+def test_many_outcomes_are_those_of_a_search_of_all_keys(most):
+    """Pairs of 1 to `most` outcomes, some of them of probability 0."""
+    rng, outcomes = np.random.default_rng(most), {}
+    for pair in range(60):
+        p = rng.random(rng.integers(1, most + 1)) * (rng.random() < 0.9) + 1e-3
+        outcomes[pair] = {0: [(x, int(rng.integers(60)), 0.0, False) for x in [*(p / p.sum()), 0.0]]}
+    sampler = Sampler(FiniteMDP.from_outcomes(outcomes))
+    pair, u = rng.integers(60, size=(3, 1000)), rng.random((3, 1000))
+    found = sampler.outcome(pair, u)
+    for some in range(0, 1000, 20):  # too few at a time for another way
+        part = slice(some, some + 20)
+        np.testing.assert_array_equal(found[:, part], sampler.outcome(pair[:, part], u[:, part]))
 
 
 def test_an_action_that_is_not_available_is_refused():
