@@ -222,7 +222,7 @@ class Learner:
             raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
         grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
         result = result._replace(total=loss.detach())
-        return grads[0] if len(grads) == 1 else torch.cat(grads, dim=1, out=self._grad), lambda: result
+        return torch.cat(grads, dim=1, out=self._grad), lambda: result
 
     def _traced(
         self, traces: Traces, batch: Rollout, hyper: Hyper, learning_rate: Tensor

@@ -87,7 +87,7 @@ class RowLayout:
                 head = rows[..., : 4 * sum(plain)].clone(memory_format=torch.contiguous_format).view(torch.float32)
             numbers = iter(head.split(plain, dim=-1))
         pixels = iter(rows[..., 4 * sum(plain) :].split([part.size for part in self.parts if part.in_bytes], dim=-1))
-        return [next(pixels).float() / part.scale if part.in_bytes else next(numbers) for part in self.parts]
+        return [next(pixels).float().div_(part.scale) if part.in_bytes else next(numbers) for part in self.parts]
 
     def floats(self, rows: Tensor) -> Tensor:
         """All numbers of rows in one vector, float32 [..., numbers]; of unpacked rows, these themselves."""

@@ -58,13 +58,33 @@ def test_a_network_is_that_of_torch_for_every_member(shape, body, lead):
         torch.testing.assert_close(out[..., m, :, :].reshape(-1, 4), head(seen), rtol=1e-4, atol=1e-5)
 
 
+def test_gradients_are_those_of_torch_and_values_are_the_same_without_them():
+    """With gradients the channels of a pixel are neighbours in memory, without them they are not."""
+    part, members = Part("", (2, 9, 7), 255.0, in_bytes=True), 2
+    layout = RowLayout((part,))
+    inputs = Inputs("env=x", None, None, layout.numbers, layout=layout)
+    network = make_network(CnnConfig(name="cnn", body="small", hidden=[16]), inputs, 3)
+    params = {name: own.requires_grad_() for name, own in network.init(Streams([5, 6], "network")).items()}
+    obs = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (members, 4, part.size), np.uint8))
+    with torch.no_grad():
+        values = network.apply(params, obs)
+    out = network.apply(params, obs)
+    torch.testing.assert_close(out.detach(), values)
+    out.square().sum().backward()
+    for m in range(members):
+        body, head = module(network, params, m, [(2, 16, 3, 1, 1), (16, 32, 3, 1, 1)], 32 * 63, 16, 3)
+        expected = head(body(obs[m].view(4, 2, 9, 7).float() / 255))
+        expected.square().sum().backward()
+        for j, layer in enumerate(own for own in body if isinstance(own, nn.Conv2d)):
+            torch.testing.assert_close(params[f"image0_{j}_weight"].grad[m], layer.weight.grad, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(params[f"image0_{j}_bias"].grad[m], layer.bias.grad, rtol=1e-4, atol=1e-5)
+
+
 def test_grouped_convolutions_of_devices_are_those_of_each_member():
     layer, rng = Layer(5, 3, 2, 1), torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(s, generator=rng) for s in ((3, 4, 2, 9, 7), (3, 5, 2, 3, 3), (3, 5)))
-    grouped = torch.nn.functional.conv2d(
-        x.transpose(0, 1).flatten(1, 2), weight.flatten(0, 1), bias.flatten(), stride=2, padding=1, groups=3
-    )
-    expected = grouped.view(4, 3, 5, *grouped.shape[2:]).transpose(0, 1)
+    each = [torch.nn.functional.conv2d(*one, stride=2, padding=1) for one in zip(x, weight, bias, strict=True)]
+    expected = torch.stack(each)
     torch.testing.assert_close(convolve(x, weight, bias, layer), expected)
 
 
