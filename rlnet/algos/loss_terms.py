@@ -119,14 +119,12 @@ def segment_end(batch: Rollout) -> Observation:
     Returns:
         Observations [1, M, B].
     """
-    state = batch.next_state
     if len(batch.reward) == 1:
-        return state
+        return batch.next_state
     goes_on = ~(batch.terminated | batch.truncated)[:-1] & batch.valid[1:]
     last = goes_on.cumprod(0).sum(0)  # [M, B], rows
-    member, segment = (torch.arange(count, device=last.device) for count in last.shape)
-    obs, mask = (None if x is None else x[last, member.unsqueeze(-1), segment].unsqueeze(0) for x in state)
-    return Observation(cast(Tensor, obs), mask)
+    mask = batch.row_of_each("next_mask", last) if "next_mask" in batch.names else None
+    return Observation(batch.row_of_each("next_obs", last), mask)
 
 
 def segment_return(batch: Rollout, hyper: Hyper, reward: Tensor, end_value: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ GAMES = ("sign",)  # of games of two players
 EVENTS = ("event",)  # of simulations that report an event
 SEARCHED = ("search_policy", "search_value")  # of rollouts whose actions a tree search chose
 OPTIONAL = (*MASKS, *GAMES, *EVENTS, *SEARCHED)
+Pick = Mapping[str, Callable[[Tensor | None], Array]]  # name → (rows int64 [M, N] → the field [1, M, N, ...])
 
 
 class Observation(NamedTuple):
@@ -46,7 +47,7 @@ class Rollout:
             search acted.
     """
 
-    __slots__ = ("_arrays", "_make", "_tensors", "extra", "names")
+    __slots__ = ("_arrays", "_make", "_pick", "_tensors", "extra", "names")
 
     def __init__(self, *, extra: Mapping[str, Tensor] | None = None, **fields: Tensor | None) -> None:
         unknown = set(fields) - {*FIELDS, *OPTIONAL}
@@ -58,6 +59,7 @@ class Rollout:
         self._tensors: dict[str, Tensor] = present
         self._arrays: dict[str, np.ndarray] = {}
         self._make: Callable[[str], Array] = _absent
+        self._pick: Pick = {}
 
     @classmethod
     def lazily(
@@ -66,6 +68,7 @@ class Rollout:
         weight: Array,
         extra: Mapping[str, Tensor],
         names: tuple[str, ...] = FIELDS,
+        pick: Pick | None = None,
     ) -> "Rollout":
         """A rollout whose fields, except for the weight, `make` returns by name when they are first read.
 
@@ -74,9 +77,10 @@ class Rollout:
             weight: of the rows, likewise.
             extra: as in the constructor.
             names: the fields that there are.
+            pick: large fields, of which single rows are gathered faster than all: see `row_of_each`.
         """
         rollout = cls.__new__(cls)
-        rollout.names, rollout.extra, rollout._make = names, extra, make
+        rollout.names, rollout.extra, rollout._make, rollout._pick = names, extra, make, pick or {}
         given = {"weight": weight}
         rollout._tensors, rollout._arrays = (given, {}) if isinstance(weight, Tensor) else ({}, given)
         return rollout
@@ -85,6 +89,7 @@ class Rollout:
         """A copy with some fields, or `extra`, replaced; fields stay lazy."""
         rollout = type(self).__new__(type(self))
         rollout.names, rollout._make = self.names, self._make
+        rollout._pick = {name: own for name, own in self._pick.items() if name not in changes}
         rollout.extra = self.extra if extra is None else extra
         rollout._tensors = self._tensors | changes
         rollout._arrays = {name: array for name, array in self._arrays.items() if name not in changes}
@@ -105,6 +110,15 @@ class Rollout:
             made = self._tensors[name] if name in self._tensors else self._make(name)
             array = self._arrays[name] = made.numpy() if isinstance(made, Tensor) else made
         return array
+
+    def row_of_each(self, name: str, row: Tensor | None = None) -> Tensor:
+        """One row of a field for each environment, int64 [M, N], None: the first: [1, M, N, ...], gathering no more."""
+        if name in self._pick and name not in self._tensors and name not in self._arrays:
+            return torch.as_tensor(self._pick[name](row))
+        if row is None:
+            return self.tensor(name)[:1]
+        member, env = (torch.arange(count, device=row.device) for count in row.shape)
+        return self.tensor(name)[row, member.unsqueeze(-1), env].unsqueeze(0)
 
     @property
     def state(self) -> Observation:
@@ -181,7 +195,7 @@ def first_row(rollout: Rollout) -> Rollout:
     if len(rollout.weight) == 1:
         return rollout
     extra = {name: tensor[:1] for name, tensor in rollout.extra.items()}
-    return Rollout.lazily(lambda name: rollout.tensor(name)[:1], rollout.weight[:1], extra, rollout.names)
+    return Rollout.lazily(rollout.row_of_each, rollout.weight[:1], extra, rollout.names)
 
 
 def apart(rollout: Rollout) -> Rollout:

@@ -4,18 +4,21 @@ The columns of `Rollout.extra` are stored with the fields.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.data.rollout import FIELDS, OPTIONAL, Rollout
+from rlnet.data.rollout import FIELDS, OPTIONAL, Pick, Rollout
 from rlnet.numerics.random_streams import Array
 
 KNOWN = frozenset((*FIELDS, *OPTIONAL))
 NOT_STORED = ("weight", "start_discount")
 # Integers (states, actions) are stored in 32 bits: no network has 2³¹ rows to look up.
+WIDE = 1024  # bytes of a field from which on it is stored apart, and gathered only where it is read
 NARROW = {torch.int64: np.int32, torch.float32: np.float32, torch.bool: np.bool_, torch.uint8: np.uint8}
 
 
@@ -100,15 +103,19 @@ class Tensors:
 class Records:
     """Ring storage as numpy records: all fields of a transition are adjacent in memory, so gathering one is one read.
 
+    Large fields, such as images, lie apart: of a segment only its first and its last observation are read.
+
     Args:
         kinds: of the fields: (name, type, shape).
         shape: (slots, M, N).
     """
 
     def __init__(self, kinds: Sequence[tuple[str, Any, tuple[int, ...]]], shape: Sequence[int]) -> None:
-        dtype = np.dtype(list(kinds), align=True)
+        wide = {name for name, kind, inner in kinds if np.dtype(kind).itemsize * prod(inner) >= WIDE}
+        dtype = np.dtype([kind for kind in kinds if kind[0] not in wide], align=True)
         self.names, self.shape, ring = tuple(name for name, *_ in kinds), shape, np.zeros(shape, dtype)
-        self._fields = {name: ring[name] for name in self.names}
+        self._apart = {name: np.zeros((*shape, *inner), kind) for name, kind, inner in kinds if name in wide}
+        self._fields = {name: self._apart[name] if name in wide else ring[name] for name in self.names}
         # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
         self._records = ring.reshape(-1).view(np.dtype((np.void, dtype.itemsize)))
         # name → (type, place in a record, type as it is read, type of its numbers where they are read as one piece)
@@ -134,13 +141,28 @@ class Records:
         make, valid = self._taken(at)
         weights = np.zeros(at.shape, np.float32)
         np.multiply(valid, weight, out=weights[0], casting="same_kind")
-        return _drawn(make, weights, extra, self.names)
+        member, segment = np.arange(at.shape[1])[:, None], np.arange(at.shape[2])
+
+        def picked(name: str, row: Tensor | None) -> np.ndarray:
+            return self._gathered(name, at[:1] if row is None else at[None, row.numpy(), member, segment])
+
+        return _drawn(make, weights, extra, self.names, {name: partial(picked, name) for name in self._apart})
+
+    def _gathered(self, name: str, at: np.ndarray) -> np.ndarray:
+        """A field that lies apart, of the transitions with these numbers."""
+        ring = self._apart[name]
+        inner = ring.shape[3:]
+        pieces = ring.reshape(-1).view(np.dtype((np.void, ring.itemsize * prod(inner)))).take(at)
+        rows = pieces.view(ring.dtype).reshape(*at.shape, *inner)
+        return rows.astype(np.int64) if ring.dtype == np.int32 else rows
 
     def _taken(self, at: np.ndarray) -> tuple[Callable[[str], np.ndarray], np.ndarray]:
         """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
         records, parts = self._records.take(at), self._parts
 
         def make(name: str) -> np.ndarray:
+            if name in self._apart:
+                return self._gathered(name, at)
             kind, offset, wide, numbers = parts[name]
             field = records.getfield(kind, offset).astype(wide)
             return field if numbers is None else field.view(numbers)
@@ -153,13 +175,17 @@ class Records:
 
 
 def _drawn(
-    make: Callable[[str], Array], weights: Array, extra: Mapping[str, Tensor], stored: tuple[str, ...]
+    make: Callable[[str], Array],
+    weights: Array,
+    extra: Mapping[str, Tensor],
+    stored: tuple[str, ...],
+    pick: Pick | None = None,
 ) -> Rollout:
     """A sample; those of the stored names that are no fields of a rollout were prepared by an algorithm."""
     if not KNOWN.issuperset(stored):
         extra = {**{name: torch.as_tensor(make(name)) for name in stored if name not in KNOWN}, **extra}
         stored = tuple(name for name in stored if name in KNOWN)
-    return Rollout.lazily(make, weights, extra, stored)
+    return Rollout.lazily(make, weights, extra, stored, pick)
 
 
 def _places(begin: int, length: int, slots: int) -> list[tuple[slice, slice]]:

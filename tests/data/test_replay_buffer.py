@@ -8,9 +8,11 @@ from scipy.stats import chisquare
 from support import make_run, update
 
 from rlnet.algos import load
+from rlnet.algos.loss_terms import segment_end
 from rlnet.config import ConfigError
 from rlnet.data.replay_buffer import Replay
-from rlnet.data.rollout import FIELDS, Rollout
+from rlnet.data.rollout import FIELDS, Rollout, first_row
+from rlnet.data.transitions import Records
 
 MEMBERS, ENVS = 2, 3
 
@@ -79,6 +81,36 @@ def test_records_and_tensors_hold_the_same(priority):
         for name in sorted({*FIELDS, "weight"} - {"start_discount"}):
             assert getattr(a, name).dtype == getattr(b, name).dtype
             assert torch.equal(getattr(a, name), getattr(b, name)), name
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.float32])
+def test_of_large_observations_a_segment_reads_its_first_and_its_last(kind, monkeypatch):
+    """They come out as they went in, in segments over the seam too, and as from tensors."""
+
+    def wide(first: int, length: int) -> Rollout:
+        rows = rollout(first, length)
+        code = (rows.obs.unsqueeze(-1) + torch.arange(1100)) % 251
+        ended = rows.obs // 100 % 4 == 1
+        return rows.replace(obs=code.to(kind), next_obs=(code + 1).to(kind), terminated=ended)
+
+    replay, tensors = Replay(30, 16, 3, [4, 7]), Replay(30, 16, 3, [4, 7], "cpu")
+    for t in range(0, 24, 3):
+        for own in (replay, tensors):
+            own.add(wide(t, 3))
+    read, gathered = [], Records._gathered
+    monkeypatch.setattr(Records, "_gathered", lambda self, name, at: read.append(at.size) or gathered(self, name, at))
+    for _ in range(5):
+        batch, other = replay.sample(), tensors.sample()
+        end, last = segment_end(batch).obs, segment_end(other).obs
+        assert end.dtype == last.dtype == kind
+        assert torch.equal(end, last)
+        assert torch.equal(first_row(batch).obs, other.obs[:1])
+        assert torch.equal(first_row(batch).reward, other.reward[:1])
+        assert read == [MEMBERS * 16] * 2
+        assert torch.equal(batch.obs, other.obs)
+        assert torch.equal(segment_end(batch.replace(next_obs=other.next_obs + 1)).obs, last + 1)
+        assert torch.equal(batch.next_obs, other.next_obs)
+        read.clear()
 
 
 def test_64_members_with_100000_transitions_of_cartpole_fit_into_a_gibibyte():
