@@ -90,7 +90,7 @@ def _image(k: int, part: Part, config: CnnConfig, env: str) -> _Image:
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, layer: Layer) -> Tensor:
-    """A convolution with weights per member, by groups: [M, B, C, H, W], [M, O, C, K, K], [M, O] → [M, B, O, H', W']."""
+    """A convolution with weights per member: [M, B, C, H, W], [M, O, C, K, K], [M, O] → [M, B, O, H', W']."""
     members, count = x.shape[:2]
     grouped = x.transpose(0, 1).flatten(1, 2)  # [B, M·C, H, W]
     y = torch.nn.functional.conv2d(
