@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from rlnet.bench import control
-from rlnet.config import ConfigError
+from rlnet.commands.failures import answer
 
 
 def main() -> int:
@@ -15,11 +15,7 @@ def main() -> int:
     parser.add_argument("--out", default="", help="folder for the numbers")
     parser.add_argument("--only", default="", help=f"parts of the names {', '.join(control.ROWS)}")
     options = parser.parse_args()
-    try:
-        return 0 if control.run(options.seeds, options.steps, options.out, options.only) else 2
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return answer(lambda: 0 if control.run(options.seeds, options.steps, options.out, options.only) else 2)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ trained agent, ± the deviation of episodes (its benchmark.md), "not a quantitat
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -57,20 +58,20 @@ def run(seeds: int | None, steps: int | None, out: str, only: str) -> bool:
         seeds: members of each population; None: those of the row.
         steps: environment steps of each member; None: those of the tuned settings.
         out: a folder for the numbers; "": none.
-        only: parts of names of rows, separated by commas; "": all of them.
+        only: parts of names of rows or of their tuned settings, separated by commas; "": all of them.
 
     Returns:
         Whether every row could be measured. One whose environment is not installed is left out with a sentence.
 
     Raises:
-        ConfigError: no row has such a part in its name, or a number is below 1.
+        ConfigError: no row has such a part in its name, a number is below 1, or `out` is no folder to write to.
     """
     for key, value in (("seeds", seeds), ("steps", steps)):
         if value is not None and value < 1:
             raise ConfigError(f"--{key} {value}: must be at least 1")
-    chosen = {name: row for name, row in ROWS.items() if not only or any(part in name for part in only.split(","))}
-    if not chosen:
-        raise ConfigError(f"--only {only}: must be parts of the names {', '.join(ROWS)}")
+    chosen = _chosen(only)
+    if out:
+        _make_folder(out)
     print(f"| {' | '.join(COLUMNS)} |\n" + "|---" * len(COLUMNS) + "|")
     found = {}
     for name, row in chosen.items():
@@ -80,9 +81,30 @@ def run(seeds: int | None, steps: int | None, out: str, only: str) -> bool:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             continue
         if out:
-            Path(out).mkdir(parents=True, exist_ok=True)
             (Path(out) / "control.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return len(found) == len(chosen)
+
+
+def _chosen(only: str) -> dict[str, Row]:
+    """The rows with one of these parts, separated by commas, in their name or that of their tuned settings."""
+    if not only:
+        return ROWS
+    parts = [part.strip().casefold() for part in only.split(",")]
+    known = {name: f"{name} {row.tuned}".casefold() for name, row in ROWS.items()}
+    for part in parts:
+        if not part or not any(part in name for name in known.values()):
+            raise ConfigError(f"--only {only}: must be parts of the names {', '.join(ROWS)}")
+    return {name: row for name, row in ROWS.items() if any(part in known[name] for part in parts)}
+
+
+def _make_folder(out: str) -> None:
+    """Make a folder before anything is measured that it could not take."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: must be a folder, which cannot be made: {error.strerror}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out}: must be a folder that can be written to")
 
 
 def _measure(name: str, row: Row, seeds: int, steps: int | None) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The script of returns: every row composes, and its table says what was evaluated."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -64,9 +65,27 @@ def test_rows_of_an_environment_that_is_not_installed_are_left_out(monkeypatch, 
         ((None, None, "", "Acrobat"), "--only Acrobat: must be parts of the names CartPole-v1 dqn, "),
         ((0, None, "", ""), "--seeds 0: must be at least 1"),
         ((None, -1, "", ""), "--steps -1: must be at least 1"),
+        ((None, None, "", ","), "--only ,: must be parts of the names CartPole-v1 dqn, "),
+        ((None, None, "", "cartpole,Acrobat"), "--only cartpole,Acrobat: must be parts of the names CartPole-v1 dqn, "),
+        ((None, None, __file__, ""), f"--out {__file__}: must be a folder, which cannot be made: File exists"),
+        ((None, None, f"{__file__}/x", ""), f"--out {__file__}/x: must be a folder, which cannot be made: Not a dir"),
     ],
 )
 def test_options_that_cannot_be_used(options, said):
     with pytest.raises(ConfigError) as refused:
         control.run(*options)
     assert str(refused.value).startswith(said)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # whatever the user may do
+    with pytest.raises(ConfigError, match=r"^--out .*: must be a folder that can be written to$"):
+        control.run(None, None, str(tmp_path), "")
+
+
+@pytest.mark.parametrize("only", ["pendulum_sac", "PENDULUM", "pendulum-v1 sac, cartpole_ppo"])
+def test_rows_are_chosen_by_parts_of_their_names_or_of_their_settings(only, monkeypatch, capsys):
+    monkeypatch.setattr(control, "_returns", lambda row, steps, seeds: np.full(seeds, -150.0))
+    assert control.run(2, None, "", only)
+    rows = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert rows == ["| CartPole-v1 ppo"] * ("cartpole" in only) + ["| Pendulum-v1 sac"]
