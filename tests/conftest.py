@@ -21,9 +21,9 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="module")
 def without_pictures() -> Iterator[None]:
-    """Runs draw no values, which takes a second of each: for tests that look at none."""
-    from support import draw_no_values
+    """Runs and pages have no pictures, which take a second of each: for tests that look at none."""
+    from support import draw_nothing
 
     with pytest.MonkeyPatch.context() as patch:
-        draw_no_values(patch)
+        draw_nothing(patch)
         yield

@@ -223,6 +223,8 @@ def masks(mdp: FiniteMDP, state: np.ndarray, next_state: np.ndarray) -> dict[str
     }
 
 
-def draw_no_values(patch: pytest.MonkeyPatch) -> None:
-    """Runs leave one pixel in the place of the picture of their values, which takes most of the time of a short one."""
-    patch.setattr("rlnet.learning.final_files._picture", lambda *_: np.zeros((1, 1, 3), np.uint8))
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Runs and pages have one pixel in the place of each picture, which take most of the time of a short run."""
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    patch.setattr("rlnet.learning.final_files._picture", lambda *_: pixel)
+    patch.setattr("rlnet.report.figures.image_array", lambda *_: pixel)

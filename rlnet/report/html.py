@@ -56,16 +56,10 @@ def shown(name: str, value: Any) -> Shown:
 
 def embedded(figure: Figure, alt: str, note: str = "") -> dict[str, Any]:
     """A matplotlib figure as a PNG inside of the page."""
-    from io import BytesIO
+    from rlnet.report.figures import image_array
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=PIXELS * figure.dpi)
     width, height = (round(x * figure.dpi) for x in figure.get_size_inches())
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"data": data, "width": width, "height": height, "alt": alt, "note": note}
+    return {**embedded_image(image_array(figure, PIXELS * figure.dpi), alt, note), "width": width, "height": height}
 
 
 def embedded_image(image: Any, alt: str, note: str = "") -> dict[str, Any]:
@@ -75,7 +69,7 @@ def embedded_image(image: Any, alt: str, note: str = "") -> dict[str, Any]:
     from PIL import Image
 
     buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    Image.fromarray(image).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return {"data": data, "width": image.shape[1], "height": image.shape[0], "alt": alt, "note": note}
 

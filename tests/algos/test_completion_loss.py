@@ -100,6 +100,7 @@ def test_what_is_no_loss_is_refused_in_one_sentence(name, said):
         audited(name)
 
 
+@pytest.mark.slow
 def test_the_command_audits_a_loss(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["rlnet audit", "loss=my_own_losses:centred", *TASK, "hydra.run.dir=out"])

@@ -278,6 +278,7 @@ PRESETS = {
 }  # other choices of an algorithm, by the names of their papers
 
 
+@pytest.mark.slow
 def test_every_algorithm_has_a_config_of_the_same_name_and_every_config_an_algorithm():
     """Names match, hyperparameters match, and the contract's facts are among the allowed ones."""
     configs = sorted(path.stem for path in (CONFIGS / "algo").glob("*.yaml"))

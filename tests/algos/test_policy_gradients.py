@@ -147,6 +147,7 @@ def test_the_mean_of_unbiased_estimators_is_the_gradient_of_j(case):
     assert_mean(gradients, exact_gradient(MDP, LOGITS))
 
 
+@pytest.mark.slow
 def test_the_true_baseline_reduces_the_variance():
     """By half at least where every step pays 2 more: what the mean cannot show (S&B section 13.4)."""
     fields = {item.name: getattr(MDP, item.name) for item in dataclasses.fields(MDP) if item.init}
@@ -179,6 +180,7 @@ def test_biased_estimators_have_the_bias_that_theory_gives_them(case):
     assert bias(v=WRONG, **cut, **kind) == pytest.approx(stated, abs=0.005)
 
 
+@pytest.mark.slow
 def test_ppo_behind_its_first_step_has_the_gradient_of_its_surrogate_and_the_clip_biases_it():
     """The policy has moved away from the one that acted. Without clip the mean is ∇Σ_s d_old(s)·Σ_a π(a|s)·A_old(s, a),
     0.147 of its length away from ∇J: states and advantages are old ones. With clip 0.1 the mean is 1.6 away: most rows

@@ -60,6 +60,7 @@ def missed(run: TrainingState, best) -> torch.Tensor:
     return (mean[0, :, 0] - (torch.tensor(best) - actions.centre) / actions.half).abs().amax(-1)
 
 
+@pytest.mark.slow
 def test_ppo_finds_the_best_action_and_keeps_it():
     run = finish(bandit_run("ppo", "seeds=4", "steps=20000", "network.hidden=[16,16]"))
     assert (missed(run, [0.5]) < 0.02).all()

@@ -109,6 +109,7 @@ def least(critics: np.ndarray, state: float, u: np.ndarray) -> np.ndarray:
     return np.minimum(*(w[0] * state + w[1] * u + w[2] for w in critics))
 
 
+@pytest.mark.slow
 def test_the_mean_step_for_real_actions_is_that_of_quadrature():
     """400 members × 64 rows: critics, actor and temperature; every component within 4.5 standard errors."""
     members, rows = 400, 64

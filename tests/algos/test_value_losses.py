@@ -256,6 +256,7 @@ def quantiles_of(atoms: np.ndarray, count: int) -> np.ndarray:
     return np.quantile(atoms, (np.arange(count) + 0.5) / count, method="inverted_cdf")
 
 
+@pytest.mark.slow
 def test_quantile_regression_finds_the_quantiles_of_the_return():
     """K = 8, κ = 0: the quantiles of the reward, and of its sum with the discounted rest (a convolution by hand)."""
     mdp, count = return_model(), 8

@@ -66,6 +66,7 @@ def test_two_hundred_right_simulators_raise_alarms_no_more_often_than_the_stated
     assert alarms <= binom.ppf(0.999, 200, level)
 
 
+@pytest.mark.slow
 def test_one_percent_in_one_transition_is_found_at_the_stated_sample_size():
     mdp = random_mdp(6, states=4, actions=2)
     pair = int(mdp.pair_index[2].max())
@@ -210,6 +211,7 @@ gymnasium.register("WrongLake-v0", entry_point=WrongLake, max_episode_steps=50)
 '''
 
 
+@pytest.mark.slow
 def test_the_script_names_what_differs_and_ends_with_exit_code_1(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     (tmp_path / "wrong_lake.py").write_text(WRONG_LAKE)
@@ -312,6 +314,7 @@ def test_the_table_of_an_audit(tmp_path, capsys):
     assert "vector Disabled" in out
 
 
+@pytest.mark.slow
 def test_states_that_are_shown_as_pictures_are_audited_even_where_they_look_alike(tmp_path):
     found = audit_and_write(AuditConfig(env=passage(), samples=600, envs=4, seed=0), tmp_path)
     assert [one.simulator.partition(" ")[0] for one in found.audits] == ["population", "single", *["vector"] * 3]

@@ -17,6 +17,8 @@ from rlnet.config import RunFailed
 from rlnet.learning import exporting
 from rlnet.learning.export_inputs import parts_of
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -148,6 +150,7 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_export_that_acts_otherwise_is_not_written(trained, tmp_path, monkeypatch):
     was = exporting.Exported.forward
 

@@ -12,6 +12,8 @@ from support import composed, quick
 import rlnet
 from rlnet.experiment.solve_job import solve_and_write
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 WALK = ("env=random_walk", "algo.envs=2", "log_every=1000")
 SEEN = {
     "walk": np.arange(19),
@@ -87,6 +89,7 @@ def folder(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(folder, caplog):
     newest = folder / "checkpoint.pt"
     newest.write_bytes(newest.read_bytes()[:-100])

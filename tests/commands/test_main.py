@@ -25,6 +25,7 @@ def called(*arguments: str, cwd=None, path=()) -> subprocess.CompletedProcess:
     return python("-m", "rlnet", *arguments, cwd=cwd, environment=environment(*path))
 
 
+@pytest.mark.slow
 def test_training_solving_and_scoring_again_from_an_empty_folder(tmp_path):
     trained = called("train", *TINY, "steps=640", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
@@ -89,6 +90,7 @@ def test_training_from_python_leaves_a_folder_only_where_it_is_asked_for(tmp_pat
         rlnet.train(*TINY, "algo=td0", steps=640, folder="run")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_python_as_from_the_command_line(tmp_path):
     settings = {"steps": 1_280, "gamma": 0.7, "log_every": 320, "checkpoint_every": 320}
 

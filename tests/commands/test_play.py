@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import draw_no_values
+from support import draw_nothing
 
 import rlnet
 from rlnet.commands.play import main
@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
     board = ("env=connect", "env.rows=3", "env.columns=3", "env.k=3")
     planes = ("env.max_states=9", "network=mlp", "network.hidden=[4]", "evaluation.every=0")
     with pytest.MonkeyPatch.context() as patch:  # no pictures and pages, which take longer than all else
-        draw_no_values(patch)
+        draw_nothing(patch)
         patch.setattr(page, "write_page", lambda *_, **__: folder)
         rlnet.train(*board, *TINY, folder=folder / "board")
         rlnet.train(*board, *TINY[1:], *planes, folder=folder / "rules")
@@ -104,6 +104,7 @@ def test_games_without_a_model_and_of_ones_own(runs, monkeypatch, capsys):
     assert "Moves: 2" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["searched", "searched_rules"])
 def test_who_learned_by_search_plays_by_search(run, runs, monkeypatch, capsys):
     """Every move is the one that the search finds best in the position before it."""

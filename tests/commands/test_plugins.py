@@ -196,6 +196,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "key"), quick_rows([("environments", "env"), ("algorithms", "algo")], 1))
 def test_a_broken_entry_point_is_named_and_hinders_nobody_else(group, key, tmp_path):
     for k, module in enumerate(FAULTS):
@@ -231,6 +232,7 @@ for name in {names}:
     assert shadowed == f"{key}={own} is defined by rlnet; the entry point '{own} = shadow' of shadow 1.2 is ignored"
 
 
+@pytest.mark.slow
 def test_runs_do_not_meet_a_broken_plugin_that_they_do_not_name(tmp_path):
     for group in ("environments", "algorithms"):
         install(tmp_path, f"broken_{group}", "1 / 0", {"mine": f"broken_{group}"}, group)

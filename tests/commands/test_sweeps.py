@@ -84,6 +84,7 @@ def test_a_sweep_over_algorithms_with_a_setting_that_the_default_does_not_have(t
     assert not (tmp_path / "sweep" / "0").exists()
 
 
+@pytest.mark.slow
 def test_jobs_go_on_when_one_fails_and_what_is_finished_is_not_done_again(tmp_path):
     done = swept("gamma=0.9,1.5,0.8", cwd=tmp_path)
     assert done.returncode == 2

@@ -40,6 +40,7 @@ def play(policy, mode=None, **chosen):
     )
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_gymnasium_and_of_the_policy(runs):
     policy = rlnet.load(runs / "pole")
     env = gymnasium.make("CartPole-v1")
@@ -155,6 +156,7 @@ def test_real_actions_are_told_as_numbers(runs, capsys, monkeypatch):
     assert "Return of 2 episodes: mean" in out
 
 
+@pytest.mark.slow
 def test_a_film_has_a_picture_for_every_moment_and_keeps_within_a_page(runs, tmp_path, capsys, monkeypatch):
     path = tmp_path / "film.gif"
     code, out, _ = called(watch, capsys, monkeypatch, runs / "map", "render=gif", f"out={path}", "steps=6", "fps=10")

@@ -315,6 +315,7 @@ def test_the_exact_gradient_is_the_derivative_of_the_return():
         assert gradient[k] == pytest.approx((values[0] - values[1]) / 2e-3, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_a_gradient_with_state_discount_has_no_bias_and_without_it_has():
     """REINFORCE with γ^t estimates ∇J (S&B's box); the usual practice without it does not (Nota & Thomas 2020)."""
     options = ("env=random_walk", "env.length=5", "env.left_reward=0.3", "gamma=0.7", "algo=reinforce", "seeds=4")
@@ -349,6 +350,7 @@ def test_methods_of_action_values_have_no_policy_gradient():
 # ---------------------------------------------------------------------------------------------- the script
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_diagnosis_and_a_failure_leaves_it_alone(tmp_path):
     made = script("train", *FAST, "gamma=0.9", "network=tabular", "hydra.run.dir=run", cwd=tmp_path)
     assert made.returncode == 0, made.stderr

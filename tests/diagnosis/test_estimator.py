@@ -193,6 +193,7 @@ def test_advantages_over_the_deviation_approach_the_gradient_of_the_arcsine():
     assert sum(weight * gap(k) for weight, k in ways) == pytest.approx(limit, rel=0.03)
 
 
+@pytest.mark.slow
 def test_sampled_partners_agree_with_enumeration(monkeypatch):
     whole = audited("grpo", group=3)
     monkeypatch.setattr(estimator, "MOST_GROUPS", 10)

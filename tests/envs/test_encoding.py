@@ -215,6 +215,7 @@ def test_a_policy_takes_observations_as_the_environment_gives_them():
         policy({"b": 1})
 
 
+@pytest.mark.slow
 def test_rows_in_bytes_are_replayed_and_a_resumed_run_goes_on_with_the_same_bits():
     own = (
         "env=gymnasium",

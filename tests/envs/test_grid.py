@@ -110,6 +110,7 @@ def test_mountain_car_on_a_small_grid():
     assert model.mdp.start @ best.v == pytest.approx(-62.14, abs=2.5)
 
 
+@pytest.mark.slow
 def test_scores_on_a_grid_are_called_approximate(tmp_path):
     own = ["env=gymnasium", "env.id=Line-v0", "env.truth=grid", "env.grid=11", "algo=q_learning", "network.hidden=[8]"]
     rlnet.train(*own, "algo.rollout=10", steps=640, folder=tmp_path / "run")

@@ -19,6 +19,8 @@ from rlnet.learning.training_loop import train
 from rlnet.numerics.statistics import wilson
 from rlnet.report.page import write_page
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 NAME = "Ditch-v0"
 
 
@@ -123,6 +125,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_constraint_keeps_the_rate_of_an_environment_without_a_model():
     run = make_run(
         *RUN, "env.stepping=sync", "algo=ppo", "algo.envs=16", "algo.rollout=32", "steps=16_000", "gamma=1",

@@ -178,6 +178,7 @@ FAR = 5.0  # the first value of every action: closed doors keep it, and would le
 MAXIMISING = ["dqn", "double_dqn", "q_learning", "qr_dqn", "soft_q", "sac_discrete"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algo", quick(MAXIMISING, ["q_learning"]))
 def test_closed_doors_never_enter_the_maximum_of_a_target(algo):
     """Q(0, ·) = (γ/2, 1 + γ/2, −) and Q(1, ·) = (−, 0, 1/2) by hand; a temperature of .1 adds less than .001."""

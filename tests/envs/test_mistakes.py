@@ -14,6 +14,8 @@ from rlnet.config import RunFailed
 from rlnet.envs.limits import Bounds
 from rlnet.learning.training_loop import train
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 # By mistake, what is said of it in an environment by itself.
 SAID = {
     "raise": "its step raised ValueError: 5 % of it is broken",

@@ -114,6 +114,7 @@ def test_search_in_a_model_whose_states_are_shown_as_pictures():
     assert run.problem.mdp.start @ played.v == pytest.approx(0.81)  # two steps ahead are seen by any network
 
 
+@pytest.mark.slow
 def test_scores_of_states_that_look_alike():
     run = finish(run_on(explored(), "algo=q_learning", "seeds=2", "steps=304", "algo.envs=2", "algo.rollout=19"))
     environment, (tables, comparison) = run.problem.environment, run.compare()

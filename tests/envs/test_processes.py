@@ -69,6 +69,7 @@ def test_of_members_that_fail_together_the_first_is_named_and_all_can_be_closed(
     simulation.close()
 
 
+@pytest.mark.slow
 def test_that_checkpoints_do_not_hold_them_is_said_once(caplog):
     rlnet.train("env=cartpole", "env.stepping=async", "algo=a2c", "algo.envs=2", steps=200, checkpoint_every=64)
     said = [record.message for record in caplog.records if "cannot be saved" in record.message]

@@ -55,6 +55,7 @@ def test_carries_its_model_and_samples_it(name, options):
     assert_starts(mdp, np.array(starts))
 
 
+@pytest.mark.slow
 def test_the_id_can_name_the_module():
     make = "gymnasium.make('rlnet.envs:rlnet/Gridworld-v0', preset='maze')"
     code = f"import gymnasium; print({make}.unwrapped.mdp.n_states)"

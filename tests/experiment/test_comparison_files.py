@@ -214,6 +214,7 @@ def predicted(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_prediction_is_judged_as_prediction(predicted, capsys):
     """The random policy of S&B Example 4.1 takes 18.29 steps on average; how good it is is not in question."""
     document = json.loads((predicted / "comparison.json").read_text())

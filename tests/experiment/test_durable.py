@@ -99,6 +99,7 @@ def test_a_run_that_is_killed_and_goes_on_ends_as_if_it_had_not_been(place, time
     assert_equal_runs(tmp_path / "run", finished)
 
 
+@pytest.mark.slow
 def test_a_new_folder_holds_a_run_of_its_own_from_the_start(finished, tmp_path, monkeypatch):
     """Killed before the first checkpoint that is due there, or finished before, it goes on without the old folder."""
 
@@ -326,6 +327,7 @@ def test_numbers_are_stored_in_the_smallest_type_that_holds_them(tmp_path):
     assert [own["x"].tolist() for own in read["a"]] == [list(own) for own in ends]
 
 
+@pytest.mark.slow
 def test_a_changed_row_of_the_log_is_noticed(finished, tmp_path):
     folder = copy_of(finished, tmp_path / "run")
     damage_bit(folder / "metrics.csv")

@@ -26,6 +26,8 @@ from rlnet.experiment.solve_job import solve_and_write
 from rlnet.experiment.tensorboard import Board
 from rlnet.learning.training_loop import train
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 resource = pytest.importorskip("resource")
 WALK = ("env=random_walk", "network=tabular", "algo.envs=4", "algo.rollout=2", "compare_share=1")
 

@@ -12,6 +12,8 @@ import rlnet
 from rlnet.config import ConfigError, RunFailed
 from rlnet.learning.training_loop import train
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 TINY = (
     "algo.envs=4",
     "algo.rollout=8",
@@ -36,6 +38,7 @@ def test_on_row_sees_every_row_of_the_log(tmp_path):
                 np.testing.assert_equal(scores[name][m], float(rows[2 * k + m][name] or "nan"))
 
 
+@pytest.mark.slow
 def test_what_on_row_raises_ends_the_run_which_can_go_on(tmp_path):
     def stop(step, scores):
         raise RunFailed(f"enough at {step}")

@@ -20,6 +20,8 @@ from rlnet.mdp import solve
 from rlnet.report.evaluated import evaluation_section
 from rlnet.report.finished import read_run
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 BOARD = (
     "env=connect",
     "env.rows=4",
@@ -107,6 +109,7 @@ def test_each_is_kept_once_at_its_own_steps():
     assert kept.theta[:, :, 0].tolist() == kept.step.tolist()
 
 
+@pytest.mark.slow
 def test_a_contest_has_as_many_points_as_games_and_exact_endgames_are_not_lost():
     run = make_run(*SEARCH, "seeds=2", "algo.options.simulations=20", "evaluation.selves=1")
     update(run, 2)

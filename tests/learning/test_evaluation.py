@@ -17,6 +17,8 @@ from rlnet.learning.evaluation import FINAL, cadence, evaluate, play
 from rlnet.learning.training_loop import train
 from rlnet.mdp import FiniteMDP, solve
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 MEMBERS, EPISODES = 300, 100
 SMALL = ("env=cartpole", "algo=q_learning", "gamma=0.9", "algo.envs=4", "steps=800", "log_every=160")
 SMALL += ("checkpoint_every=240", "evaluation.every=200", "evaluation.episodes=5", "evaluation.final_episodes=8")
@@ -164,6 +166,7 @@ def test_a_run_that_is_killed_and_goes_on_is_evaluated_as_if_it_had_not_been(tim
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_member_is_evaluated_as_it_would_be_alone_and_in_another_process(tmp_path):
     train(composed(*SMALL, "seeds=4"), tmp_path / "together")
     train(composed(*SMALL, "seed=2"), tmp_path / "alone")

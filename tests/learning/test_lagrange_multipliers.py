@@ -18,6 +18,8 @@ from rlnet.learning.lagrange_multipliers import Constraint
 from rlnet.learning.workers import Workers
 from rlnet.mdp import FiniteMDP, evaluate, event_probability, solve
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 PPO = ("algo=ppo", "network=tabular", "algo.envs=64", "algo.rollout=8", "algo.hyper.entropy_coefficient=0")
 ROAD = ("env=highway", "env.sight=2", "env.max_speed=2", "env.traffic_speed=1")
 
@@ -76,6 +78,7 @@ def test_no_mixture_of_random_policies_is_better_than_the_optimum():
         assert ret - found.multiplier * (p - limit) <= found.ret + 1e-6
 
 
+@pytest.mark.slow
 def test_ppo_mixes_two_gambles_on_the_frontier():
     run = run_on(
         gambles(*THREE), *PPO, "gamma=1", "vary.limit=[0.3,0.05]", "constraint.rate=0.01", "steps=60_000",
@@ -99,6 +102,7 @@ def test_ppo_mixes_two_gambles_on_the_frontier():
     assert objective(run.problem) == "reward − 2.5, 10·1[loss], the exact multiplier of the constraint"
 
 
+@pytest.mark.slow
 def test_dqn_is_bold_and_safe_in_turn_at_the_rate_of_the_limit():
     # A greedy policy is one gamble at a time: the multiplier swings about λ* = 2.5, and the mean risk is the limit.
     run = run_on(

@@ -48,6 +48,7 @@ def same_state(ours, theirs, path=""):
         assert ours == theirs, path
 
 
+@pytest.mark.slow
 def test_merged_shards_are_bit_for_bit_the_whole_run(runs):
     whole, _, merged = runs
     assert_equal_runs(merged, whole)

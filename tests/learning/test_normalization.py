@@ -10,6 +10,8 @@ from support import make_run, trained, update
 from rlnet.config import ConfigError
 from rlnet.learning.policy import Policy
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 BOTH = ("network.normalize_observations=true", "network.normalize_returns=true")
 
 
@@ -87,6 +89,7 @@ def test_steps_leave_statistics_alone_and_a_resumed_run_goes_on_with_the_same_bi
     assert torch.equal(run.normalization.returns.squares, other.normalization.returns.squares)
 
 
+@pytest.mark.slow
 def test_what_is_trained_keeps_its_statistics_and_predicts_in_the_units_of_rewards():
     """500·(1 − 0.9^20)/(1 − 0.9) = 4392 from the first step of the best policy; without, values of 4392 take long."""
     run = trained(

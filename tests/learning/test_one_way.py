@@ -106,11 +106,13 @@ def test_a_run_solves_once_and_scores_the_final_networks_once(tmp_path, counted,
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_each_problem_of_a_population_is_solved_once(tmp_path, counted):
     train(composed(*SHORT, "seeds=2", "vary.gamma=[0.5,0.9]", "vary.learning_rate=[1e-3,1e-2]"), tmp_path / "run")
     assert counted == {"solve": 2, "make": 1, "score": 3 * 8}
 
 
+@pytest.mark.slow
 def test_several_processes_score_the_final_networks_where_they_are(tmp_path, counted):
     """Here only the first networks are scored; the files are those of one process."""
     result = train(composed(*SHORT, "seeds=2", "processes=2"), tmp_path / "run")

@@ -19,6 +19,8 @@ from rlnet.learning.watching import watched
 from rlnet.nets.normalized import MEAN, SCALE, UNIT
 from rlnet.report.moment import told
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 IMAGE = spaces.Box(0, 255, (8, 9, 3), np.uint8)
 OBSERVATIONS = {
     "discrete": spaces.Discrete(5, start=3),
@@ -244,6 +246,7 @@ def test_who_flattens_an_image_is_told_of_the_network_for_images(sees, network, 
     assert not caplog.text or said in caplog.text
 
 
+@pytest.mark.slow
 def test_statistics_of_observations_and_returns_are_part_of_what_is_exported(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

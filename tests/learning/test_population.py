@@ -19,6 +19,8 @@ from rlnet.learning.training_loop import train
 from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import solve
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 ALGOS = [name for name in algos.names() if "group" not in algos.load(name).options]
 UNPLANNED = [name for name in ALGOS if algos.load(name).acting.planner is None]  # who searches: test_alphazero
 FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "truncated", "weight")
@@ -247,6 +249,7 @@ def assert_hparams(folder, document):
         assert events.Scalars("final/exact/regret")[-1].value == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_files_say_each_members_settings_and_are_scored_and_resumed(tmp_path):
     folder = tmp_path / "run"
     grid = ("vary.gamma=[0.8,0.9]", "vary.learning_rate=[1e-3,1e-2]", "seeds=2")

@@ -12,6 +12,8 @@ from rlnet.config import ConfigError
 from rlnet.experiment.problem import build
 from rlnet.learning import acting
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 NANO = ("env=tokens_nano", "env.reference_steps=50")
 
 
@@ -110,6 +112,7 @@ def test_what_one_step_takes_from_its_own_loss_is_what_is_prepared_for_several(a
     assert gradients[0].abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_with_and_without_a_model_the_same_is_learned():
     """One network over rows of tokens, the same seeds: pass rates as sampled agree with the exact ones."""
     run = make_run(*NANO, "env.max_states=1", "algo=rloo", "network=mlp", "steps=30000", "optimizer.learning_rate=0.01")
@@ -118,6 +121,7 @@ def test_with_and_without_a_model_the_same_is_learned():
     assert float(run.collector.episodes()["return/mean"]) > 0.8
 
 
+@pytest.mark.slow
 def test_a_proxy_is_learned_from_and_the_true_reward_is_scored(monkeypatch):
     """The proxy pays for length alone: what is learned writes as much as it can."""
     monkeypatch.setattr(json, "length_of", lambda prompt, text: float(len(text)), raising=False)

@@ -156,6 +156,7 @@ def test_noisy_networks_act_with_noise_and_are_judged_without():
     assert not torch.equal(run.learner.layout.deviations(run.learner.theta), torch.full((2, 40), 0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quick(["count_bonus", "optimistic"], 1))
 def test_counting_and_optimism_try_everything_where_greed_alone_does_not(name):
     """A chain of ten states that pays 0.1 for going left at once and 1 at its right end."""

@@ -10,6 +10,8 @@ from rlnet.learning import training_loop
 from rlnet.learning.training_state import TrainingState
 from rlnet.learning.triggers import GRACE, Cadence, Capped
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 class Clock:
     """A clock that tests set forward."""
@@ -56,6 +58,7 @@ def test_a_share_of_one_never_stretches():
     assert len(times_done(share=1.0, cost=50.0)[0]) == 40
 
 
+@pytest.mark.slow
 def test_a_run_says_so_once_and_compares_less_often(tmp_path, monkeypatch, caplog):
     """Comparisons that take a second each of a clock that the run's own steps hardly move."""
     clock, compare = Clock(), TrainingState.compare

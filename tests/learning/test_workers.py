@@ -179,6 +179,7 @@ def rows(folder):
     return [{k: float(v or "nan") for k, v in row.items()} for row in table]
 
 
+@pytest.mark.slow
 def test_the_files_of_a_run_do_not_depend_on_the_number_of_processes(tmp_path):
     options = ("env=random_walk", "vary.gamma=[0.8,0.9]", "seeds=3", "algo.envs=4", "steps=2000", "log_every=400")
     options += ("compare_every=800", "checkpoint_every=1000")
@@ -269,6 +270,7 @@ def test_a_process_that_is_killed_is_reported(algo, k):
             workers.advance(10)
 
 
+@pytest.mark.slow
 def test_members_that_diverge_in_a_share_are_told_by_their_number(tmp_path, caplog):
     options = ("env=random_walk", "algo.envs=20", "steps=2000", "log_every=400", "gamma=0.9", "seeds=2", "seed=4")
     options += ("optimizer=sgd", "vary.learning_rate=[1e-2,1e-3,1e30]")
@@ -363,6 +365,7 @@ def signalled(options: list[str], number: int, folder: Path) -> subprocess.Compl
     return subprocess.CompletedProcess(command, started.returncode, stderr=said)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_of_whole_updates_and_no_process(tmp_path):
     options = ["env=random_walk", "gamma=0.9", "seeds=4", "steps=100000000", "log_every=400", "processes=2"]
     stopped = signalled(options, signal.SIGINT, tmp_path)

@@ -157,6 +157,7 @@ def test_every_order_of_the_states_gives_the_same_values():
     np.testing.assert_array_equal(here.policy, there.policy[rank])
 
 
+@pytest.mark.slow
 def test_auto_takes_bands_for_neighbours_and_span_bounds_where_everything_mixes():
     cases = (lake(20), BANDED), (lake(50, step=-1.0), BANDED), (garnet(400), MIXED), (garnet(2500), MIXED)
     for mdp, method in cases:

@@ -22,6 +22,7 @@ def costly(rng, tol=1e-8):
         return None
 
 
+@pytest.mark.slow
 def test_auto_agrees_with_policy_iteration_on_random_models():
     rng, methods = np.random.default_rng(0), set()
     for _ in range(600):

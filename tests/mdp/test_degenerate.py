@@ -180,6 +180,7 @@ def random_garnet(n, seed, ends):
     return FiniteMDP.from_coo(*(np.concatenate(x) for x in columns), ended, n_states=n)
 
 
+@pytest.mark.slow
 def test_large_random_models_are_refused_or_solved_at_once():
     with pytest.raises(UnboundedValueError):  # loops of pairs that never end pay
         solve(random_garnet(20_000, 0, "outcomes"), 1.0)

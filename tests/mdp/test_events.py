@@ -108,6 +108,7 @@ def test_wrong_arguments_of_event_probability_are_named():
         event_probability(mdp, np.zeros(3, int), "goal", horizon=-1)
 
 
+@pytest.mark.slow
 def test_visits_of_chains_that_fill_up_agree_with_their_factors():
     rng = np.random.default_rng(0)
     n, k = 2200, 12

@@ -193,6 +193,7 @@ def check_many(seed, count):
     return kinds
 
 
+@pytest.mark.slow
 def test_values_and_policies_against_exact_fractions():
     kinds = check_many(0, 200)
     assert set(kinds) >= {(True, "value"), (False, "value"), (False, ImproperPolicyError), (False, UnboundedValueError)}

@@ -144,6 +144,7 @@ def test_greedy_and_its_loss_of_the_variants():
     assert (early.v - followed.v).max() <= early.greedy_loss < 1e-12
 
 
+@pytest.mark.slow
 def test_large_models_are_listed_by_sweeps():
     """4,000 states of which a tenth has two exactly tied actions, and one has an action that never ends."""
     n, rng = 4000, np.random.default_rng(0)

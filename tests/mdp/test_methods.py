@@ -125,6 +125,7 @@ def test_auto_looks_ahead_between_evaluations(monkeypatch):
     assert ahead.sweeps - 30 < plain.sweeps / 3  # 30 backups come first
 
 
+@pytest.mark.slow
 def test_auto_takes_sweeps_for_large_problems_and_splits_them_over_threads():
     mdp = lake(260)
     solution = solve(mdp, 0.95, tol=1e-6, verify=True)

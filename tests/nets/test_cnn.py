@@ -145,6 +145,7 @@ def test_an_image_and_a_number_beside_it_are_both_seen():
     assert torch.cat([update(run).reward.flatten() for _ in range(8)]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_real_actions_beside_images():
     Spot.action_space, before = spaces.Box(-1, 1, (2,)), Spot.action_space
     Spot.step, stepping = (lambda self, action: (self._seen(), float(action.sum()), True, False, {})), Spot.step

@@ -48,6 +48,7 @@ def test_a_member_with_a_module_does_what_it_does_alone():
     assert torch.equal(torch.random.get_rng_state(), before), "the global stream is left alone"
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_learns_the_value_of_the_random_policy():
     run = trained(*CONV, "algo=td0", "steps=20000", "algo.envs=64", "seeds=2", "optimizer.learning_rate=1e-2")
     _, comparison = run.compare()

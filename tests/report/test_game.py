@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from browser import after, needs_browser
-from support import draw_no_values, quick
+from support import draw_nothing, quick
 
 import rlnet
 from rlnet.config import ConfigError
@@ -46,7 +46,7 @@ def runs(tmp_path_factory):
             patch.setattr(f"rlnet.report.{place}.embedded", lambda *_: picture)
         patch.setattr(page, "_curves", lambda _: [])
         patch.setattr(page, "scatter_plots", lambda _: [])
-        draw_no_values(patch)
+        draw_nothing(patch)
         for name, options in GAMES.items():
             rlnet.train(*options, "algo=q_learning", "network=tabular", "steps=100", folder=folder / name)
             page.write_page(folder / name, trust=True)

@@ -15,6 +15,8 @@ from rlnet.report.hyperparameters import best_command, classes, explained, hyper
 from rlnet.report.methods import groups
 from rlnet.report.sweep import _context, compared
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 RATES, DECAYS = (0.1, 0.2), (1.0, 0.5, 0.25)
 
 
@@ -86,6 +88,7 @@ def test_positions_on_axes():
     np.testing.assert_allclose(positions(["b", "a", "b"])[0], [1, 0, 1])
 
 
+@pytest.mark.slow
 def test_the_page_names_shares_and_the_command_of_the_best_setting():
     runs = grid(lambda a, b: 0.1 + a + 0.02 * b)
     page = render("sweep.html", _context(Path("sweep"), runs))
@@ -98,6 +101,7 @@ def test_the_page_names_shares_and_the_command_of_the_best_setting():
     composed(*words[words.index("env=random_walk") :])  # what it names can be composed
 
 
+@pytest.mark.slow
 def test_the_best_setting_of_a_population_is_a_command_without_vary():
     population = ("env=random_walk", "vary.learning_rate=[0.1,0.2]", "seeds=2")
     values = [0.1, 0.2, 0.8, 0.9]

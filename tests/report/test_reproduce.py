@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from support import draw_no_values
+from support import draw_nothing
 
 import rlnet
 from rlnet.commands import main, train
@@ -42,7 +42,7 @@ def typed(tmp_path, monkeypatch):
     monkeypatch.setattr("rlnet.report.page._curves", lambda _: [])
     monkeypatch.setattr("rlnet.report.page.scatter_plots", lambda _: [])
     monkeypatch.setattr("rlnet.report.sweep._pictures", lambda *_: [])
-    draw_no_values(monkeypatch)
+    draw_nothing(monkeypatch)
     monkeypatch.setattr(Record, "hparams", lambda *_: None)
     monkeypatch.setattr("rlnet.report.summary.show_run", lambda *_: None)
 
@@ -125,6 +125,7 @@ def test_a_run_that_was_interrupted_is_one_command(typed, monkeypatch):
     assert_same(Path("early"), newest())
 
 
+@pytest.mark.slow
 def test_where_a_stop_decides_the_numbers_it_is_said(typed, monkeypatch):
     typed(shlex.join(["python", "scripts/train.py", *SMALL, "hydra.run.dir=run"]))
     path = Path("run/.hydra/commands.yaml")
@@ -147,6 +148,7 @@ def test_a_sweep_is_the_command_that_was_typed_and_each_run_one_of_its_own(typed
     assert again == ["python scripts/train.py resume=again_1 steps=800"], "then each run is listed"
 
 
+@pytest.mark.slow
 def test_a_run_from_python_can_be_typed_and_gone_on_with(typed, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     rlnet.train(*SMALL, VARY, seed=3, folder="run")
@@ -165,6 +167,7 @@ def test_what_a_launcher_starts_knows_how_it_was_typed(monkeypatch):
         assert _typed() == f"{wanted} -m env=maze 'vary.gamma=[0.8,0.9]'"
 
 
+@pytest.mark.slow
 def test_without_a_record_what_is_known_is_listed(typed):
     typed(shlex.join(["python", "scripts/train.py", *SMALL, "hydra.run.dir=run"]))
     Path("run/.hydra/commands.yaml").unlink()

@@ -58,6 +58,7 @@ def test_the_page_draws_situations_with_both_actions_and_risks(folder):
     assert "<h2>Situations</h2>" in page
 
 
+@pytest.mark.slow
 def test_a_policy_that_never_ends_has_its_situations_on_the_page_too(tmp_path):
     """At γ = 1 its expected visits are infinite."""
     rows = "#...G\n#...G\n#..##\n#..##\n#..##\n#SS##"
@@ -70,6 +71,7 @@ def test_a_policy_that_never_ends_has_its_situations_on_the_page_too(tmp_path):
     assert not any("%" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_clip_of_a_drive_stands_on_the_page(folder):
     path = write_clip(load(folder), folder / "clip.gif", DEFAULTS | {"steps": 5})
     with Image.open(path) as film:

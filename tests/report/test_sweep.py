@@ -19,6 +19,8 @@ from rlnet.report.methods import groups
 from rlnet.report.page import write_page
 from rlnet.report.sweep import _context, compared, write_sweep
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SHORT = ("network=tabular", "gamma=0.9", "seeds=4", "steps=1500", "compare_every=500", "log_every=500")
 ASKED = (
     ("env=random_walk", "optimizer.learning_rate=0.5"),
@@ -150,6 +152,7 @@ def test_a_winner_where_the_runs_can_show_one(plain):
     assert [row["cells"][column]["text"] for row in table["rows"]] == ["", "worse, P = 1.00 (1 to 1)"]
 
 
+@pytest.mark.slow
 def test_what_is_no_number_loses_against_what_is_one():
     part, _ = shown([control(NAMES[0], values=[np.nan] * 5), control(NAMES[1], values=APART[1])])
     assert f"{NAMES[1]} comes nearest" in part["verdict"]
@@ -291,6 +294,7 @@ def test_the_settings_of_a_population_are_methods_too(tmp_path):
     assert 'data-method="optimizer.learning_rate=0.5"' in write_page(folder).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_without_a_model_sampled_returns_are_compared(tmp_path):
     for k, rate in enumerate((0.001, 0.01)):
         options = ("env=cartpole", f"optimizer.learning_rate={rate}", "steps=800", "log_every=200")

@@ -12,6 +12,8 @@ from rlnet.commands.table import _show, _table
 from rlnet.config import ConfigError
 from rlnet.report.table import _column, final_rows, logged_rows, read_runs, write_table
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SMALL = ("env=random_walk", "network=tabular", "steps=640", "log_every=320", "compare_every=320")
 
 
@@ -27,6 +29,7 @@ def sweep(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_row_for_each_member_with_what_its_files_say(sweep):
     rows = final_rows(read_runs([sweep], trust=False))
     assert [(row["run"], row["member"], row["seed"]) for row in rows] == [

@@ -81,6 +81,7 @@ def test_the_risk_is_that_of_sampled_drives():
     assert 0.01 < exact < 0.9
 
 
+@pytest.mark.slow
 def test_a_higher_price_of_a_crash_makes_it_rarer():
     config = preset("highway", sight=6, max_speed=4, traffic_speed=2)
     mdp = build_highway(config)
