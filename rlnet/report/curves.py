@@ -22,12 +22,15 @@ PICTURES: Pictures = (
     ("undiscounted return", ("evaluation/return", "return/mean")),
     ("undiscounted return in training", ("return/mean",)),
     ("discounted return", ("exact/return", "return/discounted")),
+    ("episodes with the event", ("evaluation/event_rate", "constraint/event_rate")),
 )
 LEGENDS = {  # other columns stand there by their names
     "exact/return": "J(π) of the judged policy, computed",
     "return/discounted": "training episodes, exploration included",
     "return/mean": "training episodes, exploration included",
     "evaluation/return": "evaluation episodes",
+    "evaluation/event_rate": "evaluation episodes",
+    "constraint/event_rate": "training episodes, exploration included",
 }
 AXES = {
     "exact/v_rmse": "root mean square error",
@@ -39,7 +42,10 @@ AXES = {
     "return/discounted": "discounted return",
     "return/mean": "undiscounted return",
     "evaluation/return": "undiscounted return",
+    "evaluation/event_rate": "share of the episodes",
+    "constraint/event_rate": "share of the episodes",
 }
+SHARES = frozenset(("evaluation/event_rate", "constraint/event_rate"))  # on a linear axis from 0
 HALF_INTERVAL = "_half_interval"  # behind the name of a column: half its 95 % interval over what it is the mean of
 STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#303030", "-."))  # differ in lightness and dashes too
 MAX_LINES = 16  # members; with more, single lines hide the band
@@ -148,7 +154,10 @@ def _draw(axes: Axes, title: str, curves: Curves, halves: Curves) -> None:
         axes.plot(
             steps, mean, color=colour, linestyle=dashes, linewidth=1.8, marker=marker, label=LEGENDS.get(name, name)
         )
-    _scale_axis(axes, np.concatenate([values.ravel() for _, values in curves.values()]))
+    if SHARES.isdisjoint(curves):
+        _scale_axis(axes, np.concatenate([values.ravel() for _, values in curves.values()]))
+    else:
+        axes.set_ylim(bottom=0)
     members = max(len(values) for _, values in curves.values())
     band = ", 95 % band" if members >= MIN_BAND else ""
     axes.set_title(title + (f"\nmean of {members} members{band}" if members > 1 else ""), fontsize=10)

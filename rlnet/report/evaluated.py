@@ -25,7 +25,10 @@ class Chosen(NamedTuple):
 
 
 def evaluation_verdict(run: Finished) -> str:
-    """What the main policy earned and how far its predictions are off, in two sentences; empty without evaluation."""
+    """What the main policy earned, how often the event happened, how far its predictions are off, in a sentence each.
+
+    Empty without evaluation.
+    """
     if run.evaluation is None:
         return ""
     chosen, (document, arrays) = _chosen(run), run.evaluation
@@ -36,6 +39,9 @@ def evaluation_verdict(run: Finished) -> str:
     said = f"The {policy} policy earns {number(mean)} (95 %: {number(low)} to {number(high)}) in {of}{chosen.name}."
     if mean == low == high:
         said = f"The {policy} policy earns {number(mean)} in each of {of}{chosen.name}."
+    if document.get("event"):
+        mean, low, high = (100 * share for share in _over_members(run, policy, EVENT, chosen))
+        said += f" The event {document['event']}: in {mean:.3g} % of them (95 %: {low:.3g} % to {high:.3g} %)."
     found = _reliability(run, chosen)
     return said if found is None else f"{said} {_bias(run, found)}"
 

@@ -114,10 +114,17 @@ def test_an_evaluation_counts_the_episodes_with_a_crash(tmp_path):
     assert found["event"].any()
     assert found["event"][found["length"] < 3].all()  # nothing but a crash ends a drive early
     assert not found["event"][found["return"] == 0].any()  # and none happens without the bold action
-    own = read_json(tmp_path / "run/evaluation.json")["members"][0]["behaviour"]["event"]
-    low, high = wilson(own["episodes"], 200)
-    assert own["interval"] == pytest.approx([float(low), float(high)])
-    assert "with crashed (95 %)" in write_page(tmp_path / "run", trust=True).read_text(encoding="utf-8")
+    written = read_json(tmp_path / "run/evaluation.json")["members"][0]
+    for policy in ("behaviour", "greedy"):
+        own = written[policy]["event"]
+        low, high = wilson(own["episodes"], 200)
+        assert own["interval"] == pytest.approx([float(low), float(high)])
+    text = write_page(tmp_path / "run", trust=True).read_text(encoding="utf-8")
+    assert "with crashed (95 %)" in text
+    share, ends = own["episodes"] / 2, f"95 %: {100 * low:.3g} % to {100 * high:.3g} %"
+    assert f"The event crashed: in {share:.3g} % of them ({ends})." in text
+    assert "learning curve: episodes with the event" in text
+    assert '<td class="meaning">share of them with the event</td>' in text
 
 
 def rows(folder):

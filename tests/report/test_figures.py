@@ -244,6 +244,13 @@ def test_axes_are_logarithmic_where_it_helps():
     assert scale(lambda step, _: -step) == "linear"
 
 
+def test_a_share_of_episodes_has_a_linear_axis_from_0():
+    rates = [{"step": step, "member": m, "evaluation/event_rate": 0.4 * m} for step in (1, 2) for m in (0, 1)]
+    (axes,) = curves_figure(rates).axes
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] == 0
+
+
 def test_infinite_regret_is_said_and_does_not_break_the_curve():
     figure = curves_figure(metric_rows(3, lambda step, member: np.inf if step == 100 else 1.0 / step))
     image_array(figure)
