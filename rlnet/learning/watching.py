@@ -1,6 +1,6 @@
 """Playing a learned policy step by step in a single environment, for `rlnet watch`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium
@@ -53,7 +53,7 @@ def watched(
 
 def _episode(policy: Policy, env: Any, episode: int, seed: int, sample: bool, most: int) -> Iterator[Moment]:
     environment = policy.trained.problem.environment
-    names = names_of(policy)
+    names = names_of(policy, env)
     obs, info = env.reset(seed=seed)
     reward = ret = 0.0
     for step in range(most + 1):
@@ -93,13 +93,24 @@ def _state(environment: Environment, obs: Any) -> int | None:
     return None if environment.n_states is None else int(obs) - environment.first_state
 
 
-def names_of(policy: Policy) -> tuple[str, ...]:
-    """Names of the discrete actions; none for real ones, products of choices that a policy makes, and very many."""
+def names_of(policy: Policy, env: Any) -> tuple[str, ...]:
+    """Names of the discrete actions; none for real ones, products of choices that a policy makes, and very many.
+
+    Args:
+        policy: whose actions they are.
+        env: in which it acts: without a finite model, those of Atari and of highway-env have names for them.
+    """
     environment = policy.trained.problem.environment
     if environment.n_actions is None or environment.n_actions > NAMED:
         return ()
     if environment.mdp is not None:
         return tuple(action_names(environment.mdp))
+    given = getattr(env.unwrapped, "get_action_meanings", list)()
+    numbered = getattr(getattr(env.unwrapped, "action_type", None), "actions", None)
+    if isinstance(numbered, Mapping):
+        given = list(numbered.values())
+    if len(given) == environment.n_actions and all(isinstance(name, str) for name in given):
+        return tuple(name.lower().replace("_", " ") for name in given)
     return tuple(in_words(environment.taken(np.asarray(a))) for a in range(environment.n_actions))
 
 

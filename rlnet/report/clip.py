@@ -162,11 +162,11 @@ def _bars(
 ) -> None:
     """A row of an action: its name, a bar and a number for Q(s, a), a bar for π(a|s)."""
     x, y = at
-    canvas.text((x, y), name[:7], fill=ORANGE if moment.number == a else INK, font=font)
+    canvas.text((x, y), name[:10], fill=ORANGE if moment.number == a else INK, font=font)
     if moment.q is not None and np.isfinite(moment.q[a]):
-        width = round(50 * _share(float(moment.q[a]), limits))
-        canvas.rectangle((x + 54, y + 4, x + 54 + width, y + 13), fill=BLUE)
-        canvas.text((x + 110, y), number(moment.q[a]), fill=INK, font=font)
+        width = round(40 * _share(float(moment.q[a]), limits))
+        canvas.rectangle((x + 68, y + 4, x + 68 + width, y + 13), fill=BLUE)
+        canvas.text((x + 114, y), number(moment.q[a]), fill=INK, font=font)
     if moment.policy is not None:
         width = round(60 * float(np.nan_to_num(moment.policy[a])))
         canvas.rectangle((x + 178, y + 4, x + 178 + width, y + 13), fill=ORANGE)

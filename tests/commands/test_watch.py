@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -110,6 +111,12 @@ class Weary(gymnasium.Env):
         return 2 + self.age, 1.0, self.age > 2 and self.trains, False, {}
 
 
+class Numbered:
+    """Actions as highway-env names them."""
+
+    actions: ClassVar = {0: "NOOP", 1: "FIRE_UP"}
+
+
 def test_actions_have_the_names_of_the_environment_and_its_failures_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(gymnasium.registry, "Weary-v0", gymnasium.envs.registration.EnvSpec("Weary-v0", Weary))
     monkeypatch.setattr(Weary, "trains", True, raising=False)
@@ -121,6 +128,14 @@ def test_actions_have_the_names_of_the_environment_and_its_failures_a_sentence(t
     lines = told(moments[0]).split("\n")[1:]
     assert [line[4] for line in lines] == ["4", "5"]
     assert [line[2] == ">" for line in lines].index(True) == moments[0].number
+    for given in ({"get_action_meanings": lambda self: ["NOOP", "FIRE_UP"]}, {"action_type": Numbered}):
+        with monkeypatch.context() as patch:
+            for name, value in given.items():
+                patch.setattr(Weary, name, value, raising=False)
+            assert play(policy)[0].names == ("noop", "fire up")
+    with monkeypatch.context() as patch:
+        patch.setattr(Weary, "get_action_meanings", lambda self: ["NOOP"], raising=False)  # of others
+        assert play(policy)[0].names == ("4", "5")
     monkeypatch.setattr(Weary, "trains", False)
     with pytest.raises(rlnet.RunFailed, match=r"^env.id=Weary-v0: failed while it was watched: its step raised KeyEr"):
         play(policy)
