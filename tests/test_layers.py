@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
-from support import CONFIGS, ROOT, by_hydra, composed
+from support import CONFIGS, ROOT, by_hydra, composed, quick_rows
 
 from rlnet.config import Config
 from rlnet.config.validation import from_hydra
@@ -123,24 +123,27 @@ def test_every_config_composes_and_is_in_range(group, name):
 
 @pytest.mark.parametrize(
     ("name", "line"),
-    [
-        ("train", "env=cliff algo=dqn gamma=1 algo.batch=7 algo.correction.start=.3 network.hidden=[8,9]"),
-        ("train", "algo.batch=9 algo=double_dqn seeds=3 optimizer=sgd optimizer.lr=1e-2 algo.target_every=null"),
-        ("train", "tuned=cartpole_ppo algo.envs=3 vary.gamma=[.9,.99] network.hidden=[4]"),
-        ("train", "env=random_walk algo=td0 schedule=none exploration=greedy steps=5 network=tabular"),
-        ("train", "env=lqr algo=sac steps=5 steps=7 network@algo.unknown=mlp"),
-        ("train", "env=cliff algo=ppo network=tabular exploration=none steps=5"),
-        ("train", "network=linear algo=sarsa_lambda env=windy optimizer=sgd"),
-        ("train", "network=tabular algo=dqn exploration=softmax schedule=cosine schedule.end=.2"),
-        ("train", "exploration=greedy network=cnn algo=qr_dqn optimizer=sgd env=deep_sea"),
-        ("train", "algo=reinforce exploration=epsilon_greedy schedule=exponential"),
-        ("train", "algo=sarsa algo.batch=7"),
-        ("train", "algo=sarsa steps=many"),
-        ("train", "algo=sarsa steps=1,2"),
-        ("train", "env=nowhere steps=3"),
-        ("solve", "env=gridworld gamma=.5 method=value_iteration env.slip=.25"),
-        ("audit", "algo=sarsa env.slip=.3 gamma=.7"),
-    ],
+    quick_rows(
+        [
+            ("train", "env=cliff algo=dqn gamma=1 algo.batch=7 algo.correction.start=.3 network.hidden=[8,9]"),
+            ("train", "algo.batch=9 algo=double_dqn seeds=3 optimizer=sgd optimizer.lr=1e-2 algo.target_every=null"),
+            ("train", "tuned=cartpole_ppo algo.envs=3 vary.gamma=[.9,.99] network.hidden=[4]"),
+            ("train", "env=random_walk algo=td0 schedule=none exploration=greedy steps=5 network=tabular"),
+            ("train", "env=lqr algo=sac steps=5 steps=7 network@algo.unknown=mlp"),
+            ("train", "env=cliff algo=ppo network=tabular exploration=none steps=5"),
+            ("train", "network=linear algo=sarsa_lambda env=windy optimizer=sgd"),
+            ("train", "network=tabular algo=dqn exploration=softmax schedule=cosine schedule.end=.2"),
+            ("train", "exploration=greedy network=cnn algo=qr_dqn optimizer=sgd env=deep_sea"),
+            ("train", "algo=reinforce exploration=epsilon_greedy schedule=exponential"),
+            ("train", "algo=sarsa algo.batch=7"),
+            ("train", "algo=sarsa steps=many"),
+            ("train", "algo=sarsa steps=1,2"),
+            ("train", "env=nowhere steps=3"),
+            ("solve", "env=gridworld gamma=.5 method=value_iteration env.slip=.25"),
+            ("audit", "algo=sarsa env.slip=.3 gamma=.7"),
+        ],
+        8,
+    ),
 )
 def test_what_tests_compose_is_what_hydra_composes(name, line):
     """`composed` sets numbers in a copy: the same settings and the same errors, whatever was composed earlier."""

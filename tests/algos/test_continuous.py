@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import composed, make_run, quick, trained, update
+from support import composed, make_run, quick, quick_rows, trained, update
 
 from rlnet import algos
 from rlnet.config import ConfigError
@@ -54,12 +54,15 @@ def regulator_return(parameters: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     ("algo", "own"),
-    [
-        ("reinforce", {"baseline": 1.0}),
-        ("reinforce", {"baseline": 0.0}),
-        ("a2c", {"lambda_": 1.0}),
-        ("ppo", {"lambda_": 1.0, "normalise": 0.0}),
-    ],
+    quick_rows(
+        [
+            ("reinforce", {"baseline": 1.0}),
+            ("reinforce", {"baseline": 0.0}),
+            ("a2c", {"lambda_": 1.0}),
+            ("ppo", {"lambda_": 1.0, "normalise": 0.0}),
+        ],
+        2,
+    ),
 )
 def test_the_mean_gradient_of_normal_policies_is_that_of_the_regulators_exact_return(algo, own):
     """50 members × 1000 episodes of 20 steps at γ = ½, with a wrong critic: every component within 4.5 standard errors.
@@ -127,7 +130,7 @@ def test_the_learned_gain_is_the_optimal_one(algo, own):
     assert best - lqr.expected_return(lqr.value(0.0 * optimal, 0.7)) > 1.0
 
 
-@pytest.mark.parametrize("algo", ["sac", "ppo"])
+@pytest.mark.parametrize("algo", quick(["sac", "ppo"], 1))
 def test_a_resumed_run_with_real_actions_ends_where_an_uninterrupted_one_does(algo, tmp_path):
     options = ["env=pendulum", f"algo={algo}", "seeds=2", "algo.envs=2", "algo.rollout=8", "network.hidden=[8]"]
     options += ["algo.learning_starts=64", "algo.batch=16"] if algo == "sac" else []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import finish, make_run, random_mdp, run_on, update
+from support import finish, make_run, quick, quick_rows, random_mdp, run_on, update
 
 from rlnet.config import ConfigError
 
@@ -70,7 +70,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("algo", "kind", "envs"), CASES)
+@pytest.mark.parametrize(("algo", "kind", "envs"), quick_rows(CASES, 4))
 def test_every_step_is_that_of_the_books_box(algo, kind, envs):
     """Terminations, truncations after 7 steps and A(s) included; several environments average their steps."""
     mdp = random_mdp(1, states=5, actions=3)
@@ -159,7 +159,7 @@ def test_sarsa_lambda_without_a_trace_is_sarsa():
     torch.testing.assert_close(*(run.learner.theta for run in runs), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("algo", ["td_lambda", "sarsa_lambda", "watkins_q_lambda", "true_online_td_lambda"])
+@pytest.mark.parametrize("algo", quick(["td_lambda", "sarsa_lambda", "watkins_q_lambda", "true_online_td_lambda"], 2))
 def test_a_resumed_run_has_its_traces_and_a_member_draws_what_it_draws_alone(algo, tmp_path):
     envs = 1 if algo == "true_online_td_lambda" else 3
     options = (

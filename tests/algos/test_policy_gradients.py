@@ -140,7 +140,7 @@ UNBIASED = {
 }
 
 
-@pytest.mark.parametrize("case", quick(UNBIASED, list(UNBIASED)[::4]))
+@pytest.mark.parametrize("case", quick(UNBIASED, list(UNBIASED)[::8]))
 def test_the_mean_of_unbiased_estimators_is_the_gradient_of_j(case):
     name, v, hyper = UNBIASED[case]
     gradients = sampled_gradients(MDP, name, LOGITS, true_value() if v is None else v, **hyper)
@@ -170,7 +170,7 @@ BIASED = {
 }
 
 
-@pytest.mark.parametrize("case", quick(BIASED, list(BIASED)[::4]))
+@pytest.mark.parametrize("case", quick(BIASED, list(BIASED)[::8]))
 def test_biased_estimators_have_the_bias_that_theory_gives_them(case):
     name, cut, kind, stated = BIASED[case]
     expected = expected_gradient(MDP, LOGITS, WRONG, **cut, **kind)

@@ -176,10 +176,13 @@ def shares_of_left(algo: str, members: int, episodes: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("algo", "figures"),
-    [
-        ("q_learning", {20: 0.946, 100: 0.449, 300: 0.119}),
-        ("double_q_learning", {100: 0.088, 300: 0.067}),
-    ],
+    quick_rows(
+        [
+            ("q_learning", {20: 0.946, 100: 0.449, 300: 0.119}),
+            ("double_q_learning", {100: 0.088, 300: 0.067}),
+        ],
+        1,
+    ),
 )
 def test_maximisation_bias(algo, figures):
     """S&B Example 6.7, α = ε = 0.1: how often left, which is worse, is taken from A. The best possible is ε/2 = 5 %."""

@@ -270,13 +270,16 @@ gymnasium.register("Clock-v0", entry_point=Clock)
 
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
-    [
-        ({"slip": 0.02, "table": True}, "outcome", "successor"),
-        ({"patience": 30}, "protocol", "truncates an episode although there is no time limit"),
-        ({"patience": 30, "table": True}, "protocol", "truncates an episode although there is no time limit"),
-        ({"table": True}, None, None),
-        ({}, None, None),
-    ],
+    quick_rows(
+        [
+            ({"slip": 0.02, "table": True}, "outcome", "successor"),
+            ({"patience": 30}, "protocol", "truncates an episode although there is no time limit"),
+            ({"patience": 30, "table": True}, "protocol", "truncates an episode although there is no time limit"),
+            ({"table": True}, None, None),
+            ({}, None, None),
+        ],
+        3,
+    ),
 )
 def test_what_a_model_does_not_know_is_found(tmp_path, monkeypatch, options, kind, text):
     monkeypatch.syspath_prepend(tmp_path)

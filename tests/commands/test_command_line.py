@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from programs import python
-from support import ROOT
+from support import ROOT, quick_rows
 
 FAST = ("steps=640", "log_every=320", "compare_every=640", "env=random_walk")
 
@@ -75,7 +75,7 @@ WRONG = [
 SOME = [case if k % 3 == 0 else pytest.param(*case, marks=pytest.mark.slow) for k, case in enumerate(WRONG)]
 
 
-@pytest.mark.parametrize(("name", "arguments", "sentence"), SOME)
+@pytest.mark.parametrize(("name", "arguments", "sentence"), quick_rows(SOME, 5))
 def test_wrong_input_ends_in_one_sentence_and_exit_code_2(name, arguments, sentence, tmp_path):
     done = script(name, *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import quick_rows
 
 from rlnet.compare.judge import time_limit
 from rlnet.compare.risk import point_of, risk_frontier, risks_of, seen_in, trials_to_tell
@@ -19,7 +20,7 @@ def risk_in(name, limit, **changes):
 
 @pytest.mark.parametrize(
     ("name", "limit", "changes"),
-    [("highway", 40, {"sight": 4, "max_speed": 3, "traffic_speed": 2}), ("racetrack", None, {})],
+    quick_rows([("highway", 40, {"sight": 4, "max_speed": 3, "traffic_speed": 2}), ("racetrack", None, {})], 1),
 )
 def test_no_policy_lies_above_the_frontier_and_caution_costs_return(name, limit, changes):
     risk, _ = risk_in(name, limit, **changes)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from commands.test_command_line import FAST, script
 from passages import explored
-from support import composed, enumerated, make_run, random_mdp, trained
+from support import composed, enumerated, make_run, quick, random_mdp, trained
 
 from rlnet.config import ConfigError
 from rlnet.diagnosis import diagnose_and_write
@@ -86,7 +86,7 @@ def test_the_exact_gradient_where_states_are_pictures(network):
 THOUSAND = ("env=random_walk", "env.length=1000", "env.jump=100", "env.groups=10", "gamma=1", "network=linear")
 
 
-@pytest.mark.parametrize("algo", ["td0", "mc"])
+@pytest.mark.parametrize("algo", quick(["td0", "mc"], 1))
 def test_the_fixed_points_of_the_thousand_state_walk(algo):
     """S&B Example 9.1: Monte Carlo's fixed point is the projection, .05438; that of TD(0) is .11674 away."""
     one, _ = diagnosed(make_run(*THOUSAND, f"algo={algo}"))

@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from support import quick_rows
 
 from rlnet.bench import trl_steps
 from rlnet.commands import audit as command
@@ -48,20 +49,23 @@ def test_without_trl_a_sentence_says_so(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [
-        ("trl=PPOTrainer", "trl=PPOTrainer: allowed are all, GRPOTrainer, RLOOTrainer, DPOTrainer"),
-        ("trl=all group=1", "group=1: must be from 2 to 100"),
-        ("trl=all group=2.5", "group=2.5: "),
-        ("trl=all length=0", "length=0: must be from 1 to 8"),
-        ("trl=all beta=-1", "beta=-1.0: must be at least 0"),
-        ("trl=all beta=nan", "beta=nan: must be at least 0"),
-        ("trl=all group=9", "group=9 length=2: would be 10,010 groups of 7 completions; at most 10,000"),
-        ("trl=all options.loss_type=grpo", "options={'loss_type': 'grpo'}: are those of one trainer"),
-        ("trl=GRPOTrainer options.beta=.1", "options.beta=0.1: is a setting of the audit: beta=..."),
-        ("trl=GRPOTrainer options.temperature=2", "options.temperature=2: allowed are loss_type, "),
-        ("trl=RLOOTrainer options.loss_type=grpo", "options.loss_type=grpo: allowed are normalize_advantages, "),
-        ("trl=DPOTrainer beta=0", "beta=0.0: must be above 0 with DPOTrainer"),
-    ],
+    quick_rows(
+        [
+            ("trl=PPOTrainer", "trl=PPOTrainer: allowed are all, GRPOTrainer, RLOOTrainer, DPOTrainer"),
+            ("trl=all group=1", "group=1: must be from 2 to 100"),
+            ("trl=all group=2.5", "group=2.5: "),
+            ("trl=all length=0", "length=0: must be from 1 to 8"),
+            ("trl=all beta=-1", "beta=-1.0: must be at least 0"),
+            ("trl=all beta=nan", "beta=nan: must be at least 0"),
+            ("trl=all group=9", "group=9 length=2: would be 10,010 groups of 7 completions; at most 10,000"),
+            ("trl=all options.loss_type=grpo", "options={'loss_type': 'grpo'}: are those of one trainer"),
+            ("trl=GRPOTrainer options.beta=.1", "options.beta=0.1: is a setting of the audit: beta=..."),
+            ("trl=GRPOTrainer options.temperature=2", "options.temperature=2: allowed are loss_type, "),
+            ("trl=RLOOTrainer options.loss_type=grpo", "options.loss_type=grpo: allowed are normalize_advantages, "),
+            ("trl=DPOTrainer beta=0", "beta=0.0: must be above 0 with DPOTrainer"),
+        ],
+        6,
+    ),
 )
 def test_what_cannot_be_audited_is_refused_in_one_sentence(arguments, said, monkeypatch, capsys, tmp_path):
     code, err = called(monkeypatch, capsys, tmp_path, *arguments.split())

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from support import quick
 
 from rlnet.config import ConfigError
 from rlnet.envs import LQR, GymnasiumConfig, LqrVectorEnv, make
@@ -33,7 +34,7 @@ def test_the_optimal_gain_is_the_limit_of_backward_induction(matrices):
     assert lqr.expected_return(value) >= lqr.expected_return(lqr.value(gain * 0.98, GAMMA))
 
 
-@pytest.mark.parametrize("matrices", PROBLEMS)
+@pytest.mark.parametrize("matrices", quick(PROBLEMS, 2))
 def test_the_value_of_a_noisy_policy_with_an_offset_is_the_mean_of_sampled_returns(matrices):
     """40,000 episodes of 150 steps from a fixed state and from the start; within 4 standard errors."""
     env = LqrVectorEnv(40_000, noise=0.3, **matrices)

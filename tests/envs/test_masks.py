@@ -127,7 +127,7 @@ def test_a_mask_in_an_observation_is_worth_the_same_in_an_info(stepping):
 
 
 @pytest.mark.parametrize("gives", quick(["info", "int8"], 1))
-@pytest.mark.parametrize("algo", ["dqn", "ppo", "sac_discrete", "sarsa"])
+@pytest.mark.parametrize("algo", quick(["dqn", "ppo", "sac_discrete", "sarsa"], 2))
 def test_masks_are_kept_in_acting_and_in_learning(algo, gives):
     """Whoever tries a closed door fails; values and policies of closed doors are −inf."""
     torch.set_num_threads(1)

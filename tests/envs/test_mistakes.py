@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import wrong_environments
-from support import composed, make_run, quick_rows, update
+from support import composed, make_run, quick, quick_rows, update
 
 from rlnet.config import RunFailed
 from rlnet.envs.limits import Bounds
@@ -63,7 +63,7 @@ CASES += [(mistake, "async", SAID[mistake]) for mistake in ("raise", "reset", "r
 CASES += [(mistake, "vector", said) for mistake, said in VECTOR.items()]
 
 
-@pytest.mark.parametrize(("mistake", "stepping", "said"), quick_rows(CASES[::2] + CASES[1::2], len(CASES) // 2))
+@pytest.mark.parametrize(("mistake", "stepping", "said"), quick_rows(CASES[::2] + CASES[1::2], len(CASES) // 4))
 def test_a_mistake_is_named_with_environment_step_and_seed(mistake, stepping, said):
     state = make_run(*options(mistake, stepping))
     with pytest.raises(RunFailed) as failed:
@@ -99,7 +99,7 @@ def test_what_rounding_does_to_a_bound_is_no_fault():
     assert Bounds(space).left_by(near + 1e-3)[:2] == (0, 0)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", quick([1, 2], 1))
 def test_a_run_that_an_environment_ends_leaves_whole_files(processes, tmp_path):
     more = ["seeds=2", "algo.rollout=5", "steps=1000", "log_every=50", "checkpoint_every=100", "env.kwargs.at=120"]
     config = composed(*options("raise", "sync", *more, f"processes={processes}"))

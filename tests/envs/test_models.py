@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from passages import explored, passage
-from support import composed, finish, make_run, skip_without_extras
+from support import composed, finish, make_run, quick, quick_rows, skip_without_extras
 
 from rlnet.compare import Tables
 from rlnet.config import ConfigError, RunFailed
@@ -14,7 +14,7 @@ from rlnet.learning.training_state import TrainingState
 from rlnet.mdp import evaluate, solve
 
 
-@pytest.mark.parametrize(("length", "limit"), [(4, 7), (2, 1)])
+@pytest.mark.parametrize(("length", "limit"), quick_rows([(4, 7), (2, 1)], 1))
 def test_time_that_no_observation_shows_is_a_part_of_the_state(length, limit):
     environment = make(passage(length=length, limit=limit))
     mdp = environment.mdp
@@ -68,7 +68,7 @@ RIGHT = ("steps=3000", "network=linear", "algo.policy=[1,1,2]", "algo.envs=4", "
 RIGHT += ("optimizer.learning_rate=0.02",)
 
 
-@pytest.mark.parametrize("acting", [(), ("algo.behaviour=0.5",)])
+@pytest.mark.parametrize("acting", quick([(), ("algo.behaviour=0.5",)], 1))
 def test_values_of_a_given_policy_where_states_are_shown_as_pictures(acting):
     run = finish(run_on(explored(late=0.0, runs=True), "algo=td0", "gamma=0.9", *RIGHT, *acting))
     p, exact = np.array([1, 1, 2]) / 4, np.zeros(4)

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from support import ROOT, composed, make_run, quick, update
+from support import ROOT, composed, make_run, quick, quick_rows, update
 
 from rlnet.config import ConfigError
 from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, write_checkpoint
@@ -236,13 +236,16 @@ def edit(path, **changes):
 
 @pytest.mark.parametrize(
     ("damage", "said"),
-    [
-        (damage_bit, "checksum differs"),
-        (cut_short, "has no checksum at its end"),
-        (lambda path: edit(path, updates=7), "has no checksum at its end"),
-        (lambda path: path.write_text("nonsense"), "has no checksum at its end"),
-        (lambda path: path.unlink(), "is missing"),
-    ],
+    quick_rows(
+        [
+            (damage_bit, "checksum differs"),
+            (cut_short, "has no checksum at its end"),
+            (lambda path: edit(path, updates=7), "has no checksum at its end"),
+            (lambda path: path.write_text("nonsense"), "has no checksum at its end"),
+            (lambda path: path.unlink(), "is missing"),
+        ],
+        2,
+    ),
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, said, finished, tmp_path, caplog):
     folder = copy_of(finished, tmp_path / "run")

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from support import composed
+from support import composed, quick_rows
 
 from rlnet.config import ConfigError
 from rlnet.experiment import reference
@@ -79,13 +79,16 @@ def no_number(path):
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [
-        (lambda path: path.unlink(), "is missing"),
-        (damage, "it is damaged, its checksum differs"),
-        (other, "is the reference policy of other settings"),
-        (other_shape, "does not fit this run: params"),
-        (no_number, "holds numbers that are not finite"),
-    ],
+    quick_rows(
+        [
+            (lambda path: path.unlink(), "is missing"),
+            (damage, "it is damaged, its checksum differs"),
+            (other, "is the reference policy of other settings"),
+            (other_shape, "does not fit this run: params"),
+            (no_number, "holds numbers that are not finite"),
+        ],
+        3,
+    ),
 )
 def test_one_that_cannot_be_used_is_named_and_pretrained_again(folder, pretrained, caplog, spoil, why):
     sound = torch.load(folder / reference.FILE, weights_only=True)["params"]

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from commands.test_sweeps import same_results
-from support import composed
+from support import composed, quick_rows
 
 from rlnet.config import ConfigError
 from rlnet.config.search import SearchConfig
@@ -33,21 +33,27 @@ def test_ranges_are_read_by_full_path():
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
-    [
-        ((), "search.space={}: must be one range or more"),
-        (("search.space.learning_rat=[0,1]",), "search.space.learning_rat: there is no such setting; did you mean"),
-        (("search.space.algo.rollout=[1,8]",), "because it decides shapes"),
-        (("search.space.learning_rate=[1,0.1]",), "the first number must be below the second"),
-        (("search.space.learning_rate=[0,1,log]",), "a logarithmic scale needs numbers above 0"),
-        (("search.space.learning_rate=0.1",), r"must be a range \[low, high\]"),
-        ((SPACE, "vary.learning_rate=[0.1,0.2]"), "is varied; leave one of both out"),
-        ((SPACE, "search.sampler=grid"), "search.sampler=grid: allowed are tpe, random"),
-        ((SPACE, "search.direction=up"), "search.direction=up: allowed are minimize, maximize, null"),
-        ((SPACE, "search.objective=episode/length"), "episode/length: more of it may be better or worse; say which by"),
-        ((SPACE, "search.objective=exact/q_bias"), "exact/q_bias: more of it may be better or worse"),
-        ((SPACE, "search.trials=0"), "search.trials=0: must be at least 1"),
-        ((SPACE, "resume=somewhere"), "leave resume= out"),
-    ],
+    quick_rows(
+        [
+            ((), "search.space={}: must be one range or more"),
+            (("search.space.learning_rat=[0,1]",), "search.space.learning_rat: there is no such setting; did you mean"),
+            (("search.space.algo.rollout=[1,8]",), "because it decides shapes"),
+            (("search.space.learning_rate=[1,0.1]",), "the first number must be below the second"),
+            (("search.space.learning_rate=[0,1,log]",), "a logarithmic scale needs numbers above 0"),
+            (("search.space.learning_rate=0.1",), r"must be a range \[low, high\]"),
+            ((SPACE, "vary.learning_rate=[0.1,0.2]"), "is varied; leave one of both out"),
+            ((SPACE, "search.sampler=grid"), "search.sampler=grid: allowed are tpe, random"),
+            ((SPACE, "search.direction=up"), "search.direction=up: allowed are minimize, maximize, null"),
+            (
+                (SPACE, "search.objective=episode/length"),
+                "episode/length: more of it may be better or worse; say which by",
+            ),
+            ((SPACE, "search.objective=exact/q_bias"), "exact/q_bias: more of it may be better or worse"),
+            ((SPACE, "search.trials=0"), "search.trials=0: must be at least 1"),
+            ((SPACE, "resume=somewhere"), "leave resume= out"),
+        ],
+        7,
+    ),
 )
 def test_a_search_that_cannot_be_is_refused_at_once(overrides, said):
     with pytest.raises(ConfigError, match=said):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import composed, finish, make_run, run_on, update
+from support import composed, finish, make_run, quick, run_on, update
 
 from rlnet.compare.constraint import constrained_optimum
 from rlnet.compare.risk import Risk
@@ -152,7 +152,7 @@ def test_multipliers_climb_by_the_episodes_that_had_the_event():
     assert own.multiplier.item() == 0.0
 
 
-@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+@pytest.mark.parametrize("algo", quick(["dqn", "ppo"], 1))
 def test_members_have_multipliers_of_their_own_that_a_resumed_run_goes_on_with(algo):
     settings = (f"algo={algo}", "algo.envs=3", "constraint.rate=0.5", "gamma=0.9", "network=tabular", "steps=900")
     settings += ("algo.learning_starts=100",) if algo == "dqn" else ("algo.rollout=20", "algo.minibatches=2")

@@ -149,7 +149,7 @@ UNFIT = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), quick_rows(UNFIT, len(UNFIT) // 2))
+@pytest.mark.parametrize(("change", "said"), quick_rows(UNFIT, len(UNFIT) // 4))
 def test_what_does_not_fit_together_is_refused_and_nothing_is_written(change, said, runs, tmp_path):
     copies = [shutil.copytree(run, tmp_path / run.name) for run in runs[1]]
     change(copies[0])

@@ -126,7 +126,7 @@ def batch_of(space, ones):
     return concatenate(space, ones, create_empty_array(space, len(ones)))
 
 
-@pytest.mark.parametrize(("sees", "acts", "algo"), PAIRS)
+@pytest.mark.parametrize(("sees", "acts", "algo"), quick_rows(PAIRS, 14))
 def test_the_environment_steps_with_what_the_policy_says_as_in_evaluation(sees, acts, algo):
     policy, env = learned(sees.replace(" ", r"\ "), acts, algo), Asking(sees, acts)
     obs, _ = env.reset(seed=0)

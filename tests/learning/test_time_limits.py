@@ -99,7 +99,7 @@ TABULAR = ("network=tabular", "optimizer=sgd", "optimizer.learning_rate=0.5")
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", quick(bootstrapping(), ["dqn", "ppo", "td_lambda"]))
+@pytest.mark.parametrize("name", quick(bootstrapping(), ["dqn", "td_lambda"]))
 def test_the_value_is_that_of_the_task_without_limit(name, mode):
     probe = environment(mode)
     np.testing.assert_allclose(learned(name, probe, 100.0, *TABULAR, *OWN.get(name, ())), 100.0, atol=0.02)

@@ -79,7 +79,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(options, tmp_path):
     assert torch.equal(whole.learner.theta, resumed.learner.theta)
 
 
-@pytest.mark.parametrize("env", ["tokens_nano", "tokens_addition"])
+@pytest.mark.parametrize("env", quick(["tokens_nano", "tokens_addition"], 1))
 def test_reading_token_by_token_samples_what_whole_passes_sample(env, monkeypatch):
     """Two members, groups drawn again: the same completions, in states and in rows of tokens, for two rollouts."""
     pytest.importorskip("transformers")

@@ -134,7 +134,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(algo, tmp_path):
     assert not torch.equal(first.run.learner.theta, other.run.learner.theta)
 
 
-@pytest.mark.parametrize("algo", ["q_learning", "sarsa", "reinforce", "mc"])
+@pytest.mark.parametrize("algo", quick(["q_learning", "sarsa", "reinforce", "mc"], 2))
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algo, tmp_path):
     """The checkpoint at half of the run, restored into a fresh process state, leads to the same bits."""
     options = (*SMALL, f"algo={algo}", "algo.rollout=50", "gamma=0.9")

@@ -34,7 +34,7 @@ from rlnet.learning.workers import Workers
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
 ALGOS = [name for name in algos.names() if "group" not in algos.load(name).options]
-SOME = ("a2c", "dqn", "mc", "n_step_td", "ppo", "q_learning", "sac", "sarsa_lambda")  # one of each kind
+SOME = ("dqn", "mc", "ppo", "sac", "sarsa_lambda")  # one of each kind
 CLOSE = {"rtol": 1e-3, "atol": 5e-5}
 REPLAYS = ("algo.learning_starts=40", "algo.capacity=100", "algo.batch=8", "algo.priority=0.6")
 
@@ -132,7 +132,7 @@ DEPENDENT = [
 ]
 
 
-@pytest.mark.parametrize("options", quick(DEPENDENT, 3))
+@pytest.mark.parametrize("options", quick(DEPENDENT, 1))
 def test_whatever_a_member_depends_on_goes_with_it(options):
     options = (*options, "vary.gamma=[0.5,0.8,0.9]", "seeds=2", "steps=300", "algo.envs=2")
     one, two = whole(make_run(*options), 1), whole(make_run(*options), 2)
@@ -198,7 +198,7 @@ def test_the_files_of_a_run_do_not_depend_on_the_number_of_processes(tmp_path):
     assert_same(stored, two.run.state_dict())
 
 
-@pytest.mark.parametrize("algo", quick(["mc", "dqn", "q_learning", "ppo"], 2))
+@pytest.mark.parametrize("algo", quick(["mc", "dqn", "q_learning", "ppo"], ["dqn"]))
 def test_a_run_goes_on_in_another_number_of_processes(algo):
     options = (*options_of(algo), "seeds=4", f"steps={1000 if algo == 'mc' else 160}")
     uninterrupted = whole(make_run(*options), 1)
