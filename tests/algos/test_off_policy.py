@@ -201,6 +201,7 @@ BAIRD = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_semi_gradient_dynamic_programming_diverges_on_bairds_counterexample_to_the_known_weights():
     """S&B Fig. 11.2, right: α = .01, 1000 sweeps: w = (114.434 six times, 6.850, 335.001)."""
     run = make_run(*BAIRD, "algo=td0")
@@ -217,7 +218,9 @@ def test_semi_gradient_dynamic_programming_diverges_on_bairds_counterexample_to_
     ("options", "diverges"),
     [
         (("algo=td0", "optimizer.learning_rate=0.01"), True),
-        (("algo=tdc", "optimizer.learning_rate=0.005", "algo.hyper.rate=10"), False),
+        pytest.param(
+            ("algo=tdc", "optimizer.learning_rate=0.005", "algo.hyper.rate=10"), False, marks=pytest.mark.slow
+        ),
         pytest.param(
             ("algo=gtd2", "optimizer.learning_rate=0.005", "algo.hyper.rate=10"), False, marks=pytest.mark.slow
         ),

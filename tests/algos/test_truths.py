@@ -44,6 +44,7 @@ WALK = ("env=random_walk", "network=tabular", "gamma=1", "algo.envs=1", "steps=1
 FIVE = ("env.length=5", "env.left_reward=0", "network.initial_value=0.5", "env.groups=5", *WALK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "published"), quick_rows([(0.10, 0.055), (0.05, 0.035), (0.15, 0.070)], 1))
 def test_td_on_the_five_state_walk(alpha, published):
     """S&B Example 6.2: V₀ = ½, RMS error after 100 episodes."""

@@ -127,6 +127,7 @@ def test_a_refused_or_unreadable_folder_stays_as_it_is(tmp_path):
         assert "cannot be read" in broken.stderr
 
 
+@pytest.mark.slow
 def test_solve_prints_the_grid_and_writes_the_solution(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "solve.py"), "env=cliff", "gamma=1", "hydra.run.dir=exact"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)

@@ -79,6 +79,7 @@ def test_training_from_python_returns_what_acts_and_what_was_logged():
     np.testing.assert_allclose(result.policy.value([0, 5]), result.values["q"][0, [0, 5]].max(1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_from_python_leaves_a_folder_only_where_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rlnet.train(*TINY, "algo=td0", steps=640)

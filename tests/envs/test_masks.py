@@ -107,6 +107,7 @@ def test_masks_are_those_of_the_observations_in_every_mode(kind, mode, gives):
     simulation.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepping", quick(["vector", "sync", "async"], 1))
 def test_a_mask_in_an_observation_is_worth_the_same_in_an_info(stepping):
     """The same environment told in both ways: rollouts and learned parameters are the same, bit for bit."""

@@ -153,6 +153,7 @@ def test_many_rows_are_told_apart(kind):
     assert (StateRows(rows).states(rows) == np.arange(len(rows))).all()
 
 
+@pytest.mark.slow
 def test_blackjack_is_scored_while_it_is_learned():
     run = finish(make_run("env=blackjack", "algo=q_learning", "steps=2048", "algo.rollout=64", "network.hidden=[8]"))
     environment = run.problem.environment
@@ -164,6 +165,7 @@ def test_blackjack_is_scored_while_it_is_learned():
     assert other.mdp is None  # what its observations are then is not looked at
 
 
+@pytest.mark.slow
 def test_minigrid():
     skip_without_extras("minigrid")
     environment = make(preset("minigrid", truth="explore", kwargs={"max_steps": 8}))

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
-from support import composed
+from support import composed, quick_rows
 
 from rlnet.compare import Truth
 from rlnet.compare.member_failures import FACTOR, Mishap, largest_value, out_of_range
@@ -140,7 +140,7 @@ def test_different_problems_are_not_ranked_against_each_other():
     assert "nearest" not in verdict
 
 
-@pytest.mark.parametrize(("methods", "runs"), [(2, 6), (6, 7)])
+@pytest.mark.parametrize(("methods", "runs"), quick_rows([(2, 6), (6, 7)], 1))
 def test_the_ranking_declares_a_winner_among_equals_at_most_as_often_as_it_says(methods, runs):
     """400 comparisons of samples of one distribution: anybody beaten in no more than 5 % and three deviations."""
     rng = np.random.default_rng(0)

@@ -406,7 +406,8 @@ def test_the_exit_code_says_which_signal(name, code, tmp_path):
     assert int(read_checkpoint(tmp_path / "run" / "checkpoint.pt")["steps"].min()) > 0
 
 
-@pytest.mark.parametrize("steps", quick([640, 1280], 1))
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [640, 1280])
 def test_a_run_with_a_network_of_ones_own_goes_on_where_it_is_trusted(steps, tmp_path):
     """Its folder names code: also to look up how many steps it had is a matter of trust."""
     options = ("env=random_walk", "algo=q_learning", "network=module", "network.target=torch.nn.Tanh", "algo.envs=2")

@@ -161,15 +161,12 @@ def test_a_member_of_a_population_plays_what_it_plays_alone(algo, more):
     torch.testing.assert_close(many.learner.theta[4], single.learner.theta[0], atol=1e-5, rtol=1e-4)
 
 
-SLOW = pytest.mark.slow
 REPLAY = ("algo.capacity=20000", "algo.envs=16")
 OWN = {"q_learning": (), "dqn": REPLAY, "qr_dqn": (*REPLAY, "algo.options.quantiles=5")}
 
 
-@pytest.mark.parametrize(
-    "algo",
-    ["q_learning", *(pytest.param(x, marks=SLOW) for x in ("double_q_learning", "watkins_q_lambda", "dqn", "qr_dqn"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["q_learning", "double_q_learning", "watkins_q_lambda", "dqn", "qr_dqn"])
 def test_values_of_self_play_become_those_of_the_game(algo):
     """Connect-3 on 3×3, 505 positions: NashConv of the greedy policy 0; at worst it is 2."""
     steps = 60_000 if algo == "q_learning" else 200_000

@@ -193,6 +193,7 @@ EXPORTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sees", "acts", "algo"), quick_rows(EXPORTED, 1))
 def test_an_exported_policy_takes_and_gives_what_the_environment_does(sees, acts, algo, tmp_path):
     runtime = pytest.importorskip("onnxruntime")

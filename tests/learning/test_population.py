@@ -66,6 +66,7 @@ def test_an_algorithms_own_numbers_are_checked_for_every_member():
         build(composed("algo=ppo", "vary.lambda_=[0.5,2]"))
 
 
+@pytest.mark.slow
 def test_the_truth_is_that_of_each_members_own_gamma():
     problem = build(composed("env=random_walk", "vary.gamma=[0.5,0.9]", "seeds=2"))
     mdp = problem.environment.mdp

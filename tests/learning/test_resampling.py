@@ -11,6 +11,7 @@ from rlnet.learning.updates import learn
 OPTIONS = ("env=tokens_nano", "algo=dapo", "network=tabular", "env.reference_steps=30", "algo.envs=12", "steps=2000")
 
 
+@pytest.mark.slow
 def test_groups_of_equal_returns_are_drawn_again_until_none_is_left_or_the_limit_is_reached():
     left = {}
     for limit in (0, 1, 30):

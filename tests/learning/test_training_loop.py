@@ -150,6 +150,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(algo, tmp_path):
     assert torch.equal(whole.visits, resumed.visits)
 
 
+@pytest.mark.slow
 def test_resume_into_another_folder_copies_the_record_and_keeps_the_old_one(finished, tmp_path):
     folder, _ = finished
     before = (folder / "metrics.csv").read_bytes()

@@ -50,6 +50,7 @@ def test_costly_lakes_are_solved_by_bands(side, gamma):
     assert np.abs(auto.v - other.v).max() <= auto.error_bound + other.error_bound <= 2e-7
 
 
+@pytest.mark.slow
 def test_the_bound_holds_for_any_values():
     """From one backup of values of any sign, near v* or not; at γ < 1 the better of two."""
     rng, proved, better = np.random.default_rng(1), 0, 0

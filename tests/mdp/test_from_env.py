@@ -393,6 +393,7 @@ def test_a_time_limit_is_no_truncation_of_its_own():
     assert not believe(gymnasium.make("FrozenLake-v1", max_episode_steps=3)).truncates
 
 
+@pytest.mark.slow
 def test_remembering_does_no_harm_where_nothing_depends_on_it():
     class Remembering(Corridor):
         def step(self, action):

@@ -79,7 +79,9 @@ def noisy(n):
 
 
 @pytest.mark.parametrize("method", quick(ITERATIVE, ["modified_policy_iteration"]))
-@pytest.mark.parametrize("make", [lambda: lake(40), lambda: garnet(1500), lambda: ragged(1500), lambda: noisy(1500)])
+@pytest.mark.parametrize(
+    "make", quick([lambda: lake(40), lambda: garnet(1500), lambda: ragged(1500), lambda: noisy(1500)], 1)
+)
 def test_sweeps_meet_their_bound_against_lu(make, method):
     mdp = make()
     exact = solve(mdp, 0.97, method="policy_iteration")

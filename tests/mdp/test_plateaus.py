@@ -32,6 +32,7 @@ def test_lakes_that_pay_at_the_goal_alone_have_a_proved_bound(side):
     assert np.abs(found.v - from_below(mdp, 20_000)).max() <= found.error_bound + 1e-9
 
 
+@pytest.mark.slow
 def test_swept_lakes_that_pay_at_the_goal_alone_are_settled_by_policy_iteration():
     found = solve(lake(56), 1.0, tol=1e-6)
     assert found.method == "modified_policy_iteration, then policy_iteration (LU)"

@@ -137,6 +137,7 @@ def test_a_run_without_a_model_has_a_page_too(tmp_path):
     assert page.numbers == {}
 
 
+@pytest.mark.slow
 def test_the_diagnosis_stands_on_the_page_where_there_is_one(pages, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(pages["grid"][0], folder)
@@ -165,6 +166,7 @@ def test_numbers_are_read_easily_and_kept_in_full():
     assert shown("exact/regret", "inf") == ("∞", "inf")
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="there is no such file"):
         write_page(tmp_path)

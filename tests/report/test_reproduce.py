@@ -81,6 +81,7 @@ def assert_same(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(array, np.load(other / "values.npz")[name])
 
 
+@pytest.mark.slow
 def test_a_run_of_several_settings_is_listed_as_it_was_typed(typed, tmp_path):
     command = shlex.join(["python", "scripts/train.py", *SMALL, VARY, "algo.hyper.huber=1", "algo=dqn"])
     typed(command + " hydra.run.dir=../" + tmp_path.name + "/run")

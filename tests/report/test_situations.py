@@ -89,6 +89,7 @@ def board_of(folder):
     return board, arrays
 
 
+@pytest.mark.slow
 def test_the_road_of_the_page_holds_every_situation(folder):
     run = read_run(folder)
     board, arrays = board_of(folder)

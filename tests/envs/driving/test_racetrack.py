@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 import pytest
+from support import quick
 
 from rlnet.config import ConfigError
 from rlnet.envs import TabularSimulation, make, preset
@@ -46,7 +47,7 @@ def shortest(text: str, top: int) -> list[tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["racetrack", "racetrack2"])
+@pytest.mark.parametrize("name", quick(["racetrack", "racetrack2"], 1))
 def test_without_failures_the_optimum_is_the_shortest_way(name):
     config = preset(name, failure=0.0)
     mdp = make(config).mdp
