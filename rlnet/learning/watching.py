@@ -105,7 +105,7 @@ def names_of(policy: Policy, env: Any) -> tuple[str, ...]:
         return ()
     if environment.mdp is not None:
         return tuple(action_names(environment.mdp))
-    given = getattr(env.unwrapped, "get_action_meanings", list)()
+    given: list[Any] = getattr(env.unwrapped, "get_action_meanings", list)()
     numbered = getattr(getattr(env.unwrapped, "action_type", None), "actions", None)
     if isinstance(numbered, Mapping):
         given = list(numbered.values())
