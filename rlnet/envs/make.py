@@ -87,7 +87,7 @@ class GymnasiumConfig(EnvConfig):
         """Identity of the stepped code: what is registered under the id, and its arguments. Imports nothing."""
         spec = gymnasium.registry.get(self.id.rpartition(":")[2])
         if spec is None:
-            return super().stepped()
+            return {name: getattr(self, name) for name in ("kind", "id", "kwargs", "wrappers", "max_episode_steps")}
         limit = spec.max_episode_steps if self.max_episode_steps is None else self.max_episode_steps
         made: dict[str, Any] = {"kwargs": {**spec.kwargs, **self.kwargs}, "wrappers": spec.additional_wrappers}
         if self.wrappers:

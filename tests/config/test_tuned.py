@@ -85,6 +85,18 @@ def test_the_same_environment_by_another_way_is_accepted_and_a_variant_doubted(o
     assert warned in "".join(caplog.messages)
 
 
+def test_how_an_environment_that_nobody_registered_yet_is_stepped_is_no_matter(caplog):
+    """The package of highway-env is imported when it is made."""
+    config = api.composed("tuned=highway_env_dqn", "env.stepping=sync", "env.event=null")
+    assert (config.env.stepping, caplog.messages) == ("sync", [])
+    with pytest.raises(
+        ConfigError, match=r"env\.id=highway_env:merge-v1: these settings were tuned to env=highway_env"
+    ):
+        api.composed("tuned=highway_env_dqn", "env.id=highway_env:merge-v1")
+    api.composed("tuned=highway_env_dqn", "env.kwargs.lanes=2")
+    assert "env.kwargs={}; here it is {'lanes': 2}" in caplog.messages[0]
+
+
 def test_settings_of_an_environment_that_a_file_gives_are_what_it_was_tuned_to(caplog):
     """They are accepted as they stand; another problem is refused by its key, another policy to begin with doubted."""
     api.composed("tuned=tokens_addition_rloo")
