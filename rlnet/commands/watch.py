@@ -5,6 +5,7 @@ write a file, by default RUN_DIR/clip.gif or clip.mp4; out=PATH another one. sam
 exploration included; steps=N ends an episode after so many; fps=N is the speed; trust=true: see the README.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -43,10 +44,7 @@ def _watch(folder: Path, chosen: dict[str, Any]) -> int:
     from rlnet.commands.api import load
 
     if chosen["out"] is not None:
-        if chosen["render"] not in FILMS:
-            raise ConfigError(f"out={chosen['out']}: only render=gif and render=mp4 write a file")
-        if not chosen["out"].parent.is_dir():
-            raise ConfigError(f"out={chosen['out']}: there is no folder {chosen['out'].parent}")
+        _require_place(chosen["out"], chosen["render"])
     policy = load(folder, chosen["member"], trust=chosen["trust"])
     if chosen["render"] in FILMS:
         path = chosen["out"] or folder / f"clip.{chosen['render']}"
@@ -54,6 +52,18 @@ def _watch(folder: Path, chosen: dict[str, Any]) -> int:
     else:
         _tell(policy, chosen)
     return 0
+
+
+def _require_place(path: Path, render: str) -> None:
+    """Raise ConfigError where a clip cannot be written, before it is played."""
+    if render not in FILMS:
+        raise ConfigError(f"out={path}: only render=gif and render=mp4 write a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"out={path}: there is no folder {path.parent}")
+    if path.suffix != f".{render}":
+        raise ConfigError(f"out={path}: render={render} writes a file whose name ends in .{render}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"out={path}: cannot be written")
 
 
 def mode_of(policy: "Policy", render: str) -> str | None:
@@ -77,7 +87,7 @@ def mode_of(policy: "Policy", render: str) -> str | None:
 
 
 def write_clip(policy: "Policy", path: Path, chosen: dict[str, Any], small: bool = False) -> Path:
-    """Play and write a GIF, or an MP4 where the name ends so; `small`: within the limits of a page.
+    """Play and write a GIF, or with render=mp4 an MP4; `small`: within the limits of a page.
 
     Raises:
         ConfigError: the environment draws no images, or a package is missing.
@@ -92,7 +102,7 @@ def write_clip(policy: "Policy", path: Path, chosen: dict[str, Any], small: bool
     fps = chosen["fps"] or _speed(policy)
     if small:
         path.write_bytes(clip.small_gif(images, fps))
-    elif path.suffix == ".mp4" or chosen["render"] == "mp4":
+    elif chosen["render"] == "mp4":
         clip.write_mp4(images, path, fps)
     else:
         clip.write_gif(images, path, fps)

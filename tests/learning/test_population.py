@@ -126,7 +126,7 @@ PARTICULAR = {
 }
 
 
-@pytest.mark.parametrize("algo", quick(UNPLANNED, ["ppo", "sarsa_lambda"]))
+@pytest.mark.parametrize("algo", quick(UNPLANNED, ["ppo"]))
 def test_every_number_that_may_vary_reaches_its_member_and_no_other(algo):
     """One at a time: the member with another value becomes what it is alone with it, and differs from its sibling."""
     config = composed(
