@@ -47,6 +47,9 @@ ROWS = {
     "LunarLander-v3 dqn": Row("lunar_lander_dqn", zoo="154.4 ± 79.2 (v2, 100k)"),
     "LunarLander-v3 ppo": Row("lunar_lander_ppo", zoo="242.1 ± 31.8 (v2, 1M)"),
     "Hopper-v5 sac": Row("hopper_sac", zoo="2325.5 ± 1129.7 (v3, 1M)", seeds=5),
+    "PongNoFrameskip-v4 double_dqn": Row(
+        "pong_double_dqn", "20.25 ± 0.41 (10M)", "20.60 ± 0.61 (10M)", seeds=1, episodes=20
+    ),
     "Pendulum-v1 sac": Row("pendulum_sac", zoo="−157.0 ± 88.7 (20k)"),
 }
 

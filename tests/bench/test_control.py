@@ -23,9 +23,13 @@ TUNED = [row.tuned for row in control.ROWS.values()]
 
 @pytest.mark.parametrize("tuned", quick(TUNED, ["cartpole_dqn", "acrobot_ppo", "pendulum_sac"]))
 def test_what_is_tuned_learns_from_its_first_steps(tuned):
-    task, algo = tuned.rsplit("_", 1)
-    skip_without_extras(task)
-    short = ("algo.rollout=16", "algo.minibatches=2") if algo == "ppo" else ("algo.learning_starts=1", "algo.updates=2")
+    config = composed(f"tuned={tuned}")
+    skip_without_extras(config.env.name)
+    short = (
+        ("algo.rollout=16", "algo.minibatches=2")
+        if config.algo.name == "ppo"
+        else ("algo.learning_starts=1", "algo.updates=2")
+    )
     run = make_run(f"tuned={tuned}", "seeds=2", "steps=2_000", *short)
     first = run.learner.theta.clone()
     update(run, times=3)
