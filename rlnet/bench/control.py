@@ -121,7 +121,8 @@ def _measure(name: str, row: Row, seeds: int, steps: int | None) -> dict[str, ob
     ends = "–" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
     cells = name, f"{count:,}", seeds, f"{middle:.4g}", ends, members, row.cleanrl, row.zoo, f"{minutes:.1f}"
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    return {"steps": count, "returns": returns.tolist(), "iqm": middle, "interval": [low, high]}
+    known = None if np.isnan(low) else [low, high]  # JSON has no NaN
+    return {"steps": count, "returns": returns.tolist(), "iqm": middle, "interval": known}
 
 
 def _returns(row: Row, steps: int, seeds: int) -> np.ndarray:

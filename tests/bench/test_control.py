@@ -47,6 +47,18 @@ def test_a_row_is_a_population_and_its_mean(tmp_path, capsys):
     assert line.startswith("| CartPole-v1 ppo | 300 | 3 |")
 
 
+def test_two_members_have_no_interval(tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "_returns", lambda row, steps, seeds: np.array([-20.0, -12.0]))
+    assert control.run(2, None, str(tmp_path), "Pong")
+    text = (tmp_path / "control.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["PongNoFrameskip-v4 double_dqn"] == {
+        "steps": composed("tuned=pong_double_dqn").steps,
+        "returns": [-20.0, -12.0],
+        "iqm": -16.0,
+        "interval": None,
+    }
+
+
 def test_rows_of_an_environment_that_is_not_installed_are_left_out(monkeypatch, tmp_path, capsys):
     def missing(row, steps, seeds):
         if row.tuned == "cartpole_ppo":
