@@ -36,6 +36,7 @@ def _frontier(file: Path, kl: float | None, numbers: Path | None, picture: Path 
     from rich.console import Console
 
     from rlnet.compare.pass_rates import distance
+    from rlnet.experiment.checkpoints import require_place
     from rlnet.experiment.pass_rate_files import read_pass_rates
     from rlnet.experiment.run_files import write_json, write_whole
     from rlnet.report.pass_rates import as_json, frontier_figure, show_distance
@@ -43,8 +44,8 @@ def _frontier(file: Path, kl: float | None, numbers: Path | None, picture: Path 
     if kl is not None and not 0 <= kl < float("inf"):
         raise ConfigError(f"--kl {kl:g}: must be a number of at least 0")
     for option, path, end in (("--json", numbers, ".json"), ("--png", picture, ".png")):
-        if path is not None and (path.suffix.lower() != end or not path.parent.is_dir()):
-            raise ConfigError(f"{option} {path}: must be the name of a {end} file in a folder that there is")
+        if path is not None:
+            require_place(path, end, option=f"{option} ")
         if path is not None and path.exists() and file.exists() and path.samefile(file):
             raise ConfigError(f"{option} {path}: is the file that is read; name another")
     rates = read_pass_rates(file, kl)

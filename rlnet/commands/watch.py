@@ -5,7 +5,6 @@ write a file, by default RUN_DIR/clip.gif or clip.mp4; out=PATH another one. sam
 exploration included; steps=N ends an episode after so many; fps=N is the speed; trust=true: see the README.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -42,9 +41,12 @@ def main() -> int:
 
 def _watch(folder: Path, chosen: dict[str, Any]) -> int:
     from rlnet.commands.api import load
+    from rlnet.experiment.checkpoints import require_place
 
     if chosen["out"] is not None:
-        _require_place(chosen["out"], chosen["render"])
+        if chosen["render"] not in FILMS:
+            raise ConfigError(f"out={chosen['out']}: only render=gif and render=mp4 write a file")
+        require_place(chosen["out"], f".{chosen['render']}", option="out=")
     policy = load(folder, chosen["member"], trust=chosen["trust"])
     if chosen["render"] in FILMS:
         path = chosen["out"] or folder / f"clip.{chosen['render']}"
@@ -52,18 +54,6 @@ def _watch(folder: Path, chosen: dict[str, Any]) -> int:
     else:
         _tell(policy, chosen)
     return 0
-
-
-def _require_place(path: Path, render: str) -> None:
-    """Raise ConfigError where a clip cannot be written, before it is played."""
-    if render not in FILMS:
-        raise ConfigError(f"out={path}: only render=gif and render=mp4 write a file")
-    if not path.parent.is_dir():
-        raise ConfigError(f"out={path}: there is no folder {path.parent}")
-    if path.suffix != f".{render}":
-        raise ConfigError(f"out={path}: render={render} writes a file whose name ends in .{render}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f"out={path}: cannot be written")
 
 
 def mode_of(policy: "Policy", render: str) -> str | None:

@@ -68,6 +68,23 @@ def write_sealed(path: Path, state: Mapping[str, Any], before: Callable[[], None
     write_whole(path, write, before)
 
 
+def require_place(path: Path, *ends: str, option: str = "") -> None:
+    """Check that a file of one of some kinds can be written, before anything is computed for it.
+
+    Args:
+        path: its name.
+        ends: what it may end in, as in ".csv".
+        option: what the user gave it by, for the sentence: "out=".
+
+    Raises:
+        ConfigError: another name, no such folder, a folder in its place, or no permission.
+    """
+    if path.suffix not in ends or not path.parent.is_dir():
+        raise ConfigError(f"{option}{path}: must be the name of a {' or '.join(ends)} file in a folder that there is")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"{option}{path}: cannot be written")
+
+
 def write_whole(path: Path, write: Callable[[Path], Any], before: Callable[[], None] | None = None) -> None:
     """Write a file atomically: temporary file, fsync, rename.
 

@@ -15,7 +15,7 @@ from rlnet.config import ConfigError, leaves
 from rlnet.config.files import check_folder, printable
 from rlnet.config.optional import needed
 from rlnet.config.population import each_setting
-from rlnet.experiment.checkpoints import write_whole
+from rlnet.experiment.checkpoints import require_place, write_whole
 from rlnet.experiment.run_files import write_text
 from rlnet.report.finished import Finished, has_rows, is_run, read_run
 from rlnet.report.methods import NOT_A_METHOD
@@ -126,8 +126,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     Raises:
         ConfigError: another name, a file that is no table, the files of a run, or pyarrow is not installed.
     """
-    if path.suffix not in (".csv", ".parquet") or not path.parent.is_dir():
-        raise ConfigError(f"{path}: must be the name of a .csv or .parquet file in a folder that there is")
+    require_place(path, ".csv", ".parquet")
     if is_run(path.parent):
         raise ConfigError(f"{path}: lies in the folder of a run; name a file elsewhere")
     if path.exists() and not _is_table(path):

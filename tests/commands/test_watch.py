@@ -223,9 +223,13 @@ def test_the_page_holds_a_clip_where_somebody_asks_for_one(runs, tmp_path, capsy
         ("map", ["render=avi"], "render=avi: allowed are auto, ansi, human, gif, mp4, none"),
         ("map", ["sample=yes"], "sample=yes: allowed are true, false"),
         ("map", ["out=x.gif"], "out=x.gif: only render=gif and render=mp4 write a file"),
-        ("map", ["render=gif", "out=nowhere/x.gif"], "out=nowhere/x.gif: there is no folder nowhere"),
-        ("map", ["render=gif", "out=x.png"], "out=x.png: render=gif writes a file whose name ends in .gif"),
-        ("map", ["render=mp4", "out=x.gif"], "out=x.gif: render=mp4 writes a file whose name ends in .mp4"),
+        (
+            "map",
+            ["render=gif", "out=nowhere/x.gif"],
+            "out=nowhere/x.gif: must be the name of a .gif file in a folder",
+        ),
+        ("map", ["render=gif", "out=x.png"], "out=x.png: must be the name of a .gif file"),
+        ("map", ["render=mp4", "out=x.gif"], "out=x.gif: must be the name of a .mp4 file"),
         ("map", ["speed=3"], "speed=3: must be KEY=VALUE with one of the keys render"),
         ("map", ["seed=1", "seed=2"], "seed=2: seed is given more than once"),
         ("none", [], "there is no such folder"),
@@ -248,7 +252,7 @@ def test_a_clip_that_cannot_be_written_is_not_played(runs, tmp_path, capsys, mon
         assert f"out={tmp_path / 'x.gif'}: cannot be written" in err
         if (tmp_path / "x.gif").is_dir():
             (tmp_path / "x.gif").rmdir()
-            monkeypatch.setattr(watch.os, "access", lambda *_: False)
+            monkeypatch.setattr("os.access", lambda *_: False)
 
 
 def test_a_missing_package_is_named_with_how_to_get_it(runs, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """A model is believed only if it is the model of what is stepped: environments whose code says something else."""
 
 import random
+import time
 from collections import deque
 
 import gymnasium
@@ -61,6 +62,13 @@ def test_gymnasiums_tables_are_believed(name, options, gamma, right):
 @pytest.mark.parametrize("options", [{}, {"fickle_probability": 0.05}, {"is_rainy": True}])
 def test_a_fickle_passenger_is_not_in_the_table(options):
     refused(gymnasium.make("Taxi-v4", fickle_passenger=True, **options), "TaxiEnv")
+
+
+def test_a_slow_machine_finds_what_a_fast_one_does(monkeypatch):
+    env, clock = gymnasium.make("Taxi-v4", fickle_passenger=True, is_rainy=True), time.process_time
+    begun = clock()
+    monkeypatch.setattr("time.process_time", lambda: begun + 3 * (clock() - begun))
+    refused(env, "TaxiEnv")
 
 
 # What wrappers and subclasses do to a lake.
