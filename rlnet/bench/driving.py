@@ -3,19 +3,25 @@
     python -m rlnet.bench.driving [TURNS] [SECONDS]
 
 Stepping is by actions at random; learning is DQN with the defaults of each library, from its first update on. SB3 steps
-one environment in its own process (`DummyVecEnv`), rlnet eight in processes of their own, or those of eight seeds.
+one environment in its own process (`DummyVecEnv`), rlnet eight in processes of their own, or those of eight seeds. Two
+processes that step one environment each and wait for nobody show what two cores of the machine can give.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
+from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
+import gymnasium
 import numpy as np
+from scipy import stats
 
 from rlnet.commands.api import composed
 from rlnet.config.optional import needed
@@ -28,7 +34,7 @@ ID, ENVS, WARM = "highway_env:highway-fast-v0", 8, 100  # WARM: steps before lea
 
 
 def run(rounds: int, seconds: float) -> None:
-    """Print the steps per second of each turn, and the medians beside that of SB3.
+    """Print the steps per second of each turn, the medians, and the ratio to SB3 within turns with its 95 % interval.
 
     Args:
         rounds: turns of each way of stepping or learning.
@@ -37,6 +43,7 @@ def run(rounds: int, seconds: float) -> None:
     ways: dict[str, Callable[[float], float]] = {}
     with ExitStack() as stack:
         ways["SB3 stepping"] = _sb3_stepping()
+        ways["two processes stepping"] = _two_processes(stack)
         ways["rlnet stepping"] = _stepping(stack)
         ways["rlnet stepping, 8 seeds"] = _stepping(stack, f"seeds={ENVS}", "algo.envs=1")
         ways["SB3 DQN"] = _sb3_learning()
@@ -49,7 +56,18 @@ def run(rounds: int, seconds: float) -> None:
             print(f"turn {k + 1}, steps/s: {said}", file=sys.stderr, flush=True)
     for name, rates in found.items():
         peer = "SB3 DQN" if "DQN" in name else "SB3 stepping"
-        print(f"{name}: {median(rates):.1f} steps/s, {median(rates) / median(found[peer]):.2f} times {peer}")
+        said = "" if name == peer else f", {_times(rates, found[peer])} times {peer}"
+        print(f"{name}: {median(rates):.1f} steps/s{said}")
+
+
+def _times(rates: list[float], peers: list[float]) -> str:
+    """The geometric mean of ratios within turns, since a machine that is shared changes from turn to turn."""
+    logs = np.log(np.divide(rates, peers))
+    if len(logs) == 1:
+        return f"{np.exp(logs[0]):.2f}"
+    half = stats.t.ppf(0.975, len(logs) - 1) * stats.sem(logs)
+    middle, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _rate(seconds: float, steps: int, step: Callable[[], Any]) -> float:
@@ -81,6 +99,34 @@ def _sb3_learning() -> Callable[[float], float]:
 
 def _sb3(module: str) -> Any:
     return needed(f"stable_baselines3.{module}".rstrip("."), "bench", "the peer of this benchmark")
+
+
+_alone: Any = None  # the environment of a process that steps alone
+
+
+def _two_processes(stack: ExitStack) -> Callable[[float], float]:
+    pool = stack.enter_context(ProcessPoolExecutor(2, get_context("spawn"), _make_alone))
+
+    def stepped(seconds: float) -> float:
+        return sum(pool.map(_step_alone, [seconds] * 2))
+
+    stepped(0.1)  # both processes have begun
+    return stepped
+
+
+def _make_alone() -> None:
+    global _alone
+    _alone = gymnasium.make(ID)
+    _alone.reset(seed=os.getpid())
+
+
+def _step_alone(seconds: float) -> float:
+    def step() -> None:
+        _, _, terminated, truncated, _ = _alone.step(_alone.action_space.sample())
+        if terminated or truncated:
+            _alone.reset()
+
+    return _rate(seconds, 1, step)
 
 
 def _stepping(stack: ExitStack, *settings: str) -> Callable[[float], float]:
