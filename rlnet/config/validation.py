@@ -42,6 +42,7 @@ SCHEDULED = {
     "epsilon_greedy": (0.0, 1.0, "ε of exploration=epsilon_greedy"),
     "softmax": (1e-6, float("inf"), "the temperature of exploration=softmax"),
     "count_bonus": (0.0, float("inf"), "c of exploration=count_bonus"),
+    "entropy": (0.0, float("inf"), "the factor on algo.hyper.entropy_coefficient"),
 }
 EVALUATED = ("greedy", "behaviour", "both")
 # Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.

@@ -77,7 +77,7 @@ def check_algorithm(config: Config, algorithm: Algorithm) -> None:
             exploration in BEHAVIOURS, "exploration", exploration, f"algo={name} needs one of {', '.join(BEHAVIOURS)}"
         )
     else:
-        require(exploration == "none", "exploration", exploration, f"must be none: algo={name} acts by its own policy")
+        _check_own_policy(config, algorithm)
     if algorithm.data.whole_episodes:
         allowed = f"must be at least 2: algo={name} learns from whole episodes, and this is the most steps of one"
         require(config.algo.rollout > 1, "algo.rollout", config.algo.rollout, allowed)
@@ -102,6 +102,18 @@ def check_algorithm(config: Config, algorithm: Algorithm) -> None:
         require(config.network.name != "mlp", "network", config.network.name, allowed)
     if isinstance(config.algo, ReplayConfig):
         _check_target_network(config.algo, algorithm)
+
+
+def _check_own_policy(config: Config, algorithm: Algorithm) -> None:
+    name, exploration, key = config.algo.name, config.exploration.name, "entropy_coefficient"
+    rewarded = key in algorithm.hyper
+    other = ", or entropy" if rewarded else ""
+    allowed = f"must be none{other}: algo={name} acts by its own policy"
+    require(exploration == "none" or (rewarded and exploration == "entropy"), "exploration", exploration, allowed)
+    if exploration == "entropy":
+        most = max(one.algo.hyper[key] for one in each_setting(config))
+        allowed = "must be above 0 with exploration=entropy, whose schedule is a factor on it"
+        require(most > 0, f"algo.hyper.{key}", most, allowed)
 
 
 def _check_target_network(algo: ReplayConfig, algorithm: Algorithm) -> None:

@@ -95,12 +95,13 @@ class TrainingState:
     def follow(self) -> None:
         """Bring the scheduled numbers up to date; call after changing `steps` or the number of finished episodes."""
         self._schedules.update(self.steps.numpy(), self.collector.episode_count)
-        if self._schedules.explore is not None and self._schedules.explore.changes:
+        explore = self._schedules.explore
+        if explore is not None and explore.changes and self.problem.algorithm.acting.explores:
             self._choose = None
 
     @property
     def explore(self) -> Tensor:
-        """The current exploration parameter (ε or τ), [M, 1]; 0 where nothing is scheduled."""
+        """The current number of the exploration's schedule (ε, τ, c, ...), [M, 1]; 0 where nothing is scheduled."""
         return self._unscheduled if self._schedules.explore is None else self._schedules.explore.value
 
     def trained(self) -> Trained:
@@ -156,8 +157,13 @@ class TrainingState:
 
     def hyper(self) -> dict[str, Tensor]:
         """Current hyperparameters of acting and losses, [M, 1] each; visits [M, S, A] for count-based exploration."""
-        numbers = {"gamma": self.gamma, "explore": self.explore, **self.algo.hyper}
-        return numbers | {"visits": self.visits} if self.config.exploration.name in COUNTING else numbers
+        numbers, exploration = (
+            {"gamma": self.gamma, "explore": self.explore, **self.algo.hyper},
+            self.config.exploration,
+        )
+        if exploration.name == "entropy":
+            numbers["entropy_coefficient"] = numbers["entropy_coefficient"] * self.explore
+        return numbers | {"visits": self.visits} if exploration.name in COUNTING else numbers
 
     def count(self, rollout: Rollout) -> None:
         """Count the steps and visits of the last collected rollout."""

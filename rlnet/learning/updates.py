@@ -19,6 +19,7 @@ SCHEDULED_AS = {
     "epsilon_greedy": "explore/epsilon",
     "softmax": "explore/temperature",
     "count_bonus": "explore/bonus",
+    "entropy": "explore/entropy_factor",
 }
 
 

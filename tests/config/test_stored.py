@@ -13,6 +13,7 @@ CASES = [
     ("algo=dqn", "algo.priority=0.6", "exploration=softmax", "schedule=cosine"),
     ("algo=ppo", "env=cartpole", "optimizer=sgd"),
     ("algo=mc", "env=random_walk", "gamma=0.9", "network=tabular"),
+    ("algo=ppo", "exploration=entropy", "schedule=episodes"),
     ("algo=double_q_learning", "exploration=optimistic", "exploration.initial_value=3", "schedule=none"),
     ("algo=sarsa", "exploration=noisy", "schedule=none", "network=mlp"),
     ("algo=dapo", "env=tokens_nano", "network=causal_lm"),

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from support import make_run, quick, update
+from support import finish, make_run, quick, run_on, trained, update
 
 from rlnet.config import ConfigError
 from rlnet.data.rollout import rows_in_order
 from rlnet.data.visits import count_visits
+from rlnet.learning.updates import logged
+from rlnet.mdp import FiniteMDP
 
 RAMP = ("schedule.start=1.0", "schedule.end=0.2", "schedule.fraction=0.5", "steps=1000", "env=random_walk", "gamma=0.9")
 
@@ -174,7 +176,49 @@ def test_counting_and_optimism_try_everything_where_greed_alone_does_not(name):
     assert greedy.compare()[1].scalars["exact/regret"].min() > 0.1
 
 
+@pytest.mark.parametrize("algo", quick(["actor_critic", "a2c"], 1))
+def test_a_scheduled_entropy_bonus_is_the_temperature_of_the_policy_and_leaves_the_best_one_when_it_is_gone(algo):
+    """With a bonus of c the best policy of a bandit is ∝ exp(r/c): .4 for good, or from .8 to 0."""
+    reward = np.array([1.0, 0.6, 0.2])
+    transition = np.zeros((2, 3, 2))
+    transition[..., 1] = 1
+    mdp = FiniteMDP.from_arrays(
+        transition, np.broadcast_to(reward, (2, 3)), terminal=np.array([False, True]), start=np.array([1.0, 0.0])
+    )
+    options = (
+        f"algo={algo}", "algo.rollout=2", "algo.envs=64", "algo.hyper.entropy_coefficient=0.8", "gamma=1", "seeds=4",
+        "network=tabular", "steps=60000", "optimizer.learning_rate=0.2", "exploration=entropy",
+    )  # fmt: skip
+    soft = np.exp(reward / 0.4) / np.exp(reward / 0.4).sum()
+    pi = [
+        finish(run_on(mdp, *options, *schedule)).compare()[0].policy[:, 0]
+        for schedule in (("schedule=constant", "schedule.value=0.5"), ("schedule.fraction=0.3",))
+    ]
+    np.testing.assert_allclose(pi[0], np.broadcast_to(soft, pi[0].shape), atol=0.01)
+    assert (pi[1][:, 0] > 0.9).all()
+
+
+def test_an_entropy_bonus_follows_its_schedule_and_is_nothing_but_the_coefficient():
+    own = ("env=random_walk", "gamma=0.9", "algo=ppo", "steps=4096", "seeds=2")
+    run = make_run(*own, "exploration=entropy", "algo.hyper.entropy_coefficient=0.2", "schedule.end=0.1")
+    run.steps = torch.tensor([0, 2048])
+    run.follow()
+    assert run.hyper()["entropy_coefficient"].flatten().tolist() == pytest.approx([0.2, 0.11])
+    assert logged(run, {})["explore/entropy_factor"].tolist() == pytest.approx([1, 0.55])
+    half = ("exploration=entropy", "schedule=constant", "schedule.value=0.5", "algo.hyper.entropy_coefficient=0.5")
+    scheduled, fixed = (trained(*own, *more) for more in (half, ("algo.hyper.entropy_coefficient=0.25",)))
+    assert torch.equal(scheduled.learner.theta, fixed.learner.theta)
+
+
 def test_what_an_exploration_needs_is_said():
+    with pytest.raises(ConfigError, match=r"exploration=entropy: must be none: algo=sac_discrete acts by its own"):
+        make_run("algo=sac_discrete", "exploration=entropy")
+    with pytest.raises(ConfigError, match=r"exploration=softmax: must be none, or entropy: algo=a2c acts by its own"):
+        make_run("algo=a2c", "exploration=softmax")
+    with pytest.raises(ConfigError, match=r"algo.hyper.entropy_coefficient=0.0: must be above 0 with exploration=entr"):
+        make_run("algo=actor_critic", "exploration=entropy")
+    with pytest.raises(ConfigError, match=r"schedule.start=-1.0: the factor on algo.hyper.entropy_coefficient must be"):
+        make_run("algo=ppo", "exploration=entropy", "schedule.start=-1")
     with pytest.raises(ConfigError, match="exploration=count_bonus: counts visits, but env=cartpole has no countable"):
         make_run("env=cartpole", "exploration=count_bonus")
     with pytest.raises(ConfigError, match="exploration=noisy: algo=sarsa learns the value of the acting policy"):
