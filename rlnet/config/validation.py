@@ -14,6 +14,7 @@ from rlnet.config import (
     CnnConfig,
     Config,
     ConfigError,
+    ConstantConfig,
     ConstraintConfig,
     EpochsConfig,
     EvaluationConfig,
@@ -184,6 +185,9 @@ def _check_train(config: Config) -> None:
     require(limit is None or limit > 0, "optimizer.max_kl", limit, "must be above 0, or null for steps of any length")
     require(optimizer.schedule.name != "none", "optimizer.schedule", "none", f"use {', '.join(SCHEDULES.names())}")
     _check_schedule(optimizer.schedule, "optimizer.schedule", 0.0, float("inf"), "the factor on the learning rate")
+    if isinstance(optimizer.schedule, ConstantConfig):
+        allowed = "must be 1: it is a factor on optimizer.learning_rate, which is to be set itself"
+        require(optimizer.schedule.value == 1, "optimizer.schedule.value", optimizer.schedule.value, allowed)
     _check_exploration(config)
 
 

@@ -217,6 +217,8 @@ def test_what_an_exploration_needs_is_said():
         make_run("algo=a2c", "exploration=softmax")
     with pytest.raises(ConfigError, match=r"algo.hyper.entropy_coefficient=0.0: must be above 0 with exploration=entr"):
         make_run("algo=actor_critic", "exploration=entropy")
+    with pytest.raises(ConfigError, match=r"optimizer.schedule.value=0.1: must be 1: it is a factor on optimizer.lear"):
+        make_run("schedule@optimizer.schedule=constant")
     with pytest.raises(ConfigError, match=r"schedule.start=-1.0: the factor on algo.hyper.entropy_coefficient must be"):
         make_run("algo=ppo", "exploration=entropy", "schedule.start=-1")
     with pytest.raises(ConfigError, match="exploration=count_bonus: counts visits, but env=cartpole has no countable"):
