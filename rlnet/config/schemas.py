@@ -200,6 +200,7 @@ class ConstraintConfig(Settings):
     event: str | None = None  # of those that the environment names; null: the only one
     multiplier: float = field(default=0.0, metadata=PER_MEMBER)  # λ at the beginning, what an event costs
     rate: float = field(default=0.1, metadata=PER_MEMBER)  # by which an episode changes it: rate·(1[event] − limit)
+    after: float = 0.0  # the share of the run in which λ stays as it is: until exploration has fallen
 
 
 @dataclass

@@ -130,13 +130,16 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
 
 
 def _check_constraint(constraint: ConstraintConfig) -> None:
-    limit, event = constraint.limit, constraint.event
+    limit = constraint.limit
     allowed = "must be a probability in [0, 1), or null for no constraint"
     require(limit is None or 0 <= limit < 1, "constraint.limit", limit, allowed)
-    require(event is None or limit is not None, "constraint.event", event, "needs a constraint.limit, like 0.05")
     for key, above in (("multiplier", False), ("rate", True)):
         value, allowed = getattr(constraint, key), f"must be a finite number{' above' if above else ', at least'} 0"
         require(0 <= value < float("inf") and not (above and value == 0), f"constraint.{key}", value, allowed)
+    require(0 <= constraint.after < 1, "constraint.after", constraint.after, "must be a share of the run in [0, 1)")
+    for item in fields(constraint) if limit is None else ():
+        value = getattr(constraint, item.name)
+        require(value == item.default, f"constraint.{item.name}", value, "needs a constraint.limit, like 0.05")
 
 
 def _check_train(config: Config) -> None:

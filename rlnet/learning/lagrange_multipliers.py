@@ -36,11 +36,12 @@ class Constraint:
         return rollout.replace(reward=rollout.reward - self.multiplier.float() * rollout.event)
 
     @torch.no_grad()
-    def observe(self, rollout: Rollout, first: int, active: Tensor) -> None:
+    def observe(self, rollout: Rollout, first: int, active: Tensor, follows: Tensor) -> None:
         """Dual ascent step with the episodes that end in a rollout [T, M, N] from row `first` on.
 
         Args:
-            active: bool [M], the members that still learn.
+            active: bool [M], the members that still learn, whose episodes are counted.
+            follows: bool [M], those of them whose multiplier changes by their episodes.
         """
         rows = (getattr(rollout, name)[first:] for name in ("event", "terminated", "truncated", "valid"))
         counts = torch.zeros_like(self._counts)
@@ -51,7 +52,8 @@ class Constraint:
             self._happened &= ~ended
         counts *= active.to(counts.device).unsqueeze(-1)
         with_event, ended = counts.split(1, -1)
-        self.multiplier = (self.multiplier + self._rate * (with_event - self._limit * ended)).clamp(min=0.0)
+        step = self._rate * (with_event - self._limit * ended) * follows.to(counts.device).unsqueeze(-1)
+        self.multiplier = (self.multiplier + step).clamp(min=0.0)
         self._counts += counts
 
     def logged(self) -> dict[str, Tensor]:

@@ -144,7 +144,8 @@ class TrainingState:
         if self.collector.ended:
             self.follow()
         if self.constraint is not None:
-            self.constraint.observe(rollout, self.collector.lookback, self.steps < self.config.steps)
+            share = self.steps / self.config.steps
+            self.constraint.observe(rollout, self.collector.lookback, share < 1, share >= self.config.constraint.after)
         if self.normalization is not None:
             thetas = self.learner.theta, self.learner.target
             self.normalization.observe(self.charged(rollout), self.collector.lookback, *thetas)

@@ -140,16 +140,33 @@ def test_multipliers_climb_by_the_episodes_that_had_the_event():
     # Environment 0 has the event twice before its episode ends, which is one episode with it; environment 1 none.
     rows = rollout_of([[1, 0], [1, 0], [0, 0]], [[0, 1], [0, 0], [1, 0]])
     assert own.charged(rows).reward[:, 0].tolist() == [[0, 1], [0, 1], [1, 1]]
-    own.observe(rows, 0, active)
+    own.observe(rows, 0, active, active)
     assert own.multiplier.item() == pytest.approx(1 + 0.5 * (1 - 0.25 * 2))
     logged = own.logged()
     assert logged["constraint/event_rate"].item() == 0.5
     assert own.logged()["constraint/event_rate"].isnan().all()
     for _ in range(20):  # never below 0, and the running episode of environment 1 had none
-        own.observe(rollout_of([[0, 0]], [[1, 1]]), 0, active)
+        own.observe(rollout_of([[0, 0]], [[1, 1]]), 0, active, active)
     assert own.multiplier.item() == 0.0
-    own.observe(rollout_of([[1, 1]], [[1, 1]]), 0, ~active)
+    own.observe(rollout_of([[1, 1]], [[1, 1]]), 0, ~active, active)
     assert own.multiplier.item() == 0.0
+    own.logged()
+    own.observe(rollout_of([[1, 1]], [[1, 1]]), 0, active, ~active)  # counted, but the multiplier stays
+    assert own.multiplier.item() == 0.0
+    assert own.logged()["constraint/event_rate"].item() == 1
+
+
+def test_multipliers_stay_as_they_are_until_their_share_of_the_run_is_done():
+    own = (*PPO, "gamma=0.9", "steps=2000", "constraint.limit=0.01", "constraint.multiplier=3", "constraint.after=0.5")
+    run, moved = run_on(walk(), *own, max_steps=5), []
+    while int(run.steps.min()) < run.config.steps:
+        before, price = int(run.steps[0]), prices(run).item()
+        update(run)
+        moved.append((before >= 1000, prices(run).item() != price))
+    assert {late for late, _ in moved} == {True, False}
+    assert all(late == changed for late, changed in moved)
+    with pytest.raises(ConfigError, match=r"constraint.after=1.0: must be a share of the run in \[0, 1\)"):
+        run_on(walk(), *PPO, "constraint.limit=0.1", "constraint.after=1")
 
 
 @pytest.mark.parametrize("algo", quick(["dqn", "ppo"], 1))
@@ -208,6 +225,7 @@ def prices(run):
     [
         ((*ROAD, "constraint.limit=-1"), r"constraint\.limit=-1.*: must be a probability in \[0, 1\)"),
         ((*ROAD, "constraint.limit=2"), r"constraint\.limit=2.*: must be a probability in \[0, 1\)"),
+        ((*ROAD, "constraint.after=0.5"), r"constraint\.after=0\.5: needs a constraint\.limit"),
         ((*ROAD, "constraint.limit=nan"), r"constraint\.limit=nan: must be a probability in \[0, 1\)"),
         ((*ROAD, "vary.limit=[0.1,1]"), r"constraint\.limit=1\.0: must be a probability"),
         (
