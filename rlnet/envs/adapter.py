@@ -16,6 +16,7 @@ from rlnet.config import RunFailed
 from rlnet.envs.actions import Actions
 from rlnet.envs.checks import fault_in, reward_fault
 from rlnet.envs.encoding import Encoder, encoder_of
+from rlnet.envs.ended_processes import close, explained
 from rlnet.envs.faults import EnvironmentFault, fault_of, silent
 from rlnet.envs.infos import Silent, final_observation, happened
 from rlnet.envs.limits import Bounds, check_whole
@@ -95,7 +96,7 @@ class GymnasiumSimulation:
 
     def watch(self, event: str) -> None:
         """Have steps tell whether an event happens in them, by the key of their infos that tells it."""
-        self._event, self._silent = event, Silent(event, f"env.id={self._name}")
+        self._event, self.silent = event, Silent(event, f"env.id={self._name}")
 
     def reset(self, seeds: Sequence[int] | None = None) -> np.ndarray:
         """Begin a new episode everywhere; with M `seeds` start the members' streams again. Returns obs [M, N, ...]."""
@@ -160,7 +161,7 @@ class GymnasiumSimulation:
                 with silent() if isinstance(self._vectors[m], AsyncVectorEnv) else nullcontext():
                     results.append(call(m, argument))
             except Exception as error:  # noqa: BLE001 (raised below: processes that were asked must first answer)
-                failures.append((self._failure(m, str(fault_of(what, error))), error))
+                failures.append((self._failure(m, str(fault_of(what, explained(self._vectors[m], error)))), error))
         if failures:
             raise failures[0][0] from failures[0][1]
         return results
@@ -210,7 +211,7 @@ class GymnasiumSimulation:
         event = None
         if self._event is not None:
             event = happened(infos, self._event, terminated | truncated, self._mode is AutoresetMode.SAME_STEP)
-            if (warning := self._silent.warning(infos)) is not None:
+            if (warning := self.silent.warning(infos, self.envs)) is not None:
                 _log.warning(warning)
         return self._transition(m, obs, reward, terminated, truncated, infos), event
 
@@ -294,4 +295,4 @@ class GymnasiumSimulation:
 
     def close(self) -> None:
         """Close the environments."""
-        self._all("close", lambda _, vector: vector.close(), self._vectors)
+        self._all("close", lambda _, vector: close(vector), self._vectors)

@@ -44,31 +44,37 @@ def truth(key: str, value: Any) -> bool:
 
 
 class Silent:
-    """One warning where the infos of the first steps never hold the key of an event.
+    """One warning where infos never hold the key of an event.
 
     Args:
         key: of an event.
         title: how messages name the environment.
     """
 
-    STEPS = 1_000
+    STEPS = 1_000  # of all environments, after which it is due
 
     def __init__(self, key: str, title: str) -> None:
-        self._key, self._title, self._steps = key, title, 0
+        self._key, self._title, self._steps, self._known = key, title, 0, "nothing"
 
-    def warning(self, infos: Mapping[str, Any]) -> str | None:
-        """The warning, in the step in which it is due; else None."""
+    def warning(self, infos: Mapping[str, Any], envs: int) -> str | None:
+        """The warning, in the step of `envs` environments in which it is due; else None."""
         if self._steps < 0:
             return None
         if self._key in infos or self._key in (infos.get("final_info") or {}):
             self._steps = -1
             return None
-        self._steps += 1
-        if self._steps < self.STEPS:
+        self._steps += envs
+        names = {**infos, **(infos.get("final_info") or {})}
+        self._known = ", ".join(n for n in names if not n.startswith(("_", "final_"))) or self._known
+        return self.last() if self._steps >= self.STEPS else None
+
+    def last(self) -> str | None:
+        """The warning after the last step; None where it was given, or the key was told."""
+        steps, self._steps = self._steps, -1
+        if steps <= 0:
             return None
-        self._steps = -1
-        known = ", ".join(name for name in infos if not name.startswith("_")) or "nothing"
-        return f"env.event={self._key}: no info of {self._title} has held it in {self.STEPS} steps; they hold {known}"
+        held = f"no info of {self._title} has held it in {steps} steps; they hold {self._known}"
+        return f"env.event={self._key}: {held}. Where it is told only when it happens, it has not happened"
 
 
 def final_observation(infos: dict[str, Any], n: int) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from cloudpickle import CloudPickler
 from gymnasium.utils import EzPickle
+from gymnasium.vector import AsyncVectorEnv
 from torch import Tensor
 
 
@@ -21,6 +22,8 @@ class _Whole(CloudPickler):
 
 def pickled(environment: Any) -> Tensor:
     """An environment as uint8 [bytes]; raises what pickling it raises."""
+    if isinstance(environment, AsyncVectorEnv):
+        raise pickle.PicklingError("its environments have processes of their own (env.stepping=async)")
     buffer = BytesIO()
     _Whole(buffer).dump(environment)
     return torch.frombuffer(bytearray(zlib.compress(buffer.getvalue(), 1)), dtype=torch.uint8)

@@ -5,6 +5,7 @@ seed and the number of the evaluation. So evaluation does not change what is lea
 uninterrupted one does.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from rlnet.algos.context import Q, V
 from rlnet.compare.episodes import EVENT, predicted_beside_obtained
 from rlnet.config import Config, RunFailed, require
 from rlnet.data.rollout import Observation
-from rlnet.envs import Environment
+from rlnet.envs import Environment, GymnasiumSimulation
 from rlnet.envs.simulate import Step
 from rlnet.experiment.evaluation_files import valued_policy
 from rlnet.learning.contests import contests, endgames
@@ -24,8 +25,10 @@ from rlnet.learning.players import chooser, observation
 from rlnet.learning.trained import Trained
 from rlnet.numerics.random_streams import BlockUniform, Streams, derive_seed
 
+_log = logging.getLogger(__name__)
+
 SHARE = 10  # evaluations over a run by default
-FINAL = 0  # the number of the evaluation at the end; the others count from 1
+FINAL, FIRST = 0, 1  # numbers of the evaluations at the end and of the first before it; the others follow
 LEAST = 4  # environments of each member, where they have processes of their own
 KEPT = 20_000_000  # steps of all members up to which values and rewards are kept for the calibration
 
@@ -131,6 +134,9 @@ def play(
                 if predictions is not None:
                     predictions.add(seen, step, played)
                 obs, mask = step.obs, step.mask
+        told = number in (FIRST, FINAL) and policy == policies(config, trained.algorithm.judged)[0]
+        if told and event and isinstance(simulation, GymnasiumSimulation) and (said := simulation.silent.last()):
+            _log.warning("while evaluating: %s", said)
     finally:
         simulation.close()
     found = outcomes.found

@@ -1,6 +1,7 @@
 """Events that the infos of an environment tell: in steps, in evaluations, under a constraint."""
 
 import csv
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -96,12 +97,24 @@ def test_infos_of_a_step_that_resets_are_the_final_ones():
 
 def test_a_key_that_no_info_holds_is_said_once():
     silent = Silent("crash", "env.id=Ditch-v0")
-    said = [silent.warning({"crashed": np.zeros(1), "_crashed": np.ones(1)}) for _ in range(2 * Silent.STEPS)]
+    said = [silent.warning({"crashed": np.zeros(4), "_crashed": np.ones(4)}, 4) for _ in range(2 * Silent.STEPS)]
     (sentence,) = filter(None, said)
-    assert sentence == "env.event=crash: no info of env.id=Ditch-v0 has held it in 1000 steps; they hold crashed"
+    held = "no info of env.id=Ditch-v0 has held it in 1000 steps; they hold crashed"
+    assert sentence == f"env.event=crash: {held}. Where it is told only when it happens, it has not happened"
+    assert silent.last() is None
     heard = Silent("crash", "")
-    assert heard.warning({"crash": np.zeros(1)}) is None
-    assert not any(heard.warning({}) for _ in range(2 * Silent.STEPS))
+    assert heard.warning({"crash": np.zeros(1)}, 1) is None
+    assert not any(heard.warning({}, 1) for _ in range(2 * Silent.STEPS))
+    assert heard.last() is None
+
+
+@pytest.mark.parametrize("stepping", ["sync", "async"])
+def test_evaluations_say_at_the_first_and_the_last_that_no_info_holds_the_key(stepping, tmp_path, caplog):
+    config = composed(*RUN, "env.event=crash", "algo=a2c", "steps=400", f"env.stepping={stepping}")
+    train(replace(config, evaluation=replace(config.evaluation, every=100, episodes=3, final_episodes=5)), tmp_path)
+    said = [record.message for record in caplog.records if "env.event" in record.message]
+    assert [sentence.count("while evaluating: env.event=crash: no info of") for sentence in said] == [1, 1]
+    assert all("they hold crashed, speed. Where" in sentence for sentence in said)
 
 
 def test_an_evaluation_counts_the_episodes_with_a_crash(tmp_path):
@@ -160,10 +173,11 @@ def test_highway_env_by_its_plain_id_tells_crashes():
     skip_without_extras("highway_env")
     run = make_run("env=highway_env", "env.id=highway-fast-v0", "env.stepping=sync", "algo=dqn", "algo.envs=2",
                    "constraint.limit=0.1", "algo.learning_starts=100")  # fmt: skip
-    rollouts = [run.collect() for _ in range(10)]
+    # Read at once: the next rollout is written into the same arrays.
+    crashed = [bool((rows.event & rows.terminated).any()) for rows in (run.collect() for _ in range(20))]
     run.collector.close()
     assert run.problem.environment.events == ("crashed",)
-    assert any((x.event & x.terminated).any() for x in rollouts)
+    assert any(crashed)
 
 
 ODD = {  # what an info may hold, where n changes from step to step

@@ -1,5 +1,7 @@
 """Environments with processes of their own: those of all members work at the same time, and all answer a failure."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -69,9 +71,63 @@ def test_of_members_that_fail_together_the_first_is_named_and_all_can_be_closed(
     simulation.close()
 
 
+class Dies(gymnasium.Env):
+    """Its process ends in step `at`, by a signal or an exit code of its own."""
+
+    observation_space, action_space = spaces.Box(0.0, 1.0, (1,), np.float32), spaces.Discrete(2)
+
+    def __init__(self, how: str, at: int) -> None:
+        self.how, self.at = how, at
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.at -= 1
+        if self.how and not self.at:
+            if self.how == "SIGKILL":
+                os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(7)
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+HOW = {"SIGKILL": "was killed by SIGKILL, as where memory runs out", "exit": "ended by itself, with exit code 7"}
+
+
+@pytest.mark.parametrize("dying", [0, 1], ids=["first", "last"])
+@pytest.mark.parametrize("how", HOW)
+def test_a_process_that_ends_is_named_and_all_others_can_be_closed(how, dying):
+    def member(how):
+        return processes([lambda n=n: Dies(how if n == dying else "", at=2) for n in range(2)])
+
+    vectors = [member(""), member(how), member("")]
+    simulation = GymnasiumSimulation(vectors, [5, 6, 7], "Dies-v0")
+    simulation.reset()
+    simulation.step(np.zeros((3, 2), np.int64))
+    said = rf"^env\.id=Dies-v0: its process {HOW[how]} \(in step 2 of seed 6\)$"
+    with pytest.raises(RunFailed, match=said):
+        simulation.step(np.zeros((3, 2), np.int64))
+    simulation.close()
+    assert not any(process.is_alive() for vector in vectors for process in vector.processes)
+
+
+def test_a_process_that_is_gone_before_a_step_is_named():
+    vector = processes([lambda: Dies("", at=1)] * 2)
+    simulation = GymnasiumSimulation([vector], [5], "Dies-v0")
+    simulation.reset()
+    vector.processes[0].kill()
+    vector.processes[0].join()
+    with pytest.raises(RunFailed, match="its process was killed by SIGKILL"):
+        simulation.step(np.zeros((1, 2), np.int64))
+    simulation.close()
+    assert not vector.processes[1].is_alive()
+
+
 @pytest.mark.slow
 def test_that_checkpoints_do_not_hold_them_is_said_once(caplog):
     rlnet.train("env=cartpole", "env.stepping=async", "algo=a2c", "algo.envs=2", steps=200, checkpoint_every=64)
     said = [record.message for record in caplog.records if "cannot be saved" in record.message]
     assert len(said) == 1
-    assert said[0].endswith("; a resumed run begins new episodes")
+    why = "its environments have processes of their own (env.stepping=async); a resumed run begins new episodes"
+    assert said[0].endswith(f"cannot be saved: {why}")
