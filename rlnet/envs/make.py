@@ -18,6 +18,7 @@ from rlnet.envs.actions import Actions
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.control.cartpole import CartPoleSimulation
+from rlnet.envs.driving.simulator import check_settings, with_tuples
 from rlnet.envs.encoding import encoder_of, layout_of
 from rlnet.envs.faults import first_line
 from rlnet.envs.models import TRUTHS, model_of
@@ -216,13 +217,14 @@ def _made(config: GymnasiumConfig) -> gymnasium.Env:
         refused = f"env.kwargs={config.kwargs}: {config.id} refuses them"
         title = refused if config.kwargs else f"env.id={config.id}: cannot be made"
         raise ConfigError(f"{title}: {type(error).__name__}: {first_line(error)}") from error
+    check_settings(env, config.kwargs)
     return wrapped(env, config.wrappers)
 
 
 def made_with(config: GymnasiumConfig) -> dict[str, Any]:
     """The keyword arguments of `gymnasium.make`."""
     limit = config.max_episode_steps
-    return dict(config.kwargs) | ({} if limit is None else {"max_episode_steps": limit})
+    return with_tuples(config.kwargs) | ({} if limit is None else {"max_episode_steps": limit})
 
 
 def _missing(config: GymnasiumConfig, error: Exception) -> str:
