@@ -1,17 +1,19 @@
 """The exact optimum under a chance constraint: the best return at which an event stays below a probability."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
-from rlnet.compare.judge import judge_policy
+from rlnet.compare.judge import evaluate_quietly, judge_policy, solve_quietly
 from rlnet.compare.risk import Risk
-from rlnet.mdp import FiniteMDP, evaluate, solve
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, UnboundedValueError
 
 NO_GAIN = 1e-7  # of the largest |V*|: two policies between which no other is better by more are neighbours
-MOST = 60  # policies that are looked for between two others
+MOST = 60  # policies of the frontier that are looked for between two others
+SMALL = 20_000  # outcomes of a model that is solved in no time
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Place:
     policy: np.ndarray = field(repr=False)  # [S, A]
     multiplier: float  # λ at which it is optimal
     ret: float  # J, the expected discounted return, what the event pays or costs by itself included
-    count: float  # the expected discounted number of events
+    count: float  # the expected discounted number of events; inf where it grows for ever
     probability: float  # of the event in an episode
 
 
@@ -30,13 +32,12 @@ class Constrained:
     """The best return under a chance constraint, on the exact frontier of return against risk.
 
     The frontier is what maximises J(π) − λ·(discounted number of events), λ ≥ 0. Its policies are few: the optimum
-    under the constraint mixes the two neighbours between whose probabilities the limit lies, one of them drawn for
-    every episode.
+    under the constraint mixes two of them between whose probabilities the limit lies, one drawn for every episode.
     """
 
     risk: Risk  # with the optimal policy without the constraint
     limit: float
-    multiplier: float  # λ*, at which both are optimal; 0 where the constraint does not bind
+    multiplier: float  # λ*, at which both are worth the same; 0 where the constraint does not bind
     safer: Place
     bolder: Place
 
@@ -62,7 +63,7 @@ class Constrained:
         return charged(self.risk, self.multiplier)
 
     def scores(self, policy: np.ndarray) -> dict[str, float]:
-        """The scalars of a judged policy [S, A]."""
+        """The scalars of a judged policy [S, A]; `..._probability_optimal` is that of the optimum here."""
         value = judge_policy(self.risk.mdp, policy, self.risk.optimal).value
         return {
             "exact/constrained_return": value,
@@ -70,6 +71,7 @@ class Constrained:
             "exact/constraint_gap": self.ret - value,
             "exact/constraint_excess": self.risk.of(policy) - self.limit,
             "exact/constraint_multiplier": self.multiplier,
+            f"exact/{self.risk.event}_probability_optimal": self.probability,
         }
 
 
@@ -81,49 +83,119 @@ def charged(risk: Risk, multiplier: float) -> FiniteMDP:
 
 
 def constrained_optimum(risk: Risk, limit: float) -> Constrained | None:
-    """The exact optimum of J(π) under P(event in an episode) ≤ limit among the frontier and its mixtures.
+    """The best of the frontier and of its mixtures: the largest J(π) under P(event in an episode) ≤ limit.
 
     At γ = 1 without a time limit, of an event that ends the episode, no policy at all is better (Altman 1999, chapter
-    3). Otherwise the frontier weighs return against the discounted number of events, while the limit is on the
-    probability in an episode: a policy off the frontier may do better.
+    3), and the two policies that are mixed are neighbours on the frontier. Otherwise the frontier weighs return against
+    the discounted number of events, while the limit is on the probability in an episode: a policy off the frontier may
+    do better, and where numbers and probabilities order its policies differently the best two need not be neighbours:
+    in a small model, and where those that are found say so, up to `MOST` more are compared.
 
     Returns:
-        None where the event is more probable under every policy of the frontier.
+        None where the event is more probable under every policy of the frontier, and under the one that makes it
+        least probable without a time limit.
     """
     unit = max(float(np.abs(risk.optimal.v).max(initial=0.0)), 1e-12)
+    prices = [unit * 4.0**power for power in range(-2, 11)]
     place = _places(risk)
-    bolder = place(0.0)
-    if bolder.probability <= limit:
-        return Constrained(risk, limit, 0.0, bolder, bolder)
-    for power in range(-2, 11):
-        safer = place(unit * 4.0**power)
-        if safer.probability <= limit:
-            break
-        bolder = safer
-    else:
+    seen = [place(0.0)]
+    if seen[0].probability <= limit:
+        return Constrained(risk, limit, 0.0, *seen, *seen)
+    while prices and seen[-1].probability > limit:
+        seen.append(place(prices.pop(0)))
+    if seen[-1].probability > limit:
+        safest = _safest(risk, seen[-1].multiplier)
+        if safest is None or safest.probability > limit:
+            return None
+        return _best_mixture(risk, limit, [*_explored(seen, place, unit), safest])
+    bolder, safer = seen[-2:]
+    while len(seen) < MOST and (between := _between(bolder, safer, place, unit)) is not None:
+        seen.append(between)
+        bolder, safer = (bolder, between) if between.probability <= limit else (between, safer)
+    neighbours = Constrained(risk, limit, _price(bolder, safer), safer, bolder)
+    if _ordered(seen, unit) and risk.mdp.n_outcomes > SMALL:
+        return neighbours
+    best = _best_mixture(risk, limit, _explored([*seen, *map(place, prices)], place, unit))
+    return best if best.ret > neighbours.ret + NO_GAIN * unit else neighbours
+
+
+def _price(bolder: Place, safer: Place) -> float:
+    """λ at which two policies are worth the same, at least 0; the safer one's, where both have as many events."""
+    if bolder.count <= safer.count:
+        return safer.multiplier
+    return max(0.0, (bolder.ret - safer.ret) / (bolder.count - safer.count))
+
+
+def _between(bolder: Place, safer: Place, place: Callable[[float], Place], unit: float) -> Place | None:
+    """A policy that is better than two others at the λ at which those are worth the same; None where none is."""
+    if not safer.count < bolder.count < np.inf:
         return None
-    multiplier = safer.multiplier
+    found = place(_price(bolder, safer))
+    gain = found.ret - safer.ret - found.multiplier * (found.count - safer.count)
+    return found if gain > NO_GAIN * unit else None
+
+
+def _ordered(seen: Sequence[Place], unit: float) -> bool:
+    """Whether along the frontier probability and return fall together, the return ever faster: a concave curve."""
+    curve = sorted(seen, key=lambda x: x.multiplier)
+    if any(b.probability > a.probability + 1e-9 for a, b in pairwise(curve)):
+        return False
+    for a, b, c in zip(curve, curve[1:], curve[2:], strict=False):
+        across = (a.ret - b.ret) * (b.probability - c.probability) - (b.ret - c.ret) * (a.probability - b.probability)
+        if across > NO_GAIN * unit:
+            return False
+    return True
+
+
+def _explored(seen: Sequence[Place], place: Callable[[float], Place], unit: float) -> list[Place]:
+    """The policies of the frontier between those seen, up to `MOST` more, the widest gaps in return first."""
+    curve = sorted(seen, key=lambda x: x.multiplier)
+    gaps, found = list(pairwise(curve)), curve
     for _ in range(MOST):
-        if bolder.count <= safer.count:
+        if not gaps:
             break
-        multiplier = (bolder.ret - safer.ret) / (bolder.count - safer.count)  # at which both are worth the same
-        between = place(multiplier)
-        if between.ret - safer.ret - multiplier * (between.count - safer.count) <= NO_GAIN * unit:
-            break
-        if between.probability <= limit:
-            safer = between
-        else:
-            bolder = between
-    return Constrained(risk, limit, multiplier, safer, bolder)
+        bolder, safer = gaps.pop(int(np.argmax([a.ret - b.ret for a, b in gaps])))
+        between = _between(bolder, safer, place, unit)
+        if between is not None:
+            found = [*found, between]
+            gaps += [(bolder, between), (between, safer)]
+    return found
+
+
+def _best_mixture(risk: Risk, limit: float, places: Sequence[Place]) -> Constrained:
+    """The best of some policies, and of the mixtures of two, at which the event has the probability of the limit."""
+    safe, bold = ([x for x in places if (x.probability <= limit) == fits] for fits in (True, False))
+    pairs = [(a, a) for a in safe] + [(a, b) for a in safe for b in bold]
+    return max((Constrained(risk, limit, _price(b, a), a, b) for a, b in pairs), key=lambda x: x.ret)
 
 
 def _places(risk: Risk) -> Callable[[float], Place]:
-    mdp, gamma = risk.mdp, risk.optimal.gamma
-    events = replace(mdp, reward=(mdp.events or {})[risk.event].astype(np.float64), entry=None)
-
     def place(multiplier: float) -> Place:
-        policy = risk.optimal.policy if multiplier == 0.0 else solve(charged(risk, multiplier), gamma).policy
-        ret, count = (float(mdp.start @ evaluate(model, policy, gamma).v) for model in (mdp, events))
-        return Place(policy, multiplier, ret, count, risk.of(policy))
+        free = multiplier == 0.0
+        best = risk.optimal if free else solve_quietly(charged(risk, multiplier), risk.optimal.gamma)
+        return _place(risk, best.policy, multiplier)
 
     return place
+
+
+def _place(risk: Risk, policy: np.ndarray, multiplier: float) -> Place:
+    mdp = risk.mdp
+    events = replace(mdp, reward=(mdp.events or {})[risk.event].astype(np.float64), entry=None)
+
+    def value(model: FiniteMDP) -> float:
+        return float(mdp.start @ evaluate_quietly(model, policy, risk.optimal.gamma).v)
+
+    try:
+        count = value(events)
+    except (ImproperPolicyError, UnboundedValueError):  # at γ = 1, an event that happens again and again
+        count = np.inf
+    return Place(policy, multiplier, value(mdp), count, risk.of(policy))
+
+
+def _safest(risk: Risk, multiplier: float) -> Place | None:
+    """The policy with the least probability of the event ever; None where it goes on for ever at a cost."""
+    policy = solve_quietly(risk.avoided, 1.0).policy
+    try:
+        return _place(risk, policy, multiplier)
+    except ImproperPolicyError:
+        return None

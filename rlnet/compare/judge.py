@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy as sp
 
-from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, ToleranceWarning, evaluate, occupancy
+from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, ToleranceWarning, evaluate, occupancy, solve
 from rlnet.mdp.limited import limited_values
 
 
@@ -54,6 +54,13 @@ def evaluate_quietly(mdp: FiniteMDP, policy: np.ndarray, gamma: float, temperatu
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToleranceWarning)
         return evaluate(mdp, policy, gamma, temperature=temperature)
+
+
+def solve_quietly(mdp: FiniteMDP, gamma: float) -> Solution:
+    """The optimum to the attainable precision, which `error_bound` says; no warning where it is not that of `tol`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ToleranceWarning)
+        return solve(mdp, gamma)
 
 
 def uniform_over(states: np.ndarray) -> np.ndarray:

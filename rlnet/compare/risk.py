@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rlnet.compare.judge import evaluate_quietly
+from rlnet.compare.judge import evaluate_quietly, solve_quietly
 from rlnet.mdp import FiniteMDP, ImproperPolicyError, Solution, event_model, solve
 from rlnet.mdp.events import paid_probability
 from rlnet.mdp.limited import limited_values
@@ -38,9 +38,14 @@ class Risk:
         return self.of(self.optimal.policy)
 
     @cached_property
+    def avoided(self) -> FiniteMDP:
+        """The model in which the event costs 1 and ends the episode, and nothing else costs or pays."""
+        return replace(self._model, reward=-self._model.reward)
+
+    @cached_property
     def least(self) -> float:
         """The least probability that any policy attains, one that knows the time left included."""
-        model = replace(self._model, reward=-self._model.reward)
+        model = self.avoided
         v = solve(model, 1.0).v if self.horizon is None else limited_values(model, 1.0, self.horizon)
         return max(0.0, -float(self.mdp.start @ v))
 
@@ -79,7 +84,7 @@ def risk_frontier(risk: Risk, penalties: Sequence[float] = PENALTIES) -> list[Po
     found = []
     for penalty in penalties:
         model = _penalised(risk, penalty * unit)
-        policy = solve(model, risk.optimal.gamma).policy
+        policy = solve_quietly(model, risk.optimal.gamma).policy
         found.append(replace(point_of(risk, policy), penalty=penalty * unit))
     return found
 

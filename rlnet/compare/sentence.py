@@ -18,6 +18,7 @@ def sentence(scalars: Mapping[str, float], against: str, judged: str, blame: str
     clauses = [_values(scalars, against, judged)]
     if judged != "given":
         clauses.append(_policy(scalars, judged))
+        clauses.append(_constrained(scalars))
     if blame:
         clauses.append(f"most of the error is {blame}")
     text = "; ".join(filter(None, clauses))
@@ -64,6 +65,17 @@ def _policy(scalars: Mapping[str, float], judged: str) -> str:
     else:
         loss = f"loses {regret:.3g} (J = {best - regret:.4g}, J* = {best:.4g})"
     return f"{name} {how_often} and {loss}{_searching(scalars)}"
+
+
+def _constrained(scalars: Mapping[str, float]) -> str:
+    """A clause about a chance constraint, where there is one: the return alone, and whether the limit is kept."""
+    if not math.isfinite(scalars.get("exact/constrained_return", math.inf)):
+        return ""
+    ret, best = scalars["exact/constrained_return"], scalars["exact/constrained_optimal_return"]
+    price, excess = scalars["exact/constraint_multiplier"], scalars["exact/constraint_excess"]
+    priced = f" without λ* = {price:.4g}, which J and J* charge for the event," if price > 0 else ""
+    risk = "at the limit" if abs(excess) < 5e-7 else f"{abs(excess):.3g} {'above' if excess > 0 else 'below'} the limit"
+    return f"its return{priced} is {ret:.4g}, under the constraint {best:.4g} can be had, and its risk is {risk}"
 
 
 def _searching(scalars: Mapping[str, float]) -> str:

@@ -15,6 +15,7 @@ from rlnet.config import Config, ConfigError, LinearConfig, OptimisticConfig
 from rlnet.config.files import check_values, read_json, read_values, reading
 from rlnet.config.population import each_setting, member_settings, settings, varied
 from rlnet.config.stored import from_stored
+from rlnet.experiment.constrained import largest_price
 from rlnet.experiment.problem import Problem, build
 from rlnet.numerics.statistics import INTERQUARTILE, aggregate
 
@@ -66,7 +67,7 @@ def mishaps(
     for m, truth in enumerate(problem.truths):
         own = alone[m // config.seeds]
         v, q = (None if table is None else table[m] for table in (tables.v, tables.q))
-        values = out_of_range(truth, v, q, _first_values(own))
+        values = out_of_range(truth, v, q, max(_first_values(own), largest_price(own, steps[m])))
         gradient = f"a gradient was not finite by step {diverged[m]}" if diverged[m] >= 0 else ""
         endless = problem.algorithm.judged != "given" and not np.isfinite(scalars["exact/return"][m])
         idle = own.optimizer.learning_rate == 0
@@ -175,13 +176,17 @@ def _constraint(problem: Problem, risk: Risk) -> dict[str, Any]:
     safer, bolder = (point_of(risk, place.policy).ret for place in (under.safer, under.bolder))
     ret = under.share * bolder + (1 - under.share) * safer
     numbers = {"limit": under.limit, "multiplier": under.multiplier, "share": under.share}
-    return {"constraint": {**numbers, "return": ret, "probability": under.probability}}
+    found = {**numbers, "return": ret, "probability": under.probability}
+    return {"optimal": under.probability, "constraint": found}
 
 
 def _population(config: Config, problem: Problem, scalars: Scalars, what: list[Mishap]) -> Population:
     firsts = problem.exact[:: config.seeds]
     weight = "temperature" if problem.algorithm.regularisation is None else "β ="
     names = [f"γ = {s.gamma:.12g}" + (f", {weight} {s.temperature:.12g}" if s.temperature else "") for s in firsts]
+    if problem.constrained is not None:
+        limits = [under.limit for under in problem.constrained[:: config.seeds]]
+        names = [f"{name}, P({problem.watched}) ≤ {limit:.12g}" for name, limit in zip(names, limits, strict=True)]
     seeds = config.member_seeds[: config.seeds]
     return Population(settings(config), seeds, names, scalars, what, problem.against, problem.algorithm.judged)
 

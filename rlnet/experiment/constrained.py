@@ -56,10 +56,14 @@ def constrained_optima(
         assert limit is not None
         optimum = constrained_optimum(risk, limit)
         if optimum is None:
-            least = f"the least probability of {event} that any policy attains is {risk.least:.4g}"
-            raise ConfigError(f"constraint.limit={limit}: is below what can be had; {least}")
+            raise ConfigError(f"constraint.limit={limit}: is below what can be had; {_least(risk, limit)}")
         found += [optimum] * config.seeds
     return found
+
+
+def _least(risk: Risk, limit: float) -> str:
+    least = f"the least probability of {risk.event} that any policy attains is {risk.least:.4g}"
+    return f"{least}, by one that knows the steps left" if risk.least <= limit else least
 
 
 def solved_under(optima: Sequence[Constrained], config: Config) -> list[Solution]:
@@ -67,3 +71,9 @@ def solved_under(optima: Sequence[Constrained], config: Config) -> list[Solution
     each = optima[:: config.seeds]
     found = [o.risk.optimal if o.multiplier == 0 else solve(o.model, o.risk.optimal.gamma) for o in each]
     return [solution for solution in found for _ in range(config.seeds)]
+
+
+def largest_price(config: Config, steps: int) -> float:
+    """The most that a multiplier can have become, if each step had ended an episode with the event; 0 without one."""
+    constraint = config.constraint
+    return 0.0 if constraint.limit is None else constraint.multiplier + constraint.rate * (1 - constraint.limit) * steps

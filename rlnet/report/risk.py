@@ -36,8 +36,8 @@ def _event(found: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if "constraint" in found:
         under = found["constraint"]
-        what = f"of the best policy under the constraint (an event costs λ* = {_short(under['multiplier'])})"
-        rows.append([what, _short(under["probability"])])
+        price = f"(λ* = {_short(under['multiplier'])})"
+        rows[1][0] = f"of the optimum under constraint.limit={under['limit']:g} {price}"
     tests = [[f"{n:,}", _count(probability * n), _interval(probability, n)] for n in TRIALS]
     needed = trials_to_tell(probability, found["optimal"])
     told = "they are equally likely to end in one." if not np.isfinite(needed) else f"{needed:,.0f} episodes of each."

@@ -29,6 +29,11 @@ MAIN_SCORES = (
     "exact/regret_search",
     "exact/optimal_action_rate",
     "exact/optimal_action_rate_search",
+    "exact/constrained_return",
+    "exact/constrained_optimal_return",
+    "exact/constraint_gap",
+    "exact/constraint_excess",
+    "exact/constraint_multiplier",
     "exact/reward",
     "exact/true_reward",
     "exact/kl",
@@ -50,7 +55,9 @@ MAIN_SCORES = (
     "exact/coverage",
 )
 
-BRIEF_SCORES = ("exact/return", *LOSSES, "exact/v_rmse", "exact/q_rmse")  # of each setting, side by side
+# Of each setting, side by side:
+UNDER_CONSTRAINT = ("exact/constraint_gap", "exact/constraint_excess")
+BRIEF_SCORES = ("exact/return", *LOSSES, *UNDER_CONSTRAINT, "exact/v_rmse", "exact/q_rmse")
 
 
 def show_run(config: Config, scored: Scored | None, files: list[Path]) -> None:

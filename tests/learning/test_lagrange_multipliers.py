@@ -64,6 +64,29 @@ def test_no_policy_below_the_least_risk():
         run_on(gambles((1.0, 0.2), (2.0, 0.3)), *PPO, "gamma=1", "constraint.limit=0.1")
 
 
+def test_a_limit_that_only_a_policy_with_a_clock_could_keep_is_said():
+    # To stay is a loss of .3 in a step; to go is none now, and one of .5 in the next. In two steps: stay, then go.
+    rows = {
+        0: {0: [(0.7, 0, 0.0, False), (0.3, 0, -1.0, True)], 1: [(1.0, 1, 0.0, False)]},
+        1: {0: [(0.5, 0, 0.0, False), (0.5, 0, -1.0, True)]},
+    }
+    mdp = FiniteMDP.from_outcomes(rows, start=np.array([1.0, 0.0]))
+    mdp = replace(mdp, events={"loss": mdp.terminated})
+    with pytest.raises(ConfigError, match=r"any policy attains is 0\.3, by one that knows the steps left"):
+        run_on(mdp, *PPO, "gamma=0.9", "constraint.limit=0.35", max_steps=2)
+
+
+def test_limits_are_problems_of_their_own_and_a_high_price_is_no_divergence():
+    run = run_on(gambles(*THREE), *PPO, "gamma=1", "vary.limit=[0.05,0.3]", "constraint.multiplier=500", "steps=20000")
+    tables, comparison = finish(run).compare()
+    # The optimal probability is that of the optimum under each limit, not of ties at λ*.
+    assert comparison.scalars["exact/loss_probability_optimal"] == pytest.approx([0.05, 0.3])
+    priced = replace(tables, v=np.full_like(tables.v, -450.0))  # as a multiplier of 500 has it
+    told = document(run.config, run.problem, priced, run.steps.tolist(), [-1, -1], comparison.scalars)
+    assert "2 problems (γ = 1, P(loss) ≤ 0.05; γ = 1, P(loss) ≤ 0.3) are not ranked" in told["verdict"]
+    assert not any(member["diverged_because"] for member in told["members"])
+
+
 def test_no_mixture_of_random_policies_is_better_than_the_optimum():
     mdp = make(preset("highway", sight=2, max_speed=2, traffic_speed=1)).mdp
     ended = replace(mdp, terminated=mdp.terminated | (np.arange(mdp.n_outcomes) % 3 == 0))  # all drives end
