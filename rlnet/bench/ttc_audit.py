@@ -1,6 +1,6 @@
 """How wrong highway-env's time-to-collision table is about what is simulated.
 
-    python -m rlnet.bench.ttc_audit [ENV_ID] [EPISODES]
+    python -m rlnet.bench.ttc_audit [ENV_ID] [EPISODES]      (highway-fast-v0, 10)
 
 The table (`highway_env.envs.common.finite_mdp`) says for every speed and lane after how many seconds the own car
 collides if all others keep their speeds and lanes. It is a planner's model, not the truth: a planner solves it anew in
@@ -8,6 +8,7 @@ every step and takes its first action, and what the table says of that step is s
 (certain or possible) beside a crash, and the reward that it states beside the one that is paid.
 """
 
+import argparse
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from rlnet.commands.failures import answer
+from rlnet.config import require
 from rlnet.config.optional import needed
 from rlnet.mdp import FiniteMDP, solve
 from rlnet.numerics.statistics import wilson
 
+IDS = ("highway-v0", "highway-fast-v0")  # whose rewards the table states
 SAYS = {0.0: "no collision", 0.5: "a possible collision", 1.0: "a collision"}
 
 
@@ -73,11 +77,16 @@ def table_of(env: Any, horizon: float = 10.0) -> Table:
 def audit(name: str, episodes: int, gamma: float = 0.8) -> dict[str, Any]:
     """Drive by the table, and set what it says of every step beside what happens.
 
+    Raises:
+        ConfigError: an environment whose rewards the table does not state, or no episodes.
+
     Returns:
         `episodes`, `crashes` among them, `steps`: (what the table says, whether it crashed) → number of steps, and
         `reward`: the mean of what is paid less what the table states, and the largest difference.
     """
     needed("highway_env", "highway", "the time-to-collision table")
+    require(name in IDS, "ENV_ID", name, f"allowed are {', '.join(IDS)}, whose rewards the table states")
+    require(episodes >= 1, "EPISODES", episodes, "must be at least 1")
     env: Any = gymnasium.make(name)
     steps: Counter[tuple[str, bool]] = Counter()
     crashes, apart = 0, []
@@ -102,10 +111,20 @@ def _pair(table: Table, action: int) -> int:
     return int(table.mdp.pair_index[table.state, action])
 
 
-def main() -> None:
-    """Print the audit."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "highway-fast-v0"
-    found = audit(name, int(sys.argv[2]) if len(sys.argv) > 2 else 10)
+def main() -> int:
+    """Print the audit; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rlnet.bench.ttc_audit", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("env_id", nargs="?", default="highway-fast-v0", help=" or ".join(IDS))
+    parser.add_argument("episodes", nargs="?", default=10, type=int)
+    chosen = parser.parse_args()
+    return answer(lambda: show(chosen.env_id, chosen.episodes))
+
+
+def show(name: str, episodes: int) -> int:
+    """Print the audit of so many drives; returns the exit code 0."""
+    found = audit(name, episodes)
     low, high = wilson(found["crashes"], found["episodes"])
     print(f"{name}, by its table: {found['crashes']} of {found['episodes']} drives crash ({low:.3f} to {high:.3f})")
     for says in SAYS.values():
@@ -114,7 +133,8 @@ def main() -> None:
     print(
         f"  reward paid less stated: {found['reward']['mean']:.3f} on average, {found['reward']['largest']:.3f} at most"
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -48,7 +48,8 @@ def write_evaluation(
         "policies": {name: MEANING[name] for name in policies},
         "gamma": config.gamma,
         "confidence": CONFIDENCE,
-        "intervals": "of a member: of the mean over episodes, by Student's t; over members: bootstrap; event: Wilson's",
+        "intervals": "of a member: of the mean over episodes, by Student's t; over members: bootstrap; "
+        "event: of a member Wilson's, over members what holds Wilson's of all episodes and the bootstrap's",
         "longest": problem.environment.max_steps or config.evaluation.max_steps,
         "time_limit": problem.environment.max_steps,
         "event": problem.watched or next(iter(problem.environment.events), None),
@@ -152,5 +153,20 @@ def _settings(config: Config, policies: Mapping[str, Any]) -> list[dict[str, Any
             name: aggregate({key: part[key][own].astype(np.float64).mean(-1) for key in _summed(part)})
             for name, part in policies.items()
         }
+        for name, part in policies.items():
+            if EVENT in part:
+                _widen(over[name][EVENT], part[EVENT][own])
         found.append({"settings": setting, "members": config.seeds, **over})
     return found
+
+
+def _widen(numbers: dict[str, Any], happened: np.ndarray) -> None:
+    """Widen the interval of an event's share over members to Wilson's of all their episodes, `happened` bool [M, E].
+
+    The bootstrap alone knows nothing of what no member has seen yet: of shares that are all 0 it would make [0, 0].
+    """
+    if numbers["mean_interval"] is None:
+        return
+    low, high = wilson(int(happened.sum()), happened.size)
+    least, most = numbers["mean_interval"]
+    numbers["mean_interval"] = [min(least, float(low)), max(most, float(high))]

@@ -1,11 +1,12 @@
 """The audit of highway-env's time-to-collision table."""
 
+import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from rlnet.bench.ttc_audit import SAYS, audit, table_of
+from rlnet.bench.ttc_audit import SAYS, audit, main, table_of
 from rlnet.config import ConfigError
 from rlnet.mdp import solve
 
@@ -16,6 +17,29 @@ ABSENT = find_spec("highway_env") is None
 def test_without_the_package_one_sentence_says_what_to_install():
     with pytest.raises(ConfigError, match=r"needs highway_env, which is not installed: pip install 'rlnet\[highway\]'"):
         audit("highway-fast-v0", 1)
+
+
+@pytest.mark.skipif(ABSENT, reason="highway-env is not installed")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["merge-v1", "1"],
+            "error: ENV_ID=merge-v1: allowed are highway-v0, highway-fast-v0, whose rewards",
+        ),
+        (["CartPole-v1"], "error: ENV_ID=CartPole-v1: allowed are"),
+        (["highway-fast-v0", "0"], "error: EPISODES=0: must be at least 1"),
+        (["highway-fast-v0", "x"], "argument episodes: invalid int value: 'x'"),
+    ],
+)
+def test_what_it_cannot_audit_is_said_in_a_sentence(words, sentence, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ttc_audit", *words])
+    try:
+        code = main()
+    except SystemExit as stopped:  # of argparse
+        code = stopped.code
+    assert code == 2
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.slow

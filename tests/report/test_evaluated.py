@@ -1,6 +1,7 @@
 """The evaluation on the page: calibration against known errors, the distribution of returns, damaged files."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,12 +9,16 @@ import numpy as np
 import pytest
 from support import composed
 
-from rlnet.compare.episodes import reliability
+import rlnet
+from rlnet.compare.episodes import EVENT, QUANTITIES, reliability
 from rlnet.config import ConfigError
+from rlnet.experiment.evaluation_files import _settings
 from rlnet.learning.training_loop import train
+from rlnet.numerics.statistics import wilson
 from rlnet.report.curves import curves_figure
 from rlnet.report.evaluation_figure import reliability_figure, returns_figure
 from rlnet.report.page import write_page
+from rlnet.report.terminal import MEANINGS
 
 
 def steps_of_episodes(seed: int, error: float, episodes: int = 60, length: int = 20):
@@ -48,6 +53,25 @@ def test_pictures_show_bins_means_and_intervals():
     assert [line.get_xdata()[0] for line in axes.lines] == [5 / 3, 1.0]
     assert sum(patch.get_height() for patch in axes.patches) == pytest.approx(200)
     assert returns_figure({"greedy": np.full(4, 9.0)}).axes
+
+
+@pytest.mark.parametrize("happened", [[0, 0, 0], [20, 20, 20], [20, 0, 0], [1, 2, 3]], ids=str)
+def test_the_interval_of_an_event_over_members_holds_wilsons_of_all_episodes(happened):
+    episodes = {name: np.zeros((3, 20)) for name in QUANTITIES}
+    event = np.arange(20) < np.array(happened)[:, None]
+    (found,) = _settings(composed("seeds=3"), {"greedy": episodes | {EVENT: event}})
+    low, high = found["greedy"][EVENT]["mean_interval"]
+    least, most = wilson(event.sum(), 60)
+    assert low <= least + 1e-12
+    assert high >= most - 1e-12
+    if happened == [20, 0, 0]:  # members that differ that much say more than 60 coins
+        assert (low, high) == (0, 1)
+
+
+def test_every_logged_number_has_a_meaning():
+    code = "".join(path.read_text(encoding="utf-8") for path in Path(rlnet.__file__).parent.rglob("*.py"))
+    names = set(re.findall(r'"((?:loss|explore|constraint|replay|optimizer)/[a-z_]+)"', code))
+    assert names - {"optimizer/any"} <= set(MEANINGS)  # a schema
 
 
 def test_the_curve_of_a_single_member_has_the_interval_of_its_episodes():
