@@ -6,10 +6,12 @@ SIGHUP and SIGUSR1.
 
 import difflib
 import errno
+import gc
 import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import fields
 
@@ -47,7 +49,16 @@ def failed(error: BaseException) -> int:
     said = told(error)
     if said is None:
         raise error
+    _let_go(error)
     return say(*said)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Free what the calls that failed still hold: emulators of Atari complain at the exit of what is left of them."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    gc.collect()
 
 
 def told(error: BaseException) -> tuple[str, int] | None:

@@ -64,7 +64,8 @@ def require_memory(parts: Mapping[str, float]) -> None:
     need, have = sum(parts.values()), available()
     if need > have:
         driver = max(parts, key=parts.__getitem__)
-        raise ConfigError(
-            f"{driver}: needs about {size(parts[driver])} of memory, of about {size(need)} in all, and {size(have)} "
-            "are available; make it smaller"
+        of_all = f", of about {size(need)} in all" if len(parts) > 1 else ""
+        allowed = (
+            f"needs about {size(parts[driver])} of memory{of_all}, and {size(have)} are available; make it smaller"
         )
+        raise ConfigError(f"{driver}: {allowed}")

@@ -90,11 +90,13 @@ class Replay:
 
         Raises:
             ValueError: a rollout longer than the ring.
+            ConfigError: there is not memory enough for the ring.
         """
         length, _, envs = rollout.reward.shape
         if self._ring is None:
-            slots = max(-(-self.capacity // envs), self.steps)
-            self._ring = room_for(rollout, slots, in_numpy=self._library is np)
+            what = f"algo.capacity={self.capacity}"
+            slots = room(self.capacity, envs, self.steps)
+            self._ring = room_for(rollout, slots, in_numpy=self._library is np, what=what)
         if length > self.slots:
             raise ValueError(f"a rollout of {length} steps does not fit into a replay of {self.slots} steps")
         self._ring.write(rollout, self._added % self.slots)
@@ -186,13 +188,16 @@ class Replay:
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint, exact to the next batch; all tensors with the members in front."""
         priorities = {"mass": None if self._drawable is None else self._mass, "top": self._top}
-        ring = None if self._ring is None else self._ring.state_dict()
+        ring = None if self._ring is None else self._ring.state_dict(min(self._added, self.slots))
         return {"ring": ring, "added": self._added, "numbers": self._numbers.state_dict(), **priorities}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of `state_dict`."""
         self._added = state["added"]
-        self._ring = None if state["ring"] is None else restored(state["ring"], in_numpy=self._library is np)
+        ring, self._ring = state["ring"], None
+        if ring is not None:
+            slots = room(self.capacity, ring["reward"].shape[2], self.steps)
+            self._ring = restored(ring, slots, (self._added - 1) % slots, in_numpy=self._library is np)
         self._numbers.load_state_dict(state["numbers"])
         self._top = state["top"]
         if state["mass"] is not None:
@@ -212,6 +217,11 @@ class Replay:
     def _begins(self, slot: Tensor) -> Tensor:
         """Whether the row of a slot begins a whole segment: it is not among the n − 1 newest."""
         return (self._added - 1 - slot) % self.slots >= self.steps - 1
+
+
+def room(capacity: int, envs: int, steps: int) -> int:
+    """The number of rows of the ring: as many as hold `capacity` transitions, and a segment at least."""
+    return max(-(-capacity // envs), steps)
 
 
 def _whole(numbers: Array) -> Array:

@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.config.memory import require_memory
+from rlnet.data.next_observations import NextObservations, taken
 from rlnet.data.rollout import FIELDS, OPTIONAL, Pick, Rollout
 from rlnet.numerics.random_streams import Array
 
+NEXT = "next_obs"
 KNOWN = frozenset((*FIELDS, *OPTIONAL))
 NOT_STORED = ("weight", "start_discount")
 # Integers (states, actions) are stored in 32 bits: no network has 2³¹ rows to look up.
@@ -44,29 +47,58 @@ class Transitions(Protocol):
         """Transitions at flat indices int [n, M, B]; valid first rows get the weight `weight` [M, B], others 0."""
         ...
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The fields as tensors, with the members in front."""
+    def state_dict(self, held: int) -> dict[str, Tensor]:
+        """The fields of the first `held` rows as tensors, with the members in front."""
         ...
 
 
-def room_for(rollout: Rollout, slots: int, in_numpy: bool) -> Transitions:
-    """Allocate an empty ring for rows with the fields of a rollout."""
+def room_for(rollout: Rollout, slots: int, in_numpy: bool, what: str) -> Transitions:
+    """Allocate an empty ring for rows with the fields of a rollout.
+
+    Args:
+        rollout: such rows, [T, M, N].
+        slots: the number of rows.
+        in_numpy: whether as numpy records.
+        what: decides about `slots`, for messages.
+
+    Raises:
+        ConfigError: there is not memory enough, on the CPU, for it and for the copy that a checkpoint takes.
+    """
     fields = {name: rollout.tensor(name) for name in rollout.names if name not in NOT_STORED} | dict(rollout.extra)
     if in_numpy:
         kinds = [(name, NARROW[tensor.dtype], tuple(tensor.shape[3:])) for name, tensor in fields.items()]
+        each = sum(_size(kind, inner) for name, kind, inner in kinds if name != NEXT or _size(kind, inner) < WIDE)
+        require_memory({what: 2.0 * slots * rollout.reward[0].numel() * each})
         return Records(kinds, (slots, *rollout.reward.shape[1:]))
     return Tensors({name: tensor.new_zeros(slots, *tensor.shape[1:]) for name, tensor in fields.items()})
 
 
-def restored(state: Mapping[str, Tensor], in_numpy: bool) -> Transitions:
-    """Restore the ring of a `state_dict`."""
+def _size(kind: Any, inner: tuple[int, ...]) -> int:
+    """Bytes of a field of a transition."""
+    return np.dtype(kind).itemsize * prod(inner)
+
+
+def restored(state: Mapping[str, Tensor], slots: int, newest: int, in_numpy: bool) -> Transitions:
+    """Restore a ring from its `state_dict`.
+
+    Args:
+        state: the rows that were written.
+        slots: the number of all rows.
+        newest: the slot of the last one.
+        in_numpy: whether as numpy records.
+    """
     fields = {name: rows.transpose(0, 1) for name, rows in state.items()}
+    held, members, envs = fields["reward"].shape
     if not in_numpy:
-        return Tensors(fields)
+        whole = {name: rows.new_zeros(slots, *rows.shape[1:]) for name, rows in fields.items()}
+        for name, rows in fields.items():
+            whole[name][:held] = rows
+        return Tensors(whole)
     kinds = [(name, rows.numpy().dtype, tuple(rows.shape[3:])) for name, rows in fields.items()]
-    ring = Records(kinds, fields["reward"].shape)
-    for name, rows in fields.items():
-        ring.field(name)[...] = rows.numpy()
+    ring = Records(kinds, (slots, members, envs))
+    ring.put(lambda name: fields[name].numpy(), 0, held)
+    last = slice(newest, newest + 1)  # once more: what is in the next slot is no step after it
+    ring.put(lambda name: fields[name][last].numpy(), newest, 1)
     return ring
 
 
@@ -96,14 +128,15 @@ class Tensors:
         torch.mul(rows["valid"][at[0]], weight, out=weights[0])
         return _drawn(lambda name: rows[name][at], weights, extra, self.names)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {name: rows.transpose(0, 1) for name, rows in self._fields.items()}
+    def state_dict(self, held: int) -> dict[str, Tensor]:
+        return {name: rows[:held].transpose(0, 1) for name, rows in self._fields.items()}
 
 
 class Records:
     """Ring storage as numpy records: all fields of a transition are adjacent in memory, so gathering one is one read.
 
-    Large fields, such as images, lie apart: of a segment only its first and its last observation are read.
+    Large fields, such as images, lie apart: of a segment only its first and its last observation are read. Large
+    observations are stored once, see `NextObservations`.
 
     Args:
         kinds: of the fields: (name, type, shape).
@@ -111,11 +144,12 @@ class Records:
     """
 
     def __init__(self, kinds: Sequence[tuple[str, Any, tuple[int, ...]]], shape: Sequence[int]) -> None:
-        wide = {name for name, kind, inner in kinds if np.dtype(kind).itemsize * prod(inner) >= WIDE}
+        wide = self._wide = {name for name, kind, inner in kinds if _size(kind, inner) >= WIDE}
         dtype = np.dtype([kind for kind in kinds if kind[0] not in wide], align=True)
         self.names, self.shape, ring = tuple(name for name, *_ in kinds), shape, np.zeros(shape, dtype)
-        self._apart = {name: np.zeros((*shape, *inner), kind) for name, kind, inner in kinds if name in wide}
-        self._fields = {name: self._apart[name] if name in wide else ring[name] for name in self.names}
+        self._apart = {name: np.zeros((*shape, *inner), kind) for name, kind, inner in kinds if name in wide - {NEXT}}
+        self._next = NextObservations(self._apart["obs"]) if NEXT in wide else None
+        self._fields = {name: ring[name] for name in self.names if name not in wide} | self._apart
         # As pieces of memory numpy copies them several times faster than as records of fields, or as rows of numbers.
         self._records = ring.reshape(-1).view(np.dtype((np.void, dtype.itemsize)))
         # name → (type, place in a record, type as it is read, type of its numbers where they are read as one piece)
@@ -131,11 +165,19 @@ class Records:
         return self._fields[name]
 
     def write(self, rollout: Rollout, begin: int) -> None:
-        places = _places(begin, len(rollout.reward), self.shape[0])
-        for name, ring in self._fields.items():
-            rows = rollout.extra[name].numpy() if name in rollout.extra else rollout.array(name)
-            for into, of in places:
-                ring[into] = rows[of]
+        self.put(
+            lambda name: rollout.extra[name].numpy() if name in rollout.extra else rollout.array(name),
+            begin,
+            len(rollout.reward),
+        )
+
+    def put(self, rows: Callable[[str], np.ndarray], begin: int, length: int) -> None:
+        """Write the rows [T, M, N, ...] of every field, by its name."""
+        for into, of in _places(begin, length, self.shape[0]):
+            for name, ring in self._fields.items():
+                ring[into] = rows(name)[of]
+        if self._next is not None:
+            self._next.write(rows(NEXT), begin)
 
     def sample(self, at: np.ndarray, weight: np.ndarray | float, extra: Mapping[str, Tensor]) -> Rollout:
         make, valid = self._taken(at)
@@ -146,22 +188,19 @@ class Records:
         def picked(name: str, row: Tensor | None) -> np.ndarray:
             return self._gathered(name, at[:1] if row is None else at[None, row.numpy(), member, segment])
 
-        return _drawn(make, weights, extra, self.names, {name: partial(picked, name) for name in self._apart})
+        return _drawn(make, weights, extra, self.names, {name: partial(picked, name) for name in self._wide})
 
     def _gathered(self, name: str, at: np.ndarray) -> np.ndarray:
         """A field that lies apart, of the transitions with these numbers."""
-        ring = self._apart[name]
-        inner = ring.shape[3:]
-        pieces = ring.reshape(-1).view(np.dtype((np.void, ring.itemsize * prod(inner)))).take(at)
-        rows = pieces.view(ring.dtype).reshape(*at.shape, *inner)
-        return rows.astype(np.int64) if ring.dtype == np.int32 else rows
+        rows = taken(self._apart[name], at) if name != NEXT or self._next is None else self._next.take(at)
+        return rows.astype(np.int64) if rows.dtype == np.int32 else rows
 
     def _taken(self, at: np.ndarray) -> tuple[Callable[[str], np.ndarray], np.ndarray]:
         """Fields of the records with these numbers [n, M, B], by name; and whether the first rows are valid [M, B]."""
         records, parts = self._records.take(at), self._parts
 
         def make(name: str) -> np.ndarray:
-            if name in self._apart:
+            if name in self._wide:
                 return self._gathered(name, at)
             kind, offset, wide, numbers = parts[name]
             field = records.getfield(kind, offset).astype(wide)
@@ -170,8 +209,11 @@ class Records:
         kind, offset, *_ = parts["valid"]
         return make, records[0].getfield(kind, offset)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(field.copy()).transpose(0, 1) for name, field in self._fields.items()}
+    def state_dict(self, held: int) -> dict[str, Tensor]:
+        fields = {name: field[:held].copy() for name, field in self._fields.items()}
+        if self._next is not None:
+            fields[NEXT] = self._next.first(held)
+        return {name: torch.from_numpy(fields[name]).transpose(0, 1) for name in self.names}
 
 
 def _drawn(

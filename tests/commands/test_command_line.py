@@ -1,13 +1,18 @@
 """The scripts as a user calls them: what works, and one sentence with exit code 2 for what cannot."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 from programs import python
 from support import ROOT
+
+from rlnet.commands.failures import answer
+from rlnet.config import ConfigError
 
 FAST = ("steps=640", "log_every=320", "compare_every=640", "env=random_walk")
 
@@ -136,3 +141,25 @@ def test_solve_prints_the_grid_and_writes_the_solution(tmp_path):
     solution = np.load(tmp_path / "exact" / "solution.npz")
     assert solution["start"] @ solution["v"] == pytest.approx(-13.0)
     assert solution["error_bound"] < 1e-8
+
+
+def test_what_a_failed_call_held_is_freed_before_the_process_ends(monkeypatch, capsys):
+    """Emulators of Atari, for one, write twenty lines about what is left of them at the exit."""
+    held = []
+
+    def job() -> int:
+        own = {1}
+        held.append(weakref.ref(own))
+        try:
+            raise ConfigError("steps=0: must be at least 1")
+        except ConfigError as error:
+            kept = error  # which holds this frame, which holds `kept`
+            raise RuntimeError("can't allocate memory") from kept
+
+    gc.disable()
+    try:
+        assert answer(job) == 1
+        assert held[0]() is None
+    finally:
+        gc.enable()
+    assert capsys.readouterr().err.startswith("error: there is not enough memory")

@@ -113,6 +113,55 @@ def test_of_large_observations_a_segment_reads_its_first_and_its_last(kind, monk
         read.clear()
 
 
+def episodes(length: int, seed: int, kind: torch.dtype, colours: int = 200) -> Rollout:
+    """Random walks among observations of one colour each: they end by chance, and the next one begins elsewhere."""
+    rng = torch.Generator().manual_seed(seed)
+    obs = torch.randint(0, colours, (length + 1, MEMBERS, ENVS, 1), generator=rng).expand(-1, -1, -1, 1100)
+    ends = torch.rand(length, MEMBERS, ENVS, generator=rng) < 0.1
+    final = (obs[1:] + 1) % colours
+    rows = rollout(0, length)
+    next_obs = torch.where(ends.unsqueeze(-1), final, obs[1:])
+    return rows.replace(obs=obs[:-1].to(kind), next_obs=next_obs.to(kind), terminated=ends)
+
+
+@pytest.mark.parametrize(("kind", "colours"), [(torch.uint8, 2), (torch.int64, 200), (torch.float32, 200)])
+def test_large_observations_are_stored_once_and_come_out_as_they_went_in(kind, colours):
+    """In rollouts of any length, around the ring many times, through a checkpoint before and after it is full."""
+    whole, start = episodes(90, 3, kind, colours), 0
+    replay, tensors = Replay(30, 64, 2, [4, 7]), Replay(30, 64, 2, [4, 7], "cpu")
+    for length in (1, 3, 2, 10, 1, 1, 7, 4, 10, 5, 9, 10, 10, 3, 8, 6):
+        rows = Rollout(**{name: whole.tensor(name)[start : start + length] for name in whole.names})
+        start += length
+        for own in (replay, tensors):
+            own.add(rows)
+        if start == 1:
+            continue
+        state = copy.deepcopy(replay.state_dict())
+        assert state["ring"]["obs"].shape[1] == min(start, 10), "rows that were never written"
+        again, other = Replay(30, 64, 2, [4, 7]), Replay(30, 64, 2, [4, 7], "cpu")
+        again.load_state_dict(state)
+        other.load_state_dict(copy.deepcopy(tensors.state_dict()))
+        replay = again if start % 2 else replay
+        tensors = other if start % 3 else tensors
+        batch, expected = replay.sample(), tensors.sample()
+        for name in ("obs", "next_obs", "reward", "terminated", "weight"):
+            assert torch.equal(batch.tensor(name), expected.tensor(name)), name
+        assert "next_obs" not in replay._ring._apart
+        held = slice(max(0, start - 10), start)
+        own = len(replay._ring._next._own)
+        assert own <= whole.terminated[held].sum() + 2 * MEMBERS * ENVS, "ends, the newest rows, and a seam"
+
+
+def test_a_replay_that_memory_cannot_hold_is_refused_when_the_first_rows_come(monkeypatch):
+    monkeypatch.setattr("rlnet.config.memory.available", lambda: 2.0**30)
+    rows = episodes(2, 0, torch.uint8)
+    with pytest.raises(
+        ConfigError, match=r"algo.capacity=1000000: needs about 4.1\d GiB of memory, and 1 GiB are avail"
+    ):
+        Replay(1_000_000, 4, 1, [0, 1]).add(rows)
+    Replay(100_000, 4, 1, [0, 1]).add(rows)
+
+
 def test_64_members_with_100000_transitions_of_cartpole_fit_into_a_gibibyte():
     run = make_run("env=cartpole", "algo=dqn", "algo.capacity=100000", "algo.learning_starts=10", "seeds=64")
     run.replay.add(run.collect())

@@ -297,6 +297,27 @@ def test_a_state_of_another_shape_is_refused(change, said):
     assert misfit(state.state_dict(), state.state_dict()) is None
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda replay: replay.update(ring=None), "replay.ring has no rows"),
+        (lambda replay: replay.update(ring=[1]), "replay.ring has not the fields of transitions"),
+        (lambda replay: replay["ring"].pop("action"), "replay.ring has not the fields of transitions"),
+        (lambda replay: replay["ring"].update(obs=0), r"replay.ring has obs of int, not \[1, 64, 2, ...\]"),
+        (lambda replay: replay.update(added=7), r"replay.ring has obs of \[1, 64, 2\], not \[1, 7, 2, ...\]"),
+        (lambda replay: replay["ring"].update(valid=replay["ring"]["reward"]), "has valid of torch.float32, not of"),
+    ],
+)
+def test_stored_rows_of_a_replay_that_do_not_fit_are_refused(change, said):
+    small = (*SMALL, "algo=dqn", "algo.envs=2", "algo.rollout=4", "algo.learning_starts=128", "algo.capacity=1000")
+    state = make_run(*small)
+    update(state)
+    stored = state.state_dict()
+    change(stored["replay"])
+    with pytest.raises(DamagedError, match=said):
+        make_run(*small).load_state_dict(stored)
+
+
 def test_checkpoints_are_read_by_torch_and_hold_their_content(tmp_path):
     for k in range(3):
         write_checkpoint(tmp_path, {"k": k, "x": torch.arange(k)})
