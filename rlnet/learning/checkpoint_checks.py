@@ -27,7 +27,7 @@ RESUMABLE = (
 
 
 # Types of the fields of a replay that do not depend on the environment.
-STORED_AS = {name: torch.bool for name in ("terminated", "truncated", "valid")} | {"reward": torch.float32}
+STORED_AS = dict.fromkeys(("terminated", "truncated", "valid"), torch.bool) | {"reward": torch.float32}
 
 
 def same_settings(config: Config, stored: Mapping[str, Any]) -> None:
