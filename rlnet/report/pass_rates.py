@@ -33,7 +33,8 @@ def _text(value: float) -> str:
 def show_distance(console: Console, rates: PassRates, found: Distance, files: list[Path]) -> None:
     """Print the distance from the frontier, how the intervals are made, and warnings."""
     table = Table(box=box.SIMPLE, title_justify="left", title_style="bold")
-    table.title = Text(f"{len(rates.prompts):,} prompts, KL(tuned ‖ reference) = {found.kl:.4g} nats")
+    count = "1 prompt" if len(rates.prompts) == 1 else f"{len(rates.prompts):,} prompts"
+    table.title = Text(f"{count}, KL(tuned ‖ reference) = {found.kl:.4g} nats")
     for heading in ("", "value", "95 % interval"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     rows = {
@@ -46,12 +47,13 @@ def show_distance(console: Console, rates: PassRates, found: Distance, files: li
     for name, (value, low, high) in rows.items():
         table.add_row(name, _text(value), "exact" if low == high else f"{_text(low)} .. {_text(high)}")
     console.print(table)
-    say(
-        console,
-        "Intervals of the two pass rates: Wilson's, at the effective number of samples. The others: medians and "
-        "quantiles of the posterior of all rates (beta-binomial over prompts). They hold for these prompts, and for "
-        "the KL as given.",
-    )
+    if any(low != high for _, low, high in rows.values()):
+        say(
+            console,
+            "Intervals of the two pass rates: Wilson's, at the effective number of samples. The others: medians and "
+            "quantiles of the posterior of all rates (beta-binomial over prompts). They hold for these prompts, and "
+            "for the KL as given.",
+        )
     for warning in warnings(rates, found):
         say(console, f"Warning: {warning}")
     show_files(console, files)
@@ -100,6 +102,7 @@ def as_json(rates: PassRates, found: Distance) -> dict[str, Any]:
             row[policy] = [float(of.mean[i]), float(low[i]), float(high[i])]
     names = ("reference", "tuned", "frontier", "gap", "needed_kl")
     return {
+        "numbers": "[value, low, high]: the 95 % interval, of no width where it is exact; null: infinite",
         "kl": found.kl,
         **{name: plain(getattr(found, name)) for name in names},
         "above_frontier": found.above,

@@ -98,6 +98,7 @@ FILES = {
     "values.png": "values against the exact ones, as a picture",
     "curves.png": "learning curves",
 }
+OF_KIND = {".png": "a picture", ".json": "the same numbers, for programs"}  # files whose names are free
 
 
 def show_scores(
@@ -246,4 +247,4 @@ def show_files(console: Console, paths: Iterable[Path | str]) -> None:
 def _describe(path: Path) -> str:
     if path.name.startswith("events.out.tfevents"):
         return f"for TensorBoard: tensorboard --logdir {path.parent}"
-    return FILES.get(path.name, "a picture" if path.suffix == ".png" else "")
+    return FILES.get(path.name, OF_KIND.get(path.suffix, ""))

@@ -42,6 +42,9 @@ def test_known_rates_give_the_closed_form(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert f"{q:.4f}" in said
     assert "exact" in said
+    assert "Intervals" not in said  # where there is none
+    assert "out.json  the same numbers, for programs" in said
+    assert found["numbers"].startswith("[value, low, high]")
 
 
 def test_what_cannot_be_is_said(tmp_path, monkeypatch, capsys):
