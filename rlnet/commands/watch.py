@@ -124,6 +124,9 @@ def _tell(policy: "Policy", chosen: dict[str, Any]) -> None:
     mdp = policy.trained.problem.environment.mdp
     if drawn is not None and mdp is not None:
         show_values(Console(), mdp, [Panel("learned V", *drawn)])
+    drawing = policy.trained.problem.environment.drawing
+    if mode == "ansi" and drawing is not None and (legend := getattr(drawing(mode), "LEGEND", "")):
+        print(f"{legend}\n")
     live, returns = sys.stdout.isatty(), []
     for moment in _moments(policy, mode, chosen):
         if moment.action is None:

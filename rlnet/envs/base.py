@@ -63,7 +63,7 @@ class Environment:
     layout: RowLayout | None = None  # parts of an observation that is no index
     encoder: Encoder | None = field(default=None, repr=False)  # None: observations are indices, or plain numbers
     joined: tuple[int, ...] | None = None  # the factors whose product single actions are, the last one fastest
-    drawing: Callable[[str], Any] | None = field(default=None, repr=False)  # render mode → what has draw(state)
+    drawing: Callable[[str], Any] | None = field(default=None, repr=False)  # render mode → what has draw(state), LEGEND
     events: tuple[str, ...] = ()  # that the simulation can watch
     processes: bool = False  # whether every environment of a simulation has a process of its own
     actions: Actions | None = field(default=None, repr=False)  # as the environment takes them; None: as they are

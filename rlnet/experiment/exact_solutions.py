@@ -23,9 +23,8 @@ def exact_solution(mdp: FiniteMDP, gamma: float, env: str, **options: Any) -> So
     try:
         return solve(mdp, gamma, **options)
     except (ImproperPolicyError, UnboundedValueError) as error:
-        raise ConfigError(
-            f"gamma={gamma}: {env} has no finite values without discount ({error}); use gamma < 1"
-        ) from error
+        why = str(error).removeprefix("gamma=1: ")  # it says what to do, too
+        raise ConfigError(f"gamma={gamma}: {env} has no finite values without discount: {why}") from error
 
 
 class Solved(NamedTuple):

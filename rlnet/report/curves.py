@@ -23,6 +23,7 @@ PICTURES: Pictures = (
     ("undiscounted return in training", ("return/mean",)),
     ("discounted return", ("exact/return", "return/discounted")),
     ("episodes with the event", ("evaluation/event_rate", "constraint/event_rate")),
+    ("multiplier of the constraint", ("constraint/multiplier", "exact/constraint_multiplier")),
 )
 LEGENDS = {  # other columns stand there by their names
     "exact/return": "J(π) of the judged policy, computed",
@@ -31,6 +32,8 @@ LEGENDS = {  # other columns stand there by their names
     "evaluation/return": "evaluation episodes",
     "evaluation/event_rate": "evaluation episodes",
     "constraint/event_rate": "training episodes, exploration included",
+    "constraint/multiplier": "λ, learned",
+    "exact/constraint_multiplier": "λ*, exact",
 }
 AXES = {
     "exact/v_rmse": "root mean square error",
@@ -44,6 +47,7 @@ AXES = {
     "evaluation/return": "undiscounted return",
     "evaluation/event_rate": "share of the episodes",
     "constraint/event_rate": "share of the episodes",
+    "constraint/multiplier": "what an event costs",
 }
 SHARES = frozenset(("evaluation/event_rate", "constraint/event_rate"))  # on a linear axis from 0
 HALF_INTERVAL = "_half_interval"  # behind the name of a column: half its 95 % interval over what it is the mean of

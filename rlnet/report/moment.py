@@ -54,6 +54,7 @@ def told(moment: Moment) -> str:
         f"episode {moment.episode}, step {moment.step}: reward {number(moment.reward)}, return {number(moment.ret)}"
         f"{value}: {moment.chosen}"
     )
+    width = max((len(name) for name in moment.names), default=0)
     for a, name in enumerate(moment.names):
         if moment.q is None and moment.policy is None:
             break
@@ -61,5 +62,5 @@ def told(moment: Moment) -> str:
         share = None if moment.policy is None else float(moment.policy[a])
         bar = "" if share is None else f"  π = {share:.2f} {'█' * round(WIDTH * share)}"
         taken = moment.number == a
-        lines.append(f"  {'>' if taken else ' '} {name:<8}{q}{bar}".rstrip())
+        lines.append(f"  {'>' if taken else ' '} {name:<{width}}{q}{bar}".rstrip())
     return "\n".join(lines)

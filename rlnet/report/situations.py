@@ -32,7 +32,7 @@ def situations_section(run: Finished) -> dict[str, Any] | None:
     learned, optimal = policies.values()
     note = f"{member_note(run)} Drawn are situations that the learned policy meets; P({event}): "
     note += "in the episode" if horizon is None else f"within {horizon} steps"
-    note += ", from there on."
+    note += f", from there on. {getattr(drawing, 'LEGEND', '')}"
     try:
         met, ends = occupancy(mdp, learned, float(values["gamma"][m])), True
     except ImproperPolicyError:

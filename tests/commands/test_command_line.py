@@ -45,7 +45,7 @@ WRONG = [
     ("train", ["schedule.start=-0.1"], "schedule.start=-0.1: ε of exploration=epsilon_greedy must be in [0, 1]"),
     ("train", ["env=chess"], "env=chess: allowed are acrobot, baird, "),
     ("train", ["algo=dqm"], "algo=dqm: allowed are a2c, actor_critic, "),
-    ("train", ["env=sutton5x5", "gamma=1"], "gamma=1.0: env=sutton5x5 has no finite values without discount"),
+    ("train", ["env=sutton5x5", "gamma=1"], "gamma=1.0: env=sutton5x5 has no finite values without discount: a policy"),
     (
         "train",
         ["exploration=none"],

@@ -229,6 +229,9 @@ def test_curves_show_mean_members_and_band():
     assert returns.get_ylabel() == "undiscounted return"
     assert "training episodes, exploration included" in [line.get_label() for line in returns.lines]
     assert "exact/regret" in [text.get_text() for text in regret.get_legend().get_texts()]
+    priced = [row | {"constraint/multiplier": 3.0, "exact/constraint_multiplier": 2.0} for row in metric_rows(1)]
+    titles = [axes.get_title() for axes in curves_figure(priced).axes]
+    assert titles[-1] == "multiplier of the constraint"
     single = curves_figure(metric_rows(1)).axes[0]
     assert (len(single.lines), len(single.collections)) == (1, 0)
 

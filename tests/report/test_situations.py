@@ -12,6 +12,7 @@ from browser import after, needs_browser
 from PIL import Image
 from support import composed
 
+from rlnet.commands import watch
 from rlnet.commands.api import load
 from rlnet.commands.watch import DEFAULTS, write_clip
 from rlnet.envs import make, preset
@@ -56,6 +57,7 @@ def test_the_page_draws_situations_with_both_actions_and_risks(folder):
         np.testing.assert_array_equal(drawn, make(run.config.env).drawing("rgb_array").draw(state))
     page = write_page(folder).read_text(encoding="utf-8")
     assert "<h2>Situations</h2>" in page
+    assert "Numbers are speeds in cells per step" in page
 
 
 @pytest.mark.slow
@@ -69,6 +71,15 @@ def test_a_policy_that_never_ends_has_its_situations_on_the_page_too(tmp_path):
     notes = [card["note"] for _, cards in found["parts"] for card in cards]
     assert len(notes) > 0
     assert not any("%" in note for note in notes)
+
+
+@pytest.mark.slow
+def test_a_drive_is_told_with_what_its_signs_mean(folder, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["rlnet watch", str(folder), "steps=1"])
+    assert watch.main() == 0
+    said = capsys.readouterr().out
+    assert said.startswith("The own car (red; in text >")
+    assert len({line.index("Q = ") for line in said.splitlines() if "Q = " in line}) == 1  # below one another
 
 
 @pytest.mark.slow

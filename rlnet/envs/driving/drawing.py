@@ -1,7 +1,7 @@
 """Drawings of the states of a road and of a race track, as text and as images."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,10 @@ class RoadDrawing:
     A car at the edge of sight may be further away: in an image it is pale.
     """
 
+    LEGEND: ClassVar = (
+        "The own car (red; in text >, its speed before it) is at the left and drives to the right; in each lane stands "
+        "the next car. Numbers are speeds in cells per step. A car at the right edge may be further away."
+    )
     road: Road  # the meaning of all states
     sight: int
     mode: str  # "ansi", text, or "rgb_array", an image uint8 [height, width, 3]
@@ -68,6 +72,11 @@ def _car(canvas: Any, column: int, row: int, colour: tuple[int, int, int], speed
 class TrackDrawing:
     """Draws states of a race track: the map, the car, and where its speed leads."""
 
+    LEGEND: ClassVar = (
+        "The car (red, its line as long as its speed; in text @) drives from the line at the bottom (S) to that at the "
+        "right (G), beside which it is off the track (#). An action such as +1 -1 changes the speed upwards and that "
+        "to the right."
+    )
     letters: np.ndarray  # of one character, [rows, columns]
     place: np.ndarray  # int [S, 4]: row, column, speed upwards, speed to the right
     mode: str

@@ -108,9 +108,17 @@ def build_highway(config: HighwayConfig) -> FiniteMDP:
         n_states=n,
         n_actions=n_actions,
         start=_start(config, law),
+        labels=_labels(road),
         action_labels=ACTIONS,
     )
     return replace(mdp, events={CRASH: mdp.terminated})
+
+
+def _labels(road: Road) -> tuple[str, ...]:
+    """ "lane 2 speed 3 next 10@2 4@0": the next car of each lane, 10 cells ahead at a speed of 2."""
+    columns = [road.lane + 1, road.speed, *(part for pair in zip(road.gap, road.other, strict=True) for part in pair)]
+    form = "lane {} speed {} next" + " {}@{}" * len(road.gap)
+    return tuple(map(form.format, *(column.tolist() for column in columns)))
 
 
 def _start(config: HighwayConfig, law: np.ndarray) -> np.ndarray:

@@ -56,6 +56,8 @@ def build_racetrack(config: RacetrackConfig) -> tuple[FiniteMDP, np.ndarray]:
         ConfigError: a map without a starting or a finishing line, with other letters, or a number out of range.
     """
     check_env(config)
+    for letter in "".join(config.map.split()):
+        require(letter in "S.G#", "env.map", letter, "a track has the letters S, G, . and # alone")
     letters = read_map(config.map, {})
     start, finish, road = (_cells(letters, names) for names in ("S", "G", "S.G"))
     for letter, cells, what in (("S", start, "starting"), ("G", finish, "finishing")):

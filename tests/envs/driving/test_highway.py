@@ -124,6 +124,8 @@ def test_the_road_is_drawn():
     config = preset("highway", **SMALL)
     environment = make(config)
     state = int(np.ravel_multi_index((1, 3, 2, 1, 3, 0), config.shape))
+    assert environment.mdp.labels[state] == "lane 2 speed 3 next 2@1 3@0"
+    assert "further away" in environment.drawing("ansi").LEGEND
     assert environment.drawing("ansi").draw(state) == "  ..1 \n3>...0\n"
     image = environment.drawing("rgb_array").draw(state)
     assert (image.shape, image.dtype) == ((2 * CELL + 1, 5 * CELL, 3), np.uint8)

@@ -79,7 +79,7 @@ def test_a_map_needs_both_lines():
         text = preset("racetrack").map.replace(letter, ".")
         with pytest.raises(ConfigError, match=rf"env\.map: has no {what} line; write its cells as {letter}"):
             make(preset("racetrack", map=text))
-    with pytest.raises(ConfigError, match="the letter 'x'"):
+    with pytest.raises(ConfigError, match=r"env\.map=x: a track has the letters S, G, \. and # alone"):
         make(preset("racetrack", map=preset("racetrack").map.replace("S", "x", 1)))
 
 
@@ -88,6 +88,7 @@ def test_the_track_is_drawn_with_the_car_and_its_speed():
     state = next(s for s, label in enumerate(environment.mdp.labels) if label == "row 2 column 10 speed 2 3")
     lines = environment.drawing("ansi").draw(state).splitlines()
     assert lines[2] == "##........@.....G"
+    assert "upwards and that to the right" in environment.drawing("ansi").LEGEND
     assert (lines[31], lines[-1]) == ("###SSSSSS########", "speed: 2 up, 3 right")
     image = environment.drawing("rgb_array").draw(state)
     size = image.shape[0] // 32
