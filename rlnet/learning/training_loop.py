@@ -27,7 +27,7 @@ from rlnet.learning.messages import report_diverged, warn_flattened, warn_idle, 
 from rlnet.learning.resources import processes, set_threads
 from rlnet.learning.resuming import Past, check_steps, restored
 from rlnet.learning.training_state import TrainingState
-from rlnet.learning.triggers import Cadence, Capped, Pace, Timed
+from rlnet.learning.triggers import SAVING, SAVING_GRACE, SAVING_SHARE, Cadence, Capped, Pace, Timed
 from rlnet.learning.updates import learn, logged, updates_until
 from rlnet.learning.workers import Workers
 from rlnet.report.live import progress
@@ -130,7 +130,8 @@ class Loop:
         self.state, self.workers, self.record, self.on_row = state, workers, record, on_row
         self.last: Judgement | None = None  # of the final networks
         config, self.step = self.state.config, int(self.state.steps.max())
-        self.log, self.save = Cadence(config.log_every, self.step), Cadence(config.checkpoint_every, self.step)
+        self.log = Cadence(config.log_every, self.step)
+        self.save = Capped(config.checkpoint_every, self.step, SAVING_SHARE, grace=SAVING_GRACE, told=SAVING)
         self.compare = Capped(config.compare_every, self.step, config.compare_share)
         every = cadence(config, state.problem.environment)
         self.evaluation = Timed(every, self.step) if every else None
@@ -177,7 +178,8 @@ class Loop:
                     row = self._row()
                     display.update(self.step, **_shown(row | self.scores))
                 if self.save.due(self.step) or done:
-                    stored, saved = self.checkpoint(), True
+                    with self.save.timed():
+                        stored, saved = self.checkpoint(), True
             if asked.number is not None:
                 if not saved:
                     self.checkpoint()

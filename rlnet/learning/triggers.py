@@ -8,6 +8,15 @@ from contextlib import contextmanager
 _log = logging.getLogger(__name__)
 TURN = 0.5  # seconds of updates between two checks for signals
 GRACE = 1.0  # seconds of comparison that are always allowed
+SAVING_GRACE, SAVING_SHARE = 10.0, 0.1  # seconds of writing checkpoints that are, and the share of the run's time
+COMPARING = (
+    "comparing with the exact solution takes {last:.2g} s each time: to stay within compare_share={share:g} of the "
+    "run's time it is done about every {about:,.0f} steps, not every {every:,}"
+)
+SAVING = (
+    "writing a checkpoint takes {last:.2g} s: to stay within {share:.0%} of the run's time one is written about every "
+    "{about:,.0f} steps, not every checkpoint_every={every}"
+)
 
 
 class Cadence:
@@ -68,12 +77,24 @@ class Capped(Cadence):
 
     Args:
         every, step: see Cadence.
-        share: in (0, 1]; 1 never skips. The first `GRACE` seconds are not counted.
+        share: in (0, 1]; 1 never skips.
         clock: () → seconds; for tests.
+        grace: seconds that are not counted.
+        told: the warning that is given once turns are skipped.
     """
 
-    def __init__(self, every: int, step: int, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        every: int,
+        step: int,
+        share: float,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        grace: float = GRACE,
+        told: str = COMPARING,
+    ) -> None:
         super().__init__(every, step)
+        self._grace, self._told = grace, told
         self._allowed, self._clock = share, clock
         self._began, self._first, self._said = clock(), step, False
         self.spent = self._last = 0.0  # seconds in all, and of the last time
@@ -95,7 +116,7 @@ class Capped(Cadence):
         if not super().due(step):
             return False
         elapsed = self._clock() - self._began
-        if self._allowed < 1 and self.spent + self._last > GRACE + self._allowed * elapsed:
+        if self._allowed < 1 and self.spent + self._last > self._grace + self._allowed * elapsed:
             self._say(step, elapsed)
             return False
         return True
@@ -113,11 +134,5 @@ class Capped(Cadence):
     def _say(self, step: int, elapsed: float) -> None:
         if not self._said:
             self._said = True
-            _log.warning(
-                "comparing with the exact solution takes %.2g s each time: to stay within compare_share=%g of the "
-                "run's time it is done about every %s steps, not every %s",
-                self._last,
-                self._allowed,
-                f"{self._last / self._allowed * (step - self._first) / elapsed:,.0f}",
-                f"{self.every:,}",
-            )
+            about = self._last / self._allowed * (step - self._first) / elapsed
+            _log.warning(self._told.format(last=self._last, share=self._allowed, about=about, every=self.every))

@@ -68,7 +68,7 @@ def test_a_run_says_so_once_and_compares_less_often(tmp_path, monkeypatch, caplo
         return compare(self)
 
     monkeypatch.setattr(TrainingState, "compare", slow)
-    monkeypatch.setattr(training_loop, "Capped", lambda *args: Capped(*args, clock))
+    monkeypatch.setattr(training_loop, "Capped", lambda *args, **more: Capped(*args, clock, **more))
     options = ("env=random_walk", "gamma=0.9", "steps=800", "algo.envs=4", "log_every=80", "compare_every=80")
     with caplog.at_level(logging.WARNING, "rlnet.learning.triggers"):
         training_loop.train(composed(*options), tmp_path / "run")
@@ -81,3 +81,30 @@ def test_a_run_says_so_once_and_compares_less_often(tmp_path, monkeypatch, caplo
     assert len(scored) < 10
     assert scored[-1] == 800, "the end is always compared"
     assert float(rows[-1]["time/compare_share"]) > 0.1
+
+
+def test_checkpoints_that_take_long_are_written_less_often(tmp_path, monkeypatch, caplog):
+    """Each takes 4 seconds of a clock that the run's own steps move by 2 from one checkpoint to the next."""
+    clock, write, collect, written = Clock(), training_loop.Loop.checkpoint, TrainingState.collect, []
+
+    def slow(self):
+        clock.now += 4.0
+        written.append(self.step)
+        return write(self)
+
+    def timed(self):
+        clock.now += 2.0 / 10
+        return collect(self)
+
+    monkeypatch.setattr(training_loop.Loop, "checkpoint", slow)
+    monkeypatch.setattr(TrainingState, "collect", timed)
+    monkeypatch.setattr(training_loop, "Capped", lambda *args, **more: Capped(*args, clock, **more))
+    own = ("env=random_walk", "gamma=0.9", "steps=8000", "algo.envs=4", "algo.rollout=2", "checkpoint_every=80")
+    with caplog.at_level(logging.WARNING, "rlnet.learning.triggers"):
+        training_loop.train(composed(*own, "log_every=8000", "compare_every=8000"), tmp_path / "run")
+    # 200 seconds of steps and 10 of grace: 4·n ≤ 10 + .1·(200 + 4·n), n ≤ 8, and the one at the end.
+    assert 7 <= len(written) <= 9
+    assert written[-1] == 8000
+    assert caplog.messages == [message for message in caplog.messages if "writing a checkpoint takes 4 s" in message]
+    assert len(caplog.messages) == 1
+    assert "not every checkpoint_every=80" in caplog.messages[0]
