@@ -77,6 +77,8 @@ def told(error: BaseException) -> tuple[str, int] | None:
         return f"there is not enough memory, or there are too many processes ({text}); see ulimit -a", 1
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            return f"{where}a file stands where a folder is needed", 2
         return f"{where}{error.strerror or error}{ADVICE.get(error.errno or 0, '')}", 1
     return None
 

@@ -51,7 +51,10 @@ def claimed(folder: Path, *, going_on: bool = False) -> Iterator[None]:
     busy = ConfigError(f"hydra.run.dir={folder}: another job writes into this folder now; choose another, or wait")
     if place in _held:
         raise busy
-    stored.mkdir(parents=True, exist_ok=True)
+    try:
+        stored.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"hydra.run.dir={folder}: a file stands where a folder is needed") from error
     with (stored / "lock").open("a") as lock:
         if fcntl is not None:
             try:

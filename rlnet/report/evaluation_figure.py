@@ -42,6 +42,7 @@ def returns_figure(returns: Mapping[str, np.ndarray]) -> Figure:
         returns: policy → [N], N of all members together.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(4.6, 4.0), dpi=100, layout="constrained")
     axes = figure.subplots()
@@ -54,6 +55,7 @@ def returns_figure(returns: Mapping[str, np.ndarray]) -> Figure:
         weights = np.full(len(own), 100 / len(own))
         axes.hist(own, edges, weights=weights, color=colour, alpha=0.35, hatch=hatch, edgecolor=colour, label=name)
         axes.axvline(own.mean(), color=colour, linewidth=1.6, linestyle="-" if not hatch else "--")
+    axes.xaxis.set_major_locator(MaxNLocator(6))  # far apart enough for numbers with decimals
     axes.set_xlabel("undiscounted return of an episode")
     axes.set_ylabel("% of episodes")
     axes.set_title("distribution of returns\nlines: means", fontsize=10)

@@ -28,6 +28,7 @@ from rlnet.experiment.run_files import write_text
 from rlnet.experiment.run_folder import as_typed
 from rlnet.experiment.sweeps import FINISHED, JobRecord, became, planned, told_apart
 from rlnet.numerics.statistics import INTERQUARTILE, Ranking, Statistic, improvement, interval, iqm, mean
+from rlnet.report.evaluated import evaluation_verdict
 from rlnet.report.finished import Finished, has_rows, is_run, read_run
 from rlnet.report.html import embedded, number, render, shown, versions
 from rlnet.report.hyperparameter_figures import heatmap_figure, parallel_figure
@@ -100,7 +101,8 @@ def _context(folder: Path, runs: Sequence[Finished], jobs: Sequence[JobRecord] =
 
 
 def _listed(run: Finished) -> dict[str, str]:
-    verdict = run.comparison["verdict"] if run.comparison else "no finite model: nothing exact to compare with"
+    verdict = run.comparison["verdict"] if run.comparison else evaluation_verdict(run)
+    verdict = verdict or "no finite model: nothing exact to compare with"
     verdict = verdict if run.complete else f"not finished: step {run.step:,} of {run.config.steps:,}"
     page = run.folder / "report.html"
     return {

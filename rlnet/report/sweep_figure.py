@@ -79,7 +79,8 @@ def compared_curves(names: Sequence[str], rows: Sequence[Sequence[Mapping[str, s
         mean, low, high = mean_and_band(np.where(np.isfinite(values), values, np.nan))
         if len(values) > 2:
             axes.fill_between(steps, low, high, color=STYLES[k][0], alpha=0.15, linewidth=0)
-        axes.plot(steps, mean, color=STYLES[k][0], linestyle=DASHES[k], label=name)
+        marker = "." if len(steps) < 3 else ""
+        axes.plot(steps, mean, color=STYLES[k][0], linestyle=DASHES[k], marker=marker, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("environment steps")

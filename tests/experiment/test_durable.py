@@ -14,6 +14,7 @@ import pytest
 import torch
 from support import ROOT, composed, make_run, quick, quick_rows, update
 
+from rlnet.commands.failures import told
 from rlnet.config import ConfigError
 from rlnet.experiment.checkpoints import DamagedError, misfit, read_checkpoint, write_checkpoint
 from rlnet.experiment.run_folder import claimed, commands
@@ -435,3 +436,15 @@ def test_a_run_with_a_network_of_ones_own_goes_on_where_it_is_trusted(steps, tmp
     training_loop.train(composed(*options, "steps=640"), tmp_path / "run")
     again = (*options, f"steps={steps}", f"resume='{tmp_path / 'run'}'", "trust=true")
     assert int(training_loop.train(composed(*again), tmp_path / "run").run.steps.min()) >= steps
+
+
+@pytest.mark.parametrize("inside", ["", "sub"])
+def test_a_file_in_the_place_of_a_folder_is_said(inside, tmp_path):
+    (tmp_path / "notes").write_text("hello")
+    folder = tmp_path / "notes" / inside
+    said = r"^hydra\.run\.dir=.*notes.*: a file stands where a folder is needed$"
+    with pytest.raises(ConfigError, match=said), claimed(folder):
+        pass
+    with pytest.raises(OSError, match="notes") as caught:
+        folder.mkdir(parents=True)
+    assert told(caught.value) == (f"{folder}: a file stands where a folder is needed", 2)

@@ -18,6 +18,7 @@ from rlnet.report.html import render
 from rlnet.report.methods import groups
 from rlnet.report.page import write_page
 from rlnet.report.sweep import _context, compared, write_sweep
+from rlnet.report.sweep_figure import compared_curves
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -304,6 +305,15 @@ def test_without_a_model_sampled_returns_are_compared(tmp_path):
     assert group.score == "return/mean"
     assert NO_DIFFERENCE in compared(runs)["verdict"]
     assert "undiscounted return of training episodes at the end" in compared(runs)["groups"][0]["note"]
+    said = [run["verdict"] for run in _context(tmp_path, runs)["runs"]]
+    assert all(re.match(r"The greedy policy earns .* in 50 episodes\. ", sentence) for sentence in said)
+
+
+def test_a_curve_of_one_row_is_seen():
+    rows = [[{"step": str(k), "member": "0", "return/mean": "1"} for k in range(count)] for count in (1, 9)]
+    one, many = compared_curves(["a", "b"], rows, "return/mean").axes[0].lines
+    assert one.get_marker() == "."
+    assert many.get_marker() in ("", "None")
 
 
 def test_a_folder_without_runs_is_refused(tmp_path, sweep):
