@@ -25,7 +25,9 @@ def watched_event(config: Config, algorithm: Algorithm, environment: Environment
     require(bool(known), "constraint.limit", limit, f"{title} names no event that could be constrained; use null")
     if event is None and len(known) == 1:
         event = known[0]
-    require(event in known, "constraint.event", event, f"the events of {title} are {', '.join(known)}")
+    which = f"the events of {title} are {', '.join(known)}"
+    require(event is not None, "constraint.event", "null", f"{which}; choose one")
+    require(event in known, "constraint.event", event, which)
     name, allowed = config.algo.name, "cannot be constrained: {}; use constraint.limit=null"
     for unfit, why in (
         (algorithm.judged is Judged.GIVEN, "it evaluates a given policy"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ from rlnet.report.curves import STYLES
 from rlnet.report.html import embedded
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FLAT = 0.1  # of the height of the picture
+Places = tuple[np.ndarray, np.ndarray]  # (probability, return)
 TRIALS = (100, 1_000, 10_000, 100_000)
 
 
@@ -61,8 +65,11 @@ def _count(expected: float) -> str:
 
 
 def _interval(probability: float, trials: int) -> str:
+    """An interval with as many decimals as tell its ends, and what is small, apart from 0 and from 1."""
     low, high = seen_in(probability, trials)
-    return f"{low:.2g} to {high:.2g}"
+    least = min((x for x in (low, high - low, 1.0 - high) if x > 1e-12), default=1.0)
+    decimals = 1 - math.floor(math.log10(least))
+    return " to ".join(f"{x:.{decimals}f}".rstrip("0").rstrip(".") for x in (low, high))
 
 
 def frontier_figure(found: Mapping[str, Any]) -> Figure:
@@ -73,12 +80,32 @@ def frontier_figure(found: Mapping[str, Any]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
-    axes = figure.subplots()
     risk, ret = (np.array([point[key] for point in found["frontier"]]) for key in ("probability", "return"))
-    axes.plot(risk, ret, ".-", color="#303030", linewidth=1.8, label=f"optimal as {found['event']} costs more")
     x, y = (np.array([point[key] for point in found["members"]]) for key in ("probability", "return"))
-    axes.plot(x, y, "o", color=STYLES[1][0], label="learned")
+    span = ret.max() - np.min(np.append(ret, y[np.isfinite(y)]))
+    flat = 0 < np.ptp(ret) < FLAT * span  # beside policies that are far below the frontier looks like a line
+    figure = Figure(figsize=(11.2 if flat else 6.4, 4.2), dpi=100, layout="constrained")
+    both = figure.subplots(1, 2 if flat else 1, squeeze=False).ravel()
+    for axes, title, shown in zip(both, ("return against risk", "the frontier alone"), (True, False), strict=False):
+        _draw(axes, found, (risk, ret), (x, y) if shown else (x[:0], y[:0]))
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def _draw(axes: Axes, found: Mapping[str, Any], frontier: Places, members: Places) -> None:
+    (risk, ret), (x, y) = frontier, members
+    axes.plot(
+        risk,
+        ret,
+        "o-",
+        color="#303030",
+        linewidth=1.8,
+        markersize=7,
+        markerfacecolor="none",
+        label=f"optimal as {found['event']} costs more",
+    )
+    if len(x):
+        axes.plot(x, y, "o", color=STYLES[1][0], markersize=5, label="learned")
     if "constraint" in found:
         under = found["constraint"]
         axes.axvline(under["limit"], color="#808080", linestyle="--", linewidth=1.0, label="limit of the constraint")
@@ -88,7 +115,7 @@ def frontier_figure(found: Mapping[str, Any]) -> Figure:
         axes.set_xscale("symlog", linthresh=float(both[both > 0].min()))
     axes.set_xlabel(f"probability of {found['event']}")
     axes.set_ylabel("expected return, without the price of the event")
-    axes.set_title("return against risk", fontsize=10)
+    left, right = axes.get_xlim()  # a margin beside the points, of a single one too, but little beyond 0 and 1
+    axes.set_xlim(max(left, -0.03), min(right, 1.03 if axes.get_xscale() == "linear" else 1.5))
     axes.grid(color="#e0e0e0", linewidth=0.6)
     axes.legend(fontsize=8, frameon=False, loc="best")
-    return figure

@@ -58,6 +58,13 @@ def test_a_gamble_below_the_line_between_two_others_is_never_taken():
     assert found.ret == pytest.approx(2.0)
 
 
+def test_of_several_events_one_is_to_be_chosen():
+    mdp = gambles(*THREE)
+    mdp = replace(mdp, events={**mdp.events, "win": mdp.reward == 3.0})
+    with pytest.raises(ConfigError, match=r"constraint\.event=null: the events of .* are loss, win; choose one"):
+        run_on(mdp, *PPO, "gamma=1", "constraint.limit=0.1")
+
+
 def test_no_policy_below_the_least_risk():
     assert optimum(gambles((1.0, 0.2), (2.0, 0.3)), 0.1) is None
     with pytest.raises(ConfigError, match=r"constraint\.limit=0\.1: is below what can be had; .* is 0\.2"):

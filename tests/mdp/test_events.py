@@ -100,12 +100,23 @@ def test_events_are_read_only_and_may_be_lists():
         listed.events["goal"][0] = True
 
 
+def test_a_set_of_states_is_that_of_the_outcomes_that_lead_there():
+    mdp = gambler(0.5, 6)  # from 1 .. 5
+    states = np.array([True, False, False, False, False])
+    # At a fair game from z down to 1 before 6: (6 − z)/5 (Feller); from 1 itself it has to be entered again.
+    found = event_probability(mdp, np.zeros(5, int), states[mdp.next_state] & ~mdp.terminated)
+    np.testing.assert_allclose(found[1:], [0.8, 0.6, 0.4, 0.2], atol=1e-9)
+    with pytest.raises(InvalidMDPError, match=r"a set of states is .* states\[mdp\.next_state\]"):
+        event_probability(mdp, np.zeros(5, int), states)
+
+
 def test_wrong_arguments_of_event_probability_are_named():
     mdp = gambler(0.5, 4)
     with pytest.raises(InvalidMDPError, match=r"an event must be bool \[K\] = \[6\].* not float64"):
         event_probability(mdp, np.zeros(3, int), np.ones(6))
-    with pytest.raises(ValueError, match="horizon must be a whole number"):
-        event_probability(mdp, np.zeros(3, int), "goal", horizon=-1)
+    for wrong in (-1, 2.5, np.nan, np.inf, "3", True):
+        with pytest.raises(ValueError, match="horizon must be a whole number"):
+            event_probability(mdp, np.zeros(3, int), "goal", horizon=wrong)
 
 
 @pytest.mark.slow

@@ -97,7 +97,9 @@ def checked_event(event: Any, what: str, n_outcomes: int) -> np.ndarray:
     except ValueError as error:  # rows of different lengths
         raise InvalidMDPError(f"{what} {allowed}, not {_kind(event)} of rows that differ in length") from error
     if array.shape != (n_outcomes,):
-        raise InvalidMDPError(f"{what} {allowed}, not {array.dtype} {list(array.shape)}")
+        hint = "; a set of states is that of the outcomes that lead there, states[mdp.next_state]"
+        hint = hint if array.dtype == bool and array.ndim == 1 else ""
+        raise InvalidMDPError(f"{what} {allowed}, not {array.dtype} {list(array.shape)}{hint}")
     if array.dtype != bool:
         wrong = [x for x in array.tolist() if not (isinstance(x, bool | int | float) and x in (0, 1))]
         found = f", and one of them is {wrong[0]!r}" if wrong else ""
@@ -143,7 +145,8 @@ def check_temperature(temperature: float) -> None:
 
 def check_count(name: str, count: int, least: int) -> int:
     """Check a count: a whole number of at least `least`, or ValueError."""
-    if not (isinstance(count, NUMBER) and least <= count < inf and count == int(count)):
+    whole = isinstance(count, NUMBER) and not isinstance(count, bool) and least <= count < inf and count == int(count)
+    if not whole:
         raise ValueError(f"{name} must be a whole number ≥ {least}, not {count!r}")
     return int(count)
 
