@@ -105,7 +105,7 @@ def on_folder(
         allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path, help="the folder of a run")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=f"{'=, '.join(readers)}=")
+    parser.add_argument("settings", nargs="*", default=[], metavar="KEY=VALUE", help=f"{'=, '.join(readers)}=")
     for flag, meaning in (flags or {}).items():
         parser.add_argument(f"--{flag}", action="store_true", help=meaning)
     given = vars(parser.parse_intermixed_args())

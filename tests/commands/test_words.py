@@ -8,6 +8,7 @@ from programs import python
 from support import composed
 
 from rlnet.commands.arguments import readable
+from rlnet.commands.key_values import on_folder, truth
 from rlnet.config import ConfigError
 
 
@@ -49,6 +50,13 @@ def test_what_does_not_belong_together_is_said(name, arguments, said, tmp_path):
     assert ended.returncode == 2
     assert said in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_only_what_is_missing_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["rlnet"])
+    with pytest.raises(SystemExit, match="2"):
+        on_folder("compare", "", {"trust": truth}, {"trust": False}, lambda folder, chosen: 0)
+    assert capsys.readouterr().err.endswith("the following arguments are required: folder\n")
 
 
 def test_an_open_group_is_given_key_by_key_or_as_a_whole():
