@@ -1,5 +1,6 @@
 """Making environments from their settings; settings of Gymnasium environments."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import field, replace
@@ -222,7 +223,12 @@ def _made(config: GymnasiumConfig) -> gymnasium.Env:
 
 
 def made_with(config: GymnasiumConfig) -> dict[str, Any]:
-    """The keyword arguments of `gymnasium.make`."""
+    """The keyword arguments of `gymnasium.make`.
+
+    Where there is no display, pictures are drawn in memory: SDL (pygame) would print a line "error: XDG_RUNTIME_DIR".
+    """
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     limit = config.max_episode_steps
     return with_tuples(config.kwargs) | ({} if limit is None else {"max_episode_steps": limit})
 

@@ -1,5 +1,6 @@
 """From configs to environments: the presets, Gymnasium's own environments, and what is refused."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -158,3 +159,17 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(name, extra,
     with pytest.raises(ConfigError, match=rf"^env.id=.*: a package is missing .*: pip install 'rlnet\[{extra}\]'$"):
         make(preset(name))
     assert preset(name).foreign_settings() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have a display")
+@pytest.mark.parametrize(
+    ("display", "driver"), [({}, "dummy"), ({"DISPLAY": ":0"}, None), ({"WAYLAND_DISPLAY": "w"}, None)]
+)
+def test_without_a_display_pictures_are_drawn_in_memory(display, driver, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.setenv(name, "")  # restored afterwards, also where it was not set
+        monkeypatch.delenv(name)
+    for name, value in display.items():
+        monkeypatch.setenv(name, value)
+    make(gymnasium_config("CartPole-v1"))
+    assert os.environ.get("SDL_VIDEODRIVER") == (None if display else "dummy")
