@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from rlnet.algos.algorithm import (
     LossGradient,
     SemiGradient,
     TargetFunction,
+    TraceStep,
     TraceUpdate,
 )
 from rlnet.algos.context import PI, Hyper, Params
@@ -39,6 +40,7 @@ from rlnet.policies.distributions import Gaussian
 
 KEEPING = 8  # steps between two backups of the parameters, to which a diverging member is reset
 _log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 def _can_compile(device: torch.device) -> bool:
@@ -74,7 +76,7 @@ class Learner:
         seeds: the M member seeds; each initialises its own parameters.
         device: of the parameters.
         envs: N, environments per member, each of which has an eligibility trace where the algorithm has them.
-        compiled: whether to compile the loss by torch.compile; without a compiler for the device a warning is logged.
+        compiled: whether to compile the loss by torch.compile; where it cannot be done a warning is logged.
     """
 
     def __init__(
@@ -91,13 +93,12 @@ class Learner:
             raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
         self.algorithm, self.context = algorithm, context
         self._compiled = compiled and _can_compile(torch.device(device))
-        translate = torch.compile if self._compiled else lambda function: function
-        objective = algorithm.objective
-        if isinstance(objective, TraceUpdate):
-            self._trace_step = translate(objective.step)
-        else:
-            loss = objective.loss if isinstance(objective, LossGradient) else _semi_gradient(objective.target)
-            self._loss = translate(loss)
+        self._failures: tuple[type[Exception], ...] = ()  # of the compiler
+        if self._compiled:
+            from torch._dynamo.exc import TorchDynamoException
+
+            self._failures = (TorchDynamoException,)
+        self._translate()
         self._max_norm = config.max_grad_norm
         measured = algorithm.acting.by_policy and isinstance(context.actions, Gaussian)
         self._max_kl = config.max_kl if measured else None
@@ -124,6 +125,26 @@ class Learner:
         self._count = 0  # steps
         shape = (len(seeds), envs, self.layout.size)
         self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
+
+    def _translate(self) -> None:
+        """Compile what is differentiated, or take it as it is."""
+        translate, objective = torch.compile if self._compiled else lambda function: function, self.algorithm.objective
+        if isinstance(objective, TraceUpdate):
+            self._trace_step = translate(objective.step)
+        else:
+            loss = objective.loss if isinstance(objective, LossGradient) else _semi_gradient(objective.target)
+            self._loss = translate(loss)
+
+    def _differentiated(self, compute: Callable[[], Result]) -> Result:
+        """The result of a computation by compiled functions, or where the compiler fails on them by the plain ones."""
+        try:
+            return compute()
+        except self._failures as error:
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            _log.warning("compile=true: the compiler fails (%s); going on without compiling", said[:200])
+            self._compiled, self._failures = False, ()
+            self._translate()
+            return compute()
 
     def acting_params(self) -> dict[str, ParameterView]:
         """The parameters to act by; noisy networks draw fresh noise."""
@@ -216,12 +237,16 @@ class Learner:
         given: tuple[Params, Params] = params, target_params
         if self._compiled:  # by name: the compiler fuses what stands there, and does not see into numpy
             given = {r: dict(own) for r, own in params.items()}, {r: dict(own) for r, own in target_params.items()}
-        result = Loss(*self._loss(context, *given, batch, hyper))
-        loss, members = result.total, len(self.theta)
-        if loss.shape != (members,):
-            raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
-        grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
-        result = result._replace(total=loss.detach())
+
+        def differentiate() -> tuple[Loss, tuple[Tensor, ...]]:
+            result = Loss(*self._loss(context, *given, batch, hyper))
+            loss, members = result.total, len(self.theta)
+            if loss.shape != (members,):
+                raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
+            grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
+            return result._replace(total=loss.detach()), grads
+
+        result, grads = self._differentiated(differentiate)
         return torch.cat(grads, dim=1, out=self._grad), lambda: result
 
     def _traced(
@@ -232,8 +257,12 @@ class Learner:
         # With every environment as a member, one backward pass gives each its own gradient.
         theta = self.theta.repeat_interleave(envs, dim=0).requires_grad_()
         wide = {name: number.repeat_interleave(envs, dim=0) for name, number in hyper.items()}
-        trace = self._trace_step(self.context, self.layout.unpack(theta), apart(batch), wide)
-        (grad,) = torch.autograd.grad(trace.value[0].sum(), theta)
+
+        def differentiate() -> tuple[TraceStep, Tensor]:
+            trace = self._trace_step(self.context, self.layout.unpack(theta), apart(batch), wide)
+            return trace, torch.autograd.grad(trace.value[0].sum(), theta)[0]
+
+        trace, grad = self._differentiated(differentiate)
         value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in trace)
         error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
         grad = grad.view(*weight.shape, -1)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from support import make_run, update
+from torch._dynamo.exc import TorchDynamoException
 
 from rlnet.algos.algorithm import LossGradient
 from rlnet.config import ConfigError, OptimizerConfig
@@ -124,6 +125,39 @@ def test_without_a_compiler_it_is_said_once_and_the_run_is_the_same(monkeypatch,
     assert said == [
         "compile=true: there is no compiler no-such-compiler (CXX names another); going on without compiling"
     ]
+
+
+@pytest.mark.parametrize("algo", ["a2c", "sarsa_lambda"])
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_where_the_compiler_fails_it_is_said_once_and_the_run_is_the_same(algo, where, monkeypatch, caplog):
+    """Forward or backward: what is compiled last fails at the first call for its gradient."""
+
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(_, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(_, grad):
+            raise TorchDynamoException("CppCompileError: C++ compile error\n/tmp/a.cpp:3: error")
+
+    def compiled(function):
+        def call(context, params, *others):
+            if where == "forward":
+                raise TorchDynamoException("CppCompileError: C++ compile error\n/tmp/a.cpp:3: error")
+            return function(
+                context, {r: {k: Failing.apply(x) for k, x in p.items()} for r, p in params.items()}, *others
+            )
+
+        return call
+
+    monkeypatch.setattr("torch.compile", compiled)
+    run, plain = (make_run(f"algo={algo}", f"compile={on}", "env=cliff", "seeds=2") for on in ("true", "false"))
+    update(run, 3)
+    update(plain, 3)
+    torch.testing.assert_close(run.learner.theta, plain.learner.theta, atol=1e-6, rtol=1e-6)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == "compile=true: the compiler fails (CppCompileError: C++ compile error); going on without compiling"
 
 
 @pytest.mark.slow
