@@ -1,12 +1,14 @@
 """Collector of rollouts: steps vector environments by a behaviour policy."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rlnet.config.memory import require_memory
 from rlnet.data.episodes import EpisodeCounts, later
 from rlnet.data.interfaces import Choose, Searched, Simulation
 from rlnet.data.rollout import EVENTS, OPTIONAL, Rollout
@@ -39,6 +41,9 @@ class Collector:
         full: rollouts of whole episodes have T rows even where all episodes are shorter, so that what a replay samples
             for a member does not depend on the episode lengths of other members.
         watched: whether the simulation reports an event, which is then the field `event`.
+
+    Raises:
+        ConfigError: there is not memory enough for a rollout.
     """
 
     def __init__(
@@ -74,6 +79,10 @@ class Collector:
         kinds = _fields(torch.as_tensor(self._obs), self._mask, actions, game, searched)
         if watched:
             kinds["event"] = (), torch.bool
+        if device.type == "cpu" and not whole_episodes:  # of these only the rows that are reached take memory
+            each = sum(prod(shape) * dtype.itemsize for shape, dtype in kinds.values())
+            need = float(each) * (lookback + rollout) * prod(grid)
+            require_memory({f"algo.envs={envs} × algo.rollout={rollout}": need})
         self._tensors = {
             name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
             for name, (shape, dtype) in kinds.items()

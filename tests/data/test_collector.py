@@ -7,6 +7,7 @@ import pytest
 import torch
 from support import make_run, quick
 
+from rlnet.config import ConfigError
 from rlnet.data.collector import Collector
 from rlnet.data.rollout import FIELDS
 from rlnet.envs import OnDevice, Step
@@ -210,3 +211,12 @@ def test_a_member_draws_the_real_actions_that_it_draws_alone():
         for name in ("obs", "action", "reward", "next_obs"):
             assert torch.equal(getattr(a, name)[:, 2], getattr(b, name)[:, 0]), name
     assert not torch.equal(a.action[:, 0], a.action[:, 1])
+
+
+def test_a_rollout_that_memory_cannot_hold_is_refused_before_it_is_made(monkeypatch):
+    """Twice 4 observed floats, an action, a reward, three flags and two weights: what each of 64·4096 steps takes."""
+    monkeypatch.setattr("rlnet.config.memory.available", lambda: 2.0**23)
+    own = ("env=cartpole", "algo.envs=64", "algo.rollout=4096", "env.stepping=sync")
+    with pytest.raises(ConfigError, match=r"algo.envs=64 × algo.rollout=4096: needs about 1\d\S* MiB of memory, and 8"):
+        make_run("algo=a2c", *own)
+    make_run("algo=reinforce", *own)  # the most steps of an episode: what is not reached takes no memory
