@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlnet.compare import AGAINST_OPTIMAL, Comparison, Tables
+from rlnet.compare.constraint_bound import best_of_all_policies
 from rlnet.compare.member_failures import Mishap, out_of_range
 from rlnet.compare.population import Population, drawn, each_verdict, overall_verdict
 from rlnet.compare.risk import Risk, point_of, risk_frontier
@@ -176,7 +177,8 @@ def _constraint(problem: Problem, risk: Risk) -> dict[str, Any]:
     safer, bolder = (point_of(risk, place.policy).ret for place in (under.safer, under.bolder))
     ret = under.share * bolder + (1 - under.share) * safer
     numbers = {"limit": under.limit, "multiplier": under.multiplier, "share": under.share}
-    found = {**numbers, "return": ret, "probability": under.probability}
+    found: dict[str, Any] = {**numbers, "return": ret, "probability": under.probability, "optimal_return": under.ret}
+    found["optimal_return_of_all_policies"] = best_of_all_policies(under.risk, under.limit, under.multiplier)
     return {"optimal": under.probability, "constraint": found}
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+TO_TELL = "To tell the learned from the optimal policy by counting (5 % significance, power 80 %):"
 FLAT = 0.1  # of the height of the picture
 Places = tuple[np.ndarray, np.ndarray]  # (probability, return)
 TRIALS = (100, 1_000, 10_000, 100_000)
@@ -51,9 +52,20 @@ def _event(found: Mapping[str, Any]) -> dict[str, Any]:
         "rows": rows,
         "tests_head": ["test episodes", f"expected with {name}", "what they would say (95 % interval)"],
         "tests": tests,
-        "told": f"To tell the learned from the optimal policy by counting (5 % significance, power 80 %): {told}",
+        "told": f"{_most(found)}{TO_TELL} {told}",
         "picture": embedded(frontier_figure(found), f"return against the probability of {name}"),
     }
+
+
+def _most(found: Mapping[str, Any]) -> str:
+    """A sentence on the best return under a constraint; empty without one."""
+    under = found.get("constraint", {})
+    if "optimal_return" not in under:
+        return ""
+    most = f"Under constraint.limit={under['limit']:g} the frontier attains a return of {under['optimal_return']:.5g}"
+    anyone = under["optimal_return_of_all_policies"]
+    rest = "" if anyone is None else f", a policy that knows the steps left at most {anyone:.5g}"
+    return f"{most}{rest}. "
 
 
 def _short(probability: float) -> str:

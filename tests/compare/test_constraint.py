@@ -1,12 +1,14 @@
 """The exact optimum under a chance constraint, against a linear program and where the frontier is out of order."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
 from rlnet.compare.constraint import constrained_optimum
+from rlnet.compare.constraint_bound import best_of_all_policies
 from rlnet.compare.risk import Risk
 from rlnet.compare.sentence import sentence
 from rlnet.mdp import FiniteMDP, solve
@@ -94,6 +96,42 @@ def test_an_event_that_happens_for_ever_has_a_price_too():
     found = optimum(mdp, 0.25)
     assert (found.ret, found.probability) == pytest.approx((-0.75, 0.25))
     assert np.isfinite(found.multiplier)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_policy_that_knows_the_steps_left_is_the_best_of_all(seed):
+    rng, steps, gamma = np.random.default_rng(seed), 3, 0.8
+    state, action, to = (x.ravel() for x in np.indices((2, 2, 2)))
+    chance = rng.dirichlet(np.ones(2), size=4).ravel()
+    ends = np.tile([False, False, False, True], 2)
+    mdp = FiniteMDP.from_coo(state, action, to, chance, rng.normal(size=8), ends, start=np.array([0.5, 0.5]))
+    mdp = replace(mdp, events={"loss": rng.random(8) < 0.4})
+    risk = Risk(mdp, "loss", solve(mdp, gamma), steps)
+    loss, best = mdp.events["loss"], risk.optimal.v
+
+    def place(choices):  # (P, J) of one action for each step and state, then of the best ones; the event counts once
+        p, v, free = np.zeros(2), best, best  # free: the value once the event has happened, when nothing counts
+        for act in reversed(choices):
+            rows = [slice(*mdp.outcome_ptr[[2 * s + act[s], 2 * s + act[s] + 1]]) for s in (0, 1)]
+            on = ~mdp.terminated
+            after = np.where(loss, free[mdp.next_state], v[mdp.next_state]) * on
+            p, v = (
+                np.array([mdp.probability[r] @ x[r] for r in rows])
+                for x in (np.where(loss, 1.0, p[mdp.next_state] * on), mdp.reward + gamma * after)
+            )
+        return mdp.start @ p, mdp.start @ v
+
+    single = list(product((0, 1), repeat=2))
+    places = [place(choices) for choices in product(single, repeat=steps)]
+    low, high = min(places)[0], max(places, key=lambda x: x[1])[0]
+    limit = 0.5 * (low + high)
+    safe, bold = ([x for x in places if (x[0] <= limit) == fits] for fits in (True, False))
+    mixed = [a[1] + (limit - a[0]) / (b[0] - a[0]) * (b[1] - a[1]) for a in safe for b in bold]
+    multiplier = constrained_optimum(risk, limit).multiplier
+    found = best_of_all_policies(risk, limit, multiplier)
+    assert found == pytest.approx(max([a[1] for a in safe] + mixed), abs=2e-3)
+    assert found >= constrained_optimum(risk, limit).ret - 1e-9
+    assert best_of_all_policies(replace(risk, horizon=None), limit, 1.0) is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from support import composed, finish, make_run, quick, run_on, update
 
 from rlnet.compare.constraint import constrained_optimum
+from rlnet.compare.constraint_bound import best_of_all_policies
 from rlnet.compare.risk import Risk
 from rlnet.config import ConfigError
 from rlnet.data.rollout import Rollout
@@ -234,6 +235,9 @@ def test_a_run_under_a_constraint_leaves_its_exact_optimum(tmp_path):
     (event,) = told["events"]
     assert event["constraint"]["probability"] == pytest.approx(0.1)
     assert event["constraint"]["multiplier"] == pytest.approx(exact.multiplier)
+    of_all = best_of_all_policies(Risk(mdp, "loss", solve(mdp, 0.9), 5), 0.1, exact.multiplier)
+    assert event["constraint"]["optimal_return_of_all_policies"] == pytest.approx(of_all)
+    assert of_all > exact.ret
     # The charge is no part of the picture: there the event costs nothing where it ends the episode.
     assert event["members"][0]["return"] == pytest.approx(scalars["exact/constrained_return"][0])
     assert "0·1[loss]" not in told["objective"]

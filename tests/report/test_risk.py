@@ -48,3 +48,7 @@ def test_under_a_constraint_the_optimum_is_that_of_its_limit():
     (event,) = risk_section({"events": [found(constraint=under)]})
     assert event["rows"][1][0] == "of the optimum under constraint.limit=0.1 (λ* = 2.5)"
     assert len(event["rows"]) == 3
+    assert "a policy that knows" not in event["told"]
+    under |= {"optimal_return": 10.4, "optimal_return_of_all_policies": 10.45}
+    (event,) = risk_section({"events": [found(constraint=under)]})
+    assert "attains a return of 10.4, a policy that knows the steps left at most 10.45. To tell" in event["told"]
