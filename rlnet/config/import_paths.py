@@ -1,8 +1,11 @@
-"""Functions of the user that settings name by import path, `module:function`."""
+"""Modules of the user, and functions that settings name by import path, `module:function`."""
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rlnet.config.settings import ConfigError, require
@@ -19,6 +22,18 @@ class ImportPaths(tuple[str, ...]):
 IMPORT_PATH = ImportPaths(("module:function",))
 
 
+def search_here() -> None:
+    """Have imports search the current folder too, behind all that is installed."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+
+
+def import_here(module: str) -> ModuleType:
+    """Import a module that is installed, or lies in the current folder; raises what it raises."""
+    search_here()
+    return importlib.import_module(module)
+
+
 def imported_function(path: str, key: str, what: str) -> Callable[..., Any]:
     """The function at an import path.
 
@@ -33,7 +48,7 @@ def imported_function(path: str, key: str, what: str) -> Callable[..., Any]:
     require(path in IMPORT_PATH, key, path, "must be the import path of a function, as module:function")
     module, _, name = path.partition(":")
     try:
-        function = getattr(importlib.import_module(module), name)
+        function = getattr(import_here(module), name)
     except Exception as error:  # a module of the user may raise anything
         raise ConfigError(f"{key}={path}: cannot be imported ({said(error, importlib.__file__)})") from error
     require(callable(function), key, path, f"must be a function of {what}")

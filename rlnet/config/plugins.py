@@ -4,15 +4,13 @@ They are those of `plugins=[my_module]` on the command line, and those that inst
 the groups `rlnet.environments` and `rlnet.algorithms`.
 """
 
-import importlib
-import os
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from omegaconf import ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rlnet.config.import_paths import import_here
 from rlnet.config.registry import ALGORITHMS, ENVIRONMENTS, Registry, has_file
 from rlnet.config.settings import ConfigError
 
@@ -23,10 +21,8 @@ def import_plugin(module: str) -> None:
     Raises:
         ConfigError: it cannot be imported.
     """
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        importlib.import_module(module)
+        import_here(module)
     except ConfigError:
         raise
     except Exception as error:

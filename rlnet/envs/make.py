@@ -15,6 +15,7 @@ from gymnasium import spaces
 from omegaconf import MISSING
 
 from rlnet.config import ConfigError, EnvConfig, check_env, register_environment, require
+from rlnet.config.import_paths import search_here
 from rlnet.envs.actions import Actions
 from rlnet.envs.adapter import GymnasiumSimulation
 from rlnet.envs.base import Environment, Simulation, from_model
@@ -229,6 +230,8 @@ def made_with(config: GymnasiumConfig) -> dict[str, Any]:
     """
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if ":" in config.id:
+        search_here()
     limit = config.max_episode_steps
     return with_tuples(config.kwargs) | ({} if limit is None else {"max_episode_steps": limit})
 

@@ -7,13 +7,13 @@ limits (`min_obs`, ...) arrays.
 """
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 
 from rlnet.config import ConfigError, require
+from rlnet.config.import_paths import import_here
 from rlnet.envs.faults import first_line
 
 KEY = "env.wrappers"
@@ -135,7 +135,7 @@ def _imported(path: str, kind: type | None = None) -> Any:
     """What `module.name` names: something that can be called, or an object of a kind."""
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        found = getattr(import_here(module), name)
     except Exception as error:
         raise ConfigError(f"{KEY}={path}: cannot be imported ({type(error).__name__}: {error})") from error
     if kind is None:

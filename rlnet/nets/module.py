@@ -15,6 +15,7 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.dropout import _DropoutNd
 
 from rlnet.config import ConfigError, ModuleConfig, require
+from rlnet.config.import_paths import import_here
 from rlnet.nets.network import Network, Params
 from rlnet.numerics.random_streams import Streams
 
@@ -88,7 +89,7 @@ def _named(target: str) -> type[nn.Module]:
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise refused
     try:
-        found: Any = import_module(parts[0])
+        found: Any = import_here(parts[0])
         for k, part in enumerate(parts[1:], start=1):
             if not hasattr(found, part):
                 import_module(".".join(parts[: k + 1]))

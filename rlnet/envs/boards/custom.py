@@ -1,6 +1,5 @@
 """A user's own game of two players, as one function of a state, explored into a finite model."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from omegaconf import MISSING
 
 from rlnet.config import ConfigError, EnvConfig, register_environment, require
+from rlnet.config.import_paths import import_here
 from rlnet.envs.base import Environment, from_model
 from rlnet.envs.faults import shown
 from rlnet.mdp import FiniteMDP
@@ -62,7 +62,7 @@ def _imported(path: str) -> tuple[Moves, Hashable]:
     module, colon, name = path.partition(":")
     require(bool(module and colon and name), key, path, "must be the import path of a function, as module:function")
     try:
-        function = getattr(importlib.import_module(module), name)
+        function = getattr(import_here(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{key}={path}: cannot be imported ({error})") from error
     require(callable(function), key, path, "must be a function of a state")
