@@ -12,6 +12,7 @@ from rlnet.mdp.events import paid_probability
 from rlnet.mdp.limited import limited_values
 from rlnet.numerics.statistics import wilson
 
+SAME = 1e-9  # probabilities that differ by less, as by rounding, are equal
 PENALTIES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of an event, in the size of the largest |V*|
 
 
@@ -113,7 +114,7 @@ def seen_in(probability: float, trials: int) -> tuple[float, float]:
 def trials_to_tell(probability: float, other: float) -> float:
     """Test episodes of each of two policies after which their difference is seen: at 5 % significance with power 80 %
     (two proportions, Fleiss, Levin & Paik 2003, eq. 4.14); inf where they are the same."""
-    if probability == other:
+    if abs(probability - other) <= SAME:
         return float("inf")
     mean = (probability + other) / 2
     spread = 1.959964 * np.sqrt(2 * mean * (1 - mean))

@@ -60,5 +60,7 @@ def event_probability(
 def paid_probability(model: FiniteMDP, policy: np.ndarray, horizon: int | None) -> np.ndarray:
     """`event_probability` in what `event_model` gave, for many policies."""
     if horizon is None:
-        return evaluate(model, policy, 1.0).v
-    return limited_values(model, 1.0, check_count("horizon", horizon, 0), policy_matrix(model, policy))
+        found = evaluate(model, policy, 1.0).v
+    else:
+        found = limited_values(model, 1.0, check_count("horizon", horizon, 0), policy_matrix(model, policy))
+    return found.clip(0.0, 1.0)  # of rounding, and of rows that sum to 1 but for rounding

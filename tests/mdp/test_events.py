@@ -110,6 +110,14 @@ def test_a_set_of_states_is_that_of_the_outcomes_that_lead_there():
         event_probability(mdp, np.zeros(5, int), states)
 
 
+@pytest.mark.parametrize("horizon", [500, None])
+def test_a_probability_is_one_although_rows_sum_to_one_but_for_rounding(horizon):
+    mdp = FiniteMDP.from_outcomes({0: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 0, 0.0, True)]}})
+    mdp = replace(mdp, events={"end": mdp.terminated})
+    found = event_probability(mdp, np.array([[0.5, 0.5 + 1e-8]]), "end", horizon=horizon)
+    assert 1.0 - 1e-7 < found[0] <= 1.0
+
+
 def test_wrong_arguments_of_event_probability_are_named():
     mdp = gambler(0.5, 4)
     with pytest.raises(InvalidMDPError, match=r"an event must be bool \[K\] = \[6\].* not float64"):
