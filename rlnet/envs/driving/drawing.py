@@ -1,6 +1,8 @@
 """Drawings of the states of a road and of a race track, as text and as images."""
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy as np
 from rlnet.envs.driving.traffic import Road
 from rlnet.envs.render import AGENT, FLOOR, START, WALL, draw_image, draw_text
 
-CELL = 30  # pixels of a cell of the road
+CELL = 48  # pixels of a cell of the road
 ASPHALT, LINE, OTHER, FAR, INK = (120, 124, 130), (235, 235, 225), (45, 100, 170), (150, 168, 190), (255, 255, 255)
 GOAL = (150, 200, 140)
 
@@ -64,8 +66,17 @@ class RoadDrawing:
 
 def _car(canvas: Any, column: int, row: int, colour: tuple[int, int, int], speed: str) -> None:
     left, top = column * CELL, row * CELL
-    canvas.rounded_rectangle((left + 3, top + 8, left + CELL - 4, top + CELL - 8), radius=4, fill=colour)
-    canvas.text((left + CELL / 2 - 1, top + CELL / 2), speed, fill=INK, anchor="mm")
+    box = left + CELL // 10, top + CELL // 4, left + CELL - CELL // 10 - 1, top + CELL - CELL // 4
+    canvas.rounded_rectangle(box, radius=CELL // 7, fill=colour)
+    canvas.text((left + CELL / 2 - 0.5, top + CELL / 2), speed, fill=INK, anchor="mm", font=_font())
+
+
+@cache
+def _font() -> Any:
+    from matplotlib import get_data_path
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), CELL // 3)
 
 
 @dataclass(frozen=True, eq=False)

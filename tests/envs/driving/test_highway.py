@@ -131,7 +131,7 @@ def test_the_road_is_drawn():
     assert (image.shape, image.dtype) == ((2 * CELL + 1, 5 * CELL, 3), np.uint8)
 
     def colour(row: int, column: int) -> tuple[int, ...]:
-        return tuple(image[row * CELL + 10, column * CELL + 6].tolist())
+        return tuple(image[row * CELL + CELL // 2, column * CELL + CELL // 4].tolist())
 
     # Own lane below: the own car at the left, the next car at the edge of sight; above, the next car two cells ahead.
     assert [colour(1, k) for k in range(5)] == [AGENT, ASPHALT, ASPHALT, ASPHALT, FAR]
