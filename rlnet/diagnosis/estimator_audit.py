@@ -13,7 +13,7 @@ from torch import Tensor
 from rlnet.algos.algorithm import LossGradient
 from rlnet.algos.context import PI
 from rlnet.compare.completions import Completions
-from rlnet.config import Config, ConfigError, require
+from rlnet.config import Config, ConfigError, RunFailed, require
 from rlnet.diagnosis.enumeration import Texts
 from rlnet.diagnosis.estimator import Estimator
 from rlnet.diagnosis.objectives import At, Match, Objectives, match
@@ -57,6 +57,7 @@ def audit_estimator(config: Config) -> EstimatorAudit:
 
     Raises:
         ConfigError: the algorithm learns no policy by the gradient of a loss, or the task has no model.
+        RunFailed: the update is not finite.
     """
     allowed = "is no task of tokens; an update is audited where all completions are known, as env=tokens_nano"
     require(isinstance(config.env, TokensConfig), "env", config.env.name, allowed)
@@ -83,6 +84,10 @@ def audit_estimator(config: Config) -> EstimatorAudit:
             part, count = estimator.expected(own, value if "beta" in config.algo.hyper else None, config.seed + p)
             total, groups = part if total is None else total + part, groups + count
         found[value] = cast(Tensor, total) / len(batches)
+        if not found[value].isfinite().all():
+            loss = config.algo.options.get("loss")
+            title = f"algo={config.algo.name}" if loss is None else f"algo.options.loss={loss}"
+            raise RunFailed(f"{title}: has a gradient that is infinite or no number, for some completions at least")
     objectives = Objectives(known, estimator.reference, estimator.policy)
     by_logits = {
         name: objectives.gradient(value) for name, value in _candidates(config, estimator, objectives, texts).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def how_many(audit: EstimatorAudit) -> str:
 
 def noise(audit: EstimatorAudit) -> str:
     """How much the update of one group varies."""
+    if not math.isfinite(audit.noise):
+        return "The mean update is 0, so that there is no length to compare the update of one group with."
     return f"One group's update deviates from the mean by {audit.noise:.2g} times its length along it."
 
 
@@ -63,6 +66,8 @@ def verdict(audit: EstimatorAudit) -> str:
         match = audit.matches[same[0]]
         size = "" if abs(match.scale - 1) < SAME else f", times {match.scale:.6g}"
         text = f"The expected update is the gradient of {same[0]}{size}."
+    elif all(match.cosine == 0 for match in audit.matches.values()):
+        text = "The expected update is 0: by it nothing is learned."
     else:
         name, match = max(audit.matches.items(), key=lambda item: item[1].cosine)
         near = f"the nearest is {name}, at a cosine of {match.cosine:.4f}"

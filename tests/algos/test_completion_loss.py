@@ -8,10 +8,11 @@ from support import composed, make_run, update
 
 from rlnet.algos.completion_loss import leave_one_out
 from rlnet.commands import audit as command
-from rlnet.config import ConfigError
+from rlnet.config import ConfigError, RunFailed
 from rlnet.config.trust import check_trusted
 from rlnet.diagnosis import estimator
 from rlnet.diagnosis.estimator_audit import FORWARD, REGULARISED, REWARD, audit_estimator
+from rlnet.diagnosis.estimator_table import noise, verdict
 
 TASK = ("env=tokens_nano", "network=tabular", "env.reference_steps=20", "algo.options.group=2", "algo.envs=2")
 SOURCE = """
@@ -31,6 +32,8 @@ def unknown(log_prob, advantages): return log_prob.sum()
 def blind(reward): return reward.sum()
 def vector(log_prob): return log_prob.sum(1)
 def number(log_prob): return 3
+def rooted(log_prob): return (log_prob - log_prob.detach()).sum().sqrt()
+def still(log_prob): return (0 * log_prob).sum()
 def constant(log_prob): return torch.tensor(1.0)
 def broken(log_prob): return log_prob @ log_prob
 value = 3
@@ -98,6 +101,17 @@ def test_a_loss_of_the_user_is_the_algorithm_of_the_same_definition():
 def test_what_is_no_loss_is_refused_in_one_sentence(name, said):
     with pytest.raises(ConfigError, match=f"^algo.options.loss={name if ':' in name else ''}.*{said}"):
         audited(name)
+
+
+def test_a_gradient_that_is_not_finite_is_near_to_nothing():
+    with pytest.raises(
+        RunFailed, match=r"^algo\.options\.loss=my_own_losses:rooted: has a gradient that is infinite or no"
+    ):
+        audited("rooted")
+    still = audited("still")
+    assert still.matches[REWARD].cosine == 0
+    assert verdict(still).startswith("The expected update is 0: by it nothing is learned.")
+    assert noise(still).startswith("The mean update is 0")
 
 
 @pytest.mark.slow
