@@ -46,7 +46,7 @@ def event_probability(
     """The probability of an event under a policy from each state, float [S]: within `horizon` steps, or (None) ever.
 
     Args:
-        policy: [S, A] or int [S].
+        policy: [S, A] or int [S]; with a horizon also [H, S, A] or int [H, S], one for each step.
         event: as for `event_model`.
         horizon: H.
 
@@ -61,6 +61,8 @@ def paid_probability(model: FiniteMDP, policy: np.ndarray, horizon: int | None) 
     """`event_probability` in what `event_model` gave, for many policies."""
     if horizon is None:
         found = evaluate(model, policy, 1.0).v
-    else:
+    elif np.shape(policy) in ((model.n_states,), (model.n_states, model.n_actions)):
         found = limited_values(model, 1.0, check_count("horizon", horizon, 0), policy_matrix(model, policy))
+    else:
+        found = evaluate(model, policy, 1.0, horizon=horizon).v[0]
     return found.clip(0.0, 1.0)  # of rounding, and of rows that sum to 1 but for rounding

@@ -107,8 +107,9 @@ def show_solution(solved: Solved) -> None:
         soft_wrap=True,
         highlight=False,
     )
-    if config.horizon is None:
-        for risk in risks_of(solved.mdp, solution, config.env.max_episode_steps):
+    if config.horizon is None or solved.mdp.sign is None:
+        steps = config.env.max_episode_steps if config.horizon is None else config.horizon
+        for risk in risks_of(solved.mdp, solution, steps):
             where = "ever" if risk.horizon is None else f"within {risk.horizon} steps"
             least = f"{risk.least:.4g} at the least"
             said = f"P({risk.event} {where}) = {risk.of_optimal:.4g} under the optimal policy, {least}."

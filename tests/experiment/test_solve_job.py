@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from support import composed
 
 from rlnet.config import ConfigError, SolveConfig
 from rlnet.config.validation import check
 from rlnet.envs import GridworldConfig
 from rlnet.experiment.solve_job import solve_and_write
+from rlnet.mdp import event_probability
 from rlnet.report.summary import show_solution
 
 
@@ -68,3 +70,14 @@ def test_an_interruption_writes_the_best_values_so_far(tmp_path, capsys):
     assert np.abs(solved.solution.v - exact.v).max() <= solved.solution.error_bound < np.inf
     show_solution(solved)
     assert "Interrupted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("horizon", "steps"), [(None, 40), (10, 10), (0, 0)])
+def test_the_risk_of_the_optimum_is_that_of_its_horizon(horizon, steps, tmp_path, capsys):
+    options = [] if horizon is None else [f"horizon={horizon}"]
+    road = ("env=highway", "env.sight=3", "env.max_speed=3", "env.traffic_speed=2")
+    solved = solve_and_write(composed(*road, *options, name="solve"), tmp_path)
+    show_solution(solved)
+    exact = solved.mdp.start @ event_probability(solved.mdp, solved.solution.policy, "crash", horizon=steps)
+    said = f"P(crash within {steps} steps) = {exact:.4g} under the optimal policy, 0 at the least."
+    assert said in capsys.readouterr().out

@@ -118,6 +118,24 @@ def test_a_probability_is_one_although_rows_sum_to_one_but_for_rounding(horizon)
     assert 1.0 - 1e-7 < found[0] <= 1.0
 
 
+def test_a_policy_may_depend_on_the_steps_left():
+    # Bold: a loss of .3; away: none now, and one of .5 in the next step. In two steps bold and then away is the safest.
+    mdp = FiniteMDP.from_outcomes(
+        {
+            0: {0: [(0.7, 0, 0.0, False), (0.3, 0, -1.0, True)], 1: [(1.0, 1, 0.0, False)]},
+            1: {0: [(0.5, 0, 0.0, False), (0.5, 0, -1.0, True)]},
+        }
+    )
+    mdp = replace(mdp, events={"loss": mdp.terminated})
+    best = solve(mdp, 1.0, horizon=2)
+    assert event_probability(mdp, best.policy, "loss", horizon=2)[0] == pytest.approx(0.3)
+    assert event_probability(mdp, np.array([[0, 0], [0, 0], [1, 0]]), "loss", horizon=3)[0] == pytest.approx(0.51)
+    assert event_probability(mdp, np.array([1, 0]), "loss", horizon=2)[0] == pytest.approx(0.5)
+    for horizon in (3, None):
+        with pytest.raises(ValueError, match="policy must be"):
+            event_probability(mdp, best.policy, "loss", horizon=horizon)
+
+
 def test_wrong_arguments_of_event_probability_are_named():
     mdp = gambler(0.5, 4)
     with pytest.raises(InvalidMDPError, match=r"an event must be bool \[K\] = \[6\].* not float64"):
