@@ -93,8 +93,9 @@ def read_evaluation(folder: Path, members: int) -> tuple[dict[str, Any], dict[st
     with reading(document, "is not the evaluation of this run"):
         if len(content["members"]) != members or not content["policies"]:
             raise ValueError(f"{len(content['members'])} members, not {members}")
+        event = (EVENT,) if content.get("event") else ()
         for name in content["policies"]:
-            shapes = {episodes[f"{name}_{key}"].shape for key in (*QUANTITIES, "terminated", "cut")}
+            shapes = {episodes[f"{name}_{key}"].shape for key in (*QUANTITIES, "terminated", "cut", *event)}
             if len(shapes) != 1 or len(next(iter(shapes))) != 2 or next(iter(shapes))[0] != members:
                 raise ConfigError(f"{arrays}: does not fit {DOCUMENT} beside it")
     return content, episodes

@@ -4,6 +4,7 @@ A run answers them between two updates, with a checkpoint. The exit code is 128 
 SIGINT, 143 for SIGTERM, 129 for SIGHUP, 138 for SIGUSR1 (Slurm's `--signal=B:USR1@60`).
 """
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # not every system has them all
+
+STDERR = 2
+SOON = b"\ninterrupted: the running update ends and is saved; Ctrl-C again stops at once, without it\n"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -53,6 +57,8 @@ class Asked:
 def put_off() -> Iterator[Asked]:
     """Context manager: defer signals to the end of an update; a second Ctrl-C raises `Interrupted` at once.
 
+    In a terminal the first one is answered with a line: a slow update, or the first, which fills a replay, takes long.
+
     Outside of the main thread, where Python delivers no signals, nothing is changed. Signals that are ignored stay so.
     """
     asked = Asked()
@@ -63,6 +69,8 @@ def put_off() -> Iterator[Asked]:
     def note(number: int, frame: FrameType | None) -> None:
         if asked.number is not None and number == signal.SIGINT:
             raise Interrupted(number, "within an update, which is not saved")
+        if asked.number is None and number == signal.SIGINT and os.isatty(STDERR):
+            os.write(STDERR, SOON)  # not print(): what a signal interrupts may be printing
         asked.number = asked.number or number
 
     known = {number: signal.getsignal(number) for number in SIGNALS}

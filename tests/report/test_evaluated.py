@@ -119,9 +119,22 @@ def test_the_page_of_a_run_without_a_model_tells_what_was_earned(folder):
     )
 
 
+def with_events(folder: Path) -> None:
+    """Tell of an event, in one episode of six alone."""
+    content, arrays = json.loads((folder / "evaluation.json").read_text()), dict(np.load(folder / "evaluation.npz"))
+    content["event"] = "crashed"
+    for setting in content["settings"]:
+        for name in content["policies"]:
+            setting[name]["event"] = {"mean": 0.0, "mean_interval": None}
+            arrays[f"{name}_event"] = arrays[f"{name}_cut"][:, :1]
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    np.savez(folder / "evaluation.npz", **arrays)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        with_events,
         lambda folder: (folder / "evaluation.npz").unlink(),
         lambda folder: (folder / "evaluation.npz").write_bytes(b"PK"),
         lambda folder: (folder / "evaluation.json").write_text("{}"),
