@@ -160,6 +160,7 @@ def _events(problem: Problem, tables: Tables) -> list[dict[str, Any]]:
                 "event": risk.event,
                 "horizon": risk.horizon,
                 "optimal": risk.of_optimal,
+                "optimal_return": point_of(risk, risk.optimal.policy).ret,
                 "least": risk.least,
                 "frontier": [{"penalty": p.penalty, "return": p.ret, "probability": p.probability} for p in frontier],
                 "members": [{"return": p.ret, "probability": p.probability} for p in places],

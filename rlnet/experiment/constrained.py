@@ -65,7 +65,8 @@ def constrained_optima(
 
 def _least(risk: Risk, limit: float) -> str:
     least = f"the least probability of {risk.event} that any policy attains is {risk.least:.4g}"
-    return f"{least}, by one that knows the steps left" if risk.least <= limit else least
+    how = "goes on for ever at a cost" if risk.horizon is None else "knows the steps left"
+    return f"{least}, by one that {how}" if risk.least <= limit else least
 
 
 def solved_under(optima: Sequence[Constrained], config: Config) -> list[Solution]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,8 +92,8 @@ def frontier_figure(found: Mapping[str, Any]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    risk, ret = (np.array([point[key] for point in found["frontier"]]) for key in ("probability", "return"))
-    x, y = (np.array([point[key] for point in found["members"]]) for key in ("probability", "return"))
+    risk, ret = _columns(found["frontier"])
+    x, y = _columns(found["members"])
     span = ret.max() - np.min(np.append(ret, y[np.isfinite(y)]))
     flat = 0 < np.ptp(ret) < FLAT * span  # beside policies that are far below the frontier looks like a line
     figure = Figure(figsize=(11.2 if flat else 6.4, 4.2), dpi=100, layout="constrained")
@@ -102,6 +102,12 @@ def frontier_figure(found: Mapping[str, Any]) -> Figure:
         _draw(axes, found, (risk, ret), (x, y) if shown else (x[:0], y[:0]))
         axes.set_title(title, fontsize=10)
     return figure
+
+
+def _columns(points: Sequence[Mapping[str, Any]]) -> Places:
+    """Probabilities and returns, which JSON holds as text where they are infinite."""
+    probability, ret = (np.array([float(point[key]) for point in points]) for key in ("probability", "return"))
+    return probability, ret
 
 
 def _draw(axes: Axes, found: Mapping[str, Any], frontier: Places, members: Places) -> None:
@@ -118,6 +124,8 @@ def _draw(axes: Axes, found: Mapping[str, Any], frontier: Places, members: Place
     )
     if len(x):
         axes.plot(x, y, "o", color=STYLES[1][0], markersize=5, label="learned")
+    if "constraint" not in found and "optimal_return" in found:
+        axes.plot(found["optimal"], found["optimal_return"], "*", color="#303030", markersize=12, label="optimal")
     if "constraint" in found:
         under = found["constraint"]
         axes.axvline(under["limit"], color="#808080", linestyle="--", linewidth=1.0, label="limit of the constraint")

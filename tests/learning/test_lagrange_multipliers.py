@@ -84,6 +84,14 @@ def test_a_limit_that_only_a_policy_with_a_clock_could_keep_is_said():
         run_on(mdp, *PPO, "gamma=0.9", "constraint.limit=0.35", max_steps=2)
 
 
+def test_a_limit_that_only_a_policy_without_end_could_keep_is_said():
+    rows = {0: {0: [(1.0, 0, -1.0, False)], 1: [(0.5, 0, -1.0, True), (0.5, 0, -3.0, True)]}}
+    mdp = FiniteMDP.from_outcomes(rows)
+    mdp = replace(mdp, events={"loss": mdp.reward == -3.0})
+    with pytest.raises(ConfigError, match=r"any policy attains is 0, by one that goes on for ever at a cost"):
+        run_on(mdp, *PPO, "gamma=1", "constraint.limit=0.2")
+
+
 def test_limits_are_problems_of_their_own_and_a_high_price_is_no_divergence():
     run = run_on(gambles(*THREE), *PPO, "gamma=1", "vary.limit=[0.05,0.3]", "constraint.multiplier=500", "steps=20000")
     tables, comparison = finish(run).compare()

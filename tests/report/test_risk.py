@@ -15,11 +15,14 @@ def found(ret=9.0, probability=0.15, frontier=FRONTIER, **more):
 
 def test_a_frontier_far_above_the_learned_policies_has_a_picture_of_its_own():
     assert len(frontier_figure(found(ret=9.0)).axes) == 1
-    assert len(frontier_figure(found(ret=float("-inf"))).axes) == 1
+    assert len(frontier_figure(found(ret="-inf")).axes) == 1  # as JSON holds it
     left, right = frontier_figure(found(ret=-800.0)).axes
     assert left.get_ylim()[0] < -800
     assert right.get_ylim()[0] > 9
     assert [line.get_label() for line in right.lines] == ["optimal as crash costs more"]
+    (axes,) = frontier_figure(found(optimal_return=10.9)).axes
+    (star,) = (line for line in axes.lines if line.get_label() == "optimal")
+    assert star.get_xydata().tolist() == [[0.2, 10.9]]
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0])
