@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import gymnasium
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from omegaconf import MISSING
 
-from rlnet.config import ConfigError, EnvConfig, check_env, register_environment, require
+from rlnet.config import ConfigError, EnvConfig, RunFailed, check_env, register_environment, require
 from rlnet.config.import_paths import search_here
 from rlnet.envs.actions import Actions
 from rlnet.envs.adapter import GymnasiumSimulation
@@ -22,7 +23,8 @@ from rlnet.envs.base import Environment, Simulation, from_model
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.driving.simulator import check_settings, with_tuples
 from rlnet.envs.encoding import encoder_of, layout_of
-from rlnet.envs.faults import first_line
+from rlnet.envs.ended_processes import close
+from rlnet.envs.faults import fault_of, first_line
 from rlnet.envs.models import TRUTHS, model_of
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
@@ -158,7 +160,10 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         masks = bool(parts) or (actions.bounds is None and model is None and _gives_masks(env))
         _refuse_game(env, config, model)
     finally:
-        env.close()
+        try:
+            env.close()
+        except Exception as error:
+            raise RunFailed(f"env.id={config.id}: {fault_of('close', error)}") from error
     mdp = None if model is None else model.mdp
     features = None if mdp is None or mdp.shape is None else grid_features(mdp)
     if model is not None and rows is None and not model.truncates:
@@ -176,7 +181,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         if stepping == "batched":
             simulation = CartPoleSimulation(seeds, envs, cast(int, max_steps))  # which its ids have
         else:
-            vectors = [vector_of(recipe, envs, stepping) for _ in seeds]
+            vectors = _vectors(recipe, len(seeds), envs, stepping)
             simulation = GymnasiumSimulation(vectors, seeds, config.id, masks=masks, available=available)
         return simulation if device is None else OnDevice(simulation, device)
 
@@ -186,6 +191,21 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     told |= {"space": env.observation_space, "events": () if config.event is None else (config.event,)}
     told["processes"] = stepping == "async"
     return Environment(*about, layout=layout, encoder=encoder, actions=actions, states=rows, **told)
+
+
+def _vectors(recipe: Recipe, members: int, envs: int, stepping: str) -> list[VectorEnv]:
+    """A vector environment for each member; RunFailed where one cannot be made, though one environment could."""
+    made: list[VectorEnv] = []
+    try:
+        for _ in range(members):
+            made.append(vector_of(recipe, envs, stepping))
+    except Exception as error:
+        for vector in made:
+            close(vector)
+        where = "in a process of its own (env.stepping=async)" if stepping == "async" else "once more"
+        said = "" if isinstance(error, EOFError | ConnectionError) else f": {type(error).__name__}: {first_line(error)}"
+        raise RunFailed(f"env.id={recipe.id}: cannot be made {where}{said}") from error
+    return made
 
 
 def _refuse_game(env: gymnasium.Env, config: GymnasiumConfig, model: "Believed | None") -> None:

@@ -11,10 +11,11 @@ import pytest
 import wrong_environments
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from support import composed
 
 import rlnet
 from rlnet.config import RunFailed
-from rlnet.envs import GymnasiumSimulation
+from rlnet.envs import GymnasiumSimulation, make
 
 PATIENCE = 60.0  # seconds
 
@@ -122,6 +123,44 @@ def test_a_process_that_is_gone_before_a_step_is_named():
         simulation.step(np.zeros((1, 2), np.int64))
     simulation.close()
     assert not vector.processes[1].is_alive()
+
+
+class Scarce(Dies):
+    """Can be made twice, in the process that imported it alone, or cannot be closed."""
+
+    home, left = os.getpid(), 2
+
+    def __init__(self, kind: str) -> None:
+        super().__init__("", 0)
+        self.kind = kind
+        if kind == "twice":
+            Scarce.left -= 1
+            if Scarce.left < 0:
+                raise RuntimeError("two licences are taken")
+        if kind == "at home" and os.getpid() != Scarce.home:
+            os._exit(3)
+
+    def close(self):
+        if self.kind == "open":
+            raise RuntimeError("cannot be closed")
+
+
+gymnasium.register("Scarce-v0", entry_point=Scarce)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stepping", "said"),
+    [
+        ("twice", "sync", "cannot be made once more: RuntimeError: two licences are taken"),
+        ("at home", "async", r"cannot be made in a process of its own \(env\.stepping=async\)"),
+        ("open", "sync", "its close raised RuntimeError: cannot be closed"),
+    ],
+)
+def test_an_environment_that_is_made_once_and_not_again_is_said(kind, stepping, said, monkeypatch):
+    monkeypatch.setattr(Scarce, "left", 2)
+    config = composed("env=gymnasium", "env.id=Scarce-v0", f"env.kwargs={{kind: {kind}}}", f"env.stepping={stepping}")
+    with pytest.raises(RunFailed, match=rf"^env\.id=Scarce-v0: {said}"):
+        make(config.env).simulate([0, 1], 2)
 
 
 @pytest.mark.slow
