@@ -131,6 +131,10 @@ def explain(error: Exception, argv: list[str]) -> str:
         return f"{given}: there is no such key; {_alternatives(key, cause)}"
     if found := re.search(r"Error merging override (\S+)", text):
         reason = str(cause).splitlines()[0]
+        if (listed := re.match(r"([^=]+)=\[(.*)\]$", found.group(1))) and "could not be converted to" in reason:
+            key, values = listed.groups()
+            members = f"vary.{key}=[{values}] where members may differ in it, or " if "to Float" in reason else ""
+            reason = f"must be one value; several are {members}-m {key}={values}, a run for each"
         if "to a ListConfig" in reason or "is not a list" in reason or "ListConfig" in reason:
             key, _, value = found.group(1).partition("=")
             reason = f"must be a list, as in {key}=[{value}]"

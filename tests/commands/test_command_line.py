@@ -26,6 +26,11 @@ WRONG = [
     ("train", ["gamma=abc"], "gamma=abc: Value 'abc' of type 'str' could not be converted to Float"),
     ("train", ["gama=0.9"], "gama=0.9: there is no such key; did you mean gamma?"),
     ("train", ["algo.hyper.gama=3"], "algo.hyper.gama=3: there is no such key; did you mean gamma?"),
+    (
+        "train",
+        ["constraint.limit=[0.1,0.2]"],
+        "constraint.limit=[0.1,0.2]: must be one value; several are vary.constraint.limit=[0.1,0.2] where ",
+    ),
     ("train", ["env.risk_limit=0.1"], "env.risk_limit=0.1: there is no such key; did you mean constraint.limit?"),
     (
         "train",
