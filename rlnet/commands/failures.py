@@ -6,7 +6,6 @@ SIGHUP and SIGUSR1.
 
 import difflib
 import errno
-import gc
 import os
 import re
 import shlex
@@ -58,7 +57,6 @@ def _let_go(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
-    gc.collect()
 
 
 def told(error: BaseException) -> tuple[str, int] | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from support import skip_without_extras
+from support import quick, skip_without_extras
 
 from rlnet.config import VERSION_BASE, ConfigError, EnvConfig, register
 from rlnet.envs import GymnasiumConfig, GymnasiumSimulation, TabularSimulation, make, preset, preset_names
@@ -25,7 +25,21 @@ def gymnasium_config(name, **options):
     return GymnasiumConfig(name="test", gamma=0.9, id=name, **options)
 
 
-@pytest.mark.parametrize("name", preset_names())
+QUICK = (
+    "gridworld",
+    "cliff",
+    "taxi",
+    "cartpole",
+    "pendulum",
+    "highway",
+    "racetrack",
+    "tokens_tiny",
+    "tic_tac_toe",
+    "baird",
+)  # presets of every run
+
+
+@pytest.mark.parametrize("name", quick(preset_names(), QUICK))
 def test_every_preset_composes_in_hydra_and_steps(name):
     skip_without_extras(name)
     register()
