@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import fields
-from itertools import pairwise
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,9 +27,9 @@ from rlnet.config import (
     SolveConfig,
     TrainerAuditConfig,
     check_env,
-    leaves,
     require,
 )
+from rlnet.config.job_memory import memory_of
 from rlnet.config.keys import check_keys
 from rlnet.config.memory import require_memory
 from rlnet.config.optional import chosen
@@ -46,9 +45,6 @@ SCHEDULED = {
     "entropy": (0.0, float("inf"), "the factor on algo.hyper.entropy_coefficient"),
 }
 EVALUATED = ("greedy", "behaviour", "both")
-# Bytes, at least: of an outcome of a model; of a member; of a transition; of a weight, its gradient and Adam's moments.
-PER_OUTCOME, PER_MEMBER_STATE, PER_ROW, PER_WEIGHT = 200, 2**12, 16, 16
-PER_ENVIRONMENT = 100  # of an environment of an audit, its observation and counters
 
 
 def _check_schedule(schedule: ScheduleConfig, key: str, low: float, high: float, meaning: str) -> None:
@@ -231,33 +227,6 @@ def _check_audit(config: AuditConfig) -> None:
     require(config.seed >= 0, "seed", config.seed, "must be a non-negative integer")
 
 
-def _memory(config: Config | SolveConfig | AuditConfig) -> dict[str, float]:
-    """A lower bound on the memory of a job in bytes, by the settings that decide it."""
-    parts = {settings: PER_OUTCOME * count for settings, count in config.env.outcomes().items()}
-    if isinstance(config, AuditConfig):
-        parts[f"envs={config.envs}"] = PER_ENVIRONMENT * float(config.envs)
-    if not isinstance(config, Config):
-        return parts
-    members = float(config.seeds)
-    for values in leaves(config.vary).values():
-        members *= len(values) if isinstance(values, list) else 1
-    shared = f"seeds={config.seeds}" + (f" × vary = {members:.0f} members" if members > config.seeds else "")
-    parts[shared] = PER_MEMBER_STATE * members
-    each = f"{shared} × " if members > 1 else ""
-    algo, network = config.algo, config.network
-    parts[f"{each}algo.envs={algo.envs} × algo.rollout={algo.rollout}"] = PER_ROW * members * algo.envs * algo.rollout
-    if isinstance(algo, ReplayConfig):
-        parts[f"{each}algo.capacity={algo.capacity}"] = PER_ROW * members * algo.capacity
-        parts[f"{each}algo.batch={algo.batch}"] = PER_ROW * members * algo.batch * algo.n_step
-    if isinstance(network, MlpConfig):
-        weights = sum(float(a) * b for a, b in pairwise(network.hidden)) + float(sum(network.hidden))
-        parts[f"{each}network.hidden={list(network.hidden)}"] = PER_WEIGHT * members * weights
-    if isinstance(network, CausalLMConfig):
-        each_layer = 4.0 * network.hidden_size**2 + 3.0 * network.hidden_size * network.intermediate_size
-        parts[f"{each}network.hidden_size={network.hidden_size}"] = PER_WEIGHT * members * network.layers * each_layer
-    return parts
-
-
 def check(config: Any) -> Any:
     """Check the ranges of the settings of a job, and return them.
 
@@ -269,14 +238,14 @@ def check(config: Any) -> Any:
         return config
     if isinstance(config, AuditConfig):
         check_env(config.env)
-        require_memory(_memory(config))
+        require_memory(memory_of(config))
         _check_audit(config)
         return config
     if isinstance(config, Config):
         require(config.seeds >= 1, "seeds", config.seeds, "must be at least 1")
         allowed = "must be a whole number from 0 to 2^63 − seeds"
         require(0 <= config.seed <= 2**63 - config.seeds, "seed", config.seed, allowed)
-        require_memory(_memory(config))
+        require_memory(memory_of(config))
         for one in each_setting(config):
             _check_gamma_and_env(one)
             _check_train(one)
@@ -284,7 +253,7 @@ def check(config: Any) -> Any:
             check_search(config)
     else:
         _check_gamma_and_env(config)
-        require_memory(_memory(config))
+        require_memory(memory_of(config))
         _check_solve(config)
     return config
 

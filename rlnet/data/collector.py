@@ -1,17 +1,16 @@
 """Collector of rollouts: steps vector environments by a behaviour policy."""
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlnet.config.memory import require_memory
 from rlnet.data.episodes import EpisodeCounts, later
 from rlnet.data.interfaces import Choose, Searched, Simulation
 from rlnet.data.rollout import EVENTS, OPTIONAL, Rollout
+from rlnet.data.rows import allocated, fields_of
 from rlnet.numerics.random_streams import Array, BlockUniform, Streams, as_array, derive_seed
 from rlnet.policies.distributions import Distribution
 
@@ -76,17 +75,10 @@ class Collector:
         grid = len(seeds), envs
         self._episodes = EpisodeCounts(grid, self._gamma, rollout, game)
         self._searches, self._full = searched is not None, full
-        kinds = _fields(torch.as_tensor(self._obs), self._mask, actions, game, searched)
-        if watched:
-            kinds["event"] = (), torch.bool
-        if device.type == "cpu" and not whole_episodes:  # of these only the rows that are reached take memory
-            each = sum(prod(shape) * dtype.itemsize for shape, dtype in kinds.values())
-            need = float(each) * (lookback + rollout) * prod(grid)
-            require_memory({f"algo.envs={envs} × algo.rollout={rollout}": need})
-        self._tensors = {
-            name: torch.zeros(lookback + rollout, *grid, *shape, dtype=dtype, device=device)
-            for name, (shape, dtype) in kinds.items()
-        }
+        kinds = fields_of(torch.as_tensor(self._obs), self._mask, actions, game, searched, watched)
+        # Of whole episodes only the rows that are reached take memory.
+        what = "" if whole_episodes else f"algo.envs={envs} × algo.rollout={rollout}"
+        self._tensors = allocated(kinds, (lookback + rollout, *grid), device, what)
         # Computed on the host; on the CPU these are the memory of the fields themselves.
         self._weight, self._discount = (np.zeros((lookback + rollout, *grid), np.float32) for _ in range(2))
         self._tensors["start_discount"] = torch.from_numpy(self._discount).to(device)
@@ -290,20 +282,3 @@ class Collector:
             return False
         self._simulation.load_state_dict(simulation)
         return True
-
-
-def _fields(
-    obs: Tensor, mask: Array | None, actions: Distribution, game: bool, searched: int | None
-) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    """The fields of a row that a simulation or a search gives: name → (shape, type)."""
-    kinds = dict.fromkeys(("obs", "next_obs"), (tuple(obs.shape[2:]), obs.dtype))
-    kinds["action"] = (actions.shape, actions.dtype)
-    kinds["reward"] = (), torch.float32
-    kinds |= dict.fromkeys(("terminated", "truncated", "valid"), ((), torch.bool))
-    if mask is not None:
-        kinds |= dict.fromkeys(("mask", "next_mask"), (tuple(mask.shape[2:]), torch.bool))
-    if game:
-        kinds["sign"] = (), torch.float32
-    if searched is not None:
-        kinds |= {"search_policy": ((searched,), torch.float32), "search_value": ((), torch.float32)}
-    return kinds

@@ -1,13 +1,9 @@
 """The learner: parameters, gradients and optimiser steps of all members at once."""
 
-import logging
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from importlib.util import find_spec
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,9 +14,9 @@ from rlnet.algos.algorithm import (
     LazyLoss,
     Loss,
     LossFunction,
-    LossGradient,
     SemiGradient,
     TargetFunction,
+    TraceFunction,
     TraceStep,
     TraceUpdate,
 )
@@ -30,6 +26,7 @@ from rlnet.algos.loss_terms import learned_rows, semi_gradient_loss
 from rlnet.algos.returns import td_target
 from rlnet.config import ConfigError, OptimizerConfig
 from rlnet.data.rollout import Rollout, apart
+from rlnet.learning.differentiation import Differentiated
 from rlnet.learning.manual_gradients import ManualGradients, possible
 from rlnet.learning.optimizers import OPTIMIZERS, gradient_norms, roomy
 from rlnet.learning.trust_region import short_steps
@@ -39,20 +36,6 @@ from rlnet.numerics.random_streams import Streams
 from rlnet.policies.distributions import Gaussian
 
 KEEPING = 8  # steps between two backups of the parameters, to which a diverging member is reset
-_log = logging.getLogger(__name__)
-Result = TypeVar("Result")
-
-
-def _can_compile(device: torch.device) -> bool:
-    """Whether torch.compile finds its compiler; warns where it does not."""
-    compiler = os.environ.get("CXX", "g++")
-    if device.type == "cuda" and find_spec("triton") is None:
-        _log.warning("compile=true: triton is not installed; going on without compiling")
-    elif shutil.which(compiler) is None:
-        _log.warning("compile=true: there is no compiler %s (CXX names another); going on without compiling", compiler)
-    else:
-        return True
-    return False
 
 
 def _semi_gradient(target: TargetFunction) -> LossFunction:
@@ -92,13 +75,12 @@ class Learner:
         if config.name not in OPTIMIZERS:
             raise ConfigError(f"optimizer={config.name}: allowed are {', '.join(OPTIMIZERS)}")
         self.algorithm, self.context = algorithm, context
-        self._compiled = compiled and _can_compile(torch.device(device))
-        self._failures: tuple[type[Exception], ...] = ()  # of the compiler
-        if self._compiled:
-            from torch._dynamo.exc import TorchDynamoException
-
-            self._failures = (TorchDynamoException,)
-        self._translate()
+        objective = algorithm.objective
+        if isinstance(objective, SemiGradient):
+            differentiated: Callable[..., Any] = _semi_gradient(objective.target)
+        else:
+            differentiated = objective.step if isinstance(objective, TraceUpdate) else objective.loss
+        self._function = Differentiated(differentiated, compiled, torch.device(device))
         self._max_norm = config.max_grad_norm
         measured = algorithm.acting.by_policy and isinstance(context.actions, Gaussian)
         self._max_kl = config.max_kl if measured else None
@@ -110,7 +92,7 @@ class Learner:
         self.target = self.theta.clone() if follows else None  # [M, P]
         # The current parameters by role and name, without gradient: views that follow every step.
         self.params = self.layout.unpack(self.theta)
-        by_hand = not self._compiled and not self.layout.noisy and self.theta.device.type == "cpu"
+        by_hand = not self._function.compiled and not self.layout.noisy and self.theta.device.type == "cpu"
         self.manual: ManualGradients | None = None  # None: autograd differentiates
         if by_hand and possible(algorithm, context):
             self.manual = ManualGradients(algorithm, context, self.layout, self._grad)
@@ -125,26 +107,6 @@ class Learner:
         self._count = 0  # steps
         shape = (len(seeds), envs, self.layout.size)
         self.traces = None if algorithm.traces is None else Traces(algorithm.traces, shape, device)
-
-    def _translate(self) -> None:
-        """Compile what is differentiated, or take it as it is."""
-        translate, objective = torch.compile if self._compiled else lambda function: function, self.algorithm.objective
-        if isinstance(objective, TraceUpdate):
-            self._trace_step = translate(objective.step)
-        else:
-            loss = objective.loss if isinstance(objective, LossGradient) else _semi_gradient(objective.target)
-            self._loss = translate(loss)
-
-    def _differentiated(self, compute: Callable[[], Result]) -> Result:
-        """The result of a computation by compiled functions, or where the compiler fails on them by the plain ones."""
-        try:
-            return compute()
-        except self._failures as error:
-            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            _log.warning("compile=true: the compiler fails (%s); going on without compiling", said[:200])
-            self._compiled, self._failures = False, ()
-            self._translate()
-            return compute()
 
     def acting_params(self) -> dict[str, ParameterView]:
         """The parameters to act by; noisy networks draw fresh noise."""
@@ -235,18 +197,18 @@ class Learner:
             params = {role: own.leaf() for role, own in self.params.items()}
             leaves, target_params = [own.flat for own in params.values()], self.target_params
         given: tuple[Params, Params] = params, target_params
-        if self._compiled:  # by name: the compiler fuses what stands there, and does not see into numpy
+        if self._function.compiled:  # by name: the compiler fuses what stands there, and does not see into numpy
             given = {r: dict(own) for r, own in params.items()}, {r: dict(own) for r, own in target_params.items()}
 
-        def differentiate() -> tuple[Loss, tuple[Tensor, ...]]:
-            result = Loss(*self._loss(context, *given, batch, hyper))
+        def differentiate(function: LossFunction) -> tuple[Loss, tuple[Tensor, ...]]:
+            result = Loss(*function(context, *given, batch, hyper))
             loss, members = result.total, len(self.theta)
             if loss.shape != (members,):
                 raise ValueError(f"an algorithm's loss must be one number per member [{members}], not {loss.shape}")
             grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
             return result._replace(total=loss.detach()), grads
 
-        result, grads = self._differentiated(differentiate)
+        result, grads = self._function.run(differentiate)
         return torch.cat(grads, dim=1, out=self._grad), lambda: result
 
     def _traced(
@@ -258,11 +220,11 @@ class Learner:
         theta = self.theta.repeat_interleave(envs, dim=0).requires_grad_()
         wide = {name: number.repeat_interleave(envs, dim=0) for name, number in hyper.items()}
 
-        def differentiate() -> tuple[TraceStep, Tensor]:
-            trace = self._trace_step(self.context, self.layout.unpack(theta), apart(batch), wide)
+        def differentiate(function: TraceFunction) -> tuple[TraceStep, Tensor]:
+            trace = function(self.context, self.layout.unpack(theta), apart(batch), wide)
             return trace, torch.autograd.grad(trace.value[0].sum(), theta)[0]
 
-        trace, grad = self._differentiated(differentiate)
+        trace, grad = self._function.run(differentiate)
         value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in trace)
         error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
         grad = grad.view(*weight.shape, -1)

@@ -158,13 +158,12 @@ class TrainingState:
 
     def hyper(self) -> dict[str, Tensor]:
         """Current hyperparameters of acting and losses, [M, 1] each; visits [M, S, A] for count-based exploration."""
-        numbers, exploration = (
-            {"gamma": self.gamma, "explore": self.explore, **self.algo.hyper},
-            self.config.exploration,
-        )
-        if exploration.name == "entropy":
+        numbers = {"gamma": self.gamma, "explore": self.explore, **self.algo.hyper}
+        if self.config.exploration.name == "entropy":
             numbers["entropy_coefficient"] = numbers["entropy_coefficient"] * self.explore
-        return numbers | {"visits": self.visits} if exploration.name in COUNTING else numbers
+        elif self.config.exploration.name in COUNTING:
+            numbers["visits"] = cast(Tensor, self.visits)
+        return numbers
 
     def count(self, rollout: Rollout) -> None:
         """Count the steps and visits of the last collected rollout."""

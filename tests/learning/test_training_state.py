@@ -210,37 +210,122 @@ def test_an_entropy_bonus_follows_its_schedule_and_is_nothing_but_the_coefficien
     assert torch.equal(scheduled.learner.theta, fixed.learner.theta)
 
 
-def test_what_an_exploration_needs_is_said():
-    with pytest.raises(ConfigError, match=r"exploration=entropy: must be none: algo=sac_discrete acts by its own"):
-        make_run("algo=sac_discrete", "exploration=entropy")
-    with pytest.raises(ConfigError, match=r"exploration=softmax: must be none, or entropy: algo=a2c acts by its own"):
-        make_run("algo=a2c", "exploration=softmax")
-    with pytest.raises(ConfigError, match=r"algo.hyper.entropy_coefficient=0.0: must be above 0 with exploration=entr"):
-        make_run("algo=actor_critic", "exploration=entropy")
-    with pytest.raises(ConfigError, match=r"optimizer.schedule.value=0.1: must be 1: it is a factor on optimizer.lear"):
-        make_run("schedule@optimizer.schedule=constant")
-    with pytest.raises(ConfigError, match=r"schedule.start=-1.0: the factor on algo.hyper.entropy_coefficient must be"):
-        make_run("algo=ppo", "exploration=entropy", "schedule.start=-1")
-    with pytest.raises(ConfigError, match="exploration=count_bonus: counts visits, but env=cartpole has no countable"):
-        make_run("env=cartpole", "exploration=count_bonus")
-    with pytest.raises(ConfigError, match="exploration=noisy: algo=sarsa learns the value of the acting policy"):
-        make_run("env=cliff", "gamma=0.9", "exploration=noisy", "algo=sarsa")
-    with pytest.raises(ConfigError, match=r"network.initial_value=2.0: exploration=optimistic sets"):
-        make_run("exploration=optimistic", "network.initial_value=2")
-    with pytest.raises(ConfigError, match=r"exploration.sigma=0.0: must be a finite number above 0"):
-        make_run("exploration=noisy", "exploration.sigma=0")
-    with pytest.raises(ConfigError, match=r"network.dueling=True: algo=td0 learns no"):
-        make_run("algo=td0", "network.dueling=true")
-    with pytest.raises(ConfigError, match=r"schedule=constant: exploration=noisy has nothing to schedule"):
-        make_run("exploration=noisy", "schedule=constant")
-    with pytest.raises(ConfigError, match=r"schedule.at=\[0.5, 0.2\]: must be shares of the run .* rising"):
-        make_run("schedule=piecewise", "schedule.at=[0.5,0.2]", "schedule.values=[1,0]")
-    with pytest.raises(ConfigError, match=r"schedule.values=\[1.0\]: must be 2 numbers"):
-        make_run("schedule=piecewise", "schedule.at=[0.2,0.5]", "schedule.values=[1]")
-    with pytest.raises(ConfigError, match=r"schedule.values=\[1.0, 2.0\]: ε of exploration=epsilon_greedy must be in"):
-        make_run("schedule=piecewise", "schedule.at=[0.2,0.5]", "schedule.values=[1,2]")
-    with pytest.raises(ConfigError, match=r"schedule.decay=1.5: must be a factor in \(0, 1\]"):
-        make_run("schedule=episodes", "schedule.decay=1.5")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            (
+                "algo=sac_discrete",
+                "exploration=entropy",
+            ),
+            r"exploration=entropy: must be none: algo=sac_discrete acts by its own",
+        ),
+        (
+            (
+                "algo=a2c",
+                "exploration=softmax",
+            ),
+            r"exploration=softmax: must be none, or entropy: algo=a2c acts by its own",
+        ),
+        (
+            (
+                "algo=actor_critic",
+                "exploration=entropy",
+            ),
+            r"algo.hyper.entropy_coefficient=0.0: must be above 0 with exploration=entr",
+        ),
+        (
+            ("schedule@optimizer.schedule=constant",),
+            r"optimizer.schedule.value=0.1: must be 1: it is a factor on optimizer.lear",
+        ),
+        (
+            (
+                "algo=ppo",
+                "exploration=entropy",
+                "schedule.start=-1",
+            ),
+            r"schedule.start=-1.0: the factor on algo.hyper.entropy_coefficient must be",
+        ),
+        (
+            (
+                "env=cartpole",
+                "exploration=count_bonus",
+            ),
+            "exploration=count_bonus: counts visits, but env=cartpole has no countable",
+        ),
+        (
+            (
+                "env=cliff",
+                "gamma=0.9",
+                "exploration=noisy",
+                "algo=sarsa",
+            ),
+            "exploration=noisy: algo=sarsa learns the value of the acting policy",
+        ),
+        (
+            (
+                "exploration=optimistic",
+                "network.initial_value=2",
+            ),
+            r"network.initial_value=2.0: exploration=optimistic sets",
+        ),
+        (
+            (
+                "exploration=noisy",
+                "exploration.sigma=0",
+            ),
+            r"exploration.sigma=0.0: must be a finite number above 0",
+        ),
+        (
+            (
+                "algo=td0",
+                "network.dueling=true",
+            ),
+            r"network.dueling=True: algo=td0 learns no",
+        ),
+        (
+            (
+                "exploration=noisy",
+                "schedule=constant",
+            ),
+            r"schedule=constant: exploration=noisy has nothing to schedule",
+        ),
+        (
+            (
+                "schedule=piecewise",
+                "schedule.at=[0.5,0.2]",
+                "schedule.values=[1,0]",
+            ),
+            r"schedule.at=\[0.5, 0.2\]: must be shares of the run .* rising",
+        ),
+        (
+            (
+                "schedule=piecewise",
+                "schedule.at=[0.2,0.5]",
+                "schedule.values=[1]",
+            ),
+            r"schedule.values=\[1.0\]: must be 2 numbers",
+        ),
+        (
+            (
+                "schedule=piecewise",
+                "schedule.at=[0.2,0.5]",
+                "schedule.values=[1,2]",
+            ),
+            r"schedule.values=\[1.0, 2.0\]: ε of exploration=epsilon_greedy must be in",
+        ),
+        (
+            (
+                "schedule=episodes",
+                "schedule.decay=1.5",
+            ),
+            r"schedule.decay=1.5: must be a factor in \(0, 1\]",
+        ),
+    ],
+)
+def test_what_an_exploration_needs_is_said(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_run(*options)
 
 
 @pytest.mark.parametrize(
