@@ -5,11 +5,10 @@ import os
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 
@@ -23,23 +22,20 @@ class Differentiated:
     """
 
     def __init__(self, function: Callable[..., Any], wanted: bool, device: torch.device) -> None:
-        self._plain = self._current = function
+        self._plain = self.current = function
         self.compiled = wanted and _can_compile(device)
-        self._failures: tuple[type[Exception], ...] = ()
+        self.failures: tuple[type[Exception], ...] = ()  # by which the compiler says that it fails
         if self.compiled:
             from torch._dynamo.exc import TorchDynamoException
 
-            self._current, self._failures = torch.compile(function), (TorchDynamoException,)
+            self.current, self.failures = torch.compile(function), (TorchDynamoException,)
 
-    def run(self, compute: Callable[[Callable[..., Any]], Result]) -> Result:
-        """The result of a computation that calls the function and differentiates what it returns."""
-        try:
-            return compute(self._current)
-        except self._failures as error:
-            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            _log.warning("compile=true: the compiler fails (%s); going on without compiling", said[:200])
-            self._current, self._failures, self.compiled = self._plain, (), False
-            return compute(self._plain)
+    def uncompiled(self, error: Exception) -> Callable[..., Any]:
+        """Go on with the function as it is after a failure of the compiler, which is warned of."""
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        _log.warning("compile=true: the compiler fails (%s); going on without compiling", said[:200])
+        self.current, self.failures, self.compiled = self._plain, (), False
+        return self.current
 
 
 def _can_compile(device: torch.device) -> bool:

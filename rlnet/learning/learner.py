@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from rlnet.numerics.floating_point import QUIET
 from rlnet.numerics.random_streams import Streams
 from rlnet.policies.distributions import Gaussian
 
+Result = TypeVar("Result")
 KEEPING = 8  # steps between two backups of the parameters, to which a diverging member is reset
 
 
@@ -208,7 +209,7 @@ class Learner:
             grads = torch.autograd.grad(loss, leaves, torch.ones_like(loss), materialize_grads=True)
             return result._replace(total=loss.detach()), grads
 
-        result, grads = self._function.run(differentiate)
+        result, grads = self._differentiated(differentiate)
         return torch.cat(grads, dim=1, out=self._grad), lambda: result
 
     def _traced(
@@ -224,7 +225,7 @@ class Learner:
             trace = function(self.context, self.layout.unpack(theta), apart(batch), wide)
             return trace, torch.autograd.grad(trace.value[0].sum(), theta)[0]
 
-        trace, grad = self._function.run(differentiate)
+        trace, grad = self._differentiated(differentiate)
         value, next_value, discount, decay = (x[0].detach().view_as(weight) for x in trace)
         error = torch.where(weight > 0, td_target(batch.reward[0], discount, next_value) - value, 0.0)
         grad = grad.view(*weight.shape, -1)
@@ -235,6 +236,13 @@ class Learner:
         squares = (weight * error.square()).sum(1)
         metrics = {"loss/td_error": (squares / weight.sum(1)).sqrt()}
         return directions.mul_(weight.unsqueeze(-1)).sum(1).neg_(), lambda: Loss(0.5 * squares, metrics)
+
+    def _differentiated(self, compute: Callable[[Callable[..., Any]], Result]) -> Result:
+        """The result of a computation that calls the objective's function and differentiates what that returns."""
+        try:
+            return compute(self._function.current)
+        except self._function.failures as error:
+            return compute(self._function.uncompiled(error))
 
     def _with_draws(self, batch: Rollout) -> Rollout:
         """The batch with the random numbers that the loss asks for, each member's from its own stream."""
