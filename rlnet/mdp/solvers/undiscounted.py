@@ -8,6 +8,8 @@ from rlnet.mdp.solvers.value_iteration import Progress, UndiscountedSweeps, in_p
 
 STEP_SWEEPS = 20_000  # sweeps granted to the expected steps of a policy before it counts as never ending
 UNSETTLED_SWEEPS = 500  # the same, when a sweep was interrupted: the caller waits
+PROGRESS = 0.999  # a round that leaves less of the change made progress; a round is a sweep, or some thirty
+PROGRESS_OF_MODIFIED = 0.9  # the same of modified policy iteration, of hundreds: what settles takes about three rounds
 ROUNDS = 8
 FIRST_SWEEPS = 5  # of the policy that ends from everywhere
 TURNS_FROM_BELOW = 100  # improvements from it, where sweeping did not settle
@@ -99,6 +101,7 @@ def _settled(
 ) -> tuple[float, float]:
     """Sweep with θ more a step until a Jacobi backup changes nothing by more than θ/2: its (least, largest) change."""
     goal, best, stale = theta / 2.0, np.inf, 0
+    left = PROGRESS_OF_MODIFIED if method == "modified_policy_iteration" else PROGRESS
     while not progress.exhausted:
         low, high = sweeps.backup(theta)
         progress.sweeps += 1
@@ -106,7 +109,7 @@ def _settled(
         change = max(-low, high)
         if change <= goal:
             return low, high
-        stale = 0 if change < 0.999 * best else stale + 1
+        stale = 0 if change < left * best else stale + 1
         best = min(best, change)
         if stale > patience:
             return low, np.inf  # a loop whose rewards cancel, or pay: there is no value to settle to
