@@ -98,9 +98,9 @@ def test_an_event_that_happens_for_ever_has_a_price_too():
     assert np.isfinite(found.multiplier)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_policy_that_knows_the_steps_left_is_the_best_of_all(seed):
-    rng, steps, gamma = np.random.default_rng(seed), 3, 0.8
+@pytest.mark.parametrize(("seed", "gamma"), [(0, 0.8), (1, 0.8), (2, 0.8), (3, 0.8), (0, 0.0), (1, 0.0), (2, 1.0)])
+def test_a_policy_that_knows_the_steps_left_is_the_best_of_all(seed, gamma):
+    rng, steps = np.random.default_rng(seed), 3
     state, action, to = (x.ravel() for x in np.indices((2, 2, 2)))
     chance = rng.dirichlet(np.ones(2), size=4).ravel()
     ends = np.tile([False, False, False, True], 2)
