@@ -89,7 +89,7 @@ def constrained_optimum(risk: Risk, limit: float) -> Constrained | None:
     3), and the two policies that are mixed are neighbours on the frontier. Otherwise the frontier weighs return against
     the discounted number of events, while the limit is on the probability in an episode: a policy off the frontier may
     do better, and where numbers and probabilities order its policies differently the best two need not be neighbours:
-    in a small model, and where those that are found say so, up to `MOST` more are compared.
+    all that were met on the way are compared, in a small model up to `MOST` more.
 
     Returns:
         None where the event is more probable under every policy of the frontier, and under the one that makes it
@@ -113,9 +113,8 @@ def constrained_optimum(risk: Risk, limit: float) -> Constrained | None:
         seen.append(between)
         bolder, safer = (bolder, between) if between.probability <= limit else (between, safer)
     neighbours = Constrained(risk, limit, _price(bolder, safer), safer, bolder)
-    if _ordered(seen, unit) and risk.mdp.n_outcomes > SMALL:
-        return neighbours
-    best = _best_mixture(risk, limit, _explored([*seen, *map(place, prices)], place, unit))
+    small = risk.mdp.n_outcomes <= SMALL
+    best = _best_mixture(risk, limit, _explored([*seen, *map(place, prices)], place, unit) if small else seen)
     return best if best.ret > neighbours.ret + NO_GAIN * unit else neighbours
 
 
@@ -133,18 +132,6 @@ def _between(bolder: Place, safer: Place, place: Callable[[float], Place], unit:
     found = place(_price(bolder, safer))
     gain = found.ret - safer.ret - found.multiplier * (found.count - safer.count)
     return found if gain > NO_GAIN * unit else None
-
-
-def _ordered(seen: Sequence[Place], unit: float) -> bool:
-    """Whether along the frontier probability and return fall together, the return ever faster: a concave curve."""
-    curve = sorted(seen, key=lambda x: x.multiplier)
-    if any(b.probability > a.probability + 1e-9 for a, b in pairwise(curve)):
-        return False
-    for a, b, c in zip(curve, curve[1:], curve[2:], strict=False):
-        across = (a.ret - b.ret) * (b.probability - c.probability) - (b.ret - c.ret) * (a.probability - b.probability)
-        if across > NO_GAIN * unit:
-            return False
-    return True
 
 
 def _explored(seen: Sequence[Place], place: Callable[[float], Place], unit: float) -> list[Place]:
