@@ -82,6 +82,7 @@ class GymnasiumSimulation:
         self._space, self._parts = observed(first.single_observation_space)
         self._encoder = encoder_of(self._space)
         self._vectors, self._seeds = list(vectors), list(seeds)
+        self.named = list(seeds)  # what messages call the seeds of the members
         self._name = name or (type(first).__name__ if first.spec is None else first.spec.id)
         # None once a warning has been given.
         self._bounds: Bounds | Encoder | None = self._encoder or Bounds(self._space)
@@ -168,7 +169,7 @@ class GymnasiumSimulation:
 
     def _failure(self, m: int, said: str) -> RunFailed:
         where = f"in step {self._count}" if self._count else "at the first reset"
-        return RunFailed(f"env.id={self._name}: {said} ({where} of seed {self._seeds[m]})")
+        return RunFailed(f"env.id={self._name}: {said} ({where} of seed {self.named[m]})")
 
     def _refuse(self, fault: tuple[int, int, str] | None) -> None:
         """Raise what was found in environment n of member m."""

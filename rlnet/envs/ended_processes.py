@@ -1,14 +1,35 @@
-"""Processes of `AsyncVectorEnv` that are gone: why they ended, and closing without waiting for them."""
+"""Processes of `AsyncVectorEnv` that end: how they tell an error, why they are gone, closing without waiting."""
 
 import signal
-from multiprocessing.connection import wait
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.queues import Queue
+from typing import Any
 
+import gymnasium
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
-from gymnasium.vector.async_vector_env import AsyncState
+from gymnasium.vector.async_vector_env import AsyncState, _async_worker
 
-from rlnet.envs.faults import EnvironmentFault
+from rlnet.envs.faults import EnvironmentFault, first_line
 
 PATIENCE = 10.0  # seconds for a process that closed its pipe to be gone
+
+
+def worker(index: int, env_fn: Callable[[], gymnasium.Env], pipe: Connection, *rest: Any) -> None:
+    """The process of one environment: Gymnasium's, but for an environment that cannot be made.
+
+    Of that Gymnasium would print a traceback here, and the parent would not learn of it.
+    """
+    try:
+        env = env_fn()
+    except Exception as error:  # noqa: BLE001 (told to the parent, as those of a step are)
+        errors = next(one for one in rest if isinstance(one, Queue))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the parent ends it, at once
+        pipe.recv()  # the first command, which it answers
+        errors.put((index, EnvironmentFault, f"{type(error).__name__}: {first_line(error)}", ""))
+        pipe.send((None, False))
+        return
+    _async_worker(index, lambda: env, pipe, *rest)
 
 
 def explained(vector: VectorEnv, error: Exception) -> Exception:

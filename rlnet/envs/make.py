@@ -24,7 +24,7 @@ from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.driving.simulator import check_settings, with_tuples
 from rlnet.envs.encoding import encoder_of, layout_of
 from rlnet.envs.ended_processes import close
-from rlnet.envs.faults import fault_of, first_line
+from rlnet.envs.faults import EnvironmentFault, fault_of, first_line, silent
 from rlnet.envs.models import TRUTHS, model_of
 from rlnet.envs.presets import preset, preset_names
 from rlnet.envs.simulate import OnDevice
@@ -197,13 +197,17 @@ def _vectors(recipe: Recipe, members: int, envs: int, stepping: str) -> list[Vec
     """A vector environment for each member; RunFailed where one cannot be made, though one environment could."""
     made: list[VectorEnv] = []
     try:
-        for _ in range(members):
-            made.append(vector_of(recipe, envs, stepping))
+        with silent():
+            for _ in range(members):
+                made.append(vector_of(recipe, envs, stepping))
     except Exception as error:
         for vector in made:
             close(vector)
         where = "in a process of its own (env.stepping=async)" if stepping == "async" else "once more"
-        said = "" if isinstance(error, EOFError | ConnectionError) else f": {type(error).__name__}: {first_line(error)}"
+        told = (
+            first_line(error) if isinstance(error, EnvironmentFault) else f"{type(error).__name__}: {first_line(error)}"
+        )
+        said = "" if isinstance(error, EOFError | ConnectionError) else f": {told}"
         raise RunFailed(f"env.id={recipe.id}: cannot be made {where}{said}") from error
     return made
 

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from rlnet.config import require
 from rlnet.envs.checks import Checked
 from rlnet.envs.control.cartpole import IDS
+from rlnet.envs.ended_processes import worker
 from rlnet.envs.faults import REFUSALS, first_line
 from rlnet.envs.wrapping import wrapped
 
@@ -90,7 +91,8 @@ def vector_of(recipe: Recipe, envs: int, stepping: str) -> VectorEnv:
     if stepping == "vector":
         return gymnasium.make_vec(recipe.id, envs, vectorization_mode="vector_entry_point", **recipe.options)
     # Without reset steps in between, every step is a transition.
-    vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    vector_kwargs: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    vector_kwargs |= {"worker": worker} if stepping == "async" else {}
     wrappers: list[Any] = [partial(_in_a_group_of_its_own, os.getpid())]
     wrappers += [partial(wrapped, wrappers=recipe.wrappers), partial(Checked, event=recipe.event)]
     return gymnasium.make_vec(

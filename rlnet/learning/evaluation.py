@@ -15,6 +15,7 @@ from rlnet.algos.algorithm import Judged
 from rlnet.algos.context import Q, V
 from rlnet.compare.episodes import EVENT, predicted_beside_obtained
 from rlnet.config import Config, RunFailed, require
+from rlnet.config.population import constrained
 from rlnet.data.rollout import Observation
 from rlnet.envs import Environment, GymnasiumSimulation
 from rlnet.envs.simulate import Step
@@ -34,13 +35,16 @@ KEPT = 20_000_000  # steps of all members up to which values and rewards are kep
 
 
 def cadence(config: Config, environment: Environment) -> int:
-    """Steps between two evaluations; 0 where there are none."""
-    every = config.evaluation.every
+    """Steps between two evaluations; 0 where there are none: by default, where a model says all that they could."""
+    every, exact = config.evaluation.every, environment.mdp is not None
+    counted = ", ".join(set(environment.events) - set((environment.mdp.events if environment.mdp else None) or {}))
     allowed = f"{config.env.title()} is a game of two players with exact scores; leave it out"
-    require(not (environment.game and environment.mdp is not None and every), "evaluation.every", every, allowed)
+    require(not (environment.game and exact and every), "evaluation.every", every, allowed)
+    if every == 0 and counted and not constrained(config):
+        _log.warning("evaluation.every=0: env.event=%s is counted in evaluations alone, so nothing counts it", counted)
     if every is not None:
         return every
-    return 0 if environment.mdp is not None else -(-config.steps // SHARE)
+    return 0 if exact and not counted else -(-config.steps // SHARE)
 
 
 def policies(config: Config, judged: Judged) -> tuple[str, ...]:
@@ -113,6 +117,8 @@ def play(
     choose, gamma = chooser(trained, policy), trained.hyper["gamma"].cpu().numpy().astype(np.float64)
     envs = min(episodes, max(config.algo.envs, LEAST)) if environment.processes else episodes
     simulation: Any = environment.simulate(seeds, envs)  # of arrays
+    if isinstance(simulation, GymnasiumSimulation):
+        simulation.named = member_seeds(trained)
     event = trained.problem.watched or next(iter(environment.events), "")
     if event:
         simulation.watch(event)

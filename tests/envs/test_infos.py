@@ -117,6 +117,13 @@ def test_evaluations_say_at_the_first_and_the_last_that_no_info_holds_the_key(st
     assert all("they hold crashed, speed. Where" in sentence for sentence in said)
 
 
+@pytest.mark.parametrize(("more", "told"), [((), True), (("constraint.limit=0.1",), False)])
+def test_that_nothing_counts_an_event_is_said(more, told, tmp_path, caplog):
+    train(composed(*RUN, "algo=a2c", "steps=20", "algo.rollout=5", "evaluation.every=0", *more), tmp_path)
+    sentence = "evaluation.every=0: env.event=crashed is counted in evaluations alone, so nothing counts it"
+    assert [record.message for record in caplog.records if "every=0" in record.message] == [sentence] * told
+
+
 def test_an_evaluation_counts_the_episodes_with_a_crash(tmp_path):
     config = composed(*RUN, "algo=a2c", "steps=400", "evaluation.final_episodes=200", "evaluation.every=200")
     result = train(config, tmp_path / "run")

@@ -12,6 +12,7 @@ from support import composed, make_run, quick, quick_rows, update
 
 from rlnet.config import RunFailed
 from rlnet.envs.limits import Bounds
+from rlnet.learning.evaluation import evaluate
 from rlnet.learning.training_loop import train
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -71,6 +72,12 @@ def test_a_mistake_is_named_with_environment_step_and_seed(mistake, stepping, sa
     name = "WrongVector-v0" if stepping == "vector" else "Wrong-v0"
     where = STEP.get(mistake, "in step 25 of seed 4")
     assert str(failed.value) == f"env.id={name}: {said} ({where})"
+
+
+def test_a_mistake_in_an_evaluation_is_named_with_the_seed_of_the_member():
+    state = make_run(*options("raise", "sync", "env.kwargs.at=5"))
+    with pytest.raises(RunFailed, match=r"^while evaluating: env\.id=Wrong-v0: .* \(in step 5 of seed 4\)$"):
+        evaluate(state.trained(), 1, 2)
 
 
 def test_an_observation_outside_of_its_bounds_is_named_once_and_training_goes_on(caplog):

@@ -137,8 +137,11 @@ class Scarce(Dies):
             Scarce.left -= 1
             if Scarce.left < 0:
                 raise RuntimeError("two licences are taken")
-        if kind == "at home" and os.getpid() != Scarce.home:
-            os._exit(3)
+        if os.getpid() != Scarce.home:
+            if kind == "at home":
+                os._exit(3)
+            if kind == "refusing":
+                raise ValueError("5 % of a licence\nand more")
 
     def close(self):
         if self.kind == "open":
@@ -153,14 +156,16 @@ gymnasium.register("Scarce-v0", entry_point=Scarce)
     [
         ("twice", "sync", "cannot be made once more: RuntimeError: two licences are taken"),
         ("at home", "async", r"cannot be made in a process of its own \(env\.stepping=async\)"),
+        ("refusing", "async", r"cannot be made in a process of its own .*: ValueError: 5 % of a licence$"),
         ("open", "sync", "its close raised RuntimeError: cannot be closed"),
     ],
 )
-def test_an_environment_that_is_made_once_and_not_again_is_said(kind, stepping, said, monkeypatch):
+def test_an_environment_that_is_made_once_and_not_again_is_said(kind, stepping, said, monkeypatch, capfd):
     monkeypatch.setattr(Scarce, "left", 2)
     config = composed("env=gymnasium", "env.id=Scarce-v0", f"env.kwargs={{kind: {kind}}}", f"env.stepping={stepping}")
     with pytest.raises(RunFailed, match=rf"^env\.id=Scarce-v0: {said}"):
         make(config.env).simulate([0, 1], 2)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow

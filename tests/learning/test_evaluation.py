@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,6 +217,8 @@ def test_where_it_is_on_by_default():
     assert cadence(composed(game), make_run(game).problem.environment) == 0
     large = (game, "env.max_states=10", "network=mlp", "steps=1000")
     assert cadence(composed(*large), make_run(*large).problem.environment) == 100
+    with_event = replace(make_run("env=random_walk").problem.environment, events=("won",))  # that no model names
+    assert cadence(composed("env=random_walk", "steps=1000"), with_event) == 100
     with pytest.raises(ConfigError, match="env=tic_tac_toe is a game of two players with exact scores"):
         cadence(composed(game, "evaluation.every=10"), make_run(game).problem.environment)
 
