@@ -16,6 +16,8 @@ from rlnet.compare.sentence import sentence
 from rlnet.mdp import FiniteMDP, solve
 from rlnet.mdp.evaluation import policy_matrix
 from rlnet.mdp.from_env.tested_env import step_limit
+from rlnet.mdp.model.builders import as_numbers
+from rlnet.mdp.model.validation import check_count
 from rlnet.mdp.notebook import html_table
 
 Values = np.ndarray | Callable[[np.ndarray], Any]
@@ -106,6 +108,8 @@ def score(
     mdp = env_or_mdp if isinstance(env_or_mdp, FiniteMDP) else FiniteMDP.from_env(env_or_mdp)
     if max_steps is None and not isinstance(env_or_mdp, FiniteMDP):
         max_steps = step_limit(env_or_mdp)
+    if max_steps is not None:
+        max_steps = check_count("max_steps", max_steps, 1)
     v_table = None if v is None else _table("v", v, mdp, (mdp.n_states,))
     q_table = None if q is None else _table("q", q, mdp, (mdp.n_states, mdp.n_actions))
     optimal = solve(mdp, gamma)
@@ -139,7 +143,7 @@ def _table(name: str, values: Values, mdp: FiniteMDP, shape: tuple[int, ...]) ->
         table = table[:, 0]
     if table.shape != shape:
         raise ValueError(f"{name} has shape {table.shape}, the model needs {shape}")
-    table = table.astype(np.float64)
+    table = as_numbers(table, name)
     counts = ~mdp.terminal if len(shape) == 1 else mdp.available
     if not np.isfinite(table[counts]).all():
         where = np.argwhere(counts & ~np.isfinite(table))[0].tolist()

@@ -33,6 +33,7 @@ from rlnet.envs.state_rows import rows_of
 from rlnet.envs.stepping import Recipe, stepping_of, vector_of
 from rlnet.envs.tabular.gridworld import grid_features
 from rlnet.envs.wrapping import parsed, wrapped
+from rlnet.mdp.model.validation import require_kind
 
 if TYPE_CHECKING:
     from rlnet.mdp.from_env.from_gymnasium import Believed
@@ -55,6 +56,7 @@ def make(config: EnvConfig) -> Environment:
             spaces that are not supported.
         TypeError: `config` is of no known kind.
     """
+    require_kind(config, isinstance(config, EnvConfig), "config must be an EnvConfig, such as preset(NAME)")
     check_env(config)
     return config.build()
 

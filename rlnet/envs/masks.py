@@ -29,6 +29,8 @@ def checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
         EnvironmentFault: it has another shape, or is neither of bool nor of the integers 0 and 1.
     """
     array = array_of(mask)
+    if array.shape != shape and array.shape[-1:] == shape[-1:]:
+        raise EnvironmentFault(f"its {MASK} has the shape {array.shape}, it must be {shape}")
     if array.shape != shape:
         raise EnvironmentFault(
             f"its {MASK} has the shape {array.shape[-1:] if array.ndim == len(shape) else array.shape}, "

@@ -6,6 +6,7 @@ The files of `configs/env/` are the one place where a preset is defined.
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
@@ -43,6 +44,7 @@ def preset(name: str, **overrides: Any) -> EnvConfig:
 def build(schema: type, *parts: Any) -> Any:
     """The settings of class `schema` from dictionaries, later ones first; key and type errors as ConfigError."""
     try:
+        parts = tuple(_plain(part) if isinstance(part, dict) else part for part in parts)
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), *parts))
     except OmegaConfBaseException as error:
         key = f"env.{error.full_key}" if error.full_key else "env"
@@ -50,6 +52,11 @@ def build(schema: type, *parts: Any) -> Any:
         if isinstance(error, ConfigKeyError) and is_dataclass(error.object_type):
             reason += f", allowed are {', '.join(item.name for item in fields(error.object_type))}"
         raise ConfigError(f"{key}: {reason}") from error
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with numpy's numbers as Python's, which OmegaConf wants."""
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
 
 
 def gridworld_config(preset_name: str | None, options: dict[str, Any]) -> GridworldConfig:

@@ -11,7 +11,8 @@ import scipy as sp
 from rlnet.mdp.certificates.extended_precision import verified_chain
 from rlnet.mdp.errors import ImproperPolicyError, name_states
 from rlnet.mdp.games.solving import evaluate_game, require_plain
-from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.model.builders import as_numbers
+from rlnet.mdp.model.finite_mdp import FiniteMDP, require_model
 from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.operators.bellman import System, system_of
 from rlnet.mdp.operators.entropy import entropy
@@ -34,6 +35,7 @@ def policy_matrix(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
         ValueError: another shape, a row that is no distribution, or a probability for an action that is not available;
             names the state, the action and the number.
     """
+    require_model(mdp)
     policy = np.asarray(policy)
     acts = ~mdp.terminal
     if policy.shape == (mdp.n_states,) and policy.dtype.kind in "iu":
@@ -50,7 +52,7 @@ def policy_matrix(mdp: FiniteMDP, policy: np.ndarray) -> np.ndarray:
             f"policy must be float [S, A] = ({mdp.n_states}, {mdp.n_actions}) or int [S], "
             f"not {policy.dtype} {policy.shape}"
         )
-    matrix = np.where(acts[:, None], policy, 0.0).astype(np.float64)
+    matrix = np.where(acts[:, None], as_numbers(policy, "policy"), 0.0)
     bad = ~(matrix >= 0) | (~mdp.available & (matrix != 0))
     if bad.any():
         s, a = np.argwhere(bad)[0]

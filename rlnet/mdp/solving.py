@@ -10,7 +10,7 @@ import numpy as np
 from rlnet.mdp.certificates.extended_precision import verified
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError, name_states
 from rlnet.mdp.games.solving import require_plain, solve_game
-from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.model.finite_mdp import FiniteMDP, require_model
 from rlnet.mdp.model.validation import check_count, check_gamma, check_temperature, check_tolerance
 from rlnet.mdp.operators.linear_systems import SingularChainError
 from rlnet.mdp.solution import Solution, report_tolerance
@@ -63,6 +63,7 @@ def solve(
         ValueError: an argument out of its range, or options that do not go together.
     """
     began = time.perf_counter()
+    require_model(mdp)
     gamma = _checked(gamma, tol, method, temperature, horizon, device, verify, max_sweeps)
     if mdp.sign is not None and horizon is None:
         require_plain(temperature, method, device, verify)

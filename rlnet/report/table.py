@@ -41,7 +41,10 @@ def run_folders(folders: Sequence[Path]) -> list[Path]:
             found += sorted(children, key=lambda child: (len(child.name), child.name))
         else:
             found.append(folder)
-    return list(dict.fromkeys(found))
+    places: dict[Path, Path] = {}  # a run that is named twice, in whatever way, counts once
+    for folder in found:
+        places.setdefault(folder.resolve(), folder)
+    return list(places.values())
 
 
 def final_rows(runs: Sequence[Finished]) -> list[Row]:

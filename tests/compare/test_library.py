@@ -103,6 +103,10 @@ def test_printing_shows_errors_beside_their_guarantees():
         ({"v": lambda s: np.full(len(s), np.nan)}, r"state \[0\] is not finite"),
         ({"pi": np.full((16, 4), 0.3)}, "sum to 1.2"),
         ({"q": np.zeros((16, 4)), "against": "best"}, "against='best'"),
+        ({"q": np.zeros((16, 4)), "max_steps": 0}, "max_steps must be a whole number ≥ 1, not 0"),
+        ({"q": np.zeros((16, 4)), "max_steps": 1.5}, "max_steps must be a whole number ≥ 1, not 1.5"),
+        ({"q": np.zeros((16, 4), complex)}, "q must hold real numbers, not complex128"),
+        ({"pi": np.full((16, 4), "0.25")}, "policy must hold real numbers"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(given, message):

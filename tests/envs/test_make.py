@@ -16,13 +16,33 @@ from rlnet.config import VERSION_BASE, ConfigError, EnvConfig, register
 from rlnet.envs import GymnasiumConfig, GymnasiumSimulation, TabularSimulation, make, preset, preset_names
 from rlnet.envs.control.cartpole import CartPoleSimulation
 from rlnet.envs.tokens.simulation import TokenSimulation
-from rlnet.mdp import solve
+from rlnet.mdp import FiniteMDP, evaluate, solve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def gymnasium_config(name, **options):
     return GymnasiumConfig(name="test", gamma=0.9, id=name, **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert preset("four_rooms", slip=np.float64(0.25), max_episode_steps=np.int32(7)) == preset(
+        "four_rooms", slip=0.25, max_episode_steps=7
+    )
+
+
+@pytest.mark.parametrize("wrong", [None, "cliff", 3, {"name": "cliff"}])
+def test_what_is_of_another_kind_is_named(wrong):
+    kind = "None" if wrong is None else f"an? {type(wrong).__name__}"
+    problem = f"mdp must be a FiniteMDP, such as .*, not {kind}$"
+    for call, said in (
+        (lambda: make(wrong), f"config must be an EnvConfig, such as preset.NAME., not {kind}$"),
+        (lambda: solve(wrong, 0.9), problem),
+        (lambda: evaluate(wrong, np.ones((2, 2)) / 2, 0.9), problem),
+        (lambda: FiniteMDP.from_env(wrong), f"env must be a Gymnasium environment, such as .*, not {kind}$"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            call()
 
 
 QUICK = (

@@ -102,6 +102,21 @@ def test_keys_that_are_neither_numbers_nor_names_are_named(outcomes, message):
         FiniteMDP.from_outcomes({"a": {0: [(1, "a", 0, True)]}}, n_states=3)
 
 
+@pytest.mark.parametrize("name", ["terminal", "available"])
+@pytest.mark.parametrize("one", [np.nan, 2, -1, "no", None])
+def test_masks_hold_true_and_false_alone(name, one):
+    shape = (2,) if name == "terminal" else (2, 1)
+    mask = np.zeros(shape, object)
+    mask[1] = one
+    transition, reward = np.ones((2, 1, 2)) / 2, np.zeros((2, 1))
+    for given in (mask, np.array(mask.tolist())):
+        with pytest.raises(InvalidMDPError, match=f"{name} must be true or false"):
+            FiniteMDP.from_arrays(transition, reward, **{name: given})
+    for right in (np.int8, np.uint64, np.float32, bool, object):
+        ones = FiniteMDP.from_arrays(transition, reward, **{name: np.array([0, 1]).reshape(shape).astype(right)})
+        assert ones.terminal.tolist() == ([False, True] if name == "terminal" else [True, False])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_numbers_of_low_precision_sum_to_one_within_their_rounding(dtype):
     rng = np.random.default_rng(0)
@@ -154,6 +169,10 @@ def test_with_start():
         ([], r"state 1, action 0: no outcome"),
         ([(0.0, 0, 0, False)], r"state 1, action 0: probabilities sum to 0"),
         ([(1.0, 0, 0)], r"state 1, action 0: an outcome is"),
+        ([(1.0, 0, 0, "no")], "terminated must be true or false .*, not 'no'"),
+        ([(1.0, 0, 0, None)], "terminated must be true or false .*, not None"),
+        ([(1.0, 0, 0, np.nan)], "terminated must be true or false .*, not nan"),
+        ([(1.0, 0, 0, 2)], "terminated must be true or false .*, not 2"),
     ],
 )
 def test_bad_rows_are_named(row, message):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from report.test_sweep import finished
 import rlnet
 from rlnet.commands.table import _show, _table
 from rlnet.config import ConfigError
-from rlnet.report.table import _column, final_rows, logged_rows, read_runs, write_table
+from rlnet.report.table import _column, final_rows, logged_rows, read_runs, run_folders, write_table
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -118,6 +119,12 @@ def test_read_gives_a_dataframe_or_says_what_is_missing(sweep):
     assert len(frame) == 5
     assert frame.groupby("algo.name").size().to_dict() == {"q_learning": 4, "td0": 1}
     assert len(rlnet.read(sweep / "1", log=True)) == 2
+
+
+def test_a_run_that_is_named_twice_counts_once(sweep, monkeypatch):
+    monkeypatch.chdir(sweep)
+    assert run_folders([Path("1"), sweep / "1", Path("2/../1")]) == [Path("1")]
+    assert len(run_folders([sweep, Path("1")])) == len(run_folders([sweep]))
 
 
 @pytest.mark.parametrize(("width", "there", "left"), [("80", "gamma", "39 settings"), ("2000", "algo.hyper.k39", None)])

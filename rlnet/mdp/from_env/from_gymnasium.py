@@ -24,6 +24,7 @@ from rlnet.mdp.from_env.tested_env import NOT_MARKOV, Result, Subject, is_harmle
 from rlnet.mdp.from_env.transition_table import is_table, readings, sampled_start, stated_start
 from rlnet.mdp.from_env.trial import Effort, Trial, thorough, usual
 from rlnet.mdp.model.finite_mdp import FiniteMDP
+from rlnet.mdp.model.validation import require_kind
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def from_env(env: Any, max_states: int = 100_000) -> FiniteMDP:
 
 def believe(env: Any, max_states: int = 100_000) -> Believed:
     """`from_env`, together with what else the test of the model showed."""
+    require_kind(env, hasattr(env, "unwrapped"), "env must be a Gymnasium environment, such as gymnasium.make(ID)")
     inner = env.unwrapped
     handed, table = getattr(inner, "mdp", None), getattr(inner, "P", None)
     if isinstance(handed, FiniteMDP):

@@ -94,9 +94,9 @@ def from_arrays(
         if given is not None and np.shape(given) != shape:
             raise InvalidMDPError(f"{what} must have shape {shape}, not {np.shape(given)}")
     if available is not None:
-        mask &= np.asarray(available, dtype=bool)
+        mask &= as_flags(available, "available")
     if terminal is not None:
-        mask &= ~np.asarray(terminal, dtype=bool)[:, None]
+        mask &= ~as_flags(terminal, "terminal")[:, None]
     sums = transition.sum(axis=2)
     total = np.where(mask, sums, 1.0)
     total = np.where(np.abs(total - 1.0) <= rounding, 1.0, total)
@@ -132,7 +132,7 @@ def _columns(
 ) -> list[np.ndarray]:
     integers = [as_integers(x, n) for x, n in ((state, "state"), (action, "action"), (next_state, "next_state"))]
     floats = [as_numbers(x, n) for x, n in ((probability, "probability"), (reward, "reward"))]
-    ended = np.zeros(len(integers[0]), dtype=bool) if terminated is None else np.asarray(terminated, dtype=bool)
+    ended = np.zeros(len(integers[0]), dtype=bool) if terminated is None else as_flags(terminated, "terminated")
     columns = [*integers, *floats, ended, *([] if sign is None else [as_numbers(sign, "sign")])]
     shapes = {np.shape(x) for x in columns}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
@@ -155,6 +155,18 @@ def as_numbers(x: np.ndarray, name: str) -> np.ndarray:
         return x.astype(np.float64, casting="unsafe" if x.dtype.kind == "O" else "same_kind", copy=False)
     except (TypeError, ValueError):
         raise InvalidMDPError(f"{name} must hold real numbers, not {x.dtype}") from None
+
+
+def as_flags(x: np.ndarray, name: str) -> np.ndarray:
+    """A bool array, from bool or from the numbers 0 and 1, or InvalidMDPError."""
+    x = np.asarray(x)
+    if x.dtype.kind in "iuf":
+        wrong = x[(x != 0) & (x != 1)].tolist()
+    else:
+        wrong = [] if x.dtype == bool else [one for one in x.ravel().tolist() if one not in (False, True)]
+    if wrong:
+        raise InvalidMDPError(f"{name} must be true or false (or 1 or 0), not {wrong[0]!r}")
+    return x.astype(bool)
 
 
 def _size(name: str, given: int | None, *indices: np.ndarray) -> int:
@@ -220,7 +232,7 @@ def _leads_to_terminal(next_state: np.ndarray, counts: np.ndarray, terminal: np.
     """bool [K]: the outcomes into states that are terminal by intent."""
     if terminal is None:
         return np.zeros(len(next_state), dtype=bool)  # the model's own check finds the states left without an action
-    terminal = np.asarray(terminal, dtype=bool)
+    terminal = as_flags(terminal, "terminal")
     if terminal.shape != counts.shape:
         raise InvalidMDPError(f"terminal has shape {terminal.shape}, not {counts.shape}")
     busy = terminal & (counts > 0)

@@ -21,6 +21,7 @@ from rlnet.mdp.model.validation import (
     check_start,
     checked_events,
     owner,
+    require_kind,
 )
 
 if TYPE_CHECKING:
@@ -214,6 +215,12 @@ class FiniteMDP:
         from rlnet.mdp.from_env.from_gymnasium import from_env
 
         return from_env(env, max_states=max_states)
+
+
+def require_model(mdp: object) -> None:
+    """Raise TypeError unless this is a model; the message says where one comes from."""
+    origin = "make(preset(NAME)).mdp, or FiniteMDP.from_env(env)"
+    require_kind(mdp, isinstance(mdp, FiniteMDP), f"mdp must be a FiniteMDP, such as {origin}")
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlnet.mdp.errors import InvalidMDPError
-from rlnet.mdp.model.builders import as_integers, from_coo
+from rlnet.mdp.model.builders import as_flags, as_integers, from_coo
 from rlnet.mdp.model.validation import NUMBER, check_count
 
 
@@ -71,12 +71,12 @@ def _columns(outcomes: Any) -> tuple[np.ndarray, ...]:
                     form = "an outcome is (probability, next_state, reward, terminated)"
                     raise InvalidMDPError(f"state {s}, action {a}: {form}, not {outcome!r}")
                 rows.append((s, a, *outcome))
-    state, action, probability, successor, reward, ended = (
-        (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0, int) for _ in range(6))
-    )
+    *columns, flags = zip(*rows, strict=True) if rows else ((),) * 6
+    state, action, probability, successor, reward = (np.array(x) if x else np.zeros(0, int) for x in columns)
+    ended = as_flags(np.fromiter(flags, object, len(rows)), "terminated")
     named = ((state, "state"), (action, "action"), (successor, "next_state"))
     state, action, successor = (as_integers(x, name) for x, name in named)
-    return state, action, probability, successor, reward, ended.astype(bool)
+    return state, action, probability, successor, reward, ended
 
 
 def _unlisted(outcomes: Any, n_states: int, entered: np.ndarray) -> np.ndarray:

@@ -124,6 +124,12 @@ def check_start(start: np.ndarray, n_states: int) -> None:
         raise InvalidMDPError(f"start: probabilities sum to {start.sum():.12g}, not 1")
 
 
+def require_kind(value: object, right: bool, what: str) -> None:
+    """Raise TypeError 'what, not a KIND' unless `right`."""
+    if not right:
+        raise TypeError(f"{what}, not {'None' if value is None else _kind(value)}")
+
+
 def check_gamma(gamma: float) -> float:
     """Check a discount: γ as a float in [0, 1], or ValueError."""
     if not (isinstance(gamma, NUMBER) and 0.0 <= gamma <= 1.0):
