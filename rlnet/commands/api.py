@@ -27,7 +27,7 @@ from rlnet.learning.policy import Policy
 from rlnet.mdp.notebook import html_table
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class TrainingResult:
     """Result of `train`. M members, S states, A actions."""
 
@@ -106,7 +106,16 @@ def _written(value: Any) -> str:
     """A value as text for the command line."""
     if value is None:
         return "null"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_inside(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple | np.ndarray):
+        return "[" + ",".join(_inside(one) for one in value) + "]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _inside(value: Any) -> str:
+    """A value within a list or dictionary, where texts are quoted."""
+    return repr(value) if isinstance(value, str) else _written(value)
 
 
 def load(run: Path | str, member: int = 0, *, trust: bool = False, device: str = "cpu") -> Policy:
@@ -141,7 +150,7 @@ def train(
         folder: where to leave the files of the run; None: nowhere, or where the run is that goes on.
         on_row: called as on_row(step, scores) with each logged row: every scalar as [M], NaN where it was not computed.
             What it raises ends the run.
-        settings: keys without a dot, such as steps=50_000, seeds=4.
+        settings: keys without a dot, such as steps=50_000, seeds=4, vary={"gamma": [0.9, 0.99]}.
 
     Raises:
         ConfigError: a key, a type or a value that cannot be used, or a folder that holds a run.

@@ -127,7 +127,7 @@ def explain(error: Exception, argv: list[str]) -> str:
             given = of_one.group(1) + of_one.group(2)
             return f"{given}: not every choice of {several} has such a key; {_alternatives(key, cause)} in one of them"
         return f"{given}: there is no such key; {_alternatives(key, cause)}"
-    if found := re.search(r"Error merging override (\S+)", text):
+    if found := re.search(r"Error merging override (.+)", text):
         reason = str(cause).splitlines()[0]
         if (listed := re.match(r"([^=]+)=\[(.*)\]$", found.group(1))) and "could not be converted to" in reason:
             key, values = listed.groups()

@@ -43,9 +43,9 @@ def device_of(name: str) -> torch.device:
     """The torch device of this name; ConfigError where there is none."""
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise ConfigError(f"device={name}: must be cpu, cuda or cuda:N") from None
-    require(device.type in ("cpu", "cuda"), "device", name, "must be cpu, cuda or cuda:N")
+    require(device.type == "cuda" or str(device) == "cpu", "device", name, "must be cpu, cuda or cuda:N")
     there = device.type == "cpu" or torch.cuda.is_available()
     require(there, "device", name, "torch finds no such device on this machine")
     return device

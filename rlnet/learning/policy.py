@@ -46,8 +46,14 @@ class Policy:
         return Policy(self._all, number)
 
     def reseed(self, seed: int) -> None:
-        """Seed the random numbers of `sample=True`; the initial seed is that of the member."""
-        self._sample.manual_seed(seed)
+        """Seed the random numbers of `sample=True`; the initial seed is that of the member.
+
+        Raises:
+            ValueError: no whole number from 0 to 2^63 − 1.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+            raise ValueError(f"seed={seed!r}: must be a whole number from 0 to 2^63 - 1")
+        self._sample.manual_seed(int(seed))
 
     def __call__(self, obs: Any, mask: np.ndarray | None = None, *, sample: bool = False) -> Any:
         """The action for one observation as `env.step` takes it, or for B of them as a vector environment of B does.

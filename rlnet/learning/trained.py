@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,8 +40,8 @@ class Trained:
             ValueError: there is no such member.
         """
         count = len(self.theta)
-        if isinstance(member, bool) or not isinstance(member, int) or not 0 <= member < count:
-            raise ValueError(f"member={member}: must be in 0..{count - 1}")
+        if isinstance(member, bool) or not isinstance(member, int | np.integer) or not 0 <= member < count:
+            raise ValueError(f"member={member!r}: must be in 0..{count - 1}")
         own = slice(member, member + 1)
         hyper = {name: value[own] for name, value in self.hyper.items()}
         number = member if self.members is None else self.members[member]

@@ -12,6 +12,7 @@ from support import ROOT
 
 import rlnet
 from rlnet.commands import main as command
+from rlnet.commands.api import composed
 
 TINY = ("env=random_walk", "network=tabular", "algo.envs=2")
 
@@ -116,11 +117,22 @@ def test_a_run_goes_on_from_python_as_from_the_command_line(tmp_path):
         ((3,), "3: must be KEY=VALUE"),
         (("hydra.run.dir=here",), "hydra.run.dir=here: belongs to the command line"),
         (("resume=nowhere",), "resume=nowhere: must be the folder of a run"),
+        (("seeds=[1, 2]",), r"seeds=\[1, 2\]: must be one value; several are -m seeds="),
+        (("device=cpu:0",), "device=cpu:0: must be cpu, cuda or cuda:N"),
     ],
 )
 def test_what_cannot_be_used_is_named(overrides, said):
     with pytest.raises(rlnet.ConfigError, match=said):
         rlnet.train(*overrides)
+
+
+def test_settings_from_python_may_be_lists_and_dictionaries():
+    vary = {"gamma": np.array([0.5, 0.75]), "learning_rate": (1e-3, np.float64(3e-3))}
+    config = composed("env=gridworld", vary=vary, evaluation={"every": 500}, plugins=["json"], seed=np.int64(3))
+    written = composed("env=gridworld", "vary.gamma=[0.5,0.75]", "vary.learning_rate=[1e-3,3e-3]", "seed=3")
+    assert config.vary == written.vary
+    assert (config.member_seeds, config.evaluation.every) == (written.member_seeds, 500)
+    assert list(config.plugins) == ["json"]
 
 
 def test_real_actions_stay_within_their_bounds():

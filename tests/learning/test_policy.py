@@ -182,9 +182,28 @@ def test_masks_of_several_forms_and_of_none():
     assert policy(seen, masks).tolist() == [[2, 6], [3, 5]]
     assert policy(seen[0], masks[0].astype(bool)).tolist() == [2, 6]
     assert policy(seen, np.zeros_like(masks)).tolist() == policy(seen).tolist()  # as at the end of an episode
-    for wrong in (masks[:1], masks[:, :4], masks * 2, masks + 0.0):
+    for wrong, said in ((masks[:1], r"\(1, 5\), it must be \(2, 5\)"), (masks[:, :4], "there are 5 actions")):
+        with pytest.raises(ValueError, match=f"action_mask has the shape {said}" if "must" in said else said):
+            policy(seen, wrong)
+    for wrong in (masks * 2, masks + 0.0):
         with pytest.raises(ValueError, match="action_mask"):
             policy(seen, wrong)
+
+
+def test_members_and_seeds_are_whole_numbers_of_python_or_numpy():
+    policy = learned("vector", "multi", "dqn")
+    assert repr(policy.member(np.int64(0))) == repr(policy.member(0))  # as argmin gives it
+    for wrong in ("0", 1, -1, 0.0, None, True):
+        with pytest.raises(ValueError, match=rf"member={wrong!r}: must be in 0\.\.0"):
+            policy.member(wrong)
+    seen = np.zeros((20, 3))
+    policy.reseed(3)
+    drawn = policy(seen, sample=True)
+    policy.reseed(np.uint8(3))
+    np.testing.assert_array_equal(policy(seen, sample=True), drawn)
+    for wrong in ("0", -1, 0.5, None, True, 2**63):
+        with pytest.raises(ValueError, match=r"seed=.*: must be a whole number from 0"):
+            policy.reseed(wrong)
 
 
 EXPORTED = [
