@@ -87,7 +87,8 @@ def predicted_beside_obtained(
     """V(S_t) beside the discounted return from S_t on, for steps spread evenly over the episodes of each member.
 
     Where an episode did not terminate, the return ends with the predicted value of its last observation. Steps at which
-    that has a weight above `TAIL` are left out: their return was not sampled.
+    that has a weight above `TAIL` are left out: their return was not sampled. So are those of all other episodes that
+    come as late or later in theirs: else what is kept of late steps would be the episodes that ended early, by a crash.
 
     Args:
         value, reward, running: [T, M, E].
@@ -100,8 +101,9 @@ def predicted_beside_obtained(
         whose return was not sampled to its end.
     """
     returns, weight = returns_to_go(reward, running, np.where(terminated, 0.0, rest), gamma)
-    used = running & (terminated | (weight <= TAIL))
-    members = reward.shape[1]
+    age, members = running.cumsum(0), reward.shape[1]  # of the episode after the step, from 1
+    unknown = running & ~terminated & (weight > TAIL)
+    used = running & (age < np.where(unknown, age, len(age) + 1).min((0, 2))[:, None])
     found = {name: np.full((members, ROWS), np.nan) for name in ("predicted", "obtained", "episode")}
     for m in range(members):
         time, episode = used[:, m].nonzero()

@@ -8,6 +8,7 @@ import numpy as np
 
 from rlnet.algos import load
 from rlnet.compare.episodes import EVENT, Reliability, mean_interval, reliability
+from rlnet.config.population import constrained
 from rlnet.experiment.evaluation_files import CALIBRATION
 from rlnet.numerics.statistics import wilson
 from rlnet.report.contested import contest_tables
@@ -42,7 +43,7 @@ def evaluation_verdict(run: Finished) -> str:
     if document.get("event"):
         mean, low, high = (100 * share for share in _over_members(run, policy, EVENT, chosen))
         said += f" The event {document['event']}: in {mean:.3g} % of them (95 %: {low:.3g} % to {high:.3g} %)."
-    found = _reliability(run, chosen)
+    found = None if constrained(run.config) else _reliability(run, chosen)  # of which the prediction counts λ
     return said if found is None else f"{said} {_bias(run, found)}"
 
 
@@ -179,15 +180,17 @@ def _calibration(run: Finished, chosen: Chosen) -> str:
     gone = ""
     if left > 0:
         gone = (
-            f" {100 * left:.0f} % of the steps are left out: their episode did not end by itself, and what would have "
-            f"followed weighs more than {100 * document[CALIBRATION]['tail']:.0f} % by its discount; where it weighs "
-            "less, the prediction at the last observation stands for it."
+            f" {100 * left:.0f} % of the steps are left out: they come so late that, where an episode did not end by "
+            f"itself, what would have followed weighs more than {100 * document[CALIBRATION]['tail']:.0f} % by its "
+            "discount; where it weighs less, the prediction at the last observation stands for it."
         )
     soft = (
         " The algorithm maximises reward plus entropy, so its prediction counts entropy that no return holds."
         if document[CALIBRATION]["entropy"]
         else ""
     )
+    if constrained(run.config):
+        soft = " What is learned from is the reward less λ for each event: the prediction counts λ, no return does."
     return (
         f"Calibration, {document[CALIBRATION]['policy']} policy: steps in bins by what was predicted, beside the "
         "discounted return from there on; intervals by resampling episodes, whose steps depend on each other."

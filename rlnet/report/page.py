@@ -86,7 +86,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "verdict": verdict(run),
         "scores": score_rows(comparison["aggregate"]),
         "scores_note": f"Judged: {comparison['judged_policy']}, against {_reference(comparison)}. "
-        f"{comparison['weights'][0].upper()}{comparison['weights'][1:]}.",
+        f"{comparison['weights'][0].upper()}{comparison['weights'][1:]}.{_counted(comparison)}",
         "training": _training(run),
         "certificates": _tightness(comparison["aggregate"]),
         "time_limit": _time_limit(comparison),
@@ -117,6 +117,12 @@ def _clip(folder: Path) -> str | None:
 def _reference(comparison: dict[str, Any]) -> str:
     """What is compared with: V*, Q*, say."""
     return ("approximate " if comparison["exact"].get("approximate") else "") + comparison["compared_with"]
+
+
+def _counted(comparison: dict[str, Any]) -> str:
+    """A sentence on what exact returns and values count, where that is not the reward alone."""
+    what = comparison["objective"]
+    return "" if what == "reward" else f" J, V and Q count {what}."
 
 
 def verdict(run: Finished) -> str:
@@ -215,7 +221,8 @@ def _time_limit(comparison: dict[str, Any]) -> dict[str, Any] | None:
     for row, name in zip(rows, ("exact/episode_return", "exact/optimal_episode_return"), strict=True):
         row.append(middle(name))
     head = ["expected return", "without the limit", "with it", "with it, undiscounted"]
-    return {"steps": limit["steps"], "estimated": limit["estimated"], "head": head, "rows": rows}
+    estimated = f"{limit['estimated']}.{_counted(comparison)}"
+    return {"steps": limit["steps"], "estimated": estimated, "head": head, "rows": rows}
 
 
 def _diagnosis(diagnosis: dict[str, Any] | None) -> dict[str, Any] | None:

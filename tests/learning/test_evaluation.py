@@ -100,6 +100,19 @@ def test_steps_whose_return_was_cut_are_left_out_and_counted():
     assert found["left_out"].tolist() == [4 / 11]
 
 
+def test_episodes_that_end_early_are_not_all_that_is_kept():
+    """Alive in each step with probability .95, for at most 20: V = 1/(1 − .8·.95) is exact and errs by chance alone."""
+    length = np.random.default_rng(0).geometric(0.05, size=(1, 4_000))
+    terminated, length = length <= 20, np.minimum(length, 20)
+    running = np.arange(20)[:, None, None] < length
+    value = np.full(running.shape, 1 / (1 - 0.8 * 0.95))
+    found = predicted_beside_obtained(value, np.ones(running.shape), running, terminated, value[0], np.array([[0.8]]))
+    error = found["obtained"] - found["predicted"]
+    assert abs(np.nanmean(error)) < 4 * np.nanstd(error) / np.sqrt(np.isfinite(error).sum())
+    late = running & (np.arange(20) > 20 - 14)[:, None, None]  # .8^14 < .05
+    assert found["left_out"] == pytest.approx(late.sum() / running.sum())
+
+
 def test_exact_values_agree_with_what_is_obtained():
     """V^π itself as the prediction: by the means of episodes, which are independent, it errs by chance alone."""
     mdp, run = random_population(None)
