@@ -115,12 +115,13 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess:
 
 
 def checks_fail(folder: Path, checks: Sequence[str]) -> bool:
-    """Whether one of the checks fails in a copy of the source.
+    """Whether one of the checks, long tests among them, fails in a copy of the source.
 
     Raises:
         MutationError: the checks cannot be run, or select nothing.
     """
-    done = _run(folder, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", "--durations=0", *checks)
+    options = ("-q", "-x", "-n0", "-p", "no:cacheprovider", "--durations=0", "-m", "slow or not slow")
+    done = _run(folder, "-m", "pytest", *options, *checks)
     if done.returncode not in (PASSED, FAILED):
         raise MutationError(f"{' '.join(checks)}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}")
     return done.returncode == FAILED

@@ -1,7 +1,12 @@
 """The bench of mutations: its list fits the source, and what it reports is what happened."""
 
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from support import ROOT
 
 from rlnet.bench.mutation_list import MUTATIONS
 from rlnet.bench.mutations import (
@@ -24,6 +29,28 @@ def test_every_mutation_fits_the_source():
     check_texts(MUTATIONS)
     assert len(MUTATIONS) >= 20
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
+
+
+@pytest.mark.slow
+def test_every_mutation_has_checks_among_the_tests():
+    files = sorted({mutation.checks[0] for mutation in MUTATIONS})
+    line = ["-m", "pytest", "--collect-only", "-q", "-n0", "-o", "addopts=--import-mode=importlib", *files]
+    listed = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True, timeout=300).stdout
+    nothing = []
+    for mutation in MUTATIONS:
+        file, _, expression = mutation.checks
+        names = [name for name in listed.splitlines() if name.startswith(f"{file}::")]
+        if not any(selects(expression, name) for name in names):
+            nothing.append(f"{mutation.name}: -k {expression!r} of {len(names)} tests in {file}")
+    assert not nothing
+
+
+def selects(expression: str, name: str) -> bool:
+    """What `pytest -k` says of a test: words stand for whether its name holds them."""
+    words = re.sub(
+        r"\w+", lambda w: w[0] if w[0] in ("and", "or", "not") else str(w[0].lower() in name.lower()), expression
+    )
+    return eval(words)
 
 
 def test_a_text_that_is_not_there_is_named():
