@@ -53,6 +53,7 @@ class Environment:
     masks: bool = field(default=False, kw_only=True)  # whether observations come with masks of the available actions
     game: bool = field(default=False, kw_only=True)  # whether steps have a sign: a zero-sum game of two players
     no_model: str = ""  # why there is no model, in one sentence, where one was looked for
+    tried: str = field(default="", kw_only=True)  # how closely the model was tried on code that is not its own
     tokens: Tokens | None = field(default=None, repr=False)  # of token tasks: the task, its tokens and reference
     board: Board | None = field(default=None, repr=False)  # of board games: the rules and the positions
     true_reward: np.ndarray | None = field(

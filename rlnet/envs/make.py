@@ -172,7 +172,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
         allowed = f"{config.id} is simulated from its finite model, which gives no infos; use null"
         require(config.event is None, "env.event", config.event, allowed)
         simulated = from_model(config.name, model.mdp, features, max_steps)
-        return replace(simulated, actions=actions, space=env.observation_space)
+        return replace(simulated, actions=actions, space=env.observation_space, tried=model.tried)
     recipe = Recipe(config.id, made_with(config), config.wrappers, config.event)
     stepping = stepping_of(config.stepping, recipe, env, infos=config.event is not None)
     available = None if mdp is None or rows is not None else mdp.available | mdp.terminal[:, None]
@@ -191,7 +191,7 @@ def _gymnasium(config: GymnasiumConfig) -> Environment:
     about = config.name, mdp, actions.n, actions.bounds, n_states, shape, features, max_steps, build
     told: dict[str, Any] = {"masks": masks or available is not None, "no_model": why, "grid": grid}
     told |= {"space": env.observation_space, "events": () if config.event is None else (config.event,)}
-    told["processes"] = stepping == "async"
+    told |= {"processes": stepping == "async", "tried": "" if model is None else model.tried}
     return Environment(*about, layout=layout, encoder=encoder, actions=actions, states=rows, **told)
 
 

@@ -129,6 +129,7 @@ def document(
             "error_bound": max(solution.error_bound for solution in exact),
             "seconds": sum(solution.seconds for solution in exact),
             **({"approximate": problem.approximation} if problem.approximation else {}),
+            **({"tried": problem.environment.tried} if problem.environment.tried else {}),
         },
         "members": members,
         "drawn": drawn(members, each),

@@ -88,6 +88,7 @@ def _context(run: Finished) -> dict[str, Any]:
         "scores_note": f"Judged: {comparison['judged_policy']}, against {_reference(comparison)}. "
         f"{comparison['weights'][0].upper()}{comparison['weights'][1:]}.{_counted(comparison)}",
         "training": _training(run),
+        "tried": comparison["exact"].get("tried", ""),
         "certificates": _tightness(comparison["aggregate"]),
         "time_limit": _time_limit(comparison),
         "methods": compared([run]) if len(comparison["settings"]) > 1 else None,

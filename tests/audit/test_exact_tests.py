@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, chi2, multinomial
 
-from rlnet.mdp.from_env.exact_tests import holm, outcome_levels, smallest_error
+from rlnet.mdp.from_env.exact_tests import holm, outcome_levels, rough_error, smallest_error
 
 
 def every_count(n: int, k: int) -> np.ndarray:
@@ -77,6 +77,13 @@ def test_the_smallest_error_is_found_with_ninety_percent_and_a_smaller_one_is_no
 
     assert found(error * 1.001) >= 0.9 - 1e-6
     assert found(error * 0.97) < 0.9
+
+
+@pytest.mark.parametrize(("n", "p"), [(400, 0.8), (400, 0.2), (100, 0.5), (5_000, 0.05), (50_000, 0.3)])
+def test_the_rough_error_is_near_the_exact_one(n, p):
+    given = np.array([n]), np.array([p]), np.array([1e-4])
+    assert rough_error(*given)[0] == pytest.approx(smallest_error(*given)[0], rel=0.15)
+    assert 1 - (1 - rough_error(np.array([n]), np.ones(1), np.ones(1))[0]) ** n == pytest.approx(0.9)
 
 
 def test_too_few_draws_find_nothing():

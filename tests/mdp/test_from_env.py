@@ -1,6 +1,7 @@
 """A model is believed only if it is the model of what is stepped: environments whose code says something else."""
 
 import random
+import re
 import time
 from collections import deque
 
@@ -233,6 +234,44 @@ def test_harmless_wrappers_and_subclasses_are_believed():
         assert value(env) == pytest.approx(0.0688909, abs=1e-6)
     counted = gymnasium.wrappers.RecordEpisodeStatistics(lake(is_slippery=True))
     assert value(gymnasium.wrappers.TimeLimit(counted, 7)) == pytest.approx(0.0688909, abs=1e-6)
+
+
+class Slippery(gymnasium.Env):
+    """A corridor of six states in which what is stepped slips more often than the table says."""
+
+    observation_space, action_space = spaces.Discrete(6), spaces.Discrete(2)
+
+    def __init__(self, more=0.0):
+        self.more, self.P = more, {5: {a: [(1.0, 5, 0.0, True)] for a in range(2)}}
+        for s in range(5):
+            ways = max(s - 1, 0), s + 1
+            self.P[s] = {
+                a: [(p, ways[k], float(ways[k] == 5), ways[k] == 5) for p, k in ((0.8, a), (0.2, 1 - a))]
+                for a in range(2)
+            }
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.s = 0
+        return 0, {}
+
+    def step(self, action):
+        _, self.s, reward, end = self.P[self.s][int(action)][int(self.np_random.random() < 0.2 + self.more)]
+        return self.s, reward, end, False, {}
+
+
+def test_how_closely_a_table_was_tried_is_said():
+    found = believe(Slippery())
+    said = re.fullmatch(
+        r"4000 steps of the environment's own code agree with the model; 0 of its 10 state-action pairs were not "
+        r"tried, in half of the others a probability that is off by (0\.\d+) would have been found",
+        found.tried,
+    )
+    least = float(said[1])
+    assert 0.05 < least < 0.2
+    refused(Slippery(least * 1.2), "has outcomes with shares")  # found in one of ten pairs at least
+    assert believe(Slippery(least / 10)).tried == found.tried  # which no such trial can tell
+    assert believe(lake(is_slippery=True)).tried == ""  # Gymnasium's own code steps its table
 
 
 def test_a_trial_leaves_the_environment_and_all_generators_as_they_were():

@@ -58,6 +58,17 @@ def holm(levels: np.ndarray) -> np.ndarray:
     return out
 
 
+def rough_error(total: np.ndarray, probability: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """`smallest_error` by the normal approximation (z_{level/2} + z_{0.1})·√(p(1 − p)/n), at once: [K].
+
+    Of an outcome that is certain it is the probability of another one that is seen once with power 0.9.
+    """
+    from scipy.special import ndtri
+
+    normal = (ndtri(POWER) - ndtri(level / 2)) * np.sqrt(probability * (1 - probability) / total)
+    return np.minimum(np.where(probability == 1, 1 - (1 - POWER) ** (1 / total), normal), 1.0)
+
+
 def smallest_error(total: np.ndarray, probability: np.ndarray, level: np.ndarray) -> np.ndarray:
     """The smallest change of a probability that its exact binomial test detects with power 0.9: [K].
 

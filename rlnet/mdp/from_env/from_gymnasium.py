@@ -22,7 +22,7 @@ from rlnet.mdp.from_env.observed_states import Numbering, Progress, explored
 from rlnet.mdp.from_env.own_state import OwnState, explored_by_state
 from rlnet.mdp.from_env.tested_env import NOT_MARKOV, Result, Subject, is_harmless, layers
 from rlnet.mdp.from_env.transition_table import is_table, readings, sampled_start, stated_start
-from rlnet.mdp.from_env.trial import Effort, Trial, thorough, usual
+from rlnet.mdp.from_env.trial import Effort, Trial, thorough, told, usual
 from rlnet.mdp.model.finite_mdp import FiniteMDP
 from rlnet.mdp.model.validation import require_kind
 
@@ -36,6 +36,7 @@ class Believed:
     mdp: FiniteMDP
     grid: GridModel | None = None  # of an approximate model
     truncates: bool = False  # the environment's own code truncates episodes, of which a model knows nothing
+    tried: str = ""  # how closely it was tried, where code that is not Gymnasium's own is stepped
 
 
 def from_env(env: Any, max_states: int = 100_000) -> FiniteMDP:
@@ -198,11 +199,13 @@ def _tried(
     effort: Effort = usual(mdp) if ordinary else thorough(mdp)
     trial = Trial(mdp, subject, state_of, effort, claim, exact_start, Hidden(subject, by_chance, reference))
     record = trial.run()
+    said = "" if ordinary or not by_chance else told(mdp, record)
     _log.info(
-        "%s: its model was tried on a copy: %d steps and %d resets, in %.2f s; no difference",
+        "%s: its model was tried on a copy: %d steps and %d resets, in %.2f s; no difference%s",
         *(subject.name, record.steps, int(record.starts.sum()), time.perf_counter() - began),
+        f" ({said.partition('; ')[2]})" if said else "",
     )
-    return Believed(mdp, truncates=record.truncates)
+    return Believed(mdp, truncates=record.truncates, tried=said)
 
 
 def _reference(env: Any, subject: Subject) -> tuple[Callable[[Any, int], Result] | None, bool]:

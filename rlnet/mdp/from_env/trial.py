@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rlnet.mdp.errors import NoModelError
-from rlnet.mdp.from_env.exact_tests import holm, outcome_levels
+from rlnet.mdp.from_env.exact_tests import holm, outcome_levels, rough_error
 from rlnet.mdp.from_env.hidden_variables import Hidden
 from rlnet.mdp.from_env.tested_env import Result, Subject
 from rlnet.mdp.from_env.walks import directed, lasting, uniform
@@ -57,6 +57,20 @@ class Record:
     steps: int = 0
     truncates: bool = False  # the environment's own code truncates episodes
     since: float = field(default_factory=time.process_time)
+
+
+def told(mdp: FiniteMDP, record: Record) -> str:
+    """How closely a model was tried, in half a sentence."""
+    tried, size = record.tried, np.diff(mdp.outcome_ptr)
+    seen = np.repeat(tried, size) > 0
+    several = max(int((size > 1).sum()), 1)
+    level = LEVEL / several / np.repeat(np.where(size > 2, 2 * size, 1), size)  # as in `outcome_levels`
+    error = np.zeros(mdp.n_outcomes)
+    error[seen] = rough_error(np.repeat(tried, size)[seen], mdp.probability[seen], level[seen])
+    worst = np.maximum.reduceat(error, mdp.outcome_ptr[:-1])[tried > 0]
+    missed = f"{int((tried == 0).sum())} of its {mdp.n_pairs} state-action pairs were not tried"
+    found = f"in half of the others a probability that is off by {np.median(worst):.2g} would have been found"
+    return f"{record.steps} steps of the environment's own code agree with the model; {missed}, {found}"
 
 
 def numbered_outcomes(mdp: FiniteMDP) -> dict[tuple[int, int, bool], list[int]]:
