@@ -48,6 +48,9 @@ def main() -> int:
 
 def command(name: str) -> Callable[[], int]:
     """Import a command, which takes a second or more and returns its exit code. Ctrl-C meanwhile ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what its encoding does not have becomes a question mark
+            stream.reconfigure(errors="replace")
     quiet = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if quiet:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

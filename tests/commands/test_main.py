@@ -1,5 +1,6 @@
 """The command `rlnet` and the public names: what the scripts do, from anywhere."""
 
+import io
 import signal
 import subprocess
 import sys
@@ -45,6 +46,14 @@ def test_a_command_that_there_is_not_ends_in_one_sentence(arguments, said, monke
     monkeypatch.setattr(sys, "argv", ["rlnet", *arguments])
     assert command.main() == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_an_encoding_does_not_have_becomes_a_question_mark(monkeypatch):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
+    command.command("table")
+    print("π of V*", flush=True)
+    assert out.getvalue() == b"? of V*\n"
 
 
 def test_ctrl_c_during_the_imports_of_a_command_ends_it_without_a_traceback(monkeypatch):
