@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         register_schedule,
     )
     from rlnet.envs import make, preset
-    from rlnet.mdp import FiniteMDP, Solution, evaluate, solve
+    from rlnet.mdp import FiniteMDP, Solution, evaluate, event_probability, solve
     from rlnet.report.table import read
 
 __version__ = "0.1.0"
@@ -34,6 +34,7 @@ __all__ = [
     "Solution",
     "TrainingResult",
     "evaluate",
+    "event_probability",
     "load",
     "make",
     "preset",
@@ -54,6 +55,7 @@ _HOME = {
     "Solution": "rlnet.mdp",
     "TrainingResult": "rlnet.commands.api",
     "evaluate": "rlnet.mdp",
+    "event_probability": "rlnet.mdp",
     "load": "rlnet.commands.api",
     "make": "rlnet.envs",
     "preset": "rlnet.envs",

@@ -28,12 +28,14 @@ from rlnet.compare.constraint import Constrained
 from rlnet.compare.names import OF_CONTROL
 from rlnet.config import (
     Config,
+    ConfigError,
     EpochsConfig,
     TabularConfig,
     require,
 )
 from rlnet.config.population import each_setting
 from rlnet.envs import Environment, make
+from rlnet.envs.limits import held
 from rlnet.experiment.compatibility import (
     check_actions,
     check_algorithm,
@@ -223,6 +225,11 @@ def _check(config: Config, alone: list[Config], algorithm: Algorithm, environmen
         check(config, algorithm, environment)
     title, mdp = config.env.title(), environment.mdp
     if mdp is not None:
+        if not held(np.array(mdp.largest_reward)):
+            allowed = "in which networks compute, cannot hold"
+            raise ConfigError(
+                f"{title}: a reward of its model has the size {mdp.largest_reward:g}, which float32, {allowed}"
+            )
         require_solvable(mdp, title, len({one.gamma for one in alone}))
     states = environment.n_states if mdp is None else mdp.n_states
     if states is not None and environment.n_actions is not None:

@@ -54,6 +54,13 @@ def test_a_file_that_holds_no_policy_for_the_environment_is_refused(arrays, mess
         build(composed("env=gridworld", "algo=td0", f"algo.policy={tmp_path}/policy.npz"))
 
 
+def test_rewards_that_float32_cannot_hold_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"^env=gridworld: a reward of its model has the size 1e\+39, which float32, "
+    ):
+        build(composed("env=gridworld", "env.step_reward=-1e39"))
+
+
 @pytest.mark.parametrize("algo", ["q_learning", "dqn", "td0"])
 def test_what_needs_discrete_actions_refuses_a_box(algo):
     with pytest.raises(ConfigError, match=f"env=pendulum: algo={algo} needs actions that are Discrete, .* use one of"):
