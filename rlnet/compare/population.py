@@ -73,11 +73,16 @@ def overall_verdict(population: Population) -> str:
     groups = {name: [k for k in range(count) if population.problems[k] == name] for name in population.problems}
     if len(groups) > 1:
         parts.append(f"{len(groups)} problems ({'; '.join(groups)}) are not ranked against each other")
-    said = [". ".join(part[:1].upper() + part[1:] for part in parts) + "."] if parts else []
+    said = [". ".join(map(_begun, parts)) + "."] if parts else []
     for problem, members in groups.items():
         head = f"At {problem}: " if len(groups) > 1 else ""
         said.append(head + _best_of(population, members, bool(head)))
     return " ".join(said)
+
+
+def _begun(clause: str) -> str:
+    """A clause with a capital at its beginning, unless that is the name of a key."""
+    return clause if "=" in clause.partition(" ")[0] else clause[:1].upper() + clause[1:]
 
 
 def _of_setting(population: Population, k: int) -> str:

@@ -221,7 +221,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             if dtype.kind not in "biuf" or math.prod(shape) * dtype.itemsize > member.file_size:
                 raise ConfigError(f"{path}: cannot be read ({name} is no array of numbers, {dtype} {list(shape)})")
             with archive.open(member) as file:
-                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+                array = np.lib.format.read_array(file, allow_pickle=False)
+            arrays[name] = array.astype(dtype.newbyteorder("="), copy=False)  # torch knows no other order of bytes
         return arrays
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -246,5 +247,5 @@ def show_files(console: Console, paths: Iterable[Path | str]) -> None:
 
 def _describe(path: Path) -> str:
     if path.name.startswith("events.out.tfevents"):
-        return f"for TensorBoard: tensorboard --logdir {path.parent}"
+        return f"for TensorBoard: tensorboard --logdir {shlex.quote(str(path.parent))}"
     return FILES.get(path.name, OF_KIND.get(path.suffix, ""))

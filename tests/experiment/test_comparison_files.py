@@ -122,6 +122,12 @@ def varied(reached: np.ndarray, problems: list[str]) -> str:
     return overall_verdict(population(mishaps=made.mishaps, **fields))
 
 
+def test_the_name_of_a_key_gets_no_capital():
+    two = {"settings": [{"gamma": 0.5}, {"gamma": 0.9}], "seeds": [0], "problems": ["γ = 0.9"] * 2}
+    verdict = overall_verdict(population(mishaps=[Mishap(), Mishap(diverged="its values grew")], **two))
+    assert verdict.startswith("gamma=0.9: the learner diverged: its values grew. Between the 2 settings")
+
+
 def test_no_winner_where_the_runs_show_no_difference():
     tie = np.array([[0.9], [0.8]])
     assert varied(tie, ["γ = 0.9"] * 2).startswith(

@@ -196,6 +196,11 @@ def test_files_that_would_not_fit_into_memory_are_refused(tmp_path):
     header.write_bytes(said)
     with pytest.raises(ConfigError, match=r"header.npz: cannot be read"):
         read_arrays(header)
+    swapped = tmp_path / "swapped.npz"
+    np.savez(swapped, pi=np.array([0.25, 0.75], ">f4"), n=np.array([1, 2], ">i8"))
+    arrays = read_arrays(swapped)  # written by a machine with another order of bytes
+    assert (arrays["pi"].tolist(), arrays["n"].tolist()) == ([0.25, 0.75], [1, 2])
+    assert all(array.dtype.isnative for array in arrays.values())
     objects = tmp_path / "objects.npz"
     np.savez(objects, v=np.array([{}], dtype=object))
     with pytest.raises(ConfigError, match=r"objects.npz: cannot be read"):

@@ -16,7 +16,7 @@ from rlnet.report import Panel
 from rlnet.report.colours import colour_at, text_on
 from rlnet.report.panels import chosen_actions, grid_states, scale_of, unit_of
 from rlnet.report.summary import _show_last_row, _show_settings
-from rlnet.report.terminal import show_scores, show_values
+from rlnet.report.terminal import show_files, show_scores, show_values
 
 
 def shown(mdp, panels, width: int = 80) -> list[str]:
@@ -294,3 +294,12 @@ def test_the_scores_of_settings_are_written_like_all_scores():
     scores = {"exact/regret": np.array([-1.11e-16, 0.25]), "exact/optimal_action_rate": np.array([1.0, 0.5])}
     _show_settings(out, [{"gamma": 0.9}, {"gamma": 0.99}], scores, 1)
     assert re.search(r"0\.9 +≈ 0 +100\.0 %\s+0\.99 +0\.25 +50\.0 %", text_of(out))
+
+
+def test_the_command_beside_a_file_can_be_copied(tmp_path):
+    events = tmp_path / "a run" / "events.out.tfevents.1"
+    events.parent.mkdir()
+    events.touch()
+    shown = console()
+    show_files(shown, [events])
+    assert f"tensorboard --logdir '{events.parent}'" in " ".join(text_of(shown).split("\n"))
