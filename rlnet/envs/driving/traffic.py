@@ -18,7 +18,8 @@ def speed_law(limit: int, density: float, dawdle: float) -> np.ndarray:
     """Pr(u' | u) of a car whose headway is drawn afresh in every step, float [limit + 1, limit + 1].
 
     Cars stand at random at the given density (cars per cell), so that Pr(h ≥ k) = (1 − density)^k: the mean field of
-    the automaton, in which a car has no memory of the one before it (Schreckenberg, Schadschneider, Nagel & Ito 1995).
+    the automaton, in which a car has no memory of the one before it (Schreckenberg, Schadschneider, Nagel & Ito 1995)
+    and is slower than there: cars that have found their distances keep them.
     """
     speeds = np.arange(limit + 1)
     at_least = (1.0 - density) ** np.arange(limit + 2)

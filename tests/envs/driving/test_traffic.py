@@ -51,3 +51,9 @@ def test_a_car_alone_dawdles_about_its_limit():
     law = speed_law(5, 0.0, 0.5)
     assert stationary(law) == pytest.approx([0, 0, 0, 0, 0.5, 0.5])
     assert law[2].tolist() == [0, 0, 0.5, 0.5, 0, 0]
+
+
+def test_headways_without_memory_slow_the_others_down():
+    # The default highway, as README says: in the automaton cars keep their distances, and drive faster.
+    assert stationary(speed_law(3, 0.1, 0.3)) @ np.arange(4) == pytest.approx(1.744, abs=5e-4)
+    assert flow_on_a_ring(0.1, 3, 0.3, cells=2000, steps=1000, seed=0) / 0.1 == pytest.approx(2.65, abs=0.01)
