@@ -8,7 +8,7 @@ import numpy as np
 
 from rlnet.algos import load
 from rlnet.compare.episodes import EVENT, Reliability, mean_interval, reliability
-from rlnet.config.population import constrained
+from rlnet.config.population import constrained, each_setting
 from rlnet.experiment.evaluation_files import CALIBRATION
 from rlnet.numerics.statistics import wilson
 from rlnet.report.contested import contest_tables
@@ -42,7 +42,9 @@ def evaluation_verdict(run: Finished) -> str:
         said = f"The {policy} policy earns {number(mean)} in each of {of}{chosen.name}."
     if document.get("event"):
         mean, low, high = (100 * share for share in _over_members(run, policy, EVENT, chosen))
-        said += f" The event {document['event']}: in {mean:.3g} % of them (95 %: {low:.3g} % to {high:.3g} %)."
+        said += f" The event {document['event']}: in {mean:.3g} % of them (95 %: {low:.3g} % to {high:.3g} %)"
+        limit = each_setting(run.config)[chosen.number].constraint.limit
+        said += "." if limit is None else f", where constraint.limit is {100 * limit:.3g} %."
     found = None if constrained(run.config) else _reliability(run, chosen)  # of which the prediction counts λ
     return said if found is None else f"{said} {_bias(run, found)}"
 

@@ -1,6 +1,7 @@
 """Events that the infos of an environment tell: in steps, in evaluations, under a constraint."""
 
 import csv
+import re
 from dataclasses import replace
 
 import gymnasium
@@ -145,6 +146,17 @@ def test_an_evaluation_counts_the_episodes_with_a_crash(tmp_path):
     assert f"The event crashed: in {share:.3g} % of them ({ends})." in text
     assert "learning curve: episodes with the event" in text
     assert '<td class="meaning">share of them with the event</td>' in text
+
+
+@pytest.mark.slow
+def test_the_page_of_a_constrained_run_says_the_limit_beside_what_was_counted(tmp_path):
+    train(composed(*RUN, "algo=a2c", "steps=40", "algo.rollout=5", "vary.limit=[0.1,0.25]"), tmp_path / "run")
+    text = write_page(tmp_path / "run", trust=True).read_text(encoding="utf-8")
+    best = max(read_json(tmp_path / "run/evaluation.json")["settings"], key=lambda one: one["greedy"]["return"]["mean"])
+    limit = 100 * best["settings"]["constraint.limit"]
+    assert re.search(rf"The event crashed: in [^.]*.*, where constraint\.limit is {limit:g} %\.", text)
+    assert "the prediction counts λ" in text
+    assert "the obtained returns" not in text.partition("<h2>")[0]  # which do not count it
 
 
 def rows(folder):
