@@ -133,7 +133,9 @@ def explain(error: Exception, argv: list[str]) -> str:
             key, values = listed.groups()
             members = f"vary.{key}=[{values}] where members may differ in it, or " if "to Float" in reason else ""
             reason = f"must be one value; several are {members}-m {key}={values}, a run for each"
-        if "to a ListConfig" in reason or "is not a list" in reason or "ListConfig" in reason:
+        if "DictConfig with ListConfig" in reason:
+            reason = f"is a group of keys, each with its own value, as in {found.group(1).partition('=')[0]}.KEY=..."
+        elif "to a ListConfig" in reason or "is not a list" in reason or "ListConfig" in reason:
             key, _, value = found.group(1).partition("=")
             reason = f"must be a list, as in {key}=[{value}]"
         return f"{found.group(1)}: {reason}"

@@ -102,6 +102,8 @@ def _wait(folder: Path) -> None:
 def _ended(folder: Path, typed: str, finish: Callable[[Path], None] | None, stop: Exception | None, again: str) -> int:
     """Tell what became of the jobs of a sweep; its exit code."""
     jobs = sweeps.planned(folder)
+    if not jobs and stop is None:
+        return say(f"{typed}: the sweep has no jobs; a range, such as range(1,1), or a glob of its values is empty", 2)
     begun = [one for one in jobs if sweeps.known(folder, one.number, one.overrides) is not None]
     code = 0 if stop is None else _stopped(stop, any(one.state == FINISHED for one in jobs))
     if stop is not None and not begun:

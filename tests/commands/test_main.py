@@ -127,6 +127,7 @@ def test_a_run_goes_on_from_python_as_from_the_command_line(tmp_path):
         (("hydra.run.dir=here",), "hydra.run.dir=here: belongs to the command line"),
         (("resume=nowhere",), "resume=nowhere: must be the folder of a run"),
         (("seeds=[1, 2]",), r"seeds=\[1, 2\]: must be one value; several are -m seeds="),
+        (("vary=[1]",), r"vary=\[1\]: is a group of keys, each with its own value, as in vary\.KEY="),
         (("device=cpu:0",), "device=cpu:0: must be cpu, cuda or cuda:N"),
     ],
 )

@@ -191,6 +191,15 @@ def test_a_cluster_that_does_not_answer_is_named_with_what_it_may_ask_for(tmp_pa
     ]
 
 
+def test_a_sweep_without_a_job_is_not_done(tmp_path, capsys):
+    SweepCallback.begun.clear()
+    sweeps.plan(tmp_path, [])
+    with told_at_the_end(None, "hydra.sweep.dir={0}") as outcome:
+        SweepCallback.begun.append((tmp_path, "sweep"))
+    assert outcome.code == 2
+    assert capsys.readouterr().err.startswith("error: sweep: the sweep has no jobs; a range, such as range(1,1)")
+
+
 LAUNCHERS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "sweep"),
     "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
