@@ -68,7 +68,7 @@ def test_a_fickle_passenger_is_not_in_the_table(options):
 
 def test_a_slow_machine_finds_what_a_fast_one_does(monkeypatch):
     env = gymnasium.make("Taxi-v4", fickle_passenger=True, is_rainy=True)
-    looks = itertools.count(time.process_time(), 0.02)  # at the clock, 64 steps apart, which take 7 ms as a rule
+    looks = itertools.count(time.process_time(), 0.04)  # at the clock, 64 steps apart, which take 7 ms as a rule
     monkeypatch.setattr("time.process_time", lambda: next(looks))
     refused(env, "TaxiEnv")
 
