@@ -15,7 +15,9 @@ from rlnet.envs.faults import EnvironmentFault, first_line
 PATIENCE = 10.0  # seconds for a process that closed its pipe to be gone
 
 
-def worker(index: int, env_fn: Callable[[], gymnasium.Env], pipe: Connection, *rest: Any) -> None:
+def worker(
+    index: int, env_fn: Callable[[], gymnasium.Env], pipe: Connection, parent_pipe: Connection, *rest: Any
+) -> None:
     """The process of one environment: Gymnasium's, but for an environment that cannot be made.
 
     Of that Gymnasium would print a traceback here, and the parent would not learn of it.
@@ -25,11 +27,12 @@ def worker(index: int, env_fn: Callable[[], gymnasium.Env], pipe: Connection, *r
     except Exception as error:  # noqa: BLE001 (told to the parent, as those of a step are)
         errors = next(one for one in rest if isinstance(one, Queue))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the parent ends it, at once
+        parent_pipe.close()  # else a parent that is killed would be waited for
         pipe.recv()  # the first command, which it answers
         errors.put((index, EnvironmentFault, f"{type(error).__name__}: {first_line(error)}", ""))
         pipe.send((None, False))
         return
-    _async_worker(index, lambda: env, pipe, *rest)
+    _async_worker(index, lambda: env, pipe, parent_pipe, *rest)
 
 
 def explained(vector: VectorEnv, error: Exception) -> Exception:
