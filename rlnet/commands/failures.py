@@ -109,7 +109,9 @@ def explain(error: Exception, argv: list[str]) -> str:
     if found := re.search(r"Could not find '([^']+)/([^']+)'", text):
         group, option = found.groups()
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return f"{group}={option}: allowed are {', '.join(options)}"
+        close = difflib.get_close_matches(option, options, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{group}={option}: allowed are {', '.join(options)}{hint}"
     if found := re.search(r"In 'tuned/([^']+)'.*(Key '.+' not in '\w+')", text, re.DOTALL):
         name, reason = found.groups()
         chosen = [item for item in argv if override_key(item) in CHOICES]

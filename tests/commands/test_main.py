@@ -120,7 +120,7 @@ def test_a_run_goes_on_from_python_as_from_the_command_line(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("env=gridwrld",), "allowed are acrobot"),
+        (("env=gridwrld",), r"env=gridwrld: allowed are acrobot, .*; did you mean gridworld\?"),
         (("step=3",), "did you mean steps"),
         (("gridworld",), "must be KEY=VALUE"),
         ((3,), "3: must be KEY=VALUE"),
