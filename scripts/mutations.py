@@ -1,6 +1,6 @@
 """Plant classic RL bugs one at a time: which do the exact checks catch, which would the return curve have shown?
 
-python scripts/mutations.py [--only PART_OF_A_NAME] [--out mutations.json]     Takes about a quarter of an hour.
+python scripts/mutations.py [--only PART_OF_A_NAME] [--out mutations.json]     Takes half an hour to an hour.
 """
 
 import argparse
