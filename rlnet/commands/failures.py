@@ -137,7 +137,7 @@ def explain(error: Exception, argv: list[str]) -> str:
             reason = f"must be one value; several are {members}-m {key}={values}, a run for each"
         if "DictConfig with ListConfig" in reason:
             reason = f"is a group of keys, each with its own value, as in {found.group(1).partition('=')[0]}.KEY=..."
-        elif "to a ListConfig" in reason or "is not a list" in reason or "ListConfig" in reason:
+        elif "ListConfig" in reason or "is not a list" in reason:
             key, _, value = found.group(1).partition("=")
             reason = f"must be a list, as in {key}=[{value}]"
         return f"{found.group(1)}: {reason}"

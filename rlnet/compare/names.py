@@ -56,7 +56,7 @@ MEANINGS = {
 }
 OF_EVENTS = {  # by the ends of their names: exact/crash_probability
     "_probability": "probability of {} in an episode of π",
-    "_probability_optimal": "the same of the best policy within the constraint, if any",
+    "_probability_optimal": "the same of the optimal policy, within a constraint that is set",
     "_probability_least": "the least that any policy attains",
 }
 
