@@ -6,7 +6,7 @@ from mdp.test_methods import lake
 from mdp_problems import random_mdp
 from support import quick
 
-from rlnet.mdp import solve
+from rlnet.mdp import FiniteMDP, solve
 from rlnet.mdp.certificates.undiscounted import above_levels
 from rlnet.mdp.errors import ImproperPolicyError, UnboundedValueError
 from rlnet.mdp.model.graph import steps_to_end
@@ -40,6 +40,15 @@ def test_swept_lakes_that_pay_at_the_goal_alone_are_settled_by_policy_iteration(
     assert found.sweeps < 20_000
     exact = solve(lake(56), 1.0, tol=1e-6, method="policy_iteration")
     assert np.abs(found.v - exact.v).max() <= found.error_bound + exact.error_bound
+
+
+@pytest.mark.parametrize("method", ["modified_policy_iteration", "value_iteration"])
+def test_sweeps_of_a_small_model_that_is_left_after_very_long_give_way_soon(method):
+    stays = [(1.0 - 1e-5, 0, -1.0, False), (1e-5, 0, -1.0, True)]
+    found = solve(FiniteMDP.from_outcomes({0: {0: stays}}), 1.0, tol=1e-3, method=method)
+    assert found.method == f"{method}, then policy_iteration (LU)"
+    assert found.v == pytest.approx([-1e5])
+    assert found.sweeps < 10_000  # of hundreds of thousands
 
 
 def test_greedy_pairs_are_made_to_end():
